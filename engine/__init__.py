@@ -1,0 +1,1 @@
+"""Ouroboros: lineages of generative models that train on their own samples."""

@@ -1,0 +1,115 @@
+"""Samples: data that remembers which generation drew it.
+
+One array layout serves truth and model alike.  The sample axis comes first; closed-form families and small point networks
+carry a second axis of independent replicates, so indexing and concatenation need not know about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+REAL = -1  # the `born` of a real sample
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """n samples with labels and provenance.
+
+    x     [n, ...]: points [n, replicates, d] float; tokens [n, replicates] int; images [n, height, width, channels] uint8.
+    y     class labels [n] int, or responses [n, replicates] float (regression), or None.
+    born  generation that drew each sample, REAL (-1) for real data: [n], or [n, replicates] once rows were chosen
+          independently per replicate.
+    blocks  the whole sets these samples were concatenated from, in order (empty when this is one set): a generator whose fit
+            is a sum over samples may add up per-block statistics kept in `memo` instead of reading old rows again.
+    memo  derived values (features, sufficient statistics) by name; never part of the data's identity.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    born: np.ndarray = None  # type: ignore[assignment]  # filled in __post_init__
+    blocks: tuple[Samples, ...] = ()
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.born is None:
+            object.__setattr__(self, "born", np.full(len(self.x), REAL, dtype=np.int32))
+        assert len(self.born) == len(self.x), f"born has {len(self.born)} entries for {len(self.x)} samples"
+        assert self.y is None or len(self.y) == len(self.x), "y and x differ in length"
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def synthetic_fraction(self) -> float:
+        """Share of samples that a model drew: counted, not believed."""
+        return float(np.mean(self.born != REAL)) if len(self) else float("nan")
+
+    def drawn_at(self, t: int) -> Samples:
+        """The same samples, marked as drawn by the model of generation t."""
+        return replace(self, born=np.full(len(self.x), t, dtype=np.int32), memo={})
+
+    def take(self, rows: np.ndarray | slice) -> Samples:
+        """Rows [k] (the same for all replicates) or [k, replicates] (chosen per replicate)."""
+        if isinstance(rows, np.ndarray) and rows.ndim == 2:
+            return self._take_per_replicate(rows)
+        return Samples(self.x[rows], None if self.y is None else self.y[rows], self.born[rows])
+
+    def _take_per_replicate(self, rows: np.ndarray) -> Samples:
+        across = np.arange(rows.shape[1])[None, :]  # [1, replicates]
+        born = self.born if self.born.ndim == 2 else np.broadcast_to(self.born[:, None], (len(self), rows.shape[1]))
+        y = self.y if self.y is None else (self.y[rows, across] if self.y.ndim == 2 else self.y[rows])
+        return Samples(self.x[rows, across], y, born[rows, across])
+
+    def of_class(self, label: int) -> Samples:
+        """The samples of one class; possibly none."""
+        assert self.y is not None
+        return self.take(np.flatnonzero(self.y == label))
+
+
+def concat(parts: Sequence[Samples]) -> Samples:
+    """All samples of `parts`, in order; remembers whole parts as blocks.  One part comes back as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    wide = any(p.born.ndim == 2 for p in parts)
+    replicates = next((p.born.shape[1] for p in parts if p.born.ndim == 2), 1)
+    born = [np.broadcast_to(p.born[:, None], (len(p), replicates)) if wide and p.born.ndim == 1 else p.born for p in parts]
+    y = None if parts[0].y is None else np.concatenate([_labels(p) for p in parts])
+    return Samples(np.concatenate([p.x for p in parts]), y, np.concatenate(born), blocks=tuple(parts))
+
+
+def _labels(part: Samples) -> np.ndarray:
+    assert part.y is not None, "a labelled set was mixed with an unlabelled one"
+    return part.y
+
+
+def split(samples: Samples, n_first: int, rng: np.random.Generator) -> tuple[Samples, Samples]:
+    """Two disjoint random parts, the first of n_first samples."""
+    rows = rng.permutation(len(samples))
+    return samples.take(rows[:n_first]), samples.take(rows[n_first:])
+
+
+def given(real: Samples, n: int) -> np.ndarray | None:
+    """What n conditional samples are drawn given, as in the real set.
+
+    Class labels [n] with the real set's proportions (largest remainder, classes interleaved); for a regression the real
+    covariates, repeated [n, replicates, d]; None for unlabelled data.
+    """
+    if real.y is None:
+        return None
+    if np.issubdtype(real.y.dtype, np.floating):
+        return real.x[np.arange(n) % len(real)]
+    return proportional_labels(real.y, n)
+
+
+def proportional_labels(y: np.ndarray, n: int) -> np.ndarray:
+    """n labels in the proportions of y [m]: largest remainder (ties to the smaller label), spread evenly over the order."""
+    labels, counts = np.unique(y, return_counts=True)
+    share = counts * (n / counts.sum())
+    quota = np.floor(share).astype(int)
+    quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
+    place = np.concatenate([(np.arange(q) + 0.5) / q for q in quota if q])
+    return np.repeat(labels, quota)[np.argsort(place, kind="stable")].astype(np.int64)
