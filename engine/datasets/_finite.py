@@ -1,0 +1,85 @@
+"""Finite sets of labelled images: a fixed training part to draw from, a fixed held-out part, and their stratified split."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from engine.samples import Samples, proportional_labels
+
+SPLIT_SEED = 1202  # of every fixed split: the truth does not depend on a lineage's seed
+
+
+class FiniteImages(ABC):
+    """What the image data sets share; a data set says how to read its two parts."""
+
+    def __init__(self, *, balanced: bool = False) -> None:
+        self.balanced = balanced  # draw equally many of each class
+        self._parts: tuple[Samples, Samples] | None = None
+
+    @abstractmethod
+    def read(self) -> tuple[Samples, Samples]:
+        """The training part and the held-out part, in a fixed order."""
+
+    def training_set(self) -> Samples:
+        """All real training samples, in a fixed order; the same object every time."""
+        return self._read_once()[0]
+
+    def sample(self, n: int, rng: np.random.Generator) -> Samples:
+        """n training samples without replacement."""
+        everything = self.training_set()
+        if n > len(everything):
+            raise ValueError(f"n={n} real samples were asked of {type(self).__name__}, which has {len(everything)} to train on")
+        if self.balanced and everything.y is not None:
+            return everything.take(balanced_rows(everything.y, n, rng))
+        return everything.take(rng.permutation(len(everything))[:n])
+
+    def held_out(self, n: int) -> Samples:
+        """The first n held-out samples in a fixed shuffled order; all of them when there are fewer."""
+        return self._read_once()[1].take(slice(0, n))
+
+    def _read_once(self) -> tuple[Samples, Samples]:
+        if self._parts is None:
+            self._parts = self.read()
+        return self._parts
+
+
+def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n rows, n / classes of each class (the first classes get one more when it does not divide), shuffled."""
+    labels = np.unique(y)
+    quota = proportional_labels(labels, n)
+    picked = []
+    for label in labels:
+        rows, want = np.flatnonzero(y == label), int(np.sum(quota == label))
+        if want > len(rows):
+            raise ValueError(f"balanced=True asks {want} samples of class {label}, which has {len(rows)}; lower n_real to "
+                             f"{len(labels) * min(np.unique(y, return_counts=True)[1])} or less")  # fmt: skip
+        picked.append(rng.permutation(rows)[:want])
+    return rng.permutation(np.concatenate(picked))
+
+
+def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple[Samples, Samples]:
+    """A fixed split with the whole set's class proportions in both parts, each in a fixed shuffled order."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    order = rng.permutation(len(x))
+    if y is None:
+        train, test = order[:n_train], order[n_train:]
+    else:
+        quota = proportional_labels(y, n_train)
+        first = [order[y[order] == label][: int(np.sum(quota == label))] for label in np.unique(y)]
+        chosen = np.isin(order, np.concatenate(first))
+        train, test = order[chosen], order[~chosen]
+    whole = Samples(x, y)
+    return whole.take(rng.permutation(train)), whole.take(rng.permutation(test))
+
+
+def shuffled(part: Samples) -> Samples:
+    """The same samples in a fixed shuffled order: a data set sorted by class gives all classes in its first n."""
+    return part.take(np.random.default_rng(SPLIT_SEED).permutation(len(part)))
+
+
+def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
+    """The shorter side reduced to `size`, cut to the central square, RGB: uint8 [size, size, 3]."""
+    return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
