@@ -1,0 +1,58 @@
+"""Frechet distance between held-out real and synthetic samples (Heusel et al. 2017) on any extractor's features.
+
+It is FID proper only on the published Inception network's features, which no extractor here gives: read it as FD on the named
+features.  Points are compared on their raw coordinates, one distance per replicate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from engine import features
+from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.frechet import frechet, moments_of
+from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.samples import Samples
+
+
+class Fid:
+    """fid; fid/floor: its mean between disjoint real sets of the same n; fid/floor_sd: their spread; fid/excess: the rest."""
+
+    ACCEPTS = ("points", "images")
+    TINY: dict = {}
+
+    def __init__(
+        self, *, extractor: Literal["auto", "raw", "lenet", "resnet18", "inception"] = "auto", splits: PositiveInt = 8
+    ) -> None:
+        self.extractor = extractor
+        self.splits = splits  # real-vs-real distances behind the floor; independent replicates count as splits
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones are compared."""
+        self._dataset = dataset
+        pool = real_pool(dataset, real, 2 * n, rng)
+        self._real, self.n_ = pool.samples, min(n, pool.n_held_out)
+        x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
+        self._reference = moments_of(x[: self.n_])
+        pairs = disjoint_pairs(len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng)
+        between = np.array([frechet(moments_of(x[a]), moments_of(x[b])) for a, b in pairs])
+        self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
+
+    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+        value = self._distance(synthetic)
+        floor = {"fid/floor": self.floor_, "fid/floor_sd": self.floor_sd_, "fid/excess": excess(value, self.floor_)}
+        return {"fid": value, "fid/n": float(self.n_), **floor}
+
+    def _distance(self, synthetic: Samples) -> Value:
+        reason = refusal(synthetic, self._real)
+        if not reason and len(synthetic) < self.n_:
+            reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
+        if reason:
+            return Undefined(reason)
+        x = features.extract(first(synthetic, self.n_), self.extractor, self._dataset)  # [n, d]
+        if reason := degenerate(x):
+            return Undefined(reason)
+        return defined(frechet(self._reference, moments_of(x)), "the distance is not finite: features too large or too few")
+

@@ -1,0 +1,28 @@
+"""Sampling bias (Alemohammad 2307.01850, MAD, their lambda): samples of higher quality and less diversity than the model's.
+
+Each family has its own knob behind `bias`: a Gaussian draws from N(m, bias * C), a GAN truncates, diffusion is guided with
+w = 1/bias - 1, a language model lowers its temperature.  Not the bias of an estimator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.parts import Dataset, Draw, Fraction, Generator
+from engine.samples import Samples, given
+
+
+class Biased:
+    """1 is honest sampling, which is `plain`; 0 is the mode alone."""
+
+    ACCEPTS = ("points", "tokens", "regression", "images")
+    TINY = {"sampling_bias": 0.5}
+
+    def __init__(self, *, sampling_bias: Fraction) -> None:
+        self.sampling_bias = sampling_bias
+
+    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+        """Nothing is needed."""
+
+    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
+        return Draw(generator.sample(n, rng, labels=given(real, n), bias=self.sampling_bias), {})
