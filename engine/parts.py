@@ -10,7 +10,7 @@ import ast
 import difflib
 import importlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -104,9 +104,7 @@ class Generator(Protocol):
         """Learn from data; returns what training reports (losses, steps).  Raises Finding when it diverges."""
         ...
 
-    def sample(
-        self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None
-    ) -> Samples:
+    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
         """n samples.  labels: what to condition on, see `samples.given`.  bias: the family's quality-diversity knob, 1 or
         None = honest sampling."""
         ...
@@ -145,9 +143,14 @@ class Policy(Protocol):
         """The picks of generation t >= 1.  ValueError when the sizes cannot give what the policy promises."""
         ...
 
-    def needs(self, n_real: int, t: int) -> int:
-        """Synthetic samples that must be drawn from each generation so that `recipe(.., t)` can be filled."""
+    def needs(self, n_real: int) -> int:
+        """Synthetic samples that must be drawn from each generation so that every later recipe can be filled."""
         ...
+
+
+def rounded(share: float, n: int) -> int:
+    """The whole number nearest to share * n, halves upwards: how every policy turns a fraction into a count."""
+    return int(np.floor(share * n + 0.5))
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ def unknown(kind: str, name: str) -> str:
     return f"no {kind} is called {name!r}{hint} (there are: {', '.join(names(kind))})"
 
 
-@lru_cache(maxsize=None)
+@cache
 def describe(kind: str, name: str) -> Description:
     """The part's description, without importing it.  KeyError with the list of names when there is no such part."""
     if name not in names(kind):
@@ -264,9 +267,11 @@ def _parameters(init: ast.FunctionDef) -> dict[str, Parameter]:
 def _constants(cls: ast.ClassDef) -> dict[str, Any]:
     found = {}
     for node in cls.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
-        if isinstance(target, ast.Name) and target.id.isupper() and node.value is not None:  # type: ignore[union-attr]
-            found[target.id] = ast.literal_eval(node.value)  # type: ignore[union-attr]
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if isinstance(target, ast.Name) and target.id.isupper():
+            found[target.id] = ast.literal_eval(node.value)
     return found
 
 

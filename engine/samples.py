@@ -48,6 +48,17 @@ class Samples:
         """Share of samples that a model drew: counted, not believed."""
         return float(np.mean(self.born != REAL)) if len(self) else float("nan")
 
+    @property
+    def replicates(self) -> int | None:
+        """How many independent replicates the second axis holds; None for images."""
+        return None if self.x.ndim != 2 and np.issubdtype(self.x.dtype, np.integer) else self.x.shape[1]
+
+    @property
+    def independent_replicates(self) -> int | None:
+        """The replicates for which rows are chosen independently: not where class labels are shared by them."""
+        shared = self.y is not None and np.issubdtype(self.y.dtype, np.integer)
+        return None if shared else self.replicates
+
     def drawn_at(self, t: int) -> Samples:
         """The same samples, marked as drawn by the model of generation t."""
         return replace(self, born=np.full(len(self.x), t, dtype=np.int32), memo={})

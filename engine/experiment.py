@@ -1,0 +1,413 @@
+"""An experiment file -> a Sweep, with every mistake in it reported at once: line, key path, what was found, what is allowed.
+
+Parts are checked against the signatures of their constructors, read without importing them, so this needs none of torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from engine import parts
+from engine.parts import KINDS, NonNegativeInt, PositiveFloat, PositiveInt, describe, names, unknown
+from engine.recipe import path as plan_path
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.yamlfile import Document, Problem, parse, parse_value
+
+MOST_LINEAGES = 100_000
+PART_KEYS = ("dataset", "generator", "policy", "sampling")
+DEFAULTS: dict[str, Any] = {"policy": "replace", "sampling": "plain", "arrival": "fixed", "n_synthetic": None}
+Where = tuple[str | int, ...]  # a key path in the file
+Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
+_NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
+
+
+_BRANCH = re.compile(
+    r"(int|str|float|bool)$|(literal|list|dict|function|constrained)\b|_"
+)  # pydantic's names of union branches
+
+
+class SpecError(Exception):
+    """An experiment file that cannot be planned; `problems` holds all that is wrong with it."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source, self.problems = source, sorted(problems, key=lambda p: p.line or 0)
+        super().__init__("\n".join(f"{source}: {p}" for p in self.problems))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Collapse(_Strict):
+    """Collapse: the metric passes this many times its value at generation 0."""
+
+    metric: str
+    above: PositiveFloat | None = None
+    below: PositiveFloat | None = None
+
+
+class _Share(_Strict):
+    cpu: PositiveFloat | None = None
+    gpu: float | None = Field(default=None, ge=0)
+    memory: PositiveFloat | None = None
+
+
+class _Resources(_Share):
+    generators: dict[str, _Share] = {}
+
+
+class _Every(_Strict):
+    every: PositiveInt
+
+
+class _File(_Strict):
+    """The top level of an experiment file."""
+
+    base: dict[str, Any]
+    grid: dict[str, list[Any]] = {}
+    seeds: PositiveInt | list[NonNegativeInt] = 1
+    generations: NonNegativeInt
+    metrics: list[str | dict[str, Any]] = []
+    collapse: _Collapse | None = None
+    resources: _Resources = _Resources()
+    keep: Literal["all", "last"] | _Every = "all"
+    out: str | None = None
+    tracking: str | None = None
+    question: str | None = None
+
+
+class _Sizes(_Strict):
+    n_real: PositiveInt
+    n_synthetic: PositiveInt | None = None
+    arrival: Literal["fixed", "fresh"] = "fixed"
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
+    """The sweep of an experiment file; SpecError with all problems, FileNotFoundError when it is not there."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]) from None
+    document = parse(text)
+    if document.problems:
+        raise SpecError(str(path), document.problems)
+    return _Reader(path, document, text, overrides or []).sweep()
+
+
+class _Reader:
+    """Collects problems while it turns one document into a sweep."""
+
+    def __init__(self, path: Path, document: Document, text: str, overrides: list[str]) -> None:
+        self.path, self.document, self.text = path, document, text
+        self.problems: list[Problem] = []
+        self.refused: dict[str, None] = {}
+        self.values = document.values if isinstance(document.values, dict) else {}
+        if not isinstance(document.values, dict):
+            self._problem(f"an experiment file is a mapping with base, grid, generations, ..., got {document.values!r:.60}", ())
+        for text_of in overrides:
+            self._override(text_of)
+
+    def sweep(self) -> Sweep:
+        head = self._model(_File, self.values, ())
+        if head is None:
+            self._axes(self.values.get("grid"), self.values.get("base"))
+            self._stop()
+        assert head is not None
+        axes = self._axes(head.grid, head.base)
+        self._count(axes, head.seeds)
+        self._stop()
+        lineages = self._lineages(head, axes)
+        metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
+        self._accepted(metrics, lineages, head)
+        if not lineages and not self.problems:
+            self._problem("no cell of this grid makes sense: " + "; ".join(self.refused), ("grid",))
+        self._stop()
+        return self._sweep(head, lineages, metrics)
+
+    def _sweep(self, head: _File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
+        question = head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
+        return Sweep(
+            name=self.path.stem,
+            lineages=tuple(lineages),
+            generations=head.generations,
+            metrics=tuple(metrics),
+            collapse=None if head.collapse is None else head.collapse.model_dump(exclude_none=True),
+            resources=head.resources.model_dump(exclude_none=True),
+            keep=head.keep if isinstance(head.keep, str) else {"every": head.keep.every},
+            out=head.out or str(Path("runs") / self.path.stem),
+            tracking=head.tracking,
+            question=question.strip(),
+            source=str(self.path),
+            refused=tuple(self.refused),
+        )
+
+    # ---- problems ----
+
+    def _problem(self, message: str, path: Where) -> None:
+        problem = Problem(message, path, self.document.line(path))
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _stop(self) -> None:
+        if self.problems:
+            raise SpecError(str(self.path), self.problems)
+
+    def _model(self, model: type[BaseModel], values: Any, path: Where) -> Any:
+        """Values checked against a model; None, and problems, when they do not fit."""
+        try:
+            return model.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            for e in _distinct(error):
+                self._problem(_explain(e, list(model.model_fields)), (*path, *e["loc"]))
+        return None
+
+    def _override(self, text: str) -> None:
+        """Apply one `--set key.path=value`."""
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            return self._problem(f"--set wants key=value, got {text!r}", ())
+        try:
+            parsed = parse_value(value)
+        except ValueError as error:
+            return self._problem(f"--set {key}: {error}", ())
+        _set(self.values, key, parsed)
+
+    # ---- the grid ----
+
+    def _axes(self, grid: Any, base: Any) -> dict[str, list[Any]]:
+        """The axes of the grid, checked by name."""
+        known = (*PART_KEYS, *_Sizes.model_fields)
+        for where, keys in (("base", base), ("grid", grid)):
+            for key in keys if isinstance(keys, dict) else ():
+                head = key.split(".")[0]
+                if head not in known or (where == "base" and "." in key) or ("." in key and head not in PART_KEYS):
+                    self._problem(f"unknown key {key!r}{_nearest(head, known)}; allowed: {', '.join(known)}", (where, key))
+        if not isinstance(grid, dict):
+            return {}
+        for key, values in grid.items():
+            if isinstance(values, list) and not values:
+                self._problem("an axis needs at least one value, got an empty list; remove the axis or fill it", ("grid", key))
+        return grid
+
+    def _count(self, axes: dict[str, list[Any]], seeds: int | list[int]) -> None:
+        sizes = {key: len(values) for key, values in axes.items()}
+        sizes["seeds"] = seeds if isinstance(seeds, int) else len(seeds)
+        if isinstance(seeds, list) and not seeds:
+            self._problem("seeds needs at least one seed, got an empty list", ("seeds",))
+        if (total := math.prod(sizes.values())) > MOST_LINEAGES:
+            factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
+            self._problem(f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once", ("grid",))
+
+    def _lineages(self, head: _File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
+        found: dict[str, LineageSpec] = {}
+        seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
+        for cell in self._cells(head.base, axes):
+            spec = self._spec(cell, head.generations)
+            for seed in seeds if spec else ():
+                assert spec is not None
+                own = LineageSpec(**{**_fields(spec), "seed": seed})
+                found.setdefault(own.id, own)
+        return list(found.values())
+
+    def _cells(self, base: dict[str, Any], axes: dict[str, list[Any]]) -> Iterator[Cell]:
+        """Every combination of the axes over the base: key -> (value, where it stands in the file)."""
+        keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
+        used: set[str] = set()
+        for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
+            cell: Cell = {k: (_named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
+            for key, i in zip(keys, choice, strict=True):
+                self._place(cell, key, axes[key][i], ("grid", key, i), used)
+            yield cell
+        for key in keys:
+            if "." in key and key not in used:
+                kind, parameter = key.split(".", 1)
+                self._problem(f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key))
+
+    def _place(self, cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
+        """Put one axis value into a cell.  A part without that parameter ignores it: its lineages run once."""
+        kind, _, parameter = key.partition(".")
+        if not parameter:
+            cell[key] = (_named(value), where)
+            return
+        part, _ = cell.get(kind, (None, where))
+        name = part.get("name") if isinstance(part, dict) else None
+        if name in names(kind) and parameter.split(".")[0] in describe(kind, name).parameters:
+            part = copy.deepcopy(part)
+            _set(part, parameter, value)
+            cell[kind] = (part, where)
+            used.add(key)
+        elif name not in names(kind):
+            used.add(key)  # the unknown part is reported by itself
+
+    def _spec(self, cell: Cell, generations: int) -> LineageSpec | None:
+        """One cell's spec (seed 0); None, with a refusal or problems, when it makes no sense."""
+        before = len(self.problems)
+        chosen = {kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS}
+        sizes = {key: cell[key][0] for key in _Sizes.model_fields if key in cell}
+        checked = self._model(_Sizes, sizes, ("base",))
+        if len(self.problems) > before or checked is None or None in chosen.values():
+            return None
+        spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
+        reason = _refusal(spec, generations)
+        if reason:
+            self.refused[f"{spec.label}: {reason}"] = None
+        return None if reason else spec
+
+    # ---- parts and metrics ----
+
+    def _part(self, kind: str, value: Any, where: Where) -> Part | None:
+        if value is None:
+            self._problem(f"{kind} is missing; there are: {', '.join(names(kind))}", where[:1])
+            return None
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            self._problem(f"a {kind} is {{name: ..., its parameters}}, got {value!r:.60}", where)
+            return None
+        part, complaints = _checked_part(kind, json.dumps(value))
+        for message, key in complaints:
+            exact = (*where, key)
+            self._problem(message, exact if exact in self.document.lines else where)
+        return part
+
+    def _metric(self, value: Any, i: int) -> MeasureSpec | None:
+        value = dict(value) if isinstance(value, dict) else value
+        every = value.pop("every", 1) if isinstance(value, dict) else 1
+        part = self._part("metric", _named(value), ("metrics", i))
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            self._problem(f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every"))
+            return None
+        return MeasureSpec(part, every) if part else None
+
+    def _accepted(self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: _File) -> None:
+        """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a metric not measured."""
+        gives = {spec.dataset.constant("GIVES") for spec in lineages}
+        for i, metric in enumerate(metrics):
+            accepts = metric.part.constant("ACCEPTS", ())
+            if gives and not gives & set(accepts):
+                have, want = ", ".join(map(str, sorted(gives, key=str))), ", ".join(accepts)
+                self._problem(f"{metric.part.name} measures {want}, but the data here are {have}", ("metrics", i))
+        ids = [m.id for m in metrics]
+        for i, name in enumerate(ids):
+            if name in ids[:i]:
+                self._problem(f"{name} is listed twice", ("metrics", i))
+        if head.collapse is not None:
+            self._collapse(head.collapse, ids)
+
+    def _collapse(self, rule: _Collapse, ids: list[str]) -> None:
+        if rule.metric.split("/")[0] not in ids and ids:
+            near = _nearest(rule.metric.split("/")[0], ids)
+            message = f"collapse is judged by {rule.metric!r}, which is not measured{near}; metrics: {', '.join(ids)}"
+            self._problem(message, ("collapse", "metric"))
+        if (rule.above is None) == (rule.below is None):
+            self._problem("collapse needs one of above and below (times the value of generation 0)", ("collapse",))
+
+
+def _refusal(spec: LineageSpec, generations: int) -> str | None:
+    """Why a cell makes no sense, or None."""
+    gives, accepts = spec.dataset.constant("GIVES"), spec.generator.constant("ACCEPTS", ())
+    if gives not in accepts:
+        return f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} gives {gives}"
+    size = spec.dataset.constant("SIZE")
+    if size and spec.n_real > size[0]:
+        return f"{spec.dataset.name} has {size[0]:,} training rows, n_real is {spec.n_real:,}"
+    try:
+        plan_path(spec, min(generations, 3))
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str]]]:
+    """A part from its JSON, or (message, key) for everything wrong with it."""
+    value = json.loads(text)
+    name, params = value.pop("name"), value
+    if name not in names(kind):
+        return None, [(unknown(kind, name), "name")]
+    known, complaints = describe(kind, name).parameters, []
+    for key in params:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            complaints.append((f"{kind} {name} has no parameter {key!r}{_nearest(key, known)}; parameters: {allowed}", key))
+    for key, parameter in known.items():
+        if key in params:
+            complaints += [(f"{kind} {name}: {m}", key) for m in _value_problems(key, parameter.annotation, params[key])]
+        elif parameter.required:
+            complaints.append((f"{kind} {name} needs the parameter {key!r}", key))
+    return (None if complaints else Part(kind, name, params)), complaints
+
+
+def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
+    """What is wrong with one parameter's value; nested parts are checked as parts of their kind."""
+    if key in KINDS and isinstance(_named(value), dict) and "name" in _named(value):
+        return [message for message, _ in _checked_part(key, json.dumps(value))[1]]
+    try:
+        _adapter(annotation).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        return [f"{key}: {_explain(e, [])}" for e in _distinct(error)]
+    return []
+
+
+@cache
+def _adapter(annotation: str) -> TypeAdapter[Any]:
+    return TypeAdapter(eval(annotation, dict(_NAMESPACE)))
+
+
+def _distinct(error: ValidationError) -> list[Any]:
+    """One complaint per place: of a union's branches, the one that says most."""
+    best: dict[tuple[Any, ...], Any] = {}
+    for e in error.errors(include_url=False):
+        place = tuple(p for p in e["loc"] if isinstance(p, int) or not _BRANCH.match(p))
+        if place not in best or best[place]["type"].endswith("_type"):
+            best[place] = {**e, "loc": place}
+    return list(best.values())
+
+
+def _explain(error: Any, allowed: list[str]) -> str:
+    got = f", got {error['input']!r:.60}"
+    if error["type"] == "extra_forbidden":
+        key = str(error["loc"][-1])
+        return f"unknown key {key!r}{_nearest(key, allowed)}" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
+    if error["type"] == "missing":
+        return f"{error['loc'][-1]} is missing"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return message.replace("input should be", "should be") + got
+
+
+def _nearest(name: str, among: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(among), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _named(value: Any) -> Any:
+    """A part may be given by its name alone."""
+    return {"name": value} if isinstance(value, str) and value not in ("fixed", "fresh") else value
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping first."""
+    head, _, rest = key.partition(".")
+    if not rest or head == "grid":
+        if head == "grid" and rest:
+            values.setdefault("grid", {})[rest] = value
+        else:
+            values[head] = value
+        return
+    inner = _named(values.get(head, {}))
+    values[head] = inner if isinstance(inner, dict) else {}
+    _set(values[head], rest, value)
+
+
+def _fields(spec: LineageSpec) -> dict[str, Any]:
+    return {k: getattr(spec, k) for k in LineageSpec.__dataclass_fields__}

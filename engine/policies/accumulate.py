@@ -1,0 +1,28 @@
+"""Accumulate: all real data and all synthetic data so far (Gerstgrasser 2404.01413, Kazdan 2410.16713); the size grows.
+
+With a synthetic_fraction the size stays n_real: that share is drawn from all past generations, the rest from the real set.
+Dey-Donoho 2410.22812 call the growing form "augment".
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from engine.parts import Fraction, Pick, Recipe, rounded
+
+
+class Accumulate:
+    TINY: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, synthetic_fraction: Fraction | None = None) -> None:
+        self.synthetic_fraction = synthetic_fraction
+
+    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+        past = tuple(range(t))
+        if self.synthetic_fraction is None:
+            return Pick((-1,), n_real), Pick(past, t * n_synthetic)
+        n_past = rounded(self.synthetic_fraction, n_real)
+        return Pick((-1,), n_real - n_past), Pick(past, n_past)
+
+    def needs(self, n_real: int) -> int:
+        return 1 if self.synthetic_fraction is None else rounded(self.synthetic_fraction, n_real)

@@ -1,0 +1,20 @@
+"""Accumulate-subsample: n_real points without replacement from all real and synthetic data so far (Kazdan 2410.16713).
+
+The whole pool is drawn from again every generation; real data have share 1 / (t + 1) of it when the sets are of equal size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from engine.parts import Pick, Recipe
+
+
+class AccumulateSubsample:
+    TINY: ClassVar[dict[str, Any]] = {}
+
+    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+        return (Pick(tuple(range(-1, t)), n_real),)
+
+    def needs(self, n_real: int) -> int:
+        return 1

@@ -1,0 +1,29 @@
+"""Augment: all real data plus the newest generation's samples up to the synthetic fraction (Bertrand 2310.00429, Seddik
+2404.05090 "partially synthetic"); the size is n_real / (1 - synthetic_fraction).
+
+Bertrand's lambda = n_synthetic / n_real is synthetic_fraction / (1 - synthetic_fraction).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from engine.parts import Fraction, Pick, Recipe, rounded
+
+
+class Augment:
+    TINY: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, synthetic_fraction: Fraction = 0.5) -> None:
+        if synthetic_fraction >= 1:
+            raise ValueError(
+                f"augment keeps all real data, so its synthetic_fraction must be below 1, got {synthetic_fraction}; "
+                "replace with synthetic_fraction 1 trains on synthetic data alone"
+            )
+        self.synthetic_fraction = synthetic_fraction
+
+    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+        return Pick((-1,), n_real), Pick((t - 1,), self.needs(n_real))
+
+    def needs(self, n_real: int) -> int:
+        return rounded(self.synthetic_fraction / (1 - self.synthetic_fraction), n_real)

@@ -1,0 +1,19 @@
+"""Random past: each of n_real points picks a source uniformly among the real set and all generations so far, then a row of it
+(Seddik 2404.05090, 4.2), so a row can come twice; accumulate_subsample draws without replacement.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from engine.parts import Pick, Recipe
+
+
+class RandomPast:
+    TINY: ClassVar[dict[str, Any]] = {}
+
+    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+        return (Pick(tuple(range(-1, t)), n_real, "uniform_source"),)
+
+    def needs(self, n_real: int) -> int:
+        return 1

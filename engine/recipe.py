@@ -1,0 +1,118 @@
+"""Recipes, the rows they mean, and the keys of generations: all of it known before anything runs.
+
+A key is the hash of what made a thing (DESIGN: equal keys are equal bits), so two lineages that train on the same rows share
+the model, whatever their policies are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.parts import Pick, Recipe
+from engine.samples import Samples, concat
+from engine.spec import LineageSpec, digest
+
+
+def rng(seed: int, purpose: str, t: int = 0) -> np.random.Generator:
+    """The random stream of one purpose at one generation: named by place, so no state is carried or saved."""
+    word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
+    return np.random.default_rng(np.random.SeedSequence([seed, t, word]))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One generation of a lineage: what it is trained on and where its model and its draw live."""
+
+    t: int
+    recipe: Recipe
+    real: str  # key of the real set that arrives at t
+    model: str
+    draw: str
+    sources: dict[int, str]  # the keys behind the recipe's sources
+    counts: dict[int, int]  # rows by source, where the recipe fixes them
+
+    @property
+    def needs(self) -> set[int]:
+        """The past synthetic sets this generation trains on."""
+        return {s for pick in self.recipe for s in pick.sources if s >= 0}
+
+
+def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
+    """Generations 0..generations of a lineage, by key.  ValueError when a recipe cannot be filled."""
+    policy = spec.policy.make()
+    nodes: list[Node] = []
+    for t in range(generations + 1):
+        recipe = policy.recipe(spec.n_real, spec.n_drawn, t) if t else (Pick((-1,), spec.n_real),)
+        nodes.append(_node(spec, t, _checked(recipe, spec, t), nodes))
+    return tuple(nodes)
+
+
+def _checked(recipe: Recipe, spec: LineageSpec, t: int) -> Recipe:
+    """The recipe without empty picks; ValueError when a source has too few rows or nothing is left to train on."""
+    recipe = tuple(pick for pick in recipe if pick.count)
+    for pick in recipe:
+        have = sum(spec.n_real if s < 0 else spec.n_drawn for s in pick.sources)
+        if pick.how == "without_replacement" and pick.count > have:
+            raise ValueError(
+                f"{spec.policy.label} wants {pick.count} rows of {_named(pick.sources)} at generation {t}, "
+                f"but {have} are there; raise n_synthetic (now {spec.n_drawn}) or leave it out"
+            )
+    if not recipe:
+        raise ValueError(f"{spec.policy.label} leaves nothing to train on at generation {t}")
+    return recipe
+
+
+def _named(sources: tuple[int, ...]) -> str:
+    return "the real set" if sources == (-1,) else f"generation {sources[0]}" if len(sources) == 1 else "its sources"
+
+
+def _node(spec: LineageSpec, t: int, recipe: Recipe, past: list[Node]) -> Node:
+    real = real_key(spec, t)
+    sources = {s: real if s < 0 else past[s].draw for pick in recipe for s in pick.sources}
+    made_of = [[pick.how, pick.count, [sources[s] for s in pick.sources]] for pick in recipe]
+    parent = past[-1].model if t and spec.generator.params.get("warm_start") else None
+    model = digest({"generator": spec.generator.canonical, "seed": spec.seed, "t": t, "recipe": made_of, "parent": parent})
+    draw = digest({"model": model, "sampling": spec.sampling.canonical, "n": spec.n_drawn, "real": real})
+    counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}
+    return Node(t, recipe, real, model, draw, sources, counts)
+
+
+def real_key(spec: LineageSpec, t: int) -> str:
+    """The key of the real set of generation t: of generation 0, unless new data arrive."""
+    arrived = t if spec.arrival == "fresh" else 0
+    return digest({"dataset": spec.dataset.canonical, "n": spec.n_real, "seed": spec.seed, "arrived": arrived})
+
+
+def take(sources: Mapping[int, Samples], recipe: Recipe, seed: int, t: int) -> Samples:
+    """The training set: the rows that the recipe of generation t means.
+
+    Rows are chosen per replicate, except for class-labelled data, whose labels are shared by the replicates.  The stream
+    is named by the sources, so equal picks are equal rows under every policy, and a smaller pick is part of a larger one.
+    """
+    return concat([block for pick in recipe for block in _blocks(sources, pick, seed, t)])
+
+
+def _blocks(sources: Mapping[int, Samples], pick: Pick, seed: int, t: int) -> list[Samples]:
+    chosen = [sources[s] for s in pick.sources]
+    if pick.how == "without_replacement" and pick.count == sum(len(s) for s in chosen):
+        return chosen
+    stream = rng(seed, "rows " + ",".join(map(str, pick.sources)), t)
+    return [concat(chosen).take(_rows(pick, chosen, stream))]
+
+
+def _rows(pick: Pick, chosen: list[Samples], stream: np.random.Generator) -> np.ndarray:
+    sizes = np.array([len(s) for s in chosen])
+    replicates = chosen[0].independent_replicates
+    shape = (pick.count,) if replicates is None else (pick.count, replicates)
+    if pick.how == "uniform_source":
+        source = stream.integers(len(chosen), size=shape)
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        return first[source] + stream.integers(sizes[source])
+    pool = np.arange(sizes.sum(), dtype=np.int64 if replicates is None else np.int32)
+    if replicates is None:
+        return stream.permutation(pool)[: pick.count]
+    return stream.permuted(np.broadcast_to(pool[:, None], (len(pool), replicates)), axis=0)[: pick.count]

@@ -1,0 +1,205 @@
+"""What a lineage is (LineageSpec: everything that changes the samples, nothing else) and what a sweep of them is.
+
+Identity is apart from extent: generations, metrics, resources and paths are in no id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from engine.parts import KINDS, describe, make
+
+Keep = str | dict[str, int]  # "all", "last" or {"every": k}
+
+
+def digest(payload: Any, length: int = 24) -> str:
+    """The first hex digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part by name, with its parameters as the file gave them."""
+
+    kind: str
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """Name and the parameters that differ from their defaults: what a key is made of."""
+        known = describe(self.kind, self.name).parameters
+        changed = {k: _canonical(k, v) for k, v in sorted(self.params.items()) if known[k].required or v != known[k].default}
+        return {"name": self.name, **changed}
+
+    def make(self) -> Any:
+        return make(self.kind, self.name, **self.params)
+
+    def constant(self, name: str, default: Any = None) -> Any:
+        """A literal class constant of the part, read without importing it."""
+        return describe(self.kind, self.name).constants.get(name, default)
+
+    @property
+    def label(self) -> str:
+        params = {k: v for k, v in self.canonical.items() if k != "name"}
+        if not params:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={_short(v)}' for k, v in params.items())})"
+
+
+def _canonical(name: str, value: Any) -> Any:
+    if isinstance(value, dict) and "name" in value and name in KINDS:  # a nested part, such as verify's reward
+        return Part(name, value["name"], {k: v for k, v in value.items() if k != "name"}).canonical
+    return value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name", "..."))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class LineageSpec:
+    """One chain: one truth, one generator, one policy, one sampling, one seed."""
+
+    dataset: Part
+    generator: Part
+    policy: Part
+    sampling: Part
+    n_real: int
+    seed: int
+    n_synthetic: int | None = None  # None: n_real, or what the policy needs if that is more
+    arrival: str = "fixed"  # fixed: the same real set stays; fresh: a new draw of it each generation
+
+    @cached_property
+    def id(self) -> str:
+        return digest({"lineage": self.identity}, 16)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        parts = {kind: getattr(self, kind).canonical for kind in ("dataset", "generator", "policy", "sampling")}
+        return {**parts, "n_real": self.n_real, "n_drawn": self.n_drawn, "arrival": self.arrival, "seed": self.seed}
+
+    @cached_property
+    def n_drawn(self) -> int:
+        """Synthetic samples drawn from each generation."""
+        if self.n_synthetic is not None:
+            return self.n_synthetic
+        return max(self.n_real, int(self.policy.make().needs(self.n_real)))
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        """The spec without its seed: lineages of one cell are repeats of each other."""
+        return {k: v for k, v in self.to_dict().items() if k != "seed"}
+
+    @cached_property
+    def cell_id(self) -> str:
+        return digest({k: v for k, v in self.identity.items() if k != "seed"}, 16)
+
+    @property
+    def label(self) -> str:
+        """A short name for people: generator, policy, and the sampling where it is not plain."""
+        policy = self.policy.name
+        if "synthetic_fraction" in describe("policy", self.policy.name).parameters:
+            share = self.synthetic_fraction
+            policy += "" if share is None else f" {share:g}"
+        others = {k: v for k, v in self.policy.params.items() if k != "synthetic_fraction"}
+        policy += "".join(f" {k}={_short(v)}" for k, v in others.items())
+        sampling = "" if self.sampling.name == "plain" else f", {self.sampling.label}"
+        return f"{self.generator.label}, {policy}{sampling}"
+
+    @property
+    def synthetic_fraction(self) -> float | None:
+        """The policy's synthetic_fraction, given or by default; None for policies without one."""
+        known = describe("policy", self.policy.name).parameters.get("synthetic_fraction")
+        return None if known is None else self.policy.params.get("synthetic_fraction", known.default)
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = {kind: {"name": p.name, **p.params} for kind, p in self._parts()}
+        sizes = {"n_real": self.n_real, "n_synthetic": self.n_synthetic, "arrival": self.arrival, "seed": self.seed}
+        return {**parts, **sizes}
+
+    def _parts(self) -> Iterable[tuple[str, Part]]:
+        return ((kind, getattr(self, kind)) for kind in ("dataset", "generator", "policy", "sampling"))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LineageSpec:
+        """The inverse of `to_dict`."""
+        kinds = ("dataset", "generator", "policy", "sampling")
+        parts: dict[str, Any] = {
+            k: Part(k, values[k]["name"], {p: v for p, v in values[k].items() if p != "name"}) for k in kinds
+        }
+        return cls(**parts, **{k: v for k, v in values.items() if k not in kinds})
+
+
+@dataclass(frozen=True)
+class MeasureSpec:
+    """A metric and how often it is measured: at generations 0, every, 2 every, ... and at the last one."""
+
+    part: Part
+    every: int = 1
+
+    @property
+    def id(self) -> str:
+        """The metric's name, followed by what differs from its defaults: `fid`, `fid.extractor-raw`."""
+        changed = {k: v for k, v in self.part.canonical.items() if k != "name"}
+        text = "".join(f".{k}-{_short(v)}" for k, v in changed.items())
+        return self.part.name + "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+
+    def due(self, t: int, last: int) -> bool:
+        return t % self.every == 0 or t == last
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which lineages, how far, what to measure, on what machines."""
+
+    name: str
+    lineages: tuple[LineageSpec, ...]
+    generations: int  # after the founder: a lineage has generations 0..generations
+    metrics: tuple[MeasureSpec, ...] = ()
+    collapse: dict[str, Any] | None = None
+    resources: dict[str, Any] = field(default_factory=dict)
+    keep: Keep = "all"
+    out: str = ""
+    tracking: str | None = None  # an MLflow URI; None: sqlite beside the store; "none": no tracking
+    question: str = ""
+    source: str = ""
+    refused: tuple[str, ...] = ()  # cells of the grid that make no sense, and why
+
+    def metrics_of(self, spec: LineageSpec) -> tuple[MeasureSpec, ...]:
+        """The metrics that fit the lineage's data."""
+        gives = spec.dataset.constant("GIVES")
+        return tuple(m for m in self.metrics if gives in m.part.constant("ACCEPTS", ()))
+
+    @property
+    def id(self) -> str:
+        """A sweep is known by its name and its output: adding cells or generations continues it."""
+        return digest({"sweep": self.name}, 16)
+
+    def resources_of(self, spec: LineageSpec) -> dict[str, float]:
+        """CPU, GPU and memory of one lineage: the sweep's, overridden under `generators` by the generator's name."""
+        own = self.resources.get("generators", {}).get(spec.generator.name, {})
+        return {"cpu": 1, **{k: v for k, v in self.resources.items() if k != "generators"}, **own}
+
+    def to_dict(self) -> dict[str, Any]:
+        metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
+        plain = ("name", "generations", "collapse", "resources", "keep", "out", "tracking", "question", "source", "refused")
+        return {**{k: getattr(self, k) for k in plain}, "metrics": metrics, "lineages": [s.to_dict() for s in self.lineages]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Sweep:
+        """The inverse of `to_dict`."""
+        metrics = tuple(
+            MeasureSpec(Part("metric", m["name"], {k: v for k, v in m.items() if k not in ("name", "every")}), m["every"])
+            for m in values["metrics"]
+        )
+        lineages = tuple(LineageSpec.from_dict(s) for s in values["lineages"])
+        return cls(**{**values, "metrics": metrics, "lineages": lineages, "refused": tuple(values["refused"])})
