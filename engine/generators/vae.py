@@ -124,8 +124,8 @@ class Vae:
         self,
         *,
         steps: PositiveInt = 400,
-        batch: PositiveInt = 128,
-        lr: PositiveFloat = 1e-3,
+        batch: PositiveInt = 64,
+        lr: PositiveFloat = 3e-3,  # Yi: 1e-3 with batches of 128
         latent: PositiveInt = 20,
         kl_weight: NonNegativeFloat = 1.0,  # of the KL in the training loss; below 1: sharper, more varied, less of a bound
         width: PositiveInt = 32,  # channels of the first convolution; half the hidden units of an MLP
