@@ -6,20 +6,18 @@ Parts are checked against the signatures of their constructors, read without imp
 from __future__ import annotations
 
 import copy
-import difflib
 import itertools
 import json
 import math
 import re
 from collections.abc import Iterator
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import parts
-from engine.parts import KINDS, NonNegativeInt, PositiveFloat, PositiveInt, describe, names, unknown
+from engine.checks import checked_part, distinct, explain, named, nearest
+from engine.parts import NonNegativeInt, PositiveFloat, PositiveInt, describe, names
 from engine.recipe import path as plan_path
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.yamlfile import Document, Problem, parse, parse_value
@@ -29,12 +27,6 @@ PART_KEYS = ("dataset", "generator", "policy", "sampling")
 DEFAULTS: dict[str, Any] = {"policy": "replace", "sampling": "plain", "arrival": "fixed", "n_synthetic": None}
 Where = tuple[str | int, ...]  # a key path in the file
 Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
-_NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
-
-
-_BRANCH = re.compile(
-    r"(int|str|float|bool)$|(literal|list|dict|function|constrained)\b|_"
-)  # pydantic's names of union branches
 
 
 class SpecError(Exception):
@@ -122,7 +114,7 @@ class _Reader:
     def sweep(self) -> Sweep:
         head = self._model(_File, self.values, ())
         if head is None:
-            self._axes(self.values.get("grid"), self.values.get("base"))
+            self._loose(self.values)
             self._stop()
         assert head is not None
         axes = self._axes(head.grid, head.base)
@@ -135,6 +127,19 @@ class _Reader:
             self._problem("no cell of this grid makes sense: " + "; ".join(self.refused), ("grid",))
         self._stop()
         return self._sweep(head, lineages, metrics)
+
+    def _loose(self, values: dict[str, Any]) -> None:
+        """Check what can be checked by itself in a file whose frame is wrong."""
+        base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
+        self._axes(grid, base)
+        for kind in PART_KEYS:
+            if isinstance(base, dict) and kind in base:
+                self._part(kind, named(base[kind]), ("base", kind))
+            choices = grid.get(kind) if isinstance(grid, dict) else None
+            for i, value in enumerate(choices if isinstance(choices, list) else ()):
+                self._part(kind, named(value), ("grid", kind, i))
+        for i, value in enumerate(metrics if isinstance(metrics, list) else ()):
+            self._metric(value, i)
 
     def _sweep(self, head: _File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
         question = head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
@@ -157,7 +162,8 @@ class _Reader:
 
     def _problem(self, message: str, path: Where) -> None:
         problem = Problem(message, path, self.document.line(path))
-        if problem not in self.problems:
+        said = {p.path for p in self.problems} if path[:1] == ("grid",) and path in self.document.lines else set()
+        if problem not in self.problems and path not in said:
             self.problems.append(problem)
 
     def _stop(self) -> None:
@@ -169,19 +175,19 @@ class _Reader:
         try:
             return model.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            for e in _distinct(error):
-                self._problem(_explain(e, list(model.model_fields)), (*path, *e["loc"]))
+            for e in distinct(error):
+                self._problem(explain(e, list(model.model_fields)), (*path, *e["loc"]))
         return None
 
     def _override(self, text: str) -> None:
         """Apply one `--set key.path=value`."""
         key, equals, value = text.partition("=")
         if not equals or not key:
-            return self._problem(f"--set wants key=value, got {text!r}", ())
+            return self.problems.append(Problem(f"--set wants key=value, got {text!r}"))
         try:
             parsed = parse_value(value)
         except ValueError as error:
-            return self._problem(f"--set {key}: {error}", ())
+            return self.problems.append(Problem(f"--set {key}: {error}"))
         _set(self.values, key, parsed)
 
     # ---- the grid ----
@@ -193,7 +199,7 @@ class _Reader:
             for key in keys if isinstance(keys, dict) else ():
                 head = key.split(".")[0]
                 if head not in known or (where == "base" and "." in key) or ("." in key and head not in PART_KEYS):
-                    self._problem(f"unknown key {key!r}{_nearest(head, known)}; allowed: {', '.join(known)}", (where, key))
+                    self._problem(f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}", (where, key))
         if not isinstance(grid, dict):
             return {}
         for key, values in grid.items():
@@ -226,7 +232,7 @@ class _Reader:
         keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
         used: set[str] = set()
         for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
-            cell: Cell = {k: (_named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
+            cell: Cell = {k: (named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
             for key, i in zip(keys, choice, strict=True):
                 self._place(cell, key, axes[key][i], ("grid", key, i), used)
             yield cell
@@ -239,7 +245,7 @@ class _Reader:
         """Put one axis value into a cell.  A part without that parameter ignores it: its lineages run once."""
         kind, _, parameter = key.partition(".")
         if not parameter:
-            cell[key] = (_named(value), where)
+            cell[key] = (named(value), where)
             return
         part, _ = cell.get(kind, (None, where))
         name = part.get("name") if isinstance(part, dict) else None
@@ -274,7 +280,7 @@ class _Reader:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             self._problem(f"a {kind} is {{name: ..., its parameters}}, got {value!r:.60}", where)
             return None
-        part, complaints = _checked_part(kind, json.dumps(value))
+        part, complaints = checked_part(kind, json.dumps(value))
         for message, key in complaints:
             exact = (*where, key)
             self._problem(message, exact if exact in self.document.lines else where)
@@ -283,7 +289,7 @@ class _Reader:
     def _metric(self, value: Any, i: int) -> MeasureSpec | None:
         value = dict(value) if isinstance(value, dict) else value
         every = value.pop("every", 1) if isinstance(value, dict) else 1
-        part = self._part("metric", _named(value), ("metrics", i))
+        part = self._part("metric", named(value), ("metrics", i))
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             self._problem(f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every"))
             return None
@@ -306,7 +312,7 @@ class _Reader:
 
     def _collapse(self, rule: _Collapse, ids: list[str]) -> None:
         if rule.metric.split("/")[0] not in ids and ids:
-            near = _nearest(rule.metric.split("/")[0], ids)
+            near = nearest(rule.metric.split("/")[0], ids)
             message = f"collapse is judged by {rule.metric!r}, which is not measured{near}; metrics: {', '.join(ids)}"
             self._problem(message, ("collapse", "metric"))
         if (rule.above is None) == (rule.below is None):
@@ -328,73 +334,6 @@ def _refusal(spec: LineageSpec, generations: int) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
-def _checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str]]]:
-    """A part from its JSON, or (message, key) for everything wrong with it."""
-    value = json.loads(text)
-    name, params = value.pop("name"), value
-    if name not in names(kind):
-        return None, [(unknown(kind, name), "name")]
-    known, complaints = describe(kind, name).parameters, []
-    for key in params:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            complaints.append((f"{kind} {name} has no parameter {key!r}{_nearest(key, known)}; parameters: {allowed}", key))
-    for key, parameter in known.items():
-        if key in params:
-            complaints += [(f"{kind} {name}: {m}", key) for m in _value_problems(key, parameter.annotation, params[key])]
-        elif parameter.required:
-            complaints.append((f"{kind} {name} needs the parameter {key!r}", key))
-    return (None if complaints else Part(kind, name, params)), complaints
-
-
-def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
-    """What is wrong with one parameter's value; nested parts are checked as parts of their kind."""
-    if key in KINDS and isinstance(_named(value), dict) and "name" in _named(value):
-        return [message for message, _ in _checked_part(key, json.dumps(value))[1]]
-    try:
-        _adapter(annotation).validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        return [f"{key}: {_explain(e, [])}" for e in _distinct(error)]
-    return []
-
-
-@cache
-def _adapter(annotation: str) -> TypeAdapter[Any]:
-    return TypeAdapter(eval(annotation, dict(_NAMESPACE)))
-
-
-def _distinct(error: ValidationError) -> list[Any]:
-    """One complaint per place: of a union's branches, the one that says most."""
-    best: dict[tuple[Any, ...], Any] = {}
-    for e in error.errors(include_url=False):
-        place = tuple(p for p in e["loc"] if isinstance(p, int) or not _BRANCH.match(p))
-        if place not in best or best[place]["type"].endswith("_type"):
-            best[place] = {**e, "loc": place}
-    return list(best.values())
-
-
-def _explain(error: Any, allowed: list[str]) -> str:
-    got = f", got {error['input']!r:.60}"
-    if error["type"] == "extra_forbidden":
-        key = str(error["loc"][-1])
-        return f"unknown key {key!r}{_nearest(key, allowed)}" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
-    if error["type"] == "missing":
-        return f"{error['loc'][-1]} is missing"
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return message.replace("input should be", "should be") + got
-
-
-def _nearest(name: str, among: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(among), 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _named(value: Any) -> Any:
-    """A part may be given by its name alone."""
-    return {"name": value} if isinstance(value, str) and value not in ("fixed", "fresh") else value
-
-
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
     """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping first."""
     head, _, rest = key.partition(".")
@@ -404,7 +343,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         else:
             values[head] = value
         return
-    inner = _named(values.get(head, {}))
+    inner = named(values.get(head, {}))
     values[head] = inner if isinstance(inner, dict) else {}
     _set(values[head], rest, value)
 

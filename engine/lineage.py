@@ -126,8 +126,7 @@ class Lineage:
             status, reason = finding.status, finding.reason
         row = self._row("model", node.model, node.t, status, reason, started)
         row |= {"fit": _finite(fit), "counts": counts, "sources": sorted(set(node.sources.values()))}
-        self._pending.append(row)
-        return row
+        return self._made(row)
 
     def _draw_row(self, node: Node) -> Row:
         row = self.store.row("draw", node.draw) or self._claim("draw", node.draw)
@@ -144,8 +143,7 @@ class Lineage:
             status, reason = finding.status, finding.reason
         row = self._row("draw", node.draw, node.t, status, reason, started)
         row |= {"model": node.model, "n": self.spec.n_drawn, "report": _finite(report), "metrics": values}
-        self._pending.append(row)
-        return row
+        return self._made(row)
 
     def _measure_missing(self, node: Node, draw: Row) -> None:
         """Metrics asked for now that an earlier sweep did not measure."""
@@ -323,12 +321,19 @@ class Lineage:
         self.store.refresh()
         return self.store.row(kind, key)
 
+    def _made(self, row: Row) -> Row:
+        """Remember a row for the next commit.  What many lineages share, the founder, is written at once."""
+        if row["t"] == 0:
+            row["files"] = self._files(row)
+        self._pending.append(row)
+        return row
+
     def _flush(self) -> None:
         """Write the newest generation's arrays, commit all pending rows at once, release the locks."""
         try:
             newest = max((row["t"] for row in self._pending), default=-1)
             for row in self._pending:
-                row["files"] = self._files(row) if row["t"] == newest else {}
+                row["files"] = self._files(row) if row["t"] == newest and not row["files"] else row["files"]
                 row["time"] = time.time()
             if self._pending:
                 self.store.commit(self._pending)

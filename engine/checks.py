@@ -1,0 +1,87 @@
+"""Checking a part's parameters against the signature of its constructor, and saying what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from functools import cache, lru_cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine import parts
+from engine.parts import KINDS, describe, names, unknown
+from engine.spec import Part
+
+_NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
+_BRANCH = re.compile(
+    r"(int|str|float|bool)$|(literal|list|dict|function|constrained)\b|_"
+)  # pydantic's names of union branches
+
+
+@lru_cache(maxsize=4096)
+def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str]]]:
+    """A part from its JSON, or (message, key) for everything wrong with it."""
+    value = json.loads(text)
+    name, params = value.pop("name"), value
+    if name not in names(kind):
+        return None, [(unknown(kind, name), "name")]
+    known, complaints = describe(kind, name).parameters, []
+    for key in params:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            complaints.append((f"{kind} {name} has no parameter {key!r}{nearest(key, known)}; parameters: {allowed}", key))
+    for key, parameter in known.items():
+        if key in params:
+            complaints += [(f"{kind} {name}: {m}", key) for m in _value_problems(key, parameter.annotation, params[key])]
+        elif parameter.required:
+            complaints.append((f"{kind} {name} needs the parameter {key!r}", key))
+    return (None if complaints else Part(kind, name, params)), complaints
+
+
+def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
+    """What is wrong with one parameter's value; nested parts are checked as parts of their kind."""
+    if key in KINDS and isinstance(named(value), dict) and "name" in named(value):
+        return [message for message, _ in checked_part(key, json.dumps(value))[1]]
+    try:
+        _adapter(annotation).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        return [f"{key}: {explain(e, [])}" for e in distinct(error)]
+    return []
+
+
+@cache
+def _adapter(annotation: str) -> TypeAdapter[Any]:
+    return TypeAdapter(eval(annotation, dict(_NAMESPACE)))
+
+
+def distinct(error: ValidationError) -> list[Any]:
+    """One complaint per place: of a union's branches, the one that says most."""
+    best: dict[tuple[Any, ...], Any] = {}
+    for e in error.errors(include_url=False):
+        place = tuple(p for p in e["loc"] if isinstance(p, int) or not _BRANCH.match(p))
+        if place not in best or best[place]["type"].endswith("_type"):
+            best[place] = {**e, "loc": place}
+    return list(best.values())
+
+
+def explain(error: Any, allowed: list[str]) -> str:
+    got = f", got {error['input']!r:.60}"
+    if error["type"] == "extra_forbidden":
+        key = str(error["loc"][-1])
+        return f"unknown key {key!r}{nearest(key, allowed)}" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
+    if error["type"] == "missing":
+        return f"{error['loc'][-1]} is missing"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return message.replace("input should be", "should be") + got
+
+
+def nearest(name: str, among: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(among), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def named(value: Any) -> Any:
+    """A part may be given by its name alone."""
+    return {"name": value} if isinstance(value, str) and value not in ("fixed", "fresh") else value
