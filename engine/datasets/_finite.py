@@ -81,5 +81,8 @@ def shuffled(part: Samples) -> Samples:
 
 
 def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
-    """The shorter side reduced to `size`, cut to the central square, RGB: uint8 [size, size, 3]."""
-    return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
+    """The shorter side reduced to `size`, cut to the central square: uint8 [size, size], or [size, size, 3] in colour."""
+    picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    if picture.size == (size, size):
+        return np.asarray(picture)
+    return np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC))

@@ -1,0 +1,55 @@
+"""CIFAR-10 (Krizhevsky 2009), 32 x 32 colour: the official archive, or where only that is there, an exact subset of 3,500.
+
+The subset (`cifar10/cifar10_lossless_subset.npz` under the data root: 300 training and 50 test images of each class, pixels as
+in the official set) is read when the archive is absent; `summary` says which of the two was read.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from engine.datasets._finite import FiniteImages, shuffled
+from engine.datasets._torchvision import data_root, read_arrays
+from engine.samples import Samples
+
+SUBSET = Path("cifar10") / "cifar10_lossless_subset.npz"
+SUBSET_SIZE = (3000, 500)
+
+
+class Cifar10(FiniteImages):
+    """uint8 [n, 32, 32, 3], labels 0..9; 50,000 to train on and 10,000 held out (subset: 3,000 and 500)."""
+
+    GIVES = "images"
+    CLASSES = 10
+    SIZE = (50000, 10000)
+    TINY: dict = {}
+
+    def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
+        super().__init__(balanced=balanced)
+        self.root = root
+
+    @property
+    def summary(self) -> str:
+        """What was read."""
+        n = tuple(len(part) for part in self._read_once())
+        kind = "the exact subset, the official archive is absent" if n == SUBSET_SIZE else "the official archive"
+        return f"cifar10: {n[0]:,} to train on, {n[1]:,} held out ({kind})"
+
+    def read(self) -> tuple[Samples, Samples]:
+        root = data_root(self.root)
+        try:
+            return read_arrays("cifar10", root)
+        except FileNotFoundError:
+            if not (root / SUBSET).exists():
+                raise
+            return read_subset(root / SUBSET)
+
+
+@lru_cache(maxsize=2)
+def read_subset(path: Path) -> tuple[Samples, Samples]:
+    with np.load(path, allow_pickle=False) as file:
+        train, test = (Samples(file[f"{p}_images"], file[f"{p}_labels"].astype(np.int64)) for p in ("train", "test"))
+    return train, shuffled(test)

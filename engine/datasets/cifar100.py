@@ -1,0 +1,23 @@
+"""CIFAR-100 (Krizhevsky 2009): 32 x 32 colour, 100 fine classes, 50,000 to train on and 10,000 held out."""
+
+from __future__ import annotations
+
+from engine.datasets._finite import FiniteImages
+from engine.datasets._torchvision import data_root, read_arrays
+from engine.samples import Samples
+
+
+class Cifar100(FiniteImages):
+    """uint8 [n, 32, 32, 3], labels 0..99."""
+
+    GIVES = "images"
+    CLASSES = 100
+    SIZE = (50000, 10000)
+    TINY: dict = {}
+
+    def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
+        super().__init__(balanced=balanced)
+        self.root = root
+
+    def read(self) -> tuple[Samples, Samples]:
+        return read_arrays("cifar100", data_root(self.root))

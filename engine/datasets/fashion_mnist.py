@@ -1,0 +1,23 @@
+"""Fashion-MNIST (Xiao et al. 2017): clothes, 28 x 28 grey, 60,000 to train on and 10,000 held out; a drop-in for MNIST."""
+
+from __future__ import annotations
+
+from engine.datasets._finite import FiniteImages
+from engine.datasets._torchvision import data_root, read_arrays
+from engine.samples import Samples
+
+
+class FashionMnist(FiniteImages):
+    """uint8 [n, 28, 28, 1], labels 0..9."""
+
+    GIVES = "images"
+    CLASSES = 10
+    SIZE = (60000, 10000)
+    TINY: dict = {}
+
+    def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
+        super().__init__(balanced=balanced)
+        self.root = root
+
+    def read(self) -> tuple[Samples, Samples]:
+        return read_arrays("fashion_mnist", data_root(self.root))

@@ -1,0 +1,47 @@
+"""Oxford Flowers-102 (Nilsback and Zisserman 2008), reduced to `size` pixels (Zverev: 64): 8,189 photographs of 102 kinds.
+
+The official `val` part (1,020: ten of each kind) is held out; `train` and `test` together (7,169) are trained on, since the
+official training part alone is too small for a generative model.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from engine.datasets._finite import FiniteImages, shuffled
+from engine.datasets._torchvision import data_root, kept, open_part, thumbnails
+from engine.parts import PositiveInt
+from engine.samples import Samples, concat
+
+
+class Flowers102(FiniteImages):
+    """uint8 [n, size, size, 3], central squares; labels 0..101, very unequal in number."""
+
+    GIVES = "images"
+    CLASSES = 102
+    SIZE = (7169, 1020)
+    TINY = {"size": 16}
+
+    def __init__(self, *, size: PositiveInt = 64, root: str | None = None, balanced: bool = False) -> None:
+        super().__init__(balanced=balanced)
+        self.size, self.root = size, root
+
+    def read(self) -> tuple[Samples, Samples]:
+        return read_flowers(data_root(self.root), self.size)
+
+
+@lru_cache(maxsize=2)
+def read_flowers(root: Path, size: int) -> tuple[Samples, Samples]:
+    train, test, val = (_part(root, split, size) for split in ("train", "test", "val"))
+    whole = concat([train, test])
+    return Samples(whole.x, whole.y), shuffled(val)
+
+
+def _part(root: Path, split: str, size: int) -> Samples:
+    pictures = open_part("flowers102", root, split=split)
+    x, y = kept(f"flowers102-{split}-{size}", lambda: thumbnails((pictures[i] for i in range(len(pictures))), size))
+    assert y is not None
+    return Samples(x, y.astype(np.int64))
