@@ -1,0 +1,50 @@
+"""A normal distribution N(0, diag(spread)), the toy of Kazdan 2410.16713, MAD 2307.01850 and Shumailov 2305.17493.
+
+Not to be confused with the generator of the same name, which is fitted to it.  Every closed form of SCIENCE.md 5.1 to 5.4
+is about this truth.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from engine.parts import PositiveFloat, PositiveInt
+from engine.samples import Samples
+
+HELD_OUT = 7_140_001  # names the stream of held-out points
+
+
+class Gaussian:
+    """Points [n, replicates, d], independent over replicates.
+
+    spread  covariance eigenvalues: one number for all axes, or one per axis.
+    """
+
+    TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
+    GIVES = "points"
+    CLASSES = 0
+    REPLICATES = True
+
+    def __init__(
+        self, *, d: PositiveInt = 1, replicates: PositiveInt = 1, spread: PositiveFloat | list[PositiveFloat] = 1.0
+    ) -> None:
+        self.d, self.replicates, self.spread = d, replicates, spread
+        if isinstance(spread, list) and len(spread) != d:
+            raise ValueError(f"gaussian: spread needs one number, or {d} (one per axis, d = {d}); got {len(spread)}")
+        self.spread_ = np.broadcast_to(np.asarray(spread, dtype=float), d)  # [d]
+
+    def sample(self, n: int, rng: np.random.Generator) -> Samples:
+        return Samples(rng.standard_normal((n, self.replicates, self.d)) * np.sqrt(self.spread_))
+
+    def held_out(self, n: int) -> Samples:
+        return self.sample(n, np.random.default_rng(HELD_OUT))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [d] and covariance [d, d] of the truth."""
+        return np.zeros(self.d), np.diag(self.spread_)
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Of points [n, replicates, d] under the truth: [n, replicates]."""
+        return -0.5 * (np.square(x) / self.spread_ + np.log(2 * np.pi * self.spread_)).sum(-1)
