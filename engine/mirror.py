@@ -1,0 +1,230 @@
+"""How a lineage and its rows look in MLflow: names, parameters, points and files; pure (nothing here imports mlflow).
+
+A row is mirrored twice: as points of the charts (step = generation), and whole, as JSON in the artifact folder `rows/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import posixpath
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.parts import KINDS, describe
+from engine.spec import Keep, LineageSpec
+
+Row = Mapping[str, Any]
+LONGEST = 250  # characters of a metric's or parameter's name
+GROUPS = ("fit", "report", "counts")  # parts of a row whose numbers are charted as `<group>/<key>`
+SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # default: 246 s on a dead server; a create_run sent twice makes two runs
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+KILLED = ("", "unfinished", "interrupted", "killed")
+FAILED = ("failed", "error")
+
+
+# ---- names --------------------------------------------------------------------------------------------------------------
+
+
+def legal(name: str) -> str:
+    """The name as MLflow accepts it: other characters become `-hex-`, no empty or dotted path parts, at most 250 characters."""
+    name = re.sub(r"[^\w\-. :/]", lambda m: f"-{ord(m[0]):x}-", name) or "-"
+    name = posixpath.normpath(re.sub(r"\.\.+", ".", name).strip("/") or "-")
+    name = "-" if name == "." else name
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{zlib.crc32(name.encode()):08x}"
+
+
+def run_name(spec: LineageSpec) -> str:
+    return f"{spec.label}, seed {spec.seed}"[:LONGEST]
+
+
+def end_state(status: str) -> str:
+    """MLflow's end state of a lineage: a collapse or any other finding is a finished study, not a failed one."""
+    return "FAILED" if status in FAILED else "KILLED" if status in KILLED else "FINISHED"
+
+
+def milliseconds(row: Row) -> int:
+    """The row's own time, as MLflow stamps points: the same row mirrored again gives the same points."""
+    return int(row["time"] * 1000)
+
+
+# ---- what changes the samples: parameters -------------------------------------------------------------------------------
+
+
+def parameters(spec: LineageSpec) -> dict[str, str]:
+    """Flat and stable: `generator.name`, `generator.steps`, ..., with defaults filled in; those that are None are left out."""
+    flat: dict[str, Any] = {}
+    for kind in ("dataset", "generator", "policy", "sampling"):
+        part = getattr(spec, kind)
+        flat |= _part(kind, kind, {"name": part.name, **part.params})
+    flat |= {"n_real": spec.n_real, "n_synthetic": spec.n_drawn, "arrival": spec.arrival, "seed": spec.seed}
+    return {legal(k): text(v) for k, v in flat.items() if v is not None}
+
+
+def _part(prefix: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {p.name: p.default for p in describe(kind, values["name"]).parameters.values() if not p.required}
+    flat: dict[str, Any] = {}
+    for key, value in {**values, **{k: v for k, v in defaults.items() if k not in values}}.items():
+        nested = isinstance(value, dict) and "name" in value and key in KINDS
+        flat |= _part(f"{prefix}.{key}", key, value) if nested else {f"{prefix}.{key}": value}
+    return flat
+
+
+def text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 6000 else f"{text[:5900]}... sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+
+
+# ---- what was measured: points ------------------------------------------------------------------------------------------
+
+
+def points(row: Row) -> dict[str, float]:
+    """The numbers of a row by chart name.
+
+    Undefined values are NaN with a flag `undefined/<key>` = 1; infinite ones are NaN with a flag `infinite/<key>` = 1 or -1,
+    because MLflow would store 1.8e308 for them.
+    """
+    flat: dict[str, float] = {"seconds": float(row["seconds"])} if "seconds" in row else {}
+    for group in GROUPS:
+        for key, value in row.get(group, {}).items():
+            flat |= _point(f"{group}/{key}", value)
+    for key, value in row.get("values", {}).items():
+        flat |= _point(key, value)
+    for key in row.get("undefined", {}):
+        flat |= {legal(key): math.nan, legal(f"undefined/{key}"): 1.0}
+    return flat
+
+
+def _point(key: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, (int, float)):
+        return {}
+    if math.isinf(value):
+        return {legal(key): math.nan, legal(f"infinite/{key}"): math.copysign(1.0, value)}
+    return {legal(key): float(value)}
+
+
+def fingerprint(row: Row) -> int:
+    """Changes when a row was computed again (another time) or measured further (more keys)."""
+    groups = ("values", "undefined", *GROUPS)
+    return zlib.crc32(repr((row["t"], row["time"], row.get("status"), [sorted(row.get(g, ())) for g in groups])).encode())
+
+
+def summary(prints: Iterable[int]) -> str:
+    """A set of mirrored rows in one short tag: how many, and the sum of their fingerprints."""
+    known = list(prints)
+    return f"{len(known)} {sum(known)}"
+
+
+# ---- whole rows: files --------------------------------------------------------------------------------------------------
+
+
+def to_json(rows: Iterable[Row]) -> str:
+    """Strict JSON, a row a line; numbers that JSON has no words for are {"nonfinite": "inf"}."""
+    return "[\n" + ",\n".join(json.dumps(_strict(row), allow_nan=False) for row in rows) + "\n]\n"
+
+
+def from_json(text: str) -> list[dict[str, Any]]:
+    return json.loads(text, object_hook=lambda d: float(d["nonfinite"]) if set(d) == {"nonfinite"} else d)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"nonfinite": str(float(value))}
+    return value
+
+
+def rows_file(number: int, rows: Sequence[Row]) -> str:
+    """Numbered: where two files have the same generation, the later one says how it is."""
+    return f"rows/{number:05d}_generation_{rows[0]['t']}-{rows[-1]['t']}.json"
+
+
+def merged(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """All rows of a lineage from its row files, in the order of their names."""
+    by_t = {row["t"]: row for text in texts for row in from_json(text)}
+    return [by_t[t] for t in sorted(by_t)]
+
+
+def kept(t: int, keep: Keep) -> bool:
+    """Whether generation t's weights are logged on the way; those of the last generation are logged at the end in any case."""
+    return keep == "all" if isinstance(keep, str) else t % keep["every"] == 0
+
+
+def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+# ---- what MLflow has and lacks of a lineage -----------------------------------------------------------------------------
+
+
+@dataclass
+class Wanted:
+    """What a lineage has that MLflow may lack: rows by generation, and where their pictures and weights are to be had."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    pictures: Callable[[int], np.ndarray | None] | None = None
+    checkpoint: Callable[[int], Path | None] | None = None
+    keep: Keep = "all"
+
+
+@dataclass
+class Line:
+    """An open child run and what it has."""
+
+    run_id: str
+    state: str
+    ended: int | None
+    tags: dict[str, str]
+    resumed: bool  # it was there before this process
+    prints: dict[int, int] = field(default_factory=dict)  # generation -> fingerprint of its row, mirrored whole
+    points: set[tuple[str, int]] = field(default_factory=set)  # (key, step)
+    weights: set[int] = field(default_factory=set)  # generations whose weights were logged by this process
+    files: int | None = None  # row files; None: not listed yet
+    pictured: set[int] | None = None  # steps with a picture; None: not listed yet
+    last: Row | None = None
+
+    def recognise(self, tag: str, wanted: Wanted) -> bool:
+        """Whether the run, by its tag, has exactly the first of these rows; then nothing need be read back."""
+        rows = [row for _, row in sorted(wanted.rows.items())][: int(tag.split()[0])] if tag else []
+        prints = {row["t"]: fingerprint(row) for row in rows}
+        if not rows or summary(prints.values()) != tag:
+            return False
+        self.prints, self.points = prints, {(key, row["t"]) for row in rows for key in points(row)}
+        return True
+
+
+# ---- where --------------------------------------------------------------------------------------------------------------
+
+
+def local(out: Path) -> tuple[str, str]:
+    """URI and artifact folder of the default: a sqlite file inside the output folder."""
+    return f"sqlite:///{out.resolve() / 'mlflow.db'}", str(out.resolve() / "mlartifacts")
+
+
+def server_command(uri: str, port: int, artifacts: str | None = None) -> list[str]:
+    """MLflow's pages on loopback with one worker (the default is ten processes and 2 GB); run it in `server_environment()`."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return command + (["--artifacts-destination", artifacts] if artifacts else [])
+
+
+def server_environment() -> dict[str, str]:
+    return {**SETTINGS, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
