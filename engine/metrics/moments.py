@@ -1,0 +1,112 @@
+"""Fitted parameters against the truth: mean and covariance (Kazdan 2410.16713), regression weights (Gerstgrasser 2404.01413).
+
+Of the model where it has them (`mean_`, `covariance_`, `weights_`), else of its samples, with divisor n.  KL and W2 are those
+between the normal distributions with these moments, not between the data and the model.  No floor: the truth is exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.samples import Samples
+
+
+class Moments:
+    """For points:      mean_error |m - mu|^2; trace_ratio; log_det_ratio; kl (truth || model); w2, the squared W2 distance.
+    For a regression:  weight_error |w - w*|^2; test_mse, noiseless, on held-out covariates.   All [replicates].
+
+    test_points  held-out covariates for test_mse (1,000 as Kazdan).
+    """
+
+    TINY: ClassVar[dict[str, Any]] = {"test_points": 50}
+    ACCEPTS = ("points", "regression")
+
+    def __init__(self, *, test_points: PositiveInt = 1000) -> None:
+        self.test_points = test_points
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        self._truth: _Normal | None = None
+        if dataset.GIVES == "regression":
+            self._weights = dataset.weights_  # type: ignore[attr-defined]  # [replicates, d]
+            x = dataset.held_out(self.test_points).x.transpose(1, 0, 2)  # [replicates, test_points, d]
+            self._second_moment = x.transpose(0, 2, 1) @ x / self.test_points  # [replicates, d, d]
+        else:
+            self._truth = _Normal(*dataset.moments())  # type: ignore[attr-defined]
+
+    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+        if self._truth is None:
+            return self._of_regression(generator)
+        if hasattr(generator, "covariance_") and hasattr(generator, "mean_"):
+            return _compare(self._truth, generator.mean_, generator.covariance_)
+        if not np.isfinite(synthetic.x).all():
+            return dict.fromkeys(KEYS, Undefined("some samples are not finite"))
+        return _compare(self._truth, *_moments(synthetic.x.astype(float)))
+
+    def _of_regression(self, generator: Generator) -> dict[str, Value]:
+        if not hasattr(generator, "weights_"):
+            return dict.fromkeys(REGRESSION_KEYS, Undefined(f"{type(generator).__name__} has no regression weights"))
+        error = generator.weights_ - self._weights  # [replicates, d]
+        test_mse = (error[:, None, :] @ self._second_moment @ error[:, :, None])[:, 0, 0]
+        return {"moments/weight_error": np.square(error).sum(1), "moments/test_mse": test_mse}
+
+
+KEYS = tuple(f"moments/{key}" for key in ("mean_error", "trace_ratio", "log_det_ratio", "kl", "w2"))
+REGRESSION_KEYS = ("moments/weight_error", "moments/test_mse")
+
+
+class _Normal:
+    """The truth, with what comparisons need of it."""
+
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        values, vectors = np.linalg.eigh(covariance)
+        self.mean, self.trace = mean, values.sum()
+        self.root = vectors * np.sqrt(values) @ vectors.T  # [d, d]
+        self.whiten = vectors / np.sqrt(values) @ vectors.T  # [d, d]
+        self.isotropic = values[0] if np.allclose(values, values[0], rtol=1e-12) else None
+
+
+def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
+    """Mean [replicates, d] and covariance [replicates, d, d] against the truth."""
+    gap = mean - truth.mean  # [replicates, d]
+    values, vectors = _eigen(truth.whiten @ covariance @ truth.whiten)  # of the covariance in units of the truth's
+    d = values.shape[1]
+    regular = values[:, 0] > d * np.finfo(float).eps * values[:, -1]
+    trace = np.trace(covariance, axis1=1, axis2=2)
+    log_det, kl = np.full(len(values), -np.inf), np.full(len(values), np.inf)
+    log_det[regular] = np.log(values[regular]).sum(1)
+    turned = np.square((gap @ truth.whiten)[:, None, :] @ vectors)[:, 0, :]  # [replicates, d]
+    kl[regular] = 0.5 * (log_det + ((1 + turned) / np.where(values > 0, values, 1)).sum(1) - d)[regular]
+    mean_error = np.square(gap).sum(1)
+    w2 = np.maximum(mean_error + trace + truth.trace - 2 * _fidelity(truth, values, covariance), 0)
+    singular = Undefined("every replicate's covariance is singular")
+    return dict(
+        zip(
+            KEYS,
+            (mean_error, trace / truth.trace, *((log_det, kl) if regular.any() else (singular, singular)), w2),
+            strict=True,
+        )
+    )
+
+
+def _fidelity(truth: _Normal, values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """tr (R covariance R)^(1/2), R the root of the truth's covariance, [replicates]; values: of the whitened covariance."""
+    if truth.isotropic is not None:
+        return truth.isotropic * np.sqrt(np.maximum(values, 0)).sum(1)
+    return np.sqrt(np.maximum(_eigen(truth.root @ covariance @ truth.root)[0], 0)).sum(1)
+
+
+def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [replicates, d], ascending, and vectors [replicates, d, d]; d = 1 without LAPACK, a call per replicate."""
+    if matrix.shape[1] == 1:
+        return matrix[:, :, 0], np.ones_like(matrix)
+    return np.linalg.eigh(matrix)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [replicates, d] and covariance (divisor n) [replicates, d, d] of points [n, replicates, d]."""
+    mean = x.mean(0)
+    away = np.ascontiguousarray((x - mean).transpose(1, 0, 2))  # [replicates, n, d]
+    return mean, away.transpose(0, 2, 1) @ away / len(x)
