@@ -110,6 +110,8 @@ def points(row: Row) -> dict[str, float]:
 
 
 def _point(key: str, value: Any) -> dict[str, float]:
+    if value is None:  # a loss that was not finite
+        return {legal(key): math.nan}
     if not isinstance(value, (int, float)):
         return {}
     if math.isinf(value):

@@ -143,7 +143,7 @@ class Tracker:
         keep: Keep = "all",
     ) -> bool:
         """Logs what MLflow lacks of these rows: points, the rows whole, pictures (where `pictures(t)` gives one) and weights
-        (where `checkpoint(t)` gives a folder, by the keep rule).  Rows that could not be logged are remembered for the next call."""
+        (where `checkpoint(t)` gives a folder, by the keep rule).  Rows that could not be logged stay for the next call."""
         wanted = self._want(spec, rows)
         wanted.pictures, wanted.checkpoint, wanted.keep = pictures, checkpoint, keep
         return self._try(spec.id, lambda: self._mirror(spec, wanted))
