@@ -42,8 +42,11 @@ def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str
 
 def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
     """What is wrong with one parameter's value; nested parts are checked as parts of their kind."""
-    if key in KINDS and isinstance(named(value), dict) and "name" in named(value):
-        return [message for message, _ in checked_part(key, json.dumps(value))[1]]
+    if key in KINDS:
+        nested = named(value)
+        if not isinstance(nested, dict) or not isinstance(nested.get("name"), str):
+            return [f"{key}: a {key} is {{name: ..., its parameters}}, got {value!r:.60}"]
+        return [message for message, _ in checked_part(key, json.dumps(nested))[1]]
     try:
         _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:

@@ -1,0 +1,29 @@
+"""What all tests share: one thread, no network, a cache folder of their own, and the real data where they are."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trained feature extractors are cached once per test session, outside the user's own cache."""
+    os.environ["OUROBOROS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, or skip."""
+    root = os.environ.get("OUROBOROS_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("OUROBOROS_DATA does not name a folder of real data")
+    return Path(root)

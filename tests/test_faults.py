@@ -1,0 +1,112 @@
+"""Killed at any moment, run again: rows and samples bit-identical to an uninterrupted run."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
+
+from engine.store import Store
+
+HERE = Path(__file__).parent
+PROGRAM = """
+import sys; sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from sweeps import GAUSSIAN, run, sweep_of
+run(sweep_of(GAUSSIAN, Path(sys.argv[1]), 'generations=12'), seconds=float(sys.argv[3]))
+"""
+
+
+def child(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), str(HERE), str(seconds)])
+
+
+def test_killed_a_dozen_times_and_run_again(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir(), broken.mkdir()
+    run(sweep_of(GAUSSIAN, whole, "generations=12"))
+    choose, kills = random.Random(7), 0
+    while kills < 12:
+        process = child(broken, 0)
+        try:
+            process.wait(timeout=choose.uniform(0.4, 1.6))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+    assert kills >= 2, "the sweep ended before it could be killed twice"
+    sweep = sweep_of(GAUSSIAN, broken, "generations=12")
+    run(sweep)
+    assert results(sweep) == results(sweep_of(GAUSSIAN, whole, "generations=12"))
+    assert files(broken / "out") == files(whole / "out")
+    assert Store(sweep.out).verify()[1] == []
+
+
+def test_killed_between_blocks(tmp_path: Path) -> None:
+    process = child(tmp_path, 0.05)
+    try:
+        process.wait(timeout=1.5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.wait()
+    sweep = sweep_of(GAUSSIAN, tmp_path, "generations=12")
+    run(sweep, seconds=60)
+    (whole := tmp_path / "whole").mkdir()
+    run(sweep_of(GAUSSIAN, whole, "generations=12"))
+    assert results(sweep) == results(sweep_of(GAUSSIAN, whole, "generations=12"))
+
+
+def test_every_file_operation_of_a_commit_can_be_the_last(tmp_path: Path) -> None:
+    """Stop at the k-th write of a lineage, for every k, then go on: nothing half done is believed."""
+    text = ["grid={}", "seeds=1", "generations=2"]
+    (whole := tmp_path / "whole").mkdir()
+    run(sweep_of(GAUSSIAN, whole, *text))
+    clean, k = results(sweep_of(GAUSSIAN, whole, *text)), 0
+    while True:
+        k += 1
+        (folder := tmp_path / str(k)).mkdir()
+        sweep = sweep_of(GAUSSIAN, folder, *text)
+        store, writes = Store(sweep.out), 0
+        honest = store.write
+
+        def stopping(path: str, data: bytes) -> None:
+            nonlocal writes
+            writes += 1
+            if writes == k:  # noqa: B023
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path + ".1-dead.tmp").write_bytes(data[: len(data) // 2])
+                raise KeyboardInterrupt
+            honest(path, data)  # noqa: B023
+
+        store.write = stopping  # type: ignore[method-assign]
+        try:
+            run(sweep, store)
+        except KeyboardInterrupt:
+            run(sweep)
+            assert results(sweep) == clean and files(folder / "out") == files(whole / "out"), f"stopped at write {k}"
+            assert all(chain.complete() for chain in lineages(sweep))
+        else:
+            break
+    assert k > 10
+
+
+def test_a_read_only_output_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
+    import pytest
+
+    sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1", "generations=1")
+    run(sweep)
+    before = files(tmp_path / "out")
+    store = Store(sweep.out)
+
+    def full(path: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    store.write = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="No space left"):
+        run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1", "generations=2"), store)
+    assert files(tmp_path / "out") == before
