@@ -26,7 +26,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,8 @@ class Tracker:
         def answered() -> None:
             if time.monotonic() - self._answered > 2:
                 _must_answer(self.uri)
-            action()
+            with _quiet():
+                action()
             self._answered = time.monotonic()
 
         return self._patience.run(what, answered)
@@ -306,6 +308,14 @@ class Tracker:
             self._connect().log_batch(run.info.run_id, tags=batch)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What MLflow's own libraries deprecate is not the user's business, nor an error where warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
 def _must_answer(uri: str) -> None:
     """Raises within 2 s when a server does not answer at all; any answer will do."""
     if uri.startswith(("http://", "https://")):
@@ -349,12 +359,14 @@ def _pictured(client: MlflowClient, run_id: str) -> set[int]:
 # ---- reading it back, by the MLflow API alone ---------------------------------------------------------------------------
 
 
+@_quiet()
 def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[dict[str, Any]]:
     """Every row of every lineage of the question (of one of its sweeps, if given), as it was committed."""
     client = MlflowClient(tracking_uri=uri)
     return [row for run in _recorded(client, sweep_name, sweep_id) for row in mirror.merged(_texts(client, run, "rows"))]
 
 
+@_quiet()
 def specs(uri: str, sweep_name: str, sweep_id: str | None = None) -> dict[str, LineageSpec]:
     """The spec of every lineage, by id."""
     client = MlflowClient(tracking_uri=uri)
