@@ -129,3 +129,89 @@ def test_a_floor_without_enough_real_samples_is_undefined() -> None:
     assert np.isfinite(row["fid"]).all()
     assert isinstance(row["fid/floor"], Undefined)
     assert "50 real samples" in row["fid/floor"].reason
+
+
+# ---- by class -----------------------------------------------------------------------------------------------------------
+
+
+def test_conditional_fid_is_the_mean_over_classes() -> None:
+    dataset = Points(replicates=2)
+    metric = prepared("conditional_fid", dataset, 50, 120)
+    synthetic = dataset.sample(120, np.random.default_rng(9))
+    row = measured(metric, synthetic)
+    for k, r in ((0, 0), (2, 1)):
+        ours = synthetic.x[synthetic.y == k][:, r]
+        reference = metric._reference[k][:, r]
+        n = min(len(ours), len(reference))
+        assert row[f"conditional_fid/class_{k}"][r] == pytest.approx(by_definition(reference[:n], ours[:n]), rel=1e-6)
+    per_class = np.mean([row[f"conditional_fid/class_{k}"] for k in range(3)], axis=0)
+    np.testing.assert_allclose(row["conditional_fid"], per_class)
+    assert row["conditional_fid/coverage"] == 1
+    np.testing.assert_allclose(row["conditional_fid/excess"], row["conditional_fid"] - row["conditional_fid/floor"])
+
+
+def test_swapped_labels_move_conditional_fid_and_not_fid() -> None:
+    dataset = make("dataset", "digits")
+    real = dataset.sample(900, np.random.default_rng(4))
+    wrong = Samples(real.x, (real.y + 1) % 10)
+    per_class, whole = (prepared(name, dataset, 1200, 900) for name in ("conditional_fid", "fid"))
+    assert measured(whole, wrong)["fid"] == measured(whole, real)["fid"]
+    row = measured(per_class, real)
+    assert measured(per_class, wrong)["conditional_fid"] > 5 * row["conditional_fid"]
+    assert 0.5 * row["conditional_fid/floor"] < row["conditional_fid"] < 2 * row["conditional_fid/floor"]
+
+
+def test_a_vanished_class_is_undefined_and_the_others_keep_their_places() -> None:
+    dataset = Points()
+    metric = prepared("conditional_fid", dataset, 50, 120)
+    full = dataset.sample(120, np.random.default_rng(9))
+    before = measured(metric, full)
+    kept = np.flatnonzero(full.y != 1)
+    row = measured(metric, full.take(np.append(kept, np.flatnonzero(full.y == 1)[:1])))
+    assert isinstance(row["conditional_fid/class_1"], Undefined)
+    assert "class 1 has 1 synthetic samples" in row["conditional_fid/class_1"].reason
+    assert row["conditional_fid/coverage"] == pytest.approx(2 / 3)
+    for k in (0, 2):
+        np.testing.assert_allclose(row[f"conditional_fid/class_{k}"], before[f"conditional_fid/class_{k}"])
+    live = (row["conditional_fid/class_0"] + row["conditional_fid/class_2"]) / 2
+    np.testing.assert_allclose(row["conditional_fid"], live)
+    assert row["conditional_fid/floor"] != before["conditional_fid/floor"]  # of the live classes alone
+
+
+def test_no_live_class_and_no_labels_are_undefined() -> None:
+    dataset = Points()
+    metric = prepared("conditional_fid", dataset, 50, 60)
+    x = dataset.sample(60, np.random.default_rng(9)).x
+    gone = measured(metric, Samples(x, np.full(60, 7)))
+    assert isinstance(gone["conditional_fid"], Undefined)
+    assert gone["conditional_fid/coverage"] == 0
+    assert isinstance(measured(metric, Samples(x))["conditional_fid"], Undefined)
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "constant", "one", "none", "shape", "replicates"])
+def test_conditional_fid_of_spoilt_samples_is_undefined(kind: str) -> None:
+    dataset = Points(replicates=2)
+    x = SPOILT[kind](dataset.sample(60, np.random.default_rng(9)).x)
+    row = measured(prepared("conditional_fid", dataset, 50, 60), Samples(x, np.arange(len(x)) % 3))
+    assert isinstance(row["conditional_fid"], Undefined)
+    assert isinstance(row["conditional_fid/excess"], Undefined)
+
+
+def test_a_class_of_equal_samples_has_a_distance() -> None:
+    """A point mass is a distribution: the distance is the real trace plus the gap."""
+    dataset = Points()
+    metric = prepared("conditional_fid", dataset, 50, 120)
+    synthetic = dataset.sample(120, np.random.default_rng(9))
+    synthetic.x[synthetic.y == 0] = 0.5
+    n = min(int((synthetic.y == 0).sum()), len(metric._reference[0]))
+    real = metric._reference[0][:n, 0]
+    expected = np.square(real.mean(0) - 0.5).sum() + np.trace(np.cov(real, rowvar=False))
+    np.testing.assert_allclose(measured(metric, synthetic)["conditional_fid/class_0"], expected, rtol=1e-6)
+
+
+def test_the_floor_follows_the_counts() -> None:
+    """Fewer samples, higher floor: about 1/n."""
+    dataset = Points(d=3)
+    floors = [measured(prepared("conditional_fid", dataset, 50, n), dataset.sample(n, np.random.default_rng(9)))
+              ["conditional_fid/floor"] for n in (60, 600)]  # fmt: skip
+    assert 5 < floors[0] / floors[1] < 20

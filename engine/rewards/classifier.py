@@ -24,10 +24,10 @@ class Classifier:
         *,
         target: NonNegativeInt | None = None,  # the class whose probability counts; left out: the sample's own label
         scale: Finite = 1.0,
-        n: PositiveInt | None = None,  # real samples it learns from, drawn anew; left out: the lineage's own real set
+        n_real: PositiveInt | None = None,  # real samples it learns from, drawn anew; left out: the lineage's own real set
         steps: PositiveInt = 600,
     ) -> None:
-        self.target, self.scale, self.n, self.steps = target, scale, n, steps
+        self.target, self.scale, self.n_real, self.steps = target, scale, n_real, steps
 
     def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
         """Returns its accuracy on held-out data."""
@@ -35,7 +35,7 @@ class Classifier:
             raise ValueError(f"reward classifier needs labels; data set {type(dataset).__name__} has none")
         if self.target is not None and self.target >= dataset.CLASSES:
             raise ValueError(f"classifier: target must be below {dataset.CLASSES} (the classes there are), got {self.target}")
-        data = real if self.n is None else dataset.sample(self.n, rng)
+        data = real if self.n_real is None else dataset.sample(self.n_real, rng)
         self._model = lenet.fit(data, dataset.CLASSES, rng, steps=self.steps)
         held_out = dataset.held_out(1000)
         assert held_out.y is not None

@@ -61,17 +61,17 @@ class Discriminator:
         self,
         *,
         conditional: bool = False,
-        n: PositiveInt | None = None,  # real samples it learns from, drawn anew (Yi: all 60,000); left out: the lineage's own
+        n_real: PositiveInt | None = None,  # real samples it learns from (Yi: all 60,000); left out: the lineage's own
         steps: PositiveInt = 2000,  # Yi: at most 80 epochs
         batch: PositiveInt = 128,
     ) -> None:
-        self.conditional, self.n, self.steps, self.batch = conditional, n, steps, batch
+        self.conditional, self.n_real, self.steps, self.batch = conditional, n_real, steps, batch
 
     def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
         """Learn from as many synthetic samples of the generator as real ones; returns its accuracy on new ones of both."""
         if self.conditional and not dataset.CLASSES:
             raise ValueError(f"discriminator: conditional=True needs labels; {type(dataset).__name__} has none")
-        true = real if self.n is None else dataset.sample(self.n, rng)
+        true = real if self.n_real is None else dataset.sample(self.n_real, rng)
         false = generator.sample(len(true), rng, labels=given(true, len(true)))
         x = np.concatenate([_input(true), _input(false)])  # [2 n, replicates, d]
         y = np.concatenate([self._labels(true), self._labels(false)])  # [2 n]

@@ -1,0 +1,108 @@
+"""Improved precision and recall by k-nearest-neighbour manifolds (Kynkaanniemi et al. 2019), k = 5 as in MAD 2307.01850.
+
+precision: share of synthetic samples within the k-th neighbour's distance of some real sample; recall: roles swapped.  Not the
+precision and recall of a classifier, nor density and coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from engine import features
+from engine.floors import defined, disjoint_pairs, first, mean_and_spread, real_pool, refusal
+from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.samples import Samples
+
+CHUNK = 4_000_000  # distances worked on at once
+ROUNDING = 1e-12  # a squared distance below this share of the squared lengths is zero: equal samples are at distance 0
+
+
+class PrecisionRecall:
+    """precision_recall/precision and /recall; /precision_floor and /recall_floor: what a real set of the same n scores; /n."""
+
+    ACCEPTS = ("points", "images")
+    TINY = {"k": 2}
+
+    def __init__(
+        self,
+        *,
+        extractor: Literal["auto", "raw", "lenet", "resnet18", "inception"] = "auto",
+        k: PositiveInt = 5,
+        n_max: PositiveInt = 2000,  # at most so many samples are compared: the cost grows with the square
+        replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
+        splits: PositiveInt = 4,  # real-vs-real comparisons behind the floor; independent replicates count as splits
+    ) -> None:
+        self.extractor, self.k, self.n_max, self.replicates, self.splits = extractor, k, n_max, replicates, splits
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        """Hold n real samples (`n_max` or all held-out ones, if fewer) and their balls."""
+        self._dataset = dataset
+        n = min(n, self.n_max)
+        pool = real_pool(dataset, real, 2 * n, rng)
+        self._real, self.n_ = pool.samples, min(n, pool.n_held_out)
+        x = self._features(pool.samples)  # [replicates, pool, d]
+        self._manifolds = [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
+        splits = -(-self.splits // len(x)) if pool.samples.independent_replicates else self.splits
+        pairs = list(disjoint_pairs(len(pool), self.n_, splits, rng)) if self.n_ > self.k else []
+        scores = np.array([scored(Manifold(each[a], self.k), Manifold(each[b], self.k)) for a, b in pairs for each in x])
+        reason = f"{len(pool)} real samples cannot give two sets of {self.n_} with {self.k} neighbours each"
+        self.floor_ = [mean_and_spread(column, reason)[0] for column in scores.reshape(-1, 2).T]
+
+    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+        precision, recall = self._scores(synthetic)
+        floors = {"precision_recall/precision_floor": self.floor_[0], "precision_recall/recall_floor": self.floor_[1]}
+        values = {"precision_recall/precision": precision, "precision_recall/recall": recall}
+        return {**values, **floors, "precision_recall/n": float(self.n_)}
+
+    def _scores(self, synthetic: Samples) -> tuple[Value, Value]:
+        reason = refusal(synthetic, self._real)
+        if not reason and len(synthetic) < self.n_:
+            reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
+        if not reason and self.n_ <= self.k:
+            reason = f"{self.n_} samples are compared, at least k + 1 = {self.k + 1} are needed"
+        x = self._features(first(synthetic, self.n_)) if not reason else np.zeros(1)
+        if not np.isfinite(x).all() or np.abs(x).max() > 1e150:
+            reason = "some synthetic samples have values that are not finite, or too large to square"
+        if reason:
+            return Undefined(reason), Undefined(reason)
+        pairs = np.array([scored(m, Manifold(each, self.k)) for m, each in zip(self._manifolds, x, strict=True)])  # [.., 2]
+        images = self._dataset.GIVES == "images"
+        precision, recall = (defined(column[0] if images else column, "not finite") for column in pairs.T)
+        return precision, recall
+
+    def _features(self, samples: Samples) -> np.ndarray:
+        """[replicates, n, d]; one replicate for images."""
+        x = features.extract(samples, self.extractor, self._dataset)
+        return x[None] if x.ndim == 2 else np.moveaxis(x[:, : self.replicates], 1, 0)
+
+
+class Manifold:
+    """A union of balls: samples x [n, d], squared radii [n] = distance to the k-th nearest other sample."""
+
+    def __init__(self, x: np.ndarray, k: int) -> None:
+        self.x = np.ascontiguousarray(x)
+        self.radii = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in squared_distances(self.x, self.x)])
+
+    def holds(self, points: np.ndarray) -> np.ndarray:
+        """Which points [m, d] lie in some ball, its edge included: [m]."""
+        return np.concatenate([(d <= self.radii).any(1) for d in squared_distances(points, self.x)])
+
+
+def scored(real: Manifold, synthetic: Manifold) -> tuple[float, float]:
+    """Precision and recall."""
+    return float(real.holds(synthetic.x).mean()), float(synthetic.holds(real.x).mean())
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
+    """Between rows a [n, d] and b [m, d], in blocks of rows [<= n, m]; equal rows are at 0 exactly."""
+    centre = b.mean(0)
+    a, b = a - centre, b - centre
+    aa, bb = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b)
+    rows = max(1, CHUNK // len(b))
+    for i in range(0, len(a), rows):
+        lengths = aa[i : i + rows, None] + bb
+        squares = lengths - 2 * (a[i : i + rows] @ b.T)
+        yield np.where(squares <= ROUNDING * lengths, 0.0, squares)
