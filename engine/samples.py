@@ -29,8 +29,8 @@ class Samples:
     """
 
     x: np.ndarray
-    y: np.ndarray | None = None
-    born: np.ndarray = None  # type: ignore[assignment]  # filled in __post_init__
+    y: np.ndarray | None = field(default_factory=lambda: None)
+    born: np.ndarray = field(default_factory=lambda: None)  # type: ignore[arg-type]  # see __post_init__
     blocks: tuple[Samples, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -81,15 +81,38 @@ class Samples:
         return self.take(np.flatnonzero(self.y == label))
 
 
+class Joined(Samples):
+    """Sets one after the other; the long arrays are only made when somebody reads them."""
+
+    def __init__(self, blocks: tuple[Samples, ...]) -> None:
+        for name, value in (("blocks", blocks), ("memo", {})):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return sum(len(block) for block in self.blocks)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("x", "y", "born"):
+            raise AttributeError(name)
+        value = getattr(self, f"_joined_{name}")()
+        object.__setattr__(self, name, value)
+        return value
+
+    def _joined_x(self) -> np.ndarray:
+        return np.concatenate([block.x for block in self.blocks])
+
+    def _joined_y(self) -> np.ndarray | None:
+        return None if self.blocks[0].y is None else np.concatenate([_labels(block) for block in self.blocks])
+
+    def _joined_born(self) -> np.ndarray:
+        wide = max(self.blocks, key=lambda block: block.born.ndim).born.shape[1:]  # [] or [replicates]
+        each = [b.born if b.born.ndim > len(wide) else b.born[:, None] for b in self.blocks]
+        return np.concatenate([np.broadcast_to(born, (len(born), *wide)) for born in each])
+
+
 def concat(parts: Sequence[Samples]) -> Samples:
     """All samples of `parts`, in order; remembers whole parts as blocks.  One part comes back as it is."""
-    if len(parts) == 1:
-        return parts[0]
-    wide = any(p.born.ndim == 2 for p in parts)
-    replicates = next((p.born.shape[1] for p in parts if p.born.ndim == 2), 1)
-    born = [np.broadcast_to(p.born[:, None], (len(p), replicates)) if wide and p.born.ndim == 1 else p.born for p in parts]
-    y = None if parts[0].y is None else np.concatenate([_labels(p) for p in parts])
-    return Samples(np.concatenate([p.x for p in parts]), y, np.concatenate(born), blocks=tuple(parts))
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 
 def _labels(part: Samples) -> np.ndarray:

@@ -35,7 +35,8 @@ class Part:
     def canonical(self) -> dict[str, Any]:
         """Name and the parameters that differ from their defaults: what a key is made of."""
         known = describe(self.kind, self.name).parameters
-        changed = {k: _canonical(k, v) for k, v in sorted(self.params.items()) if known[k].required or v != known[k].default}
+        given = {k: v for k, v in sorted(self.params.items()) if k != "root"}  # where data lie changes nothing
+        changed = {k: _canonical(k, v) for k, v in given.items() if known[k].required or v != known[k].default}
         return {"name": self.name, **changed}
 
     def make(self) -> Any:
