@@ -1,0 +1,78 @@
+"""Self-consuming chains without store or engine loop: policies and generators run directly, for tests against exact laws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.parts import make
+from engine.recipe import rng, take
+from engine.samples import Samples, given
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generation: the fitted model, what it was trained on, what it drew, and the real set of that generation."""
+
+    t: int
+    generator: Any
+    data: Samples
+    drawn: Samples
+    real: Samples
+
+
+def chain(
+    dataset: Any,
+    generator: dict[str, Any],
+    policy: dict[str, Any],
+    *,
+    n: int,
+    generations: int,
+    n_first: int | None = None,
+    n_synthetic: int | None = None,
+    fresh: bool = False,
+    bias: float | None = None,
+    seed: int = 1,
+) -> Iterator[Step]:
+    """Generations 0..generations.  n real points (n_first in generation 0); n_synthetic as the policy needs, or n."""
+    rule = make("policy", **policy)
+    drawn = n_synthetic or max(rule.needs(n), n)
+    sources: dict[int, Samples] = {-1: dataset.sample(n_first or n, rng(seed, "real"))}
+    for t in range(generations + 1):
+        if fresh and t:
+            sources[-1] = dataset.sample(n, rng(seed, "real", t))
+        recipe = [pick for pick in rule.recipe(n, drawn, t) if pick.count] if t else []
+        data = take(sources, tuple(recipe), seed, t) if t else sources[-1]
+        model = make("generator", **generator)
+        model.fit(data, rng(seed, "fit", t))
+        synthetic = model.sample(drawn, rng(seed, "draw", t), labels=given(sources[-1], drawn), bias=bias)
+        sources[t] = synthetic.drawn_at(t)
+        yield Step(t, model, data, sources[t], sources[-1])
+
+
+def measured(steps: Iterator[Step], metric: dict[str, Any], dataset: Any, at: set[int]) -> dict[int, dict[str, np.ndarray]]:
+    """The metric's values [replicates] at the generations `at`."""
+    ruler, found = make("metric", **metric), {}
+    for step in steps:
+        if step.t == 0:
+            ruler.prepare(dataset, step.real, len(step.drawn), rng(0, "reference"))
+        if step.t in at:
+            found[step.t] = ruler(step.drawn, step.generator, rng(0, "metric", step.t))
+    return found
+
+
+def assert_mean(values: np.ndarray, oracle: float, *, oracle_se: float = 0.0, what: str = "") -> None:
+    """SCIENCE.md's tolerance rule: |mean - oracle| < 4 standard errors, with at least 2,000 chains."""
+    assert len(values) >= 2000
+    error = np.hypot(values.std(ddof=1) / np.sqrt(len(values)), oracle_se)
+    assert abs(values.mean() - oracle) < 4 * error, f"{what}: {values.mean():.6g} +- {error:.2g}, oracle {oracle:.6g}"
+
+
+def assert_variance(values: np.ndarray, oracle: float) -> None:
+    """The same rule for a variance; its standard error from the fourth moment."""
+    assert len(values) >= 2000
+    squares = np.square(values - values.mean())
+    assert_mean(squares * len(values) / (len(values) - 1), oracle, what="variance")
