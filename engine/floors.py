@@ -55,10 +55,10 @@ def first(samples: Samples, n: int) -> Samples:
     return samples.memo[key]
 
 
-def refusal(synthetic: Samples, real: Samples) -> str:
-    """Why synthetic cannot be compared with real at all, or nothing: shape and size, before any network sees it."""
-    if synthetic.x.shape[1:] != real.x.shape[1:]:
-        return f"samples have shape {synthetic.x.shape[1:]}, real ones {real.x.shape[1:]}"
+def refusal(synthetic: Samples, like: Samples) -> str:
+    """Why synthetic cannot be compared with real samples at all, or nothing: shape and size, before any network sees it."""
+    if synthetic.x.shape[1:] != like.x.shape[1:]:
+        return f"samples have shape {synthetic.x.shape[1:]}, real ones {like.x.shape[1:]}"
     if len(synthetic) < 2:
         return f"{len(synthetic)} synthetic samples; at least 2 are needed"
     return ""

@@ -10,6 +10,7 @@ import pytest
 from test_frechet import by_definition
 
 from engine import features
+from engine.floors import real_pool
 from engine.parts import Undefined, make
 from engine.samples import Samples
 
@@ -52,7 +53,8 @@ def test_fid_is_the_distance_of_equally_many_samples() -> None:
     metric = prepared("fid", dataset, 50, 80)
     synthetic = dataset.sample(80, np.random.default_rng(9))
     row = measured(metric, synthetic)
-    reference = metric._real.x[:80, 0]
+    real = dataset.sample(50, np.random.default_rng(1))
+    reference = real_pool(dataset, real, 160, np.random.default_rng(2)).samples.x[:80, 0]
     assert row["fid"].shape == (1,)
     assert row["fid"][0] == pytest.approx(by_definition(reference, synthetic.x[:, 0]), rel=1e-9)
     assert row["fid/n"] == 80
@@ -185,7 +187,9 @@ def test_no_live_class_and_no_labels_are_undefined() -> None:
     gone = measured(metric, Samples(x, np.full(60, 7)))
     assert isinstance(gone["conditional_fid"], Undefined)
     assert gone["conditional_fid/coverage"] == 0
-    assert isinstance(measured(metric, Samples(x))["conditional_fid"], Undefined)
+    unlabelled = measured(metric, Samples(x))
+    assert isinstance(unlabelled["conditional_fid"], Undefined)
+    assert np.isfinite(unlabelled["conditional_fid/floor"])
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "constant", "one", "none", "shape", "replicates"])

@@ -113,6 +113,15 @@ def test_one_dimensional_map(a: float, centre: float, reach: float, path: list[f
         generator.weights_ = np.array([[expected]])
 
 
+@pytest.mark.parametrize(("reach", "expected"), [(0.5, 0.3829), (1.0, 0.6827), (2.0, 0.9545)])
+def test_acceptance_about_the_centre(reach: float, expected: float) -> None:
+    dataset, real, founder = yi(50)
+    founder.weights_ = np.ones((50, 8))  # the knowledge centre itself
+    verify = prepared("verify", dataset, founder, real, rule="threshold", radius=reach, slack=0.0)
+    report = verify.draw(founder, 800, real, np.random.default_rng(0)).report
+    assert abs(report["acceptance"] - expected) < 4 * 0.5 / np.sqrt(40_000)
+
+
 def test_accepted_pairs_follow_the_truncated_law() -> None:
     from scipy.stats import kstest, truncnorm
 

@@ -14,9 +14,10 @@ from engine import features
 from engine.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.frechet import Moments, frechet, moments_by_group
 from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
-from engine.samples import Samples
+from engine.samples import Samples, proportional_labels
 
-NEAR = "the distance is not finite: features too large"
+MOST_CACHED = 8  # sets of counts whose real side is kept; labels drawn in fixed shares need one
+NOT_FINITE = "the distance is not finite: features too large"
 
 
 class ConditionalFid:
@@ -39,7 +40,7 @@ class ConditionalFid:
         """Hold the real samples of each class; how many of them are compared depends on the synthetic counts."""
         self._dataset = dataset
         pool = real_pool(dataset, real, 3 * n, rng)  # so that even a rare class has twice its share
-        self._real, y = pool.samples, pool.samples.y
+        self._like, y = pool.samples.take(slice(0, 1)), pool.samples.y
         if y is None:
             raise ValueError(f"conditional_fid needs labels; data set {type(dataset).__name__} has none")
         x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
@@ -48,47 +49,54 @@ class ConditionalFid:
         held_out = np.arange(len(y)) < pool.n_held_out
         self._reference = {k: x[(y == k) & held_out][: len(self._pool[k]) // 2] for k in self.classes_}
         self._floor_seed = int(rng.integers(2**63))
+        wanted = proportional_labels(y if real.y is None else real.y, n)
+        self._usual = tuple(min(int((wanted == k).sum()), len(self._reference[k])) for k in self.classes_)
         self._cached: dict[tuple[int, ...], tuple[Moments, Value, Value]] = {}
 
     def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
-        reason = refusal(synthetic, self._real) or ("" if synthetic.y is not None else "the synthetic samples have no labels")
+        reason = refusal(synthetic, self._like) or ("" if synthetic.y is not None else "the synthetic samples have no labels")
         x = None if reason else features.extract(synthetic, self.extractor, self._dataset)
         reason = reason if x is None else degenerate(x)
         if reason or x is None:
-            return dict.fromkeys(("conditional_fid", "conditional_fid/excess"), Undefined(reason))
+            return self._with_floor(Undefined(reason), self._usual)
         rows = [np.flatnonzero(synthetic.y == k) for k in self.classes_]
         counts = tuple(min(len(r), len(self._reference[k])) for r, k in zip(rows, self.classes_, strict=True))
         return self._report([x[r[:n]] for r, n in zip(rows, counts, strict=True)], counts, [len(r) for r in rows])
 
     def _report(self, groups: list[np.ndarray], counts: tuple[int, ...], found: list[int]) -> dict[str, Value]:
         live = [n >= 2 for n in counts]
-        values: dict[str, Value] = {"conditional_fid/coverage": float(np.mean(live))}
+        coverage = {"conditional_fid/coverage": float(np.mean(live))}
         if not any(live):
-            return {"conditional_fid": Undefined("no class has two samples"), **values}
-        reference, floor, spread = self._at(counts)
-        each = frechet(reference, moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]))
+            return self._with_floor(Undefined("no class has two samples"), self._usual) | coverage
+        each = frechet(self._at(counts)[0], moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]))
         remaining = iter(each)  # [live classes] or [live classes, replicates]
+        values: dict[str, Value] = {}
         for k, n, alive in zip(self.classes_, found, live, strict=True):
             gone = Undefined(f"class {k} has {n} synthetic samples; at least 2 are needed")
-            values[f"conditional_fid/class_{k}"] = defined(next(remaining), NEAR) if alive else gone
-        mean = defined(each.mean(0), NEAR)
-        values |= {"conditional_fid": mean, "conditional_fid/excess": excess(mean, floor)}
-        values |= {"conditional_fid/floor": floor, "conditional_fid/floor_sd": spread}
-        return {**values, "conditional_fid/n": float(min(n for n in counts if n >= 2))}
+            values[f"conditional_fid/class_{k}"] = defined(next(remaining), NOT_FINITE) if alive else gone
+        smallest = {"conditional_fid/n": float(min(n for n in counts if n >= 2))}
+        return self._with_floor(defined(each.mean(0), NOT_FINITE), counts) | coverage | values | smallest
+
+    def _with_floor(self, value: Value, counts: tuple[int, ...]) -> dict[str, Value]:
+        _, floor, spread = self._at(counts)
+        floors = {"conditional_fid/floor": floor, "conditional_fid/floor_sd": spread}
+        return {"conditional_fid": value, "conditional_fid/excess": excess(value, floor), **floors}
 
     def _at(self, counts: tuple[int, ...]) -> tuple[Moments, Value, Value]:
         """The real moments of so many samples in each live class, the floor at these counts, and its spread."""
         if counts not in self._cached:
+            if len(self._cached) >= MOST_CACHED:
+                self._cached.clear()
             live = [(k, n) for k, n in zip(self.classes_, counts, strict=True) if n >= 2]
-            reference = moments_by_group([self._reference[k][:n] for k, n in live])
+            reference = moments_by_group([self._reference[k][:n] for k, n in live] or [np.zeros((0, 1))])
             self._cached[counts] = (reference, *self._floor(live))
         return self._cached[counts]
 
     def _floor(self, live: list[tuple[int, int]]) -> tuple[Value, Value]:
         rng = np.random.default_rng(self._floor_seed)
         means = []
-        for _ in range(self.splits):
+        for _ in range(self.splits if live else 0):
             orders = [rng.permutation(len(self._pool[k])) for k, _ in live]
             a, b = ([self._pool[k][o[s * n : (s + 1) * n]] for (k, n), o in zip(live, orders, strict=True)] for s in (0, 1))
             means.append(frechet(moments_by_group(a), moments_by_group(b)).mean(0))
-        return mean_and_spread(np.array(means), "")
+        return mean_and_spread(np.array(means), "no class has two held-out samples")

@@ -33,7 +33,7 @@ class Fid:
         """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones are compared."""
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
-        self._real, self.n_ = pool.samples, min(n, pool.n_held_out)
+        self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
         self._reference = moments_of(x[: self.n_])
         pairs = disjoint_pairs(len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng)
@@ -46,7 +46,7 @@ class Fid:
         return {"fid": value, "fid/n": float(self.n_), **floor}
 
     def _distance(self, synthetic: Samples) -> Value:
-        reason = refusal(synthetic, self._real)
+        reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
         if reason:

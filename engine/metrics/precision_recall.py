@@ -42,7 +42,7 @@ class PrecisionRecall:
         self._dataset = dataset
         n = min(n, self.n_max)
         pool = real_pool(dataset, real, 2 * n, rng)
-        self._real, self.n_ = pool.samples, min(n, pool.n_held_out)
+        self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         x = self._features(pool.samples)  # [replicates, pool, d]
         self._manifolds = [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
         splits = -(-self.splits // len(x)) if pool.samples.independent_replicates else self.splits
@@ -58,7 +58,7 @@ class PrecisionRecall:
         return {**values, **floors, "precision_recall/n": float(self.n_)}
 
     def _scores(self, synthetic: Samples) -> tuple[Value, Value]:
-        reason = refusal(synthetic, self._real)
+        reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
         if not reason and self.n_ <= self.k:
