@@ -1,0 +1,123 @@
+"""What a sweep will compute, before anything runs: keys need no data, so what lineages share and what is there is known.
+
+Also the order in which to run: founders that several lineages share first, then the lineages, repeats of others last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.recipe import Node, path
+from engine.spec import LineageSpec, Sweep
+from engine.store import Store
+
+Paths = Mapping[str, tuple[Node, ...]]  # the generations of each lineage, by its id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of a sweep, and a forecast where earlier rows allow one."""
+
+    cells: int
+    seeds: str
+    lineages: int
+    asked: int  # generations over all lineages
+    unique: int  # ... of different keys
+    founders: int
+    present: int  # ... committed already
+    workers: int
+    seconds: float | None  # forecast of what is missing; None without rows of the same generators
+    bytes: int | None
+
+    @property
+    def missing(self) -> int:
+        return self.unique - self.present
+
+
+def paths(sweep: Sweep) -> dict[str, tuple[Node, ...]]:
+    return {spec.id: path(spec, sweep.generations) for spec in sweep.lineages}
+
+
+def order(lineages: Sequence[LineageSpec], known: Paths, generations: int) -> list[tuple[LineageSpec, int]]:
+    """(lineage, last generation) in the order to start them: one leader per shared founder up to generation 0 comes first,
+    lineages that repeat others come last."""
+    by_founder: dict[str, list[LineageSpec]] = {}
+    ends: set[str] = set()
+    first: list[LineageSpec] = []
+    again: list[LineageSpec] = []
+    for spec in lineages:
+        nodes = known[spec.id]
+        by_founder.setdefault(nodes[0].model, []).append(spec)
+        (again if nodes[-1].draw in ends else first).append(spec)
+        ends.add(nodes[-1].draw)
+    leaders = [members[0] for members in by_founder.values() if len(members) > 1 and generations]
+    return [(spec, 0) for spec in leaders] + [(spec, generations) for spec in [*first, *again]]
+
+
+def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = None) -> Plan:
+    """Count what is asked, what of it is distinct, and what the store has."""
+    known = known or paths(sweep)
+    generator = {node.draw: spec.generator.name for spec in sweep.lineages for node in known[spec.id]}
+    there = present(store, generator)
+    seeds = len({spec.seed for spec in sweep.lineages})
+    share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
+    workers = max(1, min(int(share), len(sweep.lineages)))
+    return Plan(
+        cells=len({spec.cell_id for spec in sweep.lineages}),
+        seeds=f"{seeds} seed{'s' if seeds != 1 else ''} each",
+        lineages=len(sweep.lineages),
+        asked=sum(len(nodes) for nodes in known.values()),
+        unique=len(generator),
+        founders=len({nodes[0].model for nodes in known.values()}),
+        present=len(there),
+        workers=workers,
+        seconds=_forecast(generator, there, "seconds", workers),
+        bytes=_bytes(generator, there),
+    )
+
+
+def present(store: Store, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The committed draws among these keys."""
+    store.refresh()
+    names = set(store.names("draws")) | set(store._blocks["draw"])
+    found = {key: store.row("draw", key) for key in keys if key in names}
+    return {key: row for key, row in found.items() if row is not None}
+
+
+def _forecast(generator: Mapping[str, str], there: Mapping[str, Mapping[str, Any]], field: str, workers: int) -> float | None:
+    """The mean of a row's field per generator, times what is missing of it; None when a generator has no row yet."""
+    total = 0.0
+    for name in set(generator.values()):
+        mine = [key for key, g in generator.items() if g == name]
+        known = [float(there[key].get(field, math.nan)) for key in mine if key in there]
+        known = [v for v in known if math.isfinite(v)]
+        missing = sum(key not in there for key in mine)
+        if missing and not known:
+            return None
+        total += missing * sum(known) / len(known) if missing else 0.0
+    return total / workers
+
+
+def _bytes(generator: Mapping[str, str], there: Mapping[str, Mapping[str, Any]]) -> int | None:
+    sizes = {key: {"bytes": sum(f["bytes"] for f in row["files"].values())} for key, row in there.items()}
+    total = _forecast(generator, sizes, "bytes", 1)
+    return None if total is None else int(total)
+
+
+def rows_there(store: Store, known: Paths) -> dict[str, int]:
+    """Committed generations by lineage."""
+    there = present(store, {node.draw for nodes in known.values() for node in nodes})
+    return {lineage: sum(node.draw in there for node in nodes) for lineage, nodes in known.items()}
+
+
+def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
+    """The plan for machines, with every lineage."""
+    lineages = [
+        {"id": s.id, "label": s.label, "cell": s.cell_id, "seed": s.seed, "generations_there": there[s.id]}
+        for s in sweep.lineages
+    ]
+    head = {"name": sweep.name, "question": sweep.question, "out": sweep.out, "generations": sweep.generations}
+    return {**head, **asdict(plan), "missing": plan.missing, "refused": list(sweep.refused), "lineages": lineages}

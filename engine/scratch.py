@@ -1,0 +1,33 @@
+"""Ray's scratch folders: one per run, named by the process that made it, so that those of dead runs are known and removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "ouro-"
+LONGEST = 30  # characters: Ray puts sockets below this folder, and their paths are limited to about 100
+
+
+def make() -> Path:
+    """A new folder of this process."""
+    base = tempfile.gettempdir()
+    base = base if len(base) <= LONGEST - len("/ouro-12345678-abcdefgh") + 8 else "/tmp"
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
+
+
+def dead() -> list[Path]:
+    """Our folders whose process is gone."""
+    found = {p for base in {tempfile.gettempdir(), "/tmp"} for p in Path(base).glob(f"{PREFIX}*-*") if p.is_dir()}
+    return sorted(p for p in found if p.stat().st_uid == os.getuid() and not _alive(p.name.split("-")[1]))
+
+
+def remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    return not pid.isdigit() or Path(f"/proc/{pid}").exists()

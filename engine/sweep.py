@@ -1,0 +1,214 @@
+"""Ray Tune places lineages on machines and restarts what died: one trial = one actor = one lineage; one step = one generation.
+
+Tune holds no state of ours: its checkpoints and loggers are off, its scratch folder is thrown away, and every start builds what
+the store lacks.  The only file that imports ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would end the run without a word
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_THRESHOLD_S": "1000000",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+
+from engine import scratch  # noqa: E402
+from engine.interrupt import Interrupt, leave  # noqa: E402
+from engine.pulse import Pulse, RayDied  # noqa: E402
+from engine.store import Store  # noqa: E402
+from engine.work import Job, NotShared, Work, explained, tell  # noqa: E402
+
+RETRIES = 3  # of a lineage whose process died
+OBJECTS_BYTES = 100 * 2**20  # Ray's shared memory; our data do not go through it
+GB = 1_000_000_000
+
+
+class Unsatisfiable(RuntimeError):
+    """The machines at hand cannot run this sweep; says what is missing."""
+
+
+# ---- in the actor -------------------------------------------------------------------------------------------------------
+
+
+class LineageActor(tune.Trainable):
+    """One lineage.  Everything is opened in the first step: `setup` may run twice, in two processes, for one trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.job = config["job"]
+        self.work: Work | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, float]:
+        self.work = self.work or Work(Job.from_dict(self.job))
+        return self.work.step()
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([_share(config["job"]["resources"])])
+
+
+def _share(resources: dict[str, float]) -> dict[str, float]:
+    """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our files, bytes here."""
+    share = {"CPU": resources["cpu"], "GPU": resources.get("gpu", 0.0), "memory": resources.get("memory", 0.0) * GB}
+    return {name: amount for name, amount in share.items() if amount}
+
+
+# ---- in the driver ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """What Tune's callbacks need.  They are pickled by Tune, so they find it in this module instead of holding it."""
+
+    store: Store
+    watch: Any
+    interrupt: Interrupt
+    pulse: Pulse
+    announced: bool = False
+
+
+_runs: list[_Run] = []
+
+
+class _Watch(tune.Callback):
+    """Tells the screen what Tune tells us, and looks several times a second whether Ray is alive."""
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        run = _runs[-1]
+        if run.interrupt and not run.announced:
+            run.announced = True
+            run.watch.note("stopping after the generations in flight; once more stops at once (either way the state is saved)")
+        run.watch.tick()
+        run.pulse.check()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        tell(_runs[-1].watch, Job.from_dict(trial.config["job"]), result)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        _crashed(_runs[-1], Job.from_dict(trial.config["job"]), trial.get_error())
+
+
+class _Stop(tune.Stopper):
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(_runs[-1].interrupt)
+
+
+def _crashed(run: _Run, job: Job, error: Any) -> None:
+    """A lineage whose retries are spent: its process died, or memory, disk or network failed, each time."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, NotShared):
+        raise Unsatisfiable(str(cause))
+    record = explained(cause if isinstance(cause, Exception) else RuntimeError(str(error)), -1)
+    message = str(cause).strip().splitlines() or ["no message"]
+    run.store.fail(job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"})
+    run.watch.ended(job.spec.id, "failed")
+
+
+def run_sweep(
+    jobs: Sequence[Job], store: Store, watch: Any, interrupt: Interrupt, *, address: str | None = None, cpus: int | None = None
+) -> None:
+    """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is set.
+
+    watch: row(...), ended(...), note(text) and tick(), see engine.live.Screen.  address: an existing Ray cluster; None starts
+    Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
+    """
+    scratch.remove(scratch.dead())
+    folder = scratch.make()
+    try:
+        with _ray(folder, address, cpus) as pulse:
+            interrupt.listen()
+            _satisfiable(jobs, elastic=address is not None, watch=watch)
+            _runs.append(_Run(store, watch, interrupt, pulse))
+            if not interrupt:
+                _tuner(jobs, folder).fit()
+    finally:
+        _runs.clear()
+        scratch.remove([folder])
+
+
+@contextlib.contextmanager
+def _ray(folder: Path, address: str | None, cpus: int | None) -> Iterator[Pulse]:
+    """Ray, started or joined, and ended or left."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if address is None:
+        own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
+        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
+    else:
+        ray.init(address=address, **quiet)
+    pulse = Pulse(ray.get_runtime_context().gcs_address, local=address is None)
+    stalled = pulse.watch(lambda why: leave(4))
+    try:
+        yield pulse
+    except RayDied:
+        pulse.end()
+        raise
+    finally:
+        stalled.set()
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """ray.shutdown, which can wait for ever when Ray has died."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(20)
+
+
+def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
+    """Tune would wait for ever for a GPU that is not there: say so instead.  A cluster may grow, so there it is a remark."""
+    have = ray.cluster_resources()
+    for job in jobs:
+        lacks = [f"{v:g} {k}" for k, v in _share(job.resources).items() if v > have.get(k, 0.0)]
+        if lacks:
+            there = ", ".join(f"{have.get(k, 0.0):g} {k}" for k in _share(job.resources))
+            text = f"a lineage of {job.spec.generator.name} asks for {', '.join(lacks)}, but here are {there}"
+            if not elastic:
+                raise Unsatisfiable(f"{text}; change resources in the file, or use --address of a cluster that has them")
+            watch.note(f"{text}; waiting for the cluster to grow")
+            return
+
+
+def _tuner(jobs: Sequence[Job], folder: Path) -> tune.Tuner:
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    return tune.Tuner(
+        LineageActor,
+        param_space={"job": tune.grid_search([job.to_dict() for job in jobs])},
+        tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_name_of, trial_dirname_creator=_name_of),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(folder / "tune"),
+            verbose=0,
+            callbacks=[_Watch()],
+            stop=_Stop(),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+
+
+def _name_of(trial: Any) -> str:
+    return str(trial.trial_id)

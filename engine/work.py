@@ -1,0 +1,180 @@
+"""One lineage at work in this process: opened lazily, advanced in steps, its errors recorded in the store.
+
+The Ray actor and `--local` both run this.  What is surely a bug ends the lineage with an error record; what may pass (memory,
+disk, network) is raised, so that the scheduler tries again elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from engine.lineage import ENDS, Lineage
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.store import Row, Store
+from engine.summary import headline, value
+
+TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
+FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
+STATUSES = ("ok", "failed", *ENDS, "class_extinct")  # only numbers leave an actor
+PASSING = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOMEM}
+
+
+class NotShared(RuntimeError):
+    """The output is a local folder that this machine does not see."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One lineage, how far to take it, and what every lineage of the sweep needs to know."""
+
+    spec: LineageSpec
+    until: int  # a leader stops here; others at the last generation
+    generations: int
+    metrics: tuple[MeasureSpec, ...]
+    headline: str  # the metric to report on the way
+    out: str
+    resources: dict[str, float]
+
+    @classmethod
+    def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
+        out = store.root if store.local else store.url
+        return cls(spec, until, sweep.generations, sweep.metrics, headline(sweep), out, sweep.resources_of(spec))
+
+    @property
+    def threads(self) -> int:
+        """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator depend on."""
+        return max(1, int(self.resources["cpu"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they travel to an actor."""
+        metrics = [{"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics]
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "spec": self.spec.to_dict(), "metrics": metrics}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        metrics = tuple(MeasureSpec(Part("metric", m["name"], m["params"]), m["every"]) for m in values["metrics"])
+        return cls(**{**values, "spec": LineageSpec.from_dict(values["spec"]), "metrics": metrics})
+
+
+def set_threads(n: int) -> None:
+    """Limit every thread pool of this process, of libraries loaded now or later."""
+    from threadpoolctl import threadpool_limits
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n)
+    threadpool_limits(n)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(n)
+
+
+_stores: dict[str, Store] = {}
+
+
+def store_at(url: str) -> Store:
+    """The process's store of an output; its cache of rows serves one lineage after the other."""
+    if url not in _stores:
+        _stores[url] = Store(url)
+    return _stores[url]
+
+
+class Work:
+    """step() -> what there is to report, as floats; `done` is True after the last one."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.store = store_at(job.out)
+        if self.store.local and not Path(self.store.root).is_dir():
+            raise NotShared(f"{self.store.root} is not there on this machine; use a shared folder, or s3:// or gs://")
+        set_threads(job.threads)
+        self.lineage: Lineage | None = None
+        self.start = float("nan")
+
+    def step(self) -> dict[str, float]:
+        """At least one generation further."""
+        try:
+            if self.lineage is None and (known := self.store.failure(self.job.spec.id)):  # its leader failed a moment ago
+                return self._report(known["t"] - 1, "failed")
+            return self._advance()
+        except Exception as error:
+            if passing(error):
+                raise
+            return self._failed(error)
+
+    def _advance(self) -> dict[str, float]:
+        job = self.job
+        if self.lineage is None:
+            self.lineage = Lineage(job.spec, self.store, generations=job.generations, metrics=job.metrics)
+        lineage, fits, begun = self.lineage, self.lineage.fits, time.monotonic()
+        rows: list[Row] = []
+        together = TOGETHER_SECONDS if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
+        while not self._over() and lineage.fits == fits and (not rows or time.monotonic() - begun < FOUND_SECONDS):
+            rows += lineage.advance_for(together)
+        if rows and rows[0]["t"] == 0:
+            self.start = _or_nan(value(rows[:1], job.headline))
+        last = _or_nan(value(reversed(rows), job.headline))
+        counts = {"new": float(lineage.fits - fits), "last": last, "seconds": time.monotonic() - begun}
+        return self._report(lineage.t - 1, lineage.outcome["status"]) | counts | {"done": self._over()}
+
+    def _over(self) -> bool:
+        assert self.lineage is not None
+        return self.lineage.done or self.lineage.t > self.job.until
+
+    def _failed(self, error: Exception) -> dict[str, float]:
+        t = self.lineage.t if self.lineage else 0
+        self.store.fail(self.job.spec.id, explained(error, t))
+        return self._report(t - 1, "failed")
+
+    def _report(self, t: int, status: str) -> dict[str, float]:
+        nothing = {"new": 0.0, "last": float("nan"), "seconds": 0.0, "done": True}
+        return {"generation": float(t), "status": float(STATUSES.index(status)), "start": self.start, **nothing}
+
+
+def _or_nan(number: float | None) -> float:
+    return float("nan") if number is None else number
+
+
+def passing(error: Exception) -> bool:
+    """Whether trying again elsewhere may help: memory, disk, network.  Everything else is a bug, and sure to come again."""
+    if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared) or "OutOfMemory" in type(error).__name__:
+        return True
+    return isinstance(error, OSError) and error.errno in PASSING
+
+
+def explained(error: Exception, t: int) -> dict[str, Any]:
+    """An error as the store keeps it: type, message, generation, the line of the part (or of the engine) that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename] or frames
+    file, line = (ours[-1].filename, ours[-1].lineno) if ours else ("?", 0)
+    root = str(Path(__file__).parents[1]) + os.sep
+    text = "".join(traceback.format_exception(error))
+    head = {"error": type(error).__name__, "message": str(error), "t": t, "file": file.removeprefix(root), "line": line}
+    return {**head, "traceback": text, "time": time.time()}
+
+
+def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Run lineages in this process, one after the other, without Ray; `watch` hears what happens."""
+    for job in jobs:
+        work, done = Work(job), False
+        while not done and not stopped():
+            report = work.step()
+            done = bool(report["done"])
+            tell(watch, job, report)
+        if stopped():
+            return
+
+
+def tell(watch: Any, job: Job, report: dict[str, float]) -> None:
+    """Pass one report on to the screen."""
+    counts = (int(report["new"]), report["seconds"])
+    watch.row(job.spec.id, int(report["generation"]), report["last"], report["start"], *counts)
+    if report["done"] and job.until == job.generations:
+        watch.ended(job.spec.id, STATUSES[int(report["status"])])
+    watch.tick()
