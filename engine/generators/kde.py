@@ -41,7 +41,7 @@ class Kde:
         return Samples(self.points_[rows, np.arange(replicates)] + width * rng.standard_normal((n, replicates, d)))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Of points x [m, replicates, d]: [m, replicates], exact to about 1e-5 nats.
+        """Of points x [m, replicates, d]: [m, replicates], to a millionth of its size (1e-4 nats at worst).
 
         Kernel sums over whole blocks of the training set are kept with the block, and so is their running total: for the
         same array x, no point that was scored before is scored again.
