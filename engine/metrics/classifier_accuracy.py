@@ -1,0 +1,73 @@
+"""Classification accuracy score (Ravuri and Vinyals 1905.10887): train on labelled synthetic data, test on held-out real data.
+
+Top-1.  Reported with its controls: `ceiling` (the same recipe on as many real samples, or on all there are) and `chance` (the
+largest class's share of the test set); `relative` = (score - chance) / (ceiling - chance).  It is not the accuracy of a
+real-trained classifier on synthetic data, which a generator that has lost all diversity can bring to 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine import lenet
+from engine.parts import Dataset, Generator, PositiveFloat, PositiveInt, Undefined, Value
+from engine.samples import Samples
+
+KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
+
+
+class ClassifierAccuracy:
+    """A LeNet for images, an MLP per replicate for points.  A class missing from the synthetic set is simply never predicted."""
+
+    ACCEPTS = ("images", "points")
+    NEEDS_LABELS = True
+    TINY = {"steps": 20}
+
+    def __init__(
+        self, *, steps: PositiveInt = 200, batch: PositiveInt = 64, lr: PositiveFloat = 1e-2, n_test: PositiveInt = 2000
+    ) -> None:
+        self.steps, self.batch, self.lr, self.n_test = steps, batch, lr, n_test
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        self.test_ = dataset.held_out(self.n_test)
+        assert self.test_.y is not None
+        self.chance_ = float(np.bincount(self.test_.y).max() / len(self.test_))
+        try:
+            same_size = dataset.sample(n, rng)
+        except ValueError:  # the real set is smaller than the synthetic one
+            same_size = real
+        self.ceiling_ = self._score(same_size, rng)
+
+    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+        if (reason := _unusable(synthetic)) is not None:
+            return self._controls() | {key: Undefined(reason) for key in KEYS}
+        score = self._score(synthetic, rng)
+        above = np.asarray(self.ceiling_) - self.chance_
+        relative: Value = Undefined("the ceiling is not above chance")
+        if np.all(above > 0):
+            relative = _value((np.asarray(score) - self.chance_) / above)
+        return self._controls() | dict(zip(KEYS, (score, relative), strict=True))
+
+    def _controls(self) -> dict[str, Value]:
+        return {"classifier_accuracy/ceiling": self.ceiling_, "classifier_accuracy/chance": self.chance_}
+
+    def _score(self, data: Samples, rng: np.random.Generator) -> float | np.ndarray:
+        """Share of the test set that a classifier trained on data gets right: one number, or one per replicate."""
+        assert data.y is not None and self.test_.y is not None
+        classes = int(max(data.y.max(), self.test_.y.max())) + 1
+        model = lenet.fit(data, classes, rng, steps=self.steps, batch=self.batch, lr=self.lr)
+        guess = lenet.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
+        right = (guess.T == self.test_.y).mean(-1)
+        return _value(right)
+
+
+def _value(x: np.ndarray) -> float | np.ndarray:
+    return float(x) if np.ndim(x) == 0 else x
+
+
+def _unusable(synthetic: Samples) -> str | None:
+    if synthetic.y is None:
+        return "the synthetic samples have no labels: the generator is unconditional"
+    if len(synthetic) < 2:
+        return f"{len(synthetic)} synthetic samples are too few to train a classifier on"
+    return None if np.isfinite(synthetic.x).all() else "the synthetic samples hold values that are not finite"
