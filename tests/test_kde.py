@@ -125,7 +125,7 @@ def test_the_order_of_working_does_not_change_the_bits(tmp_path: Path) -> None:
 
 
 def variance_and_square_of_mean(steps: object, at: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    kept = {s.t: s.generator.points_[:, :, 0] for s in steps if s.t in at}
+    kept = {s.t: s.data.x[:, :, 0] for s in steps if s.t in at}
     return {t: (x.var(0), np.square(x.mean(0))) for t, x in kept.items()}
 
 

@@ -145,8 +145,8 @@ def test_modes_of_the_truth_are_alive_and_missing_ones_are_not() -> None:
     metric.prepare(dataset, data, 5000, np.random.default_rng(0))
     values = metric(data, object(), np.random.default_rng(0))
     assert (values["modes/live"] == 5).all()
-    assert values["modes/high_quality"] == pytest.approx(np.full(2, values["modes/truth"]), abs=0.01)
-    assert values["modes/truth"] == pytest.approx(1 - np.exp(-4.5))
+    assert values["modes/high_quality"] == pytest.approx(np.full(2, values["modes/ceiling"]), abs=0.01)
+    assert values["modes/ceiling"] == pytest.approx(1 - np.exp(-4.5))
     x = data.x[data.y < 3]
     x[:, 1] = dataset.centres_[0]
     values = metric(Samples(x), object(), np.random.default_rng(0))

@@ -26,7 +26,7 @@ class Categorical:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         blocks = data.blocks or (data,)
         counts = [_counts(block) for block in blocks]  # [replicates, K_i] each
-        total = np.zeros((data.x.shape[1], max(c.shape[1] for c in counts)), dtype=np.int64)
+        total = np.zeros((len(counts[0]), max(c.shape[1] for c in counts)), dtype=np.int64)
         for c in counts:
             total[:, : c.shape[1]] += c
         self.frequencies_ = total / len(data)

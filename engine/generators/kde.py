@@ -19,7 +19,10 @@ CHUNK = 100_000  # kernel values worked on at once, so that they stay in the sec
 
 
 class Kde:
-    """The mean of normal densities N(x_i, bandwidth_^2 I) at the training points.   bias multiplies the kernel's variance."""
+    """The mean of normal densities N(x_i, bandwidth_^2 I) at the training points, those of blocks_.
+
+    bias multiplies the kernel's variance: at 0 training points are drawn.
+    """
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
@@ -29,16 +32,21 @@ class Kde:
         self.bandwidth = bandwidth
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
-        self._blocks = data.blocks or (data,)
-        self.points_ = data.x  # [n, replicates, d]
-        self.bandwidth_ = _bandwidth(self.bandwidth, len(data), data.x.shape[2])
+        self.blocks_ = data.blocks or (data,)
+        self.bandwidth_ = _bandwidth(self.bandwidth, len(data), self.blocks_[0].x.shape[2])
         return {"bandwidth": self.bandwidth_}
 
     def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        m, replicates, d = self.points_.shape
-        width = self.bandwidth_ if bias is None else self.bandwidth_ * np.sqrt(bias)
-        rows = rng.integers(m, size=(n, replicates))
-        return Samples(self.points_[rows, np.arange(replicates)] + width * rng.standard_normal((n, replicates, d)))
+        fast = np.random.Generator(np.random.SFC64(rng.integers(2**63)))  # a third faster than PCG64
+        _, replicates, d = self.blocks_[0].x.shape
+        x = fast.standard_normal((n, replicates, d))
+        x *= self.bandwidth_ if bias is None else self.bandwidth_ * np.sqrt(bias)
+        ends = np.cumsum([len(block) for block in self.blocks_])
+        rows = fast.integers(ends[-1], size=(n, replicates))
+        for block, end in zip(self.blocks_, ends, strict=True):  # joining them would copy every old point
+            here = np.nonzero((rows >= end - len(block)) & (rows < end))
+            x[here] += block.x[rows[here] - (end - len(block)), here[1]]
+        return Samples(x)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Of points x [m, replicates, d]: [m, replicates], to a millionth of its size (1e-4 nats at worst).
@@ -46,19 +54,19 @@ class Kde:
         Kernel sums over whole blocks of the training set are kept with the block, and so is their running total: for the
         same array x, no point that was scored before is scored again.
         """
-        n, _, d = self.points_.shape
-        total = _running_log_sum(self._blocks, x, self.bandwidth_)
+        n, d = sum(len(block) for block in self.blocks_), x.shape[2]
+        total = _running_log_sum(self.blocks_, x, self.bandwidth_)
         return total - np.log(n) - 0.5 * d * np.log(2 * np.pi * self.bandwidth_**2)
 
     def save(self, folder: Path) -> None:
-        sizes = [len(block) for block in self._blocks]
-        np.savez(folder / "kde.npz", points=self.points_, sizes=sizes, bandwidth=self.bandwidth_)
+        sizes = [len(block) for block in self.blocks_]
+        points = np.concatenate([block.x for block in self.blocks_])  # [n, replicates, d]
+        np.savez(folder / "kde.npz", points=points, sizes=sizes, bandwidth=self.bandwidth_)
 
     def load(self, folder: Path) -> None:
         with np.load(folder / "kde.npz", allow_pickle=False) as saved:
-            self.points_, self.bandwidth_ = saved["points"], float(saved["bandwidth"])
-            ends = np.cumsum(saved["sizes"])[:-1]
-        self._blocks = tuple(Samples(x) for x in np.split(self.points_, ends))
+            points, sizes, self.bandwidth_ = saved["points"], saved["sizes"], float(saved["bandwidth"])
+        self.blocks_ = tuple(Samples(x) for x in np.split(points, np.cumsum(sizes)[:-1]))
 
 
 def _bandwidth(rule: float | str, n: int, d: int) -> float:

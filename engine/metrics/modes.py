@@ -16,7 +16,7 @@ from engine.samples import Samples
 
 class Modes:
     """live: modes with at least `share` of their expected samples within `radius` standard deviations of the centre;
-    high_quality: share of samples within that radius of some centre (of the truth: modes/truth).   [replicates]."""
+    high_quality: share of samples within that radius of some centre (of the truth: modes/ceiling).   [replicates]."""
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
@@ -35,13 +35,14 @@ class Modes:
         self._expected = mixture.weights_ * self._inside  # [modes]
 
     def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
-        if self._none:
-            return dict.fromkeys(("modes/live", "modes/high_quality", "modes/truth"), Undefined(self._none))
+        reason = self._none or ("" if np.isfinite(synthetic.x).all() else "some samples are not finite")
+        if reason:
+            return dict.fromkeys(("modes/live", "modes/high_quality", "modes/ceiling"), Undefined(reason))
         near = np.stack([np.square(synthetic.x - centre).sum(-1) for centre in self._centres])  # [modes, n, replicates]
         near = near <= (self.radius * self._std) ** 2
         live = near.mean(1) >= self.share * self._expected[:, None]  # [modes, replicates]
         return {
             "modes/live": live.sum(0).astype(float),
             "modes/high_quality": near.any(0).mean(0),
-            "modes/truth": self._inside,
+            "modes/ceiling": self._inside,
         }
