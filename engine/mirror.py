@@ -49,7 +49,37 @@ def legal(name: str) -> str:
 
 
 def run_name(spec: LineageSpec) -> str:
-    return f"{spec.label}, seed {spec.seed}"[:LONGEST]
+    """What tells the runs of a sweep apart comes first: MLflow's table shows about 20 characters."""
+    return f"{_policy(spec)}, seed {spec.seed}, {spec.generator.label}"[:LONGEST]
+
+
+def cell_name(spec: LineageSpec) -> str:
+    """The same for lineages that differ in their seed alone."""
+    return f"{_policy(spec)}, {spec.generator.label}"[:LONGEST] + f" ({spec.cell_id[:4]})"
+
+
+def _policy(spec: LineageSpec) -> str:
+    """Policy and sampling."""
+    return spec.label.removeprefix(f"{spec.generator.label}, ")
+
+
+def view(columns: Sequence[str]) -> str:
+    """The state of MLflow's run table as its own Share button saves it: grouped by cell, these metrics as columns."""
+    shown = [
+        "params.`policy.synthetic_fraction`",
+        "params.`seed`",
+        "tags.`status`",
+        *(f"metrics.`{legal(c)}`" for c in columns),
+    ]
+    order = {"searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL"}
+    group = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "cell"}]}
+    scope = {
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "runsHiddenMode": "FIRST_20_RUNS",
+    }
+    return json.dumps({**order, **scope, "selectedColumns": ["attributes.`Duration`", *shown], "groupBy": group})
 
 
 def end_state(status: str) -> str:
@@ -167,6 +197,11 @@ def merged(texts: Iterable[str]) -> list[dict[str, Any]]:
 def kept(t: int, keep: Keep) -> bool:
     """Whether generation t's weights are logged on the way; those of the last generation are logged at the end in any case."""
     return keep == "all" if isinstance(keep, str) else t % keep["every"] == 0
+
+
+def sizes(folder: Path, place: str) -> dict[str, int]:
+    """All files of a local folder by what they are called under the artifact folder `place`, with their sizes."""
+    return {f"{place}/{p.relative_to(folder).as_posix()}": p.stat().st_size for p in folder.rglob("*") if p.is_file()}
 
 
 def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

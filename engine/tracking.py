@@ -4,7 +4,7 @@ The store is the truth.  Whatever MLflow does, training goes on: a call that fai
 silence of 60 times what it cost, and the gap is filled from the rows later; mirroring a row again changes nothing.
 
     tracker = Tracker(uri, sweep_name, sweep_id, artifacts)   # connects lazily: constructing it costs and risks nothing
-    driver  tracker.open_sweep(question, params, n)           # before any actor: it alone creates tables and parent run
+    driver  tracker.open_sweep(question, params, n, columns)  # before any actor: it alone creates tables and parent run
     actor   tracker.open_lineage(spec, rows)                  # rows: what is committed already; the run is RUNNING now
             tracker.mirror(spec, [row], pictures, checkpoint, keep)   # after each commit; all rows so far do as well
             tracker.finish_lineage(spec, outcome)             # {"status", "reason"}; status "" or "interrupted" is KILLED
@@ -14,7 +14,8 @@ silence of 60 times what it cost, and the gap is filled from the rows later; mir
 
 All methods return True when MLflow has everything, False when it is behind (`tracker.trouble` says why).  Keep ONE tracker per
 process, over all its lineages: the silence after a failure lives in it.  `engine.untracked.Nop` is the do-nothing member.
-Afterwards `rows(uri, sweep_name)` and `specs(uri, sweep_name)` give every number back by the MLflow API alone.
+Afterwards `rows(uri, sweep_name)` and `specs(uri, sweep_name)` give every number back by the MLflow API alone,
+and `page(uri, sweep_name)` is where `server_command(uri, port, artifacts)` shows them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from engine.patience import Patience  # noqa: E402
 from engine.spec import Keep, LineageSpec  # noqa: E402
 from engine.untracked import Nop  # noqa: E402
 
-__all__ = ["Nop", "Tracker", "local", "rows", "server_command", "server_environment", "specs"]
+__all__ = ["Nop", "Tracker", "local", "page", "rows", "server_command", "server_environment", "specs"]
 
 for _name in ("alembic", "mlflow.store.db.utils", "mlflow.store.tracking", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -55,6 +56,7 @@ for _name in ("alembic", "mlflow.store.db.utils", "mlflow.store.tracking", "urll
 SWEEP = "ouroboros.sweep"  # tag of the parent run: the sweep's id
 LINEAGE = "ouroboros.lineage"  # tag of a child run: the lineage's id
 MIRRORED = "ouroboros.mirrored"  # tag of a child run: which rows it has, whole
+VIEW = "cells"  # name of the table's saved state
 PER_CALL = 1000  # metrics in one log_batch
 OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
 
@@ -83,7 +85,7 @@ class Tracker:
 
     @property
     def behind(self) -> bool:
-        """Whether MLflow lacks something that it was told."""
+        """Whether MLflow lacks something it was told."""
         return bool(self._patience.behind)
 
     @property
@@ -93,13 +95,15 @@ class Tracker:
 
     # ---- the sweep ------------------------------------------------------------------------------------------------------
 
-    def open_sweep(self, question: str, params: dict[str, Any], lineage_count: int) -> bool:
-        """Driver only: finds or creates experiment and parent run, sets it RUNNING, and reads all its child runs."""
-        return self._try("sweep", lambda: self._open_sweep(question, params, lineage_count))
+    def open_sweep(self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()) -> bool:
+        """Driver only: finds or creates experiment and parent run, sets it RUNNING, and reads all its child runs.
+        columns: the metrics in the table that `page` opens."""
+        return self._try("sweep", lambda: self._open_sweep(question, params, lineage_count, columns))
 
-    def _open_sweep(self, question: str, params: dict[str, Any], lineage_count: int) -> None:
+    def _open_sweep(self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str]) -> None:
         client = self._connect(create=True)
         self._experiment = _experiment(client, self.sweep_name, question, self.artifacts)
+        client.set_experiment_tag(self._experiment.experiment_id, f"mlflow.sharedViewState.{VIEW}", mirror.view(columns))
         self._parent = self._find(f"tags.`{SWEEP}` = '{self.sweep_id}'")
         if self._parent is None:
             tags = {SWEEP: self.sweep_id, "mlflow.note.content": question}
@@ -120,8 +124,8 @@ class Tracker:
         client, run_id = self._connect(), self._sweep().info.run_id
         old, now = client.get_run(run_id).data.metrics, int(time.time() * 1000)
         changed = {k: v for k, v in mirror.points({"values": summary}).items() if repr(old.get(k)) != repr(v)}
-        steps = {k: len(client.get_metric_history(run_id, k)) if k in old else 0 for k in changed}
-        for batch in mirror.chunks([Metric(k, v, now, steps[k]) for k, v in changed.items()], PER_CALL):
+        steps = {k: len(client.get_metric_history(run_id, k)) for k in changed.keys() & old.keys()}
+        for batch in mirror.chunks([Metric(k, v, now, steps.get(k, 0)) for k, v in changed.items()], PER_CALL):
             client.log_batch(run_id, metrics=batch)
         for path in artifacts:
             put = client.log_artifacts if path.is_dir() else client.log_artifact
@@ -228,9 +232,8 @@ class Tracker:
         if folder is None:
             return
         client, place = self._connect(), f"checkpoints/generation_{t}"
-        here = {f"{place}/{p.relative_to(folder).as_posix()}": p.stat().st_size for p in folder.rglob("*") if p.is_file()}
         there = _listed(client, line.run_id, place) if line.resumed else {}
-        if any(there.get(name) != size for name, size in here.items()):
+        if not mirror.sizes(folder, place).items() <= there.items():
             client.log_artifacts(line.run_id, str(folder), place)
         line.weights.add(t)
 
@@ -260,9 +263,9 @@ class Tracker:
     def _sweep(self) -> Run:
         """The parent run."""
         client = self._connect()
-        if self._parent is None:
-            self._experiment = client.get_experiment_by_name(self.sweep_name)
-            self._parent = self._find(f"tags.`{SWEEP}` = '{self.sweep_id}'") if self._experiment else None
+        if self._parent is None and (found := client.get_experiment_by_name(self.sweep_name)):
+            self._experiment = found
+            self._parent = self._find(f"tags.`{SWEEP}` = '{self.sweep_id}'")
         if self._parent is None:
             raise Absent(f"{self.uri} has no run of sweep {self.sweep_name!r} yet; the driver creates it")
         return self._parent
@@ -285,7 +288,7 @@ class Tracker:
         run = run or self._find(f"tags.`{LINEAGE}` = '{spec.id}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
         resumed = run is not None
         if run is None:
-            tags = {LINEAGE: spec.id, MLFLOW_PARENT_RUN_ID: parent.info.run_id, "cell": spec.cell_id}
+            tags = {LINEAGE: spec.id, MLFLOW_PARENT_RUN_ID: parent.info.run_id, "cell": mirror.cell_name(spec)}
             first = wanted.rows[min(wanted.rows)] if wanted.rows else None
             start = int((first["time"] - first.get("seconds", 0)) * 1000) if first else None
             run = self._connect().create_run(parent.info.experiment_id, start, tags, mirror.run_name(spec))
@@ -298,8 +301,7 @@ class Tracker:
     def _find(self, query: str) -> Run | None:
         assert self._experiment is not None
         place = [self._experiment.experiment_id]
-        found = self._connect().search_runs(place, query, max_results=1, order_by=OLDEST_FIRST)
-        return found[0] if found else None
+        return next(iter(self._connect().search_runs(place, query, max_results=1, order_by=OLDEST_FIRST)), None)
 
     def _log_texts(self, run: Run, params: dict[str, str], tags: dict[str, str]) -> None:
         for batch in mirror.chunks([Param(k, v) for k, v in params.items() if k not in run.data.params], 100):
@@ -324,9 +326,9 @@ def _must_answer(uri: str) -> None:
 
 
 def _experiment(client: MlflowClient, name: str, question: str, artifacts: str | None) -> Experiment:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.get_experiment(client.create_experiment(name, artifacts, {"mlflow.note.content": question}))
+    if (found := client.get_experiment_by_name(name)) is None:
+        tags = {"mlflow.note.content": question, "mlflow.experimentKind": "custom_model_development"}  # not chat bots
+        return client.get_experiment(client.create_experiment(name, artifacts, tags))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return found
@@ -357,6 +359,17 @@ def _pictured(client: MlflowClient, run_id: str) -> set[int]:
 
 
 # ---- reading it back, by the MLflow API alone ---------------------------------------------------------------------------
+
+
+@_quiet()
+def page(uri: str, sweep_name: str) -> str:
+    """Where the server shows the question: `http://127.0.0.1:<port>` + this."""
+    found = MlflowClient(tracking_uri=uri).get_experiment_by_name(sweep_name)
+    return (
+        "/"
+        if found is None
+        else f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    )
 
 
 @_quiet()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
+import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from engine import mirror
 from engine.parts import make
@@ -150,7 +155,8 @@ def test_a_run_has_flat_parameters_with_defaults_and_a_readable_name(opened: Ope
     assert params["generator.name"] == "gaussian" and params["policy.synthetic_fraction"] == "0.5"
     assert (params["n_real"], params["n_synthetic"], params["seed"]) == ("60", "60", "7")
     assert set(params) > {f"generator.{p}" for p in make_parameters("generator", "gaussian")}
-    assert run.info.run_name == f"{s.label}, seed 7"
+    assert run.info.run_name == "replace 0.5, seed 7, gaussian"
+    assert run.data.tags["cell"].startswith("replace 0.5, gaussian (")
     client = client_of(tracker)
     parent = client.get_run(run.data.tags["mlflow.parentRunId"])
     assert parent.info.run_name == NAME and parent.data.params["generations"] == "5" and parent.info.status == "RUNNING"
@@ -443,7 +449,8 @@ def _worker(uri: str, seed: int, gate: Any, answers: Any) -> None:
 
 
 def test_four_processes_on_one_file(opened: Opened) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # new processes, which import mlflow once
+    context.set_forkserver_preload(["engine.tracking"])
     tracker, gate, answers = opened(), context.Event(), context.Queue()
     workers = [context.Process(target=_worker, args=(tracker.uri, seed, gate, answers)) for seed in range(4)]
     for worker in workers:
@@ -463,3 +470,58 @@ def test_the_do_nothing_member_has_every_method() -> None:
     assert public <= set(dir(tracking.Nop))
     nop = tracking.Nop()
     assert nop.mirror(spec(), []) and nop.open_sweep("", {}, 0) and nop.finish_sweep("FINISHED", {}) and not nop.behind
+
+
+# ---- a real server ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(folder: Path, number: int) -> Iterator[str]:
+    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder."""
+    uri, place = tracking.local(folder)
+    command, log = tracking.server_command(uri, number, place), (folder / "server.log").open("a")
+    process = subprocess.Popen(command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(requests.exceptions.ConnectionError):
+                requests.get(f"http://127.0.0.1:{number}/health", timeout=10)
+                break
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{number}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its own session: the server and its workers, nothing else
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
+    s, logged = spec(), rows_of(spec(), 8)
+    (tmp_path / "model").mkdir()
+    model = make("generator", "gaussian")
+    model.fit(Samples(np.random.default_rng(0).normal(size=(50, 3, 2))), np.random.default_rng(0))
+    model.save(tmp_path / "model")
+    with port(answering=False) as number:
+        pass
+    with server(tmp_path, number) as uri:
+        tracker = Tracker(uri, NAME, SWEEP)
+        assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
+        assert all(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]), tracker.trouble
+    started = time.monotonic()
+    assert not any(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[3:6])
+    assert time.monotonic() - started < 5
+    with server(tmp_path, number):
+        tracker._patience._until = 0.0
+        assert tracker.mirror(s, logged[6:], picture, lambda t: tmp_path / "model"), tracker.trouble
+        again = Tracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
+        assert again.open_sweep("How much?", {}, 1) and again.mirror(s, logged, picture, lambda t: tmp_path / "model")
+        assert again.finish_lineage(s, OK) and again.finish_sweep("FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"])
+        assert tracking.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
+        assert len(artifacts(again, s, "images")) == 16 and len(artifacts(again, s, "checkpoints")) == 8
+        assert tracking.specs(uri, NAME)[s.id].id == s.id and runs(again)[s.id].info.status == "FINISHED"
+        run = runs(again)[s.id].info.run_id
+        loaded = make("generator", "gaussian")
+        loaded.load(Path(client_of(again).download_artifacts(run, "checkpoints/generation_7", str(tmp_path))))
+        assert np.array_equal(*(g.sample(10, np.random.default_rng(1)).x for g in (loaded, model)))
+        assert requests.get(uri + "/ajax-api/2.0/mlflow/experiments/search?max_results=9", timeout=10).ok
