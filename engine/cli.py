@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ class Refused(Exception):
 
 def _console(machine: bool = False) -> Console:
     """Where people read; with --json that is stderr, because stdout is for the machine."""
-    return Console(stderr=machine, highlight=False, soft_wrap=False)
+    return Console(file=sys.stderr if machine else sys.stdout, highlight=False)
 
 
 @contextlib.contextmanager
@@ -140,7 +141,8 @@ def run(
             raise Refused(f"no lineage of {file} has the id {unknown[0]!r}; `ouro plan {file} --json` lists them", BAD_INPUT)
         from engine.run import Options, run
 
-        code = run(sweep, _console(as_json), Options(tuple(only or ()), local, address, cpus, as_json))
+        again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
+        code = run(sweep, _console(as_json), Options(tuple(only or ()), local, address, cpus, as_json, again))
     _leave(code)
 
 
@@ -158,7 +160,7 @@ def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False,
     """What the store has of a sweep: reads only, also while it runs."""
     with _errors(debug):
         from engine import screen
-        from engine.run import histories
+        from engine.history import histories
         from engine.summary import summarise, to_json
 
         sweep = _load(file, sets, out)
@@ -229,7 +231,6 @@ def ui(
 ) -> None:
     """Start MLflow's pages for a sweep, on this machine only.  Ctrl-C ends them."""
     with _errors(debug):
-        from engine.mirror import server_command, server_environment
         from engine.record import uri_of
 
         sweep = _load(file, sets, out)
@@ -239,10 +240,7 @@ def ui(
         if uri.startswith(("http://", "https://")):
             _console().print(f"this sweep is tracked at {uri}: open it there")
             return
-        console = _console()
-        console.print(Text.assemble("MLflow at ", (f"http://127.0.0.1:{port}", "bold cyan"), " in about 20 s; Ctrl-C ends it"))
-        server = subprocess.Popen(server_command(uri, port, artifacts), env=server_environment(), start_new_session=True)
-        _serve(server)
+        _serve(uri, artifacts, port, sweep.name)
 
 
 def _servable(uri: str | None, file: str, port: int) -> None:
@@ -258,18 +256,44 @@ def _servable(uri: str | None, file: str, port: int) -> None:
             raise Refused(f"port {port} is taken; choose another with --port", ENVIRONMENT)
 
 
-def _serve(server: subprocess.Popen[bytes]) -> None:
-    """Wait for the server; Ctrl-C and SIGTERM end it with its workers."""
+def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
+    """Run the server until Ctrl-C or SIGTERM, which end it with its workers; what it says goes to a temporary file."""
     import signal
+    import tempfile
 
-    def end(*_: Any) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
+    from engine.mirror import server_command, server_environment
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    code = server.wait()
-    raise typer.Exit(OK if code in (0, -signal.SIGTERM, -signal.SIGINT) else ENVIRONMENT)
+    with tempfile.TemporaryFile() as log:
+        command, settings = server_command(uri, port, artifacts), server_environment()
+        server = subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
+
+        def end(*_: Any) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        _announce(server, port, name)
+        if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
+            log.seek(0)
+            raise Refused(f"MLflow ended: {log.read()[-2000:].decode(errors='replace')}", ENVIRONMENT)
+
+
+def _announce(server: subprocess.Popen[bytes], port: int, name: str) -> None:
+    """Say where it is, once it answers."""
+    import socket
+    import time
+
+    console = _console()
+    console.print("starting MLflow, which takes about 20 s; Ctrl-C ends it")
+    while server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                console.print(
+                    Text.assemble("open ", (f"http://127.0.0.1:{port}", "bold cyan"), f" and choose the experiment {name}")
+                )
+                return
+        time.sleep(0.2)
 
 
 @app.command()

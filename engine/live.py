@@ -30,7 +30,7 @@ class Progress:
     reached: dict[str, int] = field(default_factory=dict)  # rows by lineage
     start: dict[str, float] = field(default_factory=dict)  # the metric at generation 0, by lineage
     last: dict[str, float] = field(default_factory=dict)  # ... and now
-    statuses: Counter[str] = field(default_factory=Counter)
+    over: dict[str, str] = field(default_factory=dict)  # statuses of the lineages that ended
     running: set[str] = field(default_factory=set)
     touched: float = 0.0
 
@@ -40,9 +40,9 @@ class Progress:
 
     @property
     def status(self) -> str:
-        parts = [f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}" for s, n in sorted(self.statuses.items())]
+        parts = [f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}" for s, n in sorted(Counter(self.over.values()).items())]
         parts += [f"{len(self.running)} running"] if self.running else []
-        waiting = self.lineages - len(self.running) - self.statuses.total()
+        waiting = self.lineages - len(self.running) - len(self.over)
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
 
     @property
@@ -78,13 +78,13 @@ class Board:
             if (v := value(rows, metric)) is not None:
                 there[history.spec.id] = v
 
-    def row(self, lineage: str, t: int, last: float, start: float, new: int = 0, seconds: float = 0.0) -> None:
+    def row(self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool) -> None:
         """A lineage has committed generations up to t; `new` of them were computed since its last report.
 
         last, start: the headline metric now and at generation 0; NaN where it has no value."""
         cell = self.cell_of[lineage]
         cell.reached[lineage] = max(cell.reached.get(lineage, 0), t + 1)
-        cell.running.add(lineage)
+        (cell.running.add if going else cell.running.discard)(lineage)
         cell.touched = time.monotonic()
         for there, now in ((cell.start, start), (cell.last, last)):
             if not math.isnan(now):
@@ -97,9 +97,9 @@ class Board:
         """A lineage is over; a finding leaves the generations after it uncounted."""
         cell = self.cell_of[lineage]
         cell.running.discard(lineage)
-        cell.statuses[status] += 1
-        if status != "failed":
+        if lineage not in cell.over and status != "failed":
             cell.total -= self.sweep.generations + 1 - cell.reached.get(lineage, 0)
+        cell.over[lineage] = status
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -114,7 +114,7 @@ class Board:
 
     @property
     def finished(self) -> int:
-        return sum(cell.statuses.total() for cell in self.cells.values())
+        return sum(len(cell.over) for cell in self.cells.values())
 
     @property
     def left(self) -> float | None:
@@ -142,8 +142,8 @@ class Screen:
 
     def __exit__(self, *_: Any) -> None: ...
 
-    def row(self, lineage: str, t: int, last: float, start: float, new: int = 0, seconds: float = 0.0) -> None:
-        self.board.row(lineage, t, last, start, new, seconds)
+    def row(self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool) -> None:
+        self.board.row(lineage, t, last, start, new, seconds, going)
 
     def ended(self, lineage: str, status: str) -> None:
         self.board.ended(lineage, status)
@@ -158,28 +158,39 @@ class Screen:
 class Lines(Screen):
     """For pipes, logs and very narrow terminals: a line now and then."""
 
-    said, tenth = 0.0, -1
+    said, tenth, last = 0.0, -1, ""
 
     def tick(self) -> None:
         now, tenth = time.monotonic(), 10 * self.board.done // max(self.board.total, 1)
         if tenth > self.tenth or now - self.said > QUIET_SECONDS:
             self.said, self.tenth = now, tenth
-            self.console.print(self.board.line(), highlight=False)
+            self._say(self.board.line())
 
     def note(self, text: str) -> None:
         super().note(text)
-        self.console.print(text, highlight=False)
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        if text != self.last:
+            self.last = text
+            self.console.print(text)
 
     def __exit__(self, *_: Any) -> None:
-        self.tenth = -1
-        self.tick()
+        self._say(self.board.line())
 
 
 class LiveTable(Screen):
     """For terminals: one table that stays in place."""
 
     def __enter__(self) -> Screen:
-        self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True)
+        self.live = Live(
+            get_renderable=self.render,
+            console=self.console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self.live.start()
         return self
 

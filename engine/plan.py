@@ -5,14 +5,13 @@ Also the order in which to run: founders that several lineages share first, then
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.recipe import Node, path
 from engine.spec import LineageSpec, Sweep
-from engine.store import Store
+from engine.store import Row, Store
 
 Paths = Mapping[str, tuple[Node, ...]]  # the generations of each lineage, by its id
 
@@ -65,6 +64,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     seeds = len({spec.seed for spec in sweep.lineages})
     share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
     workers = max(1, min(int(share), len(sweep.lineages)))
+    forecast = _forecast(generator, there)
     return Plan(
         cells=len({spec.cell_id for spec in sweep.lineages}),
         seeds=f"{seeds} seed{'s' if seeds != 1 else ''} each",
@@ -74,37 +74,45 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
         founders=len({nodes[0].model for nodes in known.values()}),
         present=len(there),
         workers=workers,
-        seconds=_forecast(generator, there, "seconds", workers),
-        bytes=_bytes(generator, there),
+        seconds=forecast[0] / workers if forecast else None,
+        bytes=forecast[1] if forecast else None,
     )
 
 
-def present(store: Store, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The committed draws among these keys."""
+@dataclass(frozen=True)
+class Cost:
+    """What one committed generation took: training, drawing and measuring it, and its files."""
+
+    seconds: float
+    bytes: int
+
+
+def present(store: Store, keys: Iterable[str]) -> dict[str, Cost]:
+    """The committed draws among these keys, with what their generations took."""
     store.refresh()
     names = set(store.names("draws")) | set(store._blocks["draw"])
-    found = {key: store.row("draw", key) for key in keys if key in names}
-    return {key: row for key, row in found.items() if row is not None}
+    draws = {key: row for key in keys if key in names and (row := store.row("draw", key))}
+    return {key: _cost([draw, store.row("model", draw["model"])]) for key, draw in draws.items()}
 
 
-def _forecast(generator: Mapping[str, str], there: Mapping[str, Mapping[str, Any]], field: str, workers: int) -> float | None:
-    """The mean of a row's field per generator, times what is missing of it; None when a generator has no row yet."""
-    total = 0.0
+def _cost(rows: Iterable[Row | None]) -> Cost:
+    known = [row for row in rows if row]
+    n_bytes = sum(file["bytes"] for row in known for file in row["files"].values())
+    return Cost(sum(row["seconds"] for row in known), n_bytes)
+
+
+def _forecast(generator: Mapping[str, str], there: Mapping[str, Cost]) -> tuple[float, int] | None:
+    """Seconds of work and bytes of what is missing, by the mean of each generator; None when one has no generation yet."""
+    seconds = n_bytes = 0.0
     for name in set(generator.values()):
-        mine = [key for key, g in generator.items() if g == name]
-        known = [float(there[key].get(field, math.nan)) for key in mine if key in there]
-        known = [v for v in known if math.isfinite(v)]
-        missing = sum(key not in there for key in mine)
-        if missing and not known:
-            return None
-        total += missing * sum(known) / len(known) if missing else 0.0
-    return total / workers
-
-
-def _bytes(generator: Mapping[str, str], there: Mapping[str, Mapping[str, Any]]) -> int | None:
-    sizes = {key: {"bytes": sum(f["bytes"] for f in row["files"].values())} for key, row in there.items()}
-    total = _forecast(generator, sizes, "bytes", 1)
-    return None if total is None else int(total)
+        mine = [key for key, own in generator.items() if own == name]
+        known = [there[key] for key in mine if key in there]
+        if missing := len(mine) - len(known):
+            if not known:
+                return None
+            seconds += missing * sum(cost.seconds for cost in known) / len(known)
+            n_bytes += missing * sum(cost.bytes for cost in known) / len(known)
+    return seconds, int(n_bytes)
 
 
 def rows_there(store: Store, known: Paths) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine import archive
-from engine.lineage import Lineage
+from engine.history import lineage_of
 from engine.mirror import local
 from engine.recipe import real_key, rng
 from engine.samples import Samples
@@ -93,7 +93,7 @@ class Recorder:
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
-            self._mirror(spec, Lineage(spec, self.store, generations=self.sweep.generations, metrics=self.sweep.metrics).rows())
+            self._mirror(spec, lineage_of(self.sweep, self.store, spec).rows())
         except Exception:
             log.exception("recording %s", spec.id)
 

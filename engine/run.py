@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,14 +19,14 @@ from rich.console import Console
 
 from engine import plan as planning
 from engine.doctor import cpus_here, preflight
+from engine.history import histories, lineage_of
 from engine.interrupt import Interrupt
-from engine.lineage import ENDS, Lineage
 from engine.live import Board, Screen, screen
 from engine.mirror import kept
 from engine.recipe import Node
 from engine.record import Recorder, film_strip
 from engine.screen import duration, show_end, show_plan, show_summary
-from engine.spec import LineageSpec, Sweep
+from engine.spec import Sweep
 from engine.store import Store
 from engine.summary import History, drift, headline, labels, summarise, to_json
 from engine.work import Job, run_local
@@ -45,23 +46,8 @@ class Options:
     local: bool = False
     address: str | None = None
     cpus: int | None = None
-    silent: bool = False
-
-
-def history(sweep: Sweep, store: Store, spec: LineageSpec) -> History:
-    """What the store has of a lineage."""
-    rows = tuple(Lineage(spec, store, generations=sweep.generations, metrics=sweep.metrics).rows())
-    if rows and (rows[-1]["t"] == sweep.generations or rows[-1]["status"] in ENDS):
-        return History(spec, rows, rows[-1]["status"], rows[-1]["reason"])
-    failure = store.failure(spec.id)
-    if failure is None:
-        return History(spec, rows, "")
-    where = f" ({failure['file']}:{failure['line']})" if failure.get("file") else ""
-    return History(spec, rows, "failed", f"{failure['error']}: {failure['message']}{where}")
-
-
-def histories(sweep: Sweep, store: Store) -> dict[str, History]:
-    return {spec.id: history(sweep, store, spec) for spec in sweep.lineages}
+    silent: bool = False  # --json: nothing but the summary at the end
+    file: str = ""  # the file as later commands must name it, with --out and --set where they were given
 
 
 def exit_code(found: Iterable[History], signal: int | None = None, dead: bool = False) -> int:
@@ -160,7 +146,7 @@ class Run:
             self.board.found(history)
             if only and not history.spec.id.startswith(only):
                 continue
-            if self._lineage(history.spec).complete():
+            if lineage_of(self.sweep, self.store, history.spec).complete():
                 self.board.ended(history.spec.id, history.status)
             else:
                 self.store.forget_failure(history.spec.id)
@@ -168,9 +154,6 @@ class Run:
         todo = planning.order(lacking, self.known, self.sweep.generations)
         todo = [(spec, self.sweep.generations) for spec in lacking] if self.options.local else todo
         return [Job.of(self.sweep, self.store, spec, until) for spec, until in todo]
-
-    def _lineage(self, spec: LineageSpec) -> Lineage:
-        return Lineage(spec, self.store, generations=self.sweep.generations, metrics=self.sweep.metrics)
 
     def _work(self, jobs: list[Job], watch: Watch) -> str:
         """Runs the jobs; why Ray died, or ''."""
@@ -182,7 +165,8 @@ class Run:
         from engine.sweep import RayDied, Unsatisfiable, run_sweep
 
         try:
-            run_sweep(jobs, self.store, watch, self.interrupt, address=self.options.address, cpus=self.options.cpus)
+            with _prints_to(logs(self.sweep, self.store)):
+                run_sweep(jobs, self.store, watch, self.interrupt, address=self.options.address, cpus=self.options.cpus)
         except RayDied as died:
             return str(died)
         except Unsatisfiable as lack:
@@ -230,13 +214,17 @@ class Run:
 
     def _places(self, summary: Path, strip: Path | None, shown: History | None) -> list[tuple[str, str]]:
         """Where to look, as (what, where)."""
-        source = self.sweep.source
+        source = self.options.file or self.sweep.source
         lines = [("summary", str(summary))]
         if strip is not None and shown is not None:
             lines.append(("film strip", f"{strip} ({labels(self.sweep.lineages)[shown.spec.cell_id]}, seed {shown.spec.seed})"))
         lines += [("curves", f"ouro ui {source}")] if self.recorder.uri else []
         log = logs(self.sweep, self.store)
-        return [*lines, ("again", f"ouro status {source}"), *([("log", str(log))] if log.exists() else [])]
+        return [
+            *lines,
+            ("again", f"ouro status {source}"),
+            *([("log", str(log))] if log.exists() and log.stat().st_size else []),
+        ]
 
 
 def _most_drifted(sweep: Sweep, found: dict[str, History]) -> list[History]:
@@ -279,3 +267,18 @@ def _log_file(path: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         root.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def _prints_to(path: Path) -> Iterator[None]:
+    """What Ray prints, compiled parts included, goes to the log; our console holds on to the terminal itself."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with open(path, "a", encoding="utf-8", errors="replace") as file, contextlib.redirect_stdout(file):
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -136,6 +136,7 @@ def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) ->
 
 def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
     """Per cell over its seeds: drift, accuracy, verdict, statuses."""
+    console.print()
     if console.width < NARROW:
         for cell in cells:
             _paragraph(console, cell)

@@ -128,7 +128,7 @@ def drift(rows: tuple[Row, ...], metric: str) -> float | None:
 
 def collapsed(history: History, rule: Mapping[str, Any] | None) -> bool | None:
     """Whether a lineage is past the collapse rule; None when it cannot be judged."""
-    if not rule:
+    if not rule or history.status in ("", "failed"):
         return None
     if history.status in DEAD:
         return True

@@ -46,7 +46,7 @@ class Job:
     @classmethod
     def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
         out = store.root if store.local else store.url
-        return cls(spec, until, sweep.generations, sweep.metrics, headline(sweep), out, sweep.resources_of(spec))
+        return cls(spec, until, sweep.generations, sweep.metrics_of(spec), headline(sweep), out, sweep.resources_of(spec))
 
     @property
     def threads(self) -> int:
@@ -173,7 +173,7 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
 
 def tell(watch: Any, job: Job, report: dict[str, float]) -> None:
     """Pass one report on to the screen."""
-    counts = (int(report["new"]), report["seconds"])
+    counts = (int(report["new"]), report["seconds"], not report["done"])
     watch.row(job.spec.id, int(report["generation"]), report["last"], report["start"], *counts)
     if report["done"] and job.until == job.generations:
         watch.ended(job.spec.id, STATUSES[int(report["status"])])

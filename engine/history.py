@@ -1,0 +1,29 @@
+"""What the store has of the lineages of a sweep, read without making anything."""
+
+from __future__ import annotations
+
+from engine.lineage import ENDS, Lineage
+from engine.spec import LineageSpec, Sweep
+from engine.store import Store
+from engine.summary import History
+
+
+def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:
+    """The lineage as this sweep asks for it: how far, with which metrics."""
+    return Lineage(spec, store, generations=sweep.generations, metrics=sweep.metrics_of(spec))
+
+
+def history(sweep: Sweep, store: Store, spec: LineageSpec) -> History:
+    """Its committed rows; its status is the last row's when nothing follows it, `failed` after an error, else ''."""
+    rows = tuple(lineage_of(sweep, store, spec).rows())
+    if rows and (rows[-1]["t"] == sweep.generations or rows[-1]["status"] in ENDS):
+        return History(spec, rows, rows[-1]["status"], rows[-1]["reason"])
+    failure = store.failure(spec.id)
+    if failure is None:
+        return History(spec, rows, "")
+    where = f" ({failure['file']}:{failure['line']})" if failure.get("file") else ""
+    return History(spec, rows, "failed", f"{failure['error']}: {failure['message']}{where}")
+
+
+def histories(sweep: Sweep, store: Store) -> dict[str, History]:
+    return {spec.id: history(sweep, store, spec) for spec in sweep.lineages}
