@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ def resolve(extractor: str, dataset: Dataset) -> str:
         return extractor
     if dataset.GIVES != "images":
         return "raw"
-    return "lenet" if dataset.CLASSES else "resnet18"
+    return "resnet18" if dataset.training_set().y is None else "lenet"  # type: ignore[attr-defined]
 
 
 def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
@@ -74,7 +75,7 @@ def real_classifier(dataset: Dataset) -> Any:
 
 
 def _load_or_train(real: Samples, path: Path) -> Any:
-    import safetensors.torch
+    from safetensors.torch import load, save
 
     from engine import lenet
 
@@ -83,11 +84,11 @@ def _load_or_train(real: Samples, path: Path) -> Any:
     classes = int(real.y.max()) + 1
     if path.exists():
         model: Any = lenet.LeNet(real.x.shape[1:], classes)
-        model.load_state_dict(safetensors.torch.load(path.read_bytes()))
+        model.load_state_dict(load(path.read_bytes()))
         return model.eval()
     steps = int(np.clip(3 * len(real) / 128, 600, 1500))
     model = lenet.fit(real, classes, np.random.default_rng(LENET_SEED), steps=steps)
-    write_atomically(path, safetensors.torch.save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
+    write_atomically(path, save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
     return model
 
 
@@ -106,7 +107,7 @@ def weights_folder() -> Path:
 
 def download(name: str, folder: Path | None = None) -> Path:
     """Fetch ImageNet weights by torchvision (which checks their digest) and keep them as safetensors; for `ouro download`."""
-    import safetensors.torch
+    from safetensors.torch import save
 
     from engine.vision import torchvision
 
@@ -114,7 +115,7 @@ def download(name: str, folder: Path | None = None) -> Path:
         raise ValueError(f"no weights called {name!r}; there are: {', '.join(PRETRAINED)}")
     model = torchvision.models.get_model(_architecture(name), weights="DEFAULT", progress=True)
     path = (folder or weights_folder()) / f"{name}.safetensors"
-    write_atomically(path, safetensors.torch.save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    write_atomically(path, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     return path
 
 
@@ -135,7 +136,7 @@ def _run_pretrained(name: str, x: np.ndarray) -> np.ndarray:
 
     from engine import nets
 
-    model, pixels = load_pretrained(name).to(nets.device()), PRETRAINED[name][1]
+    model, pixels = load_pretrained(name, weights_folder()).to(nets.device()), PRETRAINED[name][1]
     mean, sd = (torch.tensor(v, device=nets.device()).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     out = []
     with torch.inference_mode():
@@ -147,14 +148,15 @@ def _run_pretrained(name: str, x: np.ndarray) -> np.ndarray:
     return torch.cat(out).numpy()
 
 
-def load_pretrained(name: str) -> Any:
+@lru_cache(maxsize=1)
+def load_pretrained(name: str, folder: Path) -> Any:
     """The network without its classifier; FileNotFoundError says how to get its weights."""
-    import safetensors.torch
     import torch
+    from safetensors.torch import load
 
     from engine.vision import torchvision
 
-    path = weights_folder() / f"{name}.safetensors"
+    path = folder / f"{name}.safetensors"
     if not path.exists():
         raise FileNotFoundError(
             f"the weights of {name} are not at {path}; fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to "
@@ -162,7 +164,7 @@ def load_pretrained(name: str) -> Any:
         )
     extra = {"init_weights": False} if name == "inception" else {}
     model = torchvision.models.get_model(_architecture(name), weights=None, **extra)
-    model.load_state_dict(safetensors.torch.load(path.read_bytes()))
+    model.load_state_dict(load(path.read_bytes()))
     model.fc = torch.nn.Identity()
     return model.eval()
 

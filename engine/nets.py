@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -249,7 +249,7 @@ def _report(turns: Sequence[Turn], first: list[float], last: list[float], steps:
 def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
     """weights.safetensors, and what is needed to build the network again in config.json."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    (folder / "weights.safetensors").write_bytes(safetensors.torch.save(state))
+    (folder / "weights.safetensors").write_bytes(save(state))
     (folder / "config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
 
 
@@ -257,7 +257,7 @@ def load_weights(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) -> 
     """The network that `build` makes from the config, with its weights, on the device."""
     config = json.loads((folder / "config.json").read_text())
     model = build(config)
-    model.load_state_dict(safetensors.torch.load((folder / "weights.safetensors").read_bytes()))
+    model.load_state_dict(load((folder / "weights.safetensors").read_bytes()))
     return model.to(device()).eval(), config
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -24,6 +26,11 @@ class Digits(FiniteImages):
         super().__init__(balanced=balanced)
 
     def read(self) -> tuple[Samples, Samples]:
-        x, y = load_digits(return_X_y=True)
-        images = np.round(x.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-        return stratified_split(images, y.astype(np.int64), self.SIZE[0])
+        return read_digits(self.SIZE[0])
+
+
+@lru_cache(maxsize=1)
+def read_digits(n_train: int) -> tuple[Samples, Samples]:
+    x, y = load_digits(return_X_y=True)
+    images = np.round(x.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    return stratified_split(images, y.astype(np.int64), n_train)

@@ -23,7 +23,7 @@ class Images(FiniteImages):
     """uint8 [n, size, size, channels]; labels 0.. in the order of the names of the folders (npz: of the label values)."""
 
     GIVES = "images"
-    CLASSES = -1  # as many as there are folders: known once the pictures are read
+    CLASSES = 0  # the folders are counted when the pictures are read: from then on an object's own value
     TINY = {"path": "flowers5", "size": 8}
 
     def __init__(
@@ -41,7 +41,9 @@ class Images(FiniteImages):
         self.path, self.size, self.held_out_fraction, self.root = path, size, held_out_fraction, root
 
     def read(self) -> tuple[Samples, Samples]:
-        return read_images(data_root(self.root) / self.path, self.size, self.held_out_fraction)
+        train, held_out = read_images(data_root(self.root) / self.path, self.size, self.held_out_fraction)
+        self.CLASSES = 0 if train.y is None else int(train.y.max()) + 1
+        return train, held_out
 
 
 @lru_cache(maxsize=2)

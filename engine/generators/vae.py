@@ -74,7 +74,7 @@ class PointVae(nn.Module):
         self.standardise = nets.Standardise(replicates, d)
         self.encoder = nets.stacked_mlp(replicates, (d + classes, 2 * width, 2 * width, 2 * latent), nn.GELU)
         self.decoder = nets.stacked_mlp(replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU)
-        self.log_sd = nn.Parameter(torch.zeros(replicates, 1, d))
+        self.log_sd = nn.Parameter(torch.full((replicates, 1, d), -2.0))  # small: it grows quickly but shrinks slowly
 
     def encode(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, [replicates, b, latent] each."""

@@ -1,0 +1,141 @@
+"""Features: by name, once per set, from a LeNet that is trained once per machine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from engine import features, lenet
+from engine.parts import make
+from engine.samples import Samples
+from engine.vision import torchvision
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def digits() -> Any:
+    return make("dataset", "digits")
+
+
+def of_images(x: np.ndarray, y: np.ndarray | None = None) -> Any:
+    """A data set that consists of these images."""
+    return SimpleNamespace(GIVES="images", CLASSES=0, training_set=lambda real=Samples(x, y): real)
+
+
+def test_auto_means_the_extractor_of_the_data() -> None:
+    assert features.resolve("auto", make("dataset", "mixture")) == "raw"
+    assert features.resolve("auto", digits()) == "lenet"
+    assert features.resolve("auto", of_images(np.zeros((2, 8, 8, 3), np.uint8))) == "resnet18"
+    assert features.resolve("raw", digits()) == "raw"
+    with pytest.raises(ValueError, match="'vgg'; allowed: auto, raw"):
+        features.resolve("vgg", digits())
+    with pytest.raises(ValueError, match="use 'raw'"):
+        features.extract(Samples(np.zeros((3, 1, 2))), "lenet", make("dataset", "mixture"))
+
+
+def test_raw_features_are_the_coordinates() -> None:
+    mixture = make("dataset", "mixture", replicates=2)
+    points = mixture.sample(7, rng())
+    assert np.array_equal(features.extract(points, "auto", mixture), points.x)
+    images = digits().held_out(5)
+    raw = features.extract(images, "raw", digits())
+    assert raw.shape == (5, 64) and raw.dtype == np.float64 and raw.max() <= 1
+    assert np.allclose(raw, images.x.reshape(5, 64) / 255)
+
+
+def test_features_are_computed_once_per_set() -> None:
+    held_out = digits().held_out(300)
+    first = features.extract(held_out, "lenet", digits())
+    assert features.extract(held_out, "auto", digits()) is first
+    assert first.shape == (300, 84) and first.dtype == np.float64 and (first >= 0).all()
+
+
+def test_the_lenet_reads_held_out_digits_and_its_features_separate_them() -> None:
+    held_out = digits().held_out(597)
+    guess = lenet.logits(features.real_classifier(digits()), held_out.x).argmax(1)
+    assert np.mean(guess == held_out.y) > 0.96
+    x = features.extract(held_out, "lenet", digits())
+    centres = np.stack([x[held_out.y == k].mean(0) for k in range(10)])
+    nearest = ((x[:, None] - centres) ** 2).sum(-1).argmin(1)
+    assert np.mean(nearest == held_out.y) > 0.95
+
+
+def test_the_trained_lenet_is_cached_and_the_cache_gives_the_same_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUROBOROS_CACHE", str(tmp_path))
+    x, y = rng().integers(0, 256, (300, 8, 8, 1)).astype(np.uint8), np.arange(300) % 3
+    trained = features.extract(Samples(x), "lenet", of_images(x, y))
+    files = list(tmp_path.glob("lenet-1-*.safetensors"))
+    assert len(files) == 1 and not list(tmp_path.glob("*.tmp"))
+    stamp = files[0].stat().st_mtime_ns
+    assert np.array_equal(features.extract(Samples(x), "lenet", of_images(x.copy(), y)), trained)
+    assert files[0].stat().st_mtime_ns == stamp, "the second time it must be read, not trained"
+    files[0].unlink()
+    assert np.array_equal(features.extract(Samples(x), "lenet", of_images(x.copy(), y)), trained), "training is deterministic"
+
+
+def test_another_training_set_is_another_extractor() -> None:
+    x, y = rng().integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), np.arange(40) % 2
+    brighter, renamed = x.copy(), 1 - y
+    brighter[0, 0, 0] ^= 1
+    keys = {features.digest(of_images(*pair)) for pair in ((x, y), (brighter, y), (x, renamed), (x.reshape(40, 4, 16, 1), y))}
+    assert len(keys) == 4 and features.digest(of_images(x.copy(), y.copy())) in keys
+
+
+def test_unlabelled_pictures_cannot_train_a_lenet() -> None:
+    with pytest.raises(ValueError, match="needs labels"):
+        features.extract(Samples(np.zeros((3, 8, 8, 1), np.uint8)), "lenet", of_images(np.zeros((9, 8, 8, 1), np.uint8)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (48, 32, 1)])
+def test_the_lenet_takes_any_size(shape: tuple[int, int, int]) -> None:
+    x = rng().integers(0, 256, (5, *shape)).astype(np.uint8)
+    model = lenet.LeNet(shape, 7)
+    assert lenet.logits(model, x).shape == (5, 7) and lenet.features(model, x).shape == (5, 84)
+
+
+def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
+    path, contents, seen = tmp_path / "w", [bytes([i]) * 200_000 for i in range(4)], set()
+    features.write_atomically(path, contents[0])
+    writers = [threading.Thread(target=lambda c=c: [features.write_atomically(path, c) for _ in range(25)]) for c in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen.add(path.read_bytes())
+    assert seen <= set(contents) and [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
+    for name in features.PRETRAINED:
+        with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
+            features.extract(digits().held_out(2), name, digits())
+    with pytest.raises(ValueError, match="there are: resnet18, inception"):
+        features.download("vgg", tmp_path)
+
+
+def test_resnet18_from_weights_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torchvision.models.resnet18(weights=None).eval()
+    (tmp_path / "resnet18.safetensors").write_bytes(save(model.state_dict()))
+    x = rng().integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    got = features.extract(Samples(x), "resnet18", digits())
+    normalised = (
+        torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        logits = model(normalised)
+        assert got.shape == (2, 512) and torch.allclose(model.fc(torch.from_numpy(got).float()), logits, atol=1e-3)
+    assert features.extract(digits().held_out(2), "resnet18", digits()).shape == (2, 512)
