@@ -57,26 +57,33 @@ class Moments:
 def moments(x: np.ndarray, counts: np.ndarray | None = None) -> Moments:
     """Moments of feature sets x [..., n, d]; counts [...] when only the first so many rows of each set are data."""
     x = np.asarray(x, dtype=np.float64)
-    n = np.full(x.shape[:-2], x.shape[-2]) if counts is None else np.asarray(counts)
-    real = np.arange(x.shape[-2]) < n[..., None]  # [..., n]
+    n = np.full(x.shape[:-2], x.shape[-2]) if counts is None else np.asarray(counts)  # [...]
+    divisor = np.maximum(n - 1, 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        x = np.where(real[..., None], x, 0.0) if counts is not None else x
-        mean = x.sum(-2) / np.maximum(n, 1)[..., None]  # [..., d]
-        centred = (x - mean[..., None, :]) / np.sqrt(np.maximum(n - 1, 1))[..., None, None]  # [..., n, d]
-        centred = np.where(real[..., None], centred, 0.0) if counts is not None else centred
-        trace = np.einsum("...ij,...ij->...", centred, centred)
-    return _checked(mean, n, trace, centred)
+        mean, centred = _centred(x, n, padded=counts is not None)
+        if x.shape[-2] > x.shape[-1]:
+            covariance = np.swapaxes(centred, -1, -2) @ centred
+            covariance /= divisor[..., None, None]
+            return _checked(mean, n, np.trace(covariance, axis1=-2, axis2=-1), covariance=covariance)
+        centred /= np.sqrt(divisor)[..., None, None]
+        return _checked(mean, n, np.einsum("...ij,...ij->...", centred, centred), centred=centred)
 
 
-def _checked(mean: np.ndarray, n: np.ndarray, trace: np.ndarray, centred: np.ndarray) -> Moments:
+def _centred(x: np.ndarray, n: np.ndarray, *, padded: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Means [..., d] and x minus them [..., n, d]; rows beyond n are zero."""
+    real = (np.arange(x.shape[-2]) < n[..., None])[..., None] if padded else True  # [..., n, 1]
+    mean = x.sum(-2, where=real) / np.maximum(n, 1)[..., None]
+    centred = x - mean[..., None, :]
+    return mean, np.where(real, centred, 0.0) if padded else centred
+
+
+def _checked(mean: np.ndarray, n: np.ndarray, trace: np.ndarray, **spread: np.ndarray) -> Moments:
     """Members that have no moments become zeros, so that LAPACK never sees a nan (it may hang on one)."""
     valid = (n >= 2) & np.isfinite(trace) & (trace < 1e300) & np.isfinite(mean).all(-1)
     if not valid.all():
         mean, trace = np.where(valid[..., None], mean, 0.0), np.where(valid, trace, 0.0)
-        centred = np.where(valid[..., None, None], centred, 0.0)
-    if centred.shape[-2] <= centred.shape[-1]:
-        return Moments(mean, valid, trace, centred=centred)
-    return Moments(mean, valid, trace, covariance=np.swapaxes(centred, -1, -2) @ centred)
+        spread = {name: np.where(valid[..., None, None], value, 0.0) for name, value in spread.items()}
+    return Moments(mean, valid, trace, **spread)
 
 
 def moments_of(features: np.ndarray) -> Moments:
@@ -86,14 +93,15 @@ def moments_of(features: np.ndarray) -> Moments:
 
 def moments_by_group(groups: Sequence[np.ndarray]) -> Moments:
     """Moments of groups of features [n_g, d] or [n_g, replicates, d], as one batch [groups] or [groups, replicates]."""
-    longest = max(2, *(len(g) for g in groups)) if groups else 2
-    shape = groups[0].shape[1:]
-    padded = np.zeros((len(groups), longest, *shape))
+    sizes = np.array([len(g) for g in groups])
+    if (sizes == sizes[0]).all():
+        stacked = np.stack(groups)  # [groups, n, d] or [groups, n, replicates, d]
+        return moments(stacked if stacked.ndim == 3 else np.moveaxis(stacked, 1, -2))
+    padded = np.zeros((len(groups), sizes.max(), *groups[0].shape[1:]))
     for place, group in zip(padded, groups, strict=True):
         place[: len(group)] = group
-    counts = np.array([len(g) for g in groups]).reshape(-1, *[1] * (len(shape) - 1))
-    padded = padded if len(shape) == 1 else np.moveaxis(padded, 1, -2)
-    return moments(padded, np.broadcast_to(counts, padded.shape[:-2]))
+    padded = padded if padded.ndim == 3 else np.moveaxis(padded, 1, -2)
+    return moments(padded, np.broadcast_to(sizes.reshape(-1, *[1] * (padded.ndim - 3)), padded.shape[:-2]))
 
 
 def frechet(a: Moments, b: Moments) -> np.ndarray:

@@ -210,3 +210,10 @@ def test_counts_cut_the_padding_off() -> None:
     padded = np.concatenate([x, np.full((5, 8), 7.0)])
     cut = moments(padded[None], np.array([30]))
     np.testing.assert_allclose(cut.covariance, np.cov(x, rowvar=False)[None], atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_groups_that_are_all_too_small_are_nan(n: int) -> None:
+    a, b = [features(20, 16, i) for i in range(3)], [features(20, 16, i)[:n] for i in range(3)]
+    assert np.isnan(frechet(moments_by_group(a), moments_by_group(b))).all()
+    assert np.isnan(frechet(moments_by_group(b), moments_by_group(b))).all()
