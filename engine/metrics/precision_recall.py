@@ -33,7 +33,7 @@ class PrecisionRecall:
         k: PositiveInt = 5,
         n_max: PositiveInt = 2000,  # at most so many samples are compared: the cost grows with the square
         replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
-        splits: PositiveInt = 4,  # real-vs-real comparisons behind the floor; independent replicates count as splits
+        splits: PositiveInt = 8,  # real-vs-real comparisons behind the floor
     ) -> None:
         self.extractor, self.k, self.n_max, self.replicates, self.splits = extractor, k, n_max, replicates, splits
 
@@ -45,9 +45,9 @@ class PrecisionRecall:
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         x = self._features(pool.samples)  # [replicates, pool, d]
         self._manifolds = [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
-        splits = -(-self.splits // len(x)) if pool.samples.independent_replicates else self.splits
-        pairs = list(disjoint_pairs(len(pool), self.n_, splits, rng)) if self.n_ > self.k else []
-        scores = np.array([scored(Manifold(each[a], self.k), Manifold(each[b], self.k)) for a, b in pairs for each in x])
+        pairs = disjoint_pairs(len(pool), self.n_, self.splits if self.n_ > self.k else 0, rng)
+        sets = ((x[i % len(x)][a], x[i % len(x)][b]) for i, (a, b) in enumerate(pairs))  # a replicate for each split
+        scores = np.array([scored(Manifold(a, self.k), Manifold(b, self.k)) for a, b in sets])
         reason = f"{len(pool)} real samples cannot give two sets of {self.n_} with {self.k} neighbours each"
         self.floor_ = [mean_and_spread(column, reason)[0] for column in scores.reshape(-1, 2).T]
 
@@ -86,14 +86,16 @@ class Manifold:
         self.x = np.ascontiguousarray(x)
         self.radii = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in squared_distances(self.x, self.x)])
 
-    def holds(self, points: np.ndarray) -> np.ndarray:
-        """Which points [m, d] lie in some ball, its edge included: [m]."""
-        return np.concatenate([(d <= self.radii).any(1) for d in squared_distances(points, self.x)])
-
 
 def scored(real: Manifold, synthetic: Manifold) -> tuple[float, float]:
-    """Precision and recall."""
-    return float(real.holds(synthetic.x).mean()), float(synthetic.holds(real.x).mean())
+    """Precision and recall; a sample on the edge of a ball is inside."""
+    realistic = np.zeros(len(synthetic.x), dtype=bool)
+    covered, start = np.zeros(len(real.x), dtype=bool), 0
+    for squares in squared_distances(real.x, synthetic.x):  # [rows, synthetic]
+        rows = slice(start, start := start + len(squares))
+        realistic |= (squares <= real.radii[rows, None]).any(0)
+        covered[rows] = (squares <= synthetic.radii).any(1)
+    return float(realistic.mean()), float(covered.mean())
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
