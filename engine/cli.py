@@ -59,6 +59,10 @@ def _errors(debug: bool) -> Iterator[None]:
         yield
     except typer.Exit:
         raise
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # `ouro plan F | head`
+        os._exit(141)
     except Exception as error:
         if debug:
             raise
@@ -82,10 +86,10 @@ def _load(file: str, sets: list[str] | None, out: str | None) -> Sweep:
 
 
 def _store(sweep: Sweep) -> Store:
-    from engine.store import Store
+    from engine.history import Looking
 
     try:
-        return Store(sweep.out)
+        return Looking(sweep.out)
     except (ValueError, ImportError) as error:
         raise Refused(f"cannot open the output {sweep.out}: {error}", ENVIRONMENT) from None
 
@@ -175,22 +179,18 @@ def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False,
 
 @app.command()
 def verify(file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check every digest of the output; what is damaged is set aside and made again by the next run."""
+    """Check every digest of the output.  Changes nothing: the next run sets aside what is damaged and makes it again."""
     with _errors(debug):
         store = _store(_load(file, sets, out))
-        with store.hold("ouro verify"):
-            rows, damage = store.verify()
+        rows, found = store.verify()
+        damage = sorted(set(found))
         if as_json:
             _print_json({"rows": rows, "damaged": damage})
         else:
             console = _console()
             for path in damage:
                 console.print(Text(f"damaged: {path}", style="red"))
-            end = (
-                f"{len(damage)} damaged files were set aside; `ouro run {file}` makes them again"
-                if damage
-                else "nothing damaged"
-            )
+            end = f"{len(damage)} damaged; `ouro run {file}` makes them again" if damage else "nothing damaged"
             console.print(f"{rows} rows checked in {store.url}: {end}")
     raise typer.Exit(DAMAGED if damage else OK)
 
@@ -361,18 +361,7 @@ def main() -> None:
     """The entry point: `ouro`."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that lacks a letter shows a question mark
-    import click
-
-    try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:  # `ouro plan F | head`
-        os._exit(141)
-    sys.exit(code)
+    app()
 
 
 if __name__ == "__main__":

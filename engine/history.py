@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from engine.lineage import ENDS, Lineage
 from engine.spec import LineageSpec, Sweep
 from engine.store import Store
 from engine.summary import History
+
+
+class Looking(Store):
+    """A store that is only looked at: damage is noted, not set aside.  Who makes generations finds it too, and repairs it."""
+
+    def set_aside(self, path: str) -> None:
+        self.damage_found(posixpath.relpath(path, self.root))
 
 
 def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:

@@ -123,9 +123,9 @@ def rows_there(store: Store, known: Paths) -> dict[str, int]:
 
 def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
     """The plan for machines, with every lineage."""
-    lineages = [
+    each = [
         {"id": s.id, "label": s.label, "cell": s.cell_id, "seed": s.seed, "generations_there": there[s.id]}
         for s in sweep.lineages
     ]
     head = {"name": sweep.name, "question": sweep.question, "out": sweep.out, "generations": sweep.generations}
-    return {**head, **asdict(plan), "missing": plan.missing, "refused": list(sweep.refused), "lineages": lineages}
+    return {**head, **asdict(plan), "missing": plan.missing, "refused": list(sweep.refused), "each": each}

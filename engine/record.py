@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine import archive
-from engine.history import lineage_of
+from engine.history import Looking, lineage_of
 from engine.mirror import local
 from engine.recipe import real_key, rng
 from engine.samples import Samples
@@ -83,7 +83,7 @@ class Recorder:
         from engine.tracking import Tracker  # takes seconds to import, while Ray starts
 
         assert self.uri is not None
-        self.store = Store(self.url)
+        self.store = Looking(self.url)
         tracker = Tracker(self.uri, self.sweep.name, self.sweep.id, self.artifacts)
         tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
         self.tracker = tracker

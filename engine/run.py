@@ -19,7 +19,7 @@ from rich.console import Console
 
 from engine import plan as planning
 from engine.doctor import cpus_here, preflight
-from engine.history import histories, lineage_of
+from engine.history import Looking, histories, lineage_of
 from engine.interrupt import Interrupt
 from engine.live import Board, Screen, screen
 from engine.mirror import kept
@@ -109,7 +109,7 @@ class Watch:
 
 def run(sweep: Sweep, console: Console, options: Options) -> int:
     """Runs what the store lacks; the exit code.  Raises store.Busy and EnvironmentProblem."""
-    store, interrupt = Store(sweep.out), Interrupt()
+    store, interrupt = Looking(sweep.out), Interrupt()
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
     with store.hold(f"ouro run {sweep.source}"), _log_file(logs(sweep, store)), interrupt.listening():
@@ -123,6 +123,7 @@ class Run:
         self.sweep, self.store, self.console, self.options, self.interrupt = sweep, store, console, options, interrupt
         self.known = planning.paths(sweep)
         self.plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), self.known)
+        self.damaged = set(store.names("damaged"))
         self.board, self.recorder = Board(sweep, self.plan), Recorder(sweep, store)
 
     def whole(self) -> int:
@@ -130,7 +131,6 @@ class Run:
         show_plan(self.console, self.plan, self.sweep)
         if problem := preflight(self.store, self.plan.bytes or 0):
             raise EnvironmentProblem(problem)
-        self.store.damage_found = lambda path: self.board.note(f"damaged, set aside and made again: {path}")  # type: ignore
         self.recorder.start()
         dead = ""
         with screen(self.console, self.board, self.options.silent) as shown:
@@ -206,6 +206,9 @@ class Run:
             lines.append(("yellow", f"interrupted with {left} of {len(found)} lineages unfinished; {again}"))
         elif code == OK:
             lines.append(("green", f"all {len(found)} lineages have an outcome, after {duration(seconds)}"))
+        if damaged := sorted(set(self.store.names("damaged")) - self.damaged):
+            named = ", ".join(name.partition("-")[2] for name in damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+            lines.append(("yellow", f"{len(damaged)} damaged files were set aside in damaged/ and made again: {named}"))
         if self.recorder.trouble:
             lines.append(
                 ("yellow", f"MLflow is behind ({self.recorder.trouble.splitlines()[0]}); the same command fills the gap")
