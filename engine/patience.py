@@ -19,7 +19,7 @@ class Patience:
         self.name = name
         self.behind: set[str] = set()  # what failed or was refused, and has not succeeded since
         self.trouble = ""  # the last failure
-        self._silence, self._until = 0.5, 0.0
+        self.forget()
 
     def run(self, what: str, action: Callable[[], None]) -> bool:
         """Whether the action ran to its end."""
@@ -33,8 +33,12 @@ class Patience:
             self._failed(error, time.monotonic() - started)
             return False
         self.behind.discard(what)
-        self._silence = 0.5
+        self.forget()
         return True
+
+    def forget(self) -> None:
+        """The next action is tried whatever was."""
+        self._silence, self._until = 0.5, 0.0
 
     def _failed(self, error: Exception, cost: float) -> None:
         self.trouble = f"{type(error).__name__}: {error}"

@@ -27,8 +27,7 @@ import math
 import os
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +77,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment: Experiment | None = None
         self._parent: Run | None = None
+        self._reopen: Callable[[], None] | None = None  # the driver's way to create what is not there
         self._children: dict[str, Run] | None = None  # by lineage id; None: look one up when it is needed
         self._lines: dict[str, Line] = {}
         self._wanted: dict[str, Wanted] = {}
@@ -97,8 +97,10 @@ class Tracker:
 
     def open_sweep(self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()) -> bool:
         """Driver only: finds or creates experiment and parent run, sets it RUNNING, and reads all its child runs.
-        columns: the metrics in the table that `page` opens."""
-        return self._try("sweep", lambda: self._open_sweep(question, params, lineage_count, columns))
+        columns: the metrics in the table that `page` opens.  Ends a silence; tried again by itself until it succeeds."""
+        self._reopen = lambda: self._open_sweep(question, params, lineage_count, columns)
+        self._patience.forget()
+        return self._try("sweep", self._reopen)
 
     def _open_sweep(self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str]) -> None:
         client = self._connect(create=True)
@@ -241,8 +243,7 @@ class Tracker:
         def answered() -> None:
             if time.monotonic() - self._answered > 2:
                 _must_answer(self.uri)
-            with _quiet():
-                action()
+            action()
             self._answered = time.monotonic()
 
         return self._patience.run(what, answered)
@@ -262,6 +263,9 @@ class Tracker:
 
     def _sweep(self) -> Run:
         """The parent run."""
+        if self._parent is None and self._reopen:
+            self._reopen()
+            self._patience.behind.discard("sweep")
         client = self._connect()
         if self._parent is None and (found := client.get_experiment_by_name(self.sweep_name)):
             self._experiment = found
@@ -310,14 +314,6 @@ class Tracker:
             self._connect().log_batch(run.info.run_id, tags=batch)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What MLflow's own libraries deprecate is not the user's business, nor an error where warnings are errors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
-
-
 def _must_answer(uri: str) -> None:
     """Raises within 2 s when a server does not answer at all; any answer will do."""
     if uri.startswith(("http://", "https://")):
@@ -361,25 +357,19 @@ def _pictured(client: MlflowClient, run_id: str) -> set[int]:
 # ---- reading it back, by the MLflow API alone ---------------------------------------------------------------------------
 
 
-@_quiet()
 def page(uri: str, sweep_name: str) -> str:
     """Where the server shows the question: `http://127.0.0.1:<port>` + this."""
     found = MlflowClient(tracking_uri=uri).get_experiment_by_name(sweep_name)
-    return (
-        "/"
-        if found is None
-        else f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
-    )
+    table = f"runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"/#/experiments/{found.experiment_id}/{table}" if found else "/"
 
 
-@_quiet()
 def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[dict[str, Any]]:
     """Every row of every lineage of the question (of one of its sweeps, if given), as it was committed."""
     client = MlflowClient(tracking_uri=uri)
     return [row for run in _recorded(client, sweep_name, sweep_id) for row in mirror.merged(_texts(client, run, "rows"))]
 
 
-@_quiet()
 def specs(uri: str, sweep_name: str, sweep_id: str | None = None) -> dict[str, LineageSpec]:
     """The spec of every lineage, by id."""
     client = MlflowClient(tracking_uri=uri)

@@ -1,105 +1,26 @@
-"""MLflow, for real, on a sqlite file: nothing doubled, nothing lost, nothing waits for it, and every number comes back."""
+"""MLflow, for real, on a sqlite file: nothing doubled, nothing lost, true end states, and every number comes back."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
-import os
-import signal
-import socket
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mirrored
 import numpy as np
 import pytest
-import requests
+from mirrored import NAME, OK, SWEEP, Opened, artifacts, charted, client_of, expected, picture, row, rows_of, runs, same, spec
 
-from engine import mirror
-from engine.parts import make
+from engine import mirror, tracking
+from engine.lineage import Lineage
+from engine.parts import describe, make
 from engine.samples import Samples
-from engine.spec import LineageSpec, Part
+from engine.spec import LineageSpec, MeasureSpec, Part
+from engine.store import Store
+from engine.tracking import Tracker
 
-mlflow = pytest.importorskip("mlflow")
-from engine import tracking  # noqa: E402
-from engine.tracking import LINEAGE, Tracker  # noqa: E402
-
+opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the tests' own clients
-
-NAME, SWEEP = "how_much", "5eed"
-OK = {"status": "ok", "reason": ""}
-Opened = Callable[..., Tracker]
-
-
-def spec(share: float = 0.5, seed: int = 0) -> LineageSpec:
-    gaussian, policy = Part("generator", "gaussian", {}), Part("policy", "replace", {"synthetic_fraction": share})
-    parts = {"dataset": Part("dataset", "gaussian", {"d": 2}), "generator": gaussian, "policy": policy}
-    return LineageSpec(**parts, sampling=Part("sampling", "plain", {}), n_real=60, seed=seed)
-
-
-def row(of: LineageSpec, t: int, **changes: Any) -> dict[str, Any]:
-    rng = np.random.default_rng([of.seed, t])
-    values = {"fid": float(rng.exponential()), "fid/floor": 0.1 + 0.2, "moments/trace/se": 1e-17 * t}
-    counts = {"real": 600.0, "synthetic": 600.0, "fraction": 0.5}
-    plain = {"lineage": of.id, "t": t, "model": f"m{t}", "draw": f"d{t}", "status": "ok", "reason": "", "found": ["model"]}
-    numbers = {"time": 1790000000.123 + 1.7 * t, "seconds": 1.25, "counts": counts, "fit": {"loss": 1 / (t + 1)}}
-    return plain | numbers | {"report": {"acceptance": 1 / 3}, "values": values, "undefined": {}} | changes
-
-
-def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[dict[str, Any]]:
-    return [row(of, t, **changes) for t in range(n)]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sqlite file with MLflow's tables: making them takes 2 s, so tests copy it."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.MlflowClient(tracking_uri=tracking.local(folder)[0]).search_experiments()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def opened(tmp_path: Path, empty_database: Path) -> Opened:
-    """A function that gives a new tracker, as a new process would have; the sweep is there."""
-    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
-    uri, artifacts = tracking.local(tmp_path)
-    assert Tracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", {"generations": 5}, 1)
-    return lambda: Tracker(uri, NAME, SWEEP, artifacts)
-
-
-def client_of(tracker: Tracker) -> Any:
-    return mlflow.MlflowClient(tracking_uri=tracker.uri)
-
-
-def runs(tracker: Tracker) -> dict[str, Any]:
-    """All child runs by lineage; fails if a lineage has two."""
-    client = client_of(tracker)
-    found = client.search_runs([client.get_experiment_by_name(NAME).experiment_id], f"tags.`{LINEAGE}` != ''")
-    assert len({r.data.tags[LINEAGE] for r in found}) == len(found)
-    return {r.data.tags[LINEAGE]: r for r in found}
-
-
-def charted(tracker: Tracker, of: LineageSpec) -> dict[tuple[str, int], list[tuple[float, int]]]:
-    """Every point MLflow has of a lineage: (key, step) -> [(value, time stamp)]."""
-    run, client, points = runs(tracker)[of.id], client_of(tracker), dict[tuple[str, int], list[tuple[float, int]]]()
-    for key in run.data.metrics:
-        for p in client.get_metric_history(run.info.run_id, key):
-            points.setdefault((p.key, p.step), []).append((p.value, p.timestamp))
-    return points
-
-
-def expected(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[tuple[float, int]]]:
-    return {(k, r["t"]): [(v, int(r["time"] * 1000))] for r in rows for k, v in mirror.points(r).items()}
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal, a NaN being equal to itself."""
-    return sorted(map(repr, a.items())) == sorted(map(repr, b.items())) if isinstance(a, dict) else repr(a) == repr(b)
 
 
 # ---- a row as it is shown ------------------------------------------------------------------------------------------------
@@ -120,6 +41,23 @@ def test_every_number_comes_back_by_the_api_alone(opened: Opened) -> None:
     }
     for s in (first, second):
         assert same(charted(tracker, s), expected(logged[s.id]))
+
+
+def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path: Path) -> None:
+    """Real lineages: every number of the store, by the API alone."""
+    tracker, store = opened(), Store(str(tmp_path / "store"))
+    metrics = tuple(MeasureSpec(Part("metric", name, {})) for name in ("moments", "nll"))
+    lineages = [Lineage(spec(share), store, generations=6, metrics=metrics) for share in (0.5, 1.0)]
+    for lineage in lineages:
+        while not lineage.done:
+            assert tracker.mirror(lineage.spec, [lineage.advance()])
+        assert tracker.finish_lineage(lineage.spec, lineage.outcome)
+    stored = {lineage.spec.id: lineage.rows() for lineage in lineages}
+    assert tracking.rows(tracker.uri, NAME) == [row for key in sorted(stored) for row in stored[key]]
+    for lineage in lineages:
+        points = charted(tracker, lineage.spec)
+        assert same(points, expected(stored[lineage.spec.id])) and len(points) > 7 * 10
+        assert {step for key, step in points if key == "nll"} == set(range(7))
 
 
 def test_infinite_and_undefined_values_are_flagged(opened: Opened) -> None:
@@ -154,18 +92,13 @@ def test_a_run_has_flat_parameters_with_defaults_and_a_readable_name(opened: Ope
     params = run.data.params
     assert params["generator.name"] == "gaussian" and params["policy.synthetic_fraction"] == "0.5"
     assert (params["n_real"], params["n_synthetic"], params["seed"]) == ("60", "60", "7")
-    assert set(params) > {f"generator.{p}" for p in make_parameters("generator", "gaussian")}
+    defaults = describe("generator", "gaussian").parameters.values()
+    assert set(params) > {f"generator.{p.name}" for p in defaults if p.default is not None}
     assert run.info.run_name == "replace 0.5, seed 7, gaussian"
     assert run.data.tags["cell"].startswith("replace 0.5, gaussian (")
     client = client_of(tracker)
     parent = client.get_run(run.data.tags["mlflow.parentRunId"])
     assert parent.info.run_name == NAME and parent.data.params["generations"] == "5" and parent.info.status == "RUNNING"
-
-
-def make_parameters(kind: str, name: str) -> list[str]:
-    from engine.parts import describe
-
-    return [p.name for p in describe(kind, name).parameters.values() if p.default is not None]
 
 
 def test_a_nested_part_is_flat_too() -> None:
@@ -226,7 +159,7 @@ def test_a_metric_that_was_added_later(opened: Opened) -> None:
 def test_a_row_computed_again_does_not_double_its_step(opened: Opened) -> None:
     s, first = spec(), opened()
     assert first.mirror(s, rows_of(s, 3))
-    again = [*rows_of(s, 2), row(s, 2, time=1790009999.5, seconds=9.0)]
+    again = [row(s, 0, time=1790009999.5, seconds=9.0), *rows_of(s, 3)[1:]]
     for tracker in (first, opened()):
         assert tracker.mirror(s, again)
         assert all(len(points) == 1 for points in charted(tracker, s).values())
@@ -288,14 +221,6 @@ def test_only_the_driver_creates(tmp_path: Path) -> None:
 # ---- pictures and weights -----------------------------------------------------------------------------------------------
 
 
-def picture(t: int) -> np.ndarray:
-    return np.full((20, 30, 3), 10 * t, dtype=np.uint8)
-
-
-def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
-    return sorted(Path(f.path).name for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder))
-
-
 def test_pictures_are_not_doubled(opened: Opened) -> None:
     s, asked = spec(), list[int]()
 
@@ -333,195 +258,3 @@ def test_weights_open_after_download(opened: Opened, tmp_path: Path, keep: Any, 
         loaded.load(Path(place))
         a, b = (g.sample(10, np.random.default_rng(1)).x for g in (loaded, models[t]))
         assert np.array_equal(a, b)
-
-
-# ---- nothing waits for it -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def port(answering: bool) -> Iterator[int]:
-    """A port where nobody listens, or one where somebody takes the call and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if answering:
-            listener.listen(50)
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.parametrize("answering", [False, True])
-def test_a_dead_server_costs_less_than_five_seconds(answering: bool) -> None:
-    s = spec()
-    with port(answering) as number:
-        tracker = Tracker(f"http://127.0.0.1:{number}", NAME, SWEEP)
-        started = time.monotonic()
-        assert not tracker.open_sweep("How much?", {}, 1)
-        assert not any(tracker.mirror(s, [r]) for r in rows_of(s, 200))
-        assert not tracker.finish_lineage(s, OK) and not tracker.finish_sweep("FINISHED", {})
-        assert time.monotonic() - started < 5 and tracker.behind and tracker.trouble
-
-
-def test_what_a_dead_server_missed_is_filled_in(opened: Opened) -> None:
-    """The tracker remembers what it could not log; the rows need not be given again."""
-    s, tracker = spec(), opened()
-    uri, logged = tracker.uri, rows_of(s, 6)
-    with port(answering=False) as number:
-        tracker.uri = f"http://127.0.0.1:{number}"
-        assert not any(tracker.mirror(s, [r], picture) for r in logged[:5]) and tracker.behind
-    tracker.uri = uri  # it is back
-    tracker._patience._until = 0.0
-    assert tracker.mirror(s, logged[5:], picture) and tracker.finish_lineage(s, OK) and not tracker.behind
-    assert same(charted(tracker, s), expected(logged)) and tracking.rows(uri, NAME) == logged
-    assert len(artifacts(tracker, s, "images")) == 12
-
-
-def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> None:
-    """The artifact folder refuses writes: the points are there all the same, the rest comes once it can."""
-    s, tracker = spec(), opened()
-    (tmp_path / "mlartifacts").mkdir(exist_ok=True)
-    assert tracker.open_lineage(s)
-    run = runs(tracker)[s.id].info.run_id
-    blocked = tmp_path / "mlartifacts" / run / "artifacts" / "rows"
-    blocked.write_text("in the way")
-    assert not tracker.mirror(s, rows_of(s, 2)) and tracker.behind
-    assert same(charted(tracker, s), expected(rows_of(s, 2)))
-    blocked.unlink()
-    tracker._patience._until = 0.0
-    assert tracker.mirror(s, []) and not tracker.behind and tracking.rows(tracker.uri, NAME) == rows_of(s, 2)
-
-
-def test_silence_grows_with_what_a_failure_cost() -> None:
-    from engine.patience import SHARE, Patience
-
-    def slow_failure() -> None:
-        time.sleep(0.05)
-        raise ConnectionError("no")
-
-    patience, calls = Patience("MLflow"), 0
-    assert not patience.run("a", slow_failure) and patience.trouble == "ConnectionError: no"
-    for _ in range(100):
-        assert not patience.run("b", lambda: pytest.fail("it should be silent"))
-    assert patience._until - time.monotonic() > 0.04 * SHARE and patience.behind == {"a", "b"}
-    patience._until = 0.0
-    assert patience.run("a", lambda: None) and patience.behind == {"b"} and calls == 0
-
-
-# ---- many ---------------------------------------------------------------------------------------------------------------
-
-
-def test_a_thousand_generations_at_once(opened: Opened) -> None:
-    s = spec()
-    logged = rows_of(s, 1000)
-    started = time.monotonic()
-    assert opened().mirror(s, logged)
-    assert time.monotonic() - started < 20  # 10,000 points; 1.5 s on a quiet machine
-    tracker = opened()
-    started = time.monotonic()
-    assert tracker.mirror(s, logged) and time.monotonic() - started < 2
-    assert tracking.rows(tracker.uri, NAME) == logged
-    assert len(charted(tracker, s)) == sum(len(mirror.points(r)) for r in logged)
-
-
-def test_the_driver_reads_all_runs_at_once(opened: Opened) -> None:
-    """With every lineage complete a second start writes nothing, and asks for no lineage by itself."""
-    specs = [spec(seed=seed) for seed in range(5)]
-    tracker = opened()
-    for s in specs:
-        assert tracker.mirror(s, rows_of(s, 2)) and tracker.finish_lineage(s, OK)
-    driver = opened()
-    assert driver.open_sweep("How much?", {"generations": 5}, 5)
-    file = Path(driver.uri.removeprefix("sqlite:///"))
-    before = file.read_bytes()
-    driver._find = lambda query: pytest.fail(f"asked for {query}")  # type: ignore[method-assign]
-    for s in specs:
-        assert driver.mirror(s, rows_of(s, 2)) and driver.finish_lineage(s, OK)
-    assert file.read_bytes() == before
-
-
-def _worker(uri: str, seed: int, gate: Any, answers: Any) -> None:
-    tracker, s = Tracker(uri, NAME, SWEEP), spec(seed=seed)
-    gate.wait()
-    done = [tracker.mirror(s, [r]) for r in rows_of(s, 15)]
-    for _ in range(20):  # behind on a busy file: the next call fills in
-        if tracker.finish_lineage(s, OK):
-            break
-        time.sleep(1.0)
-    answers.put((seed, sum(done), tracker.behind, tracker.trouble))
-
-
-def test_four_processes_on_one_file(opened: Opened) -> None:
-    context = multiprocessing.get_context("forkserver")  # new processes, which import mlflow once
-    context.set_forkserver_preload(["engine.tracking"])
-    tracker, gate, answers = opened(), context.Event(), context.Queue()
-    workers = [context.Process(target=_worker, args=(tracker.uri, seed, gate, answers)) for seed in range(4)]
-    for worker in workers:
-        worker.start()
-    threading.Timer(0.1, gate.set).start()
-    found = [answers.get(timeout=120) for _ in workers]
-    for worker in workers:
-        worker.join(60)
-    assert not any(behind for _, _, behind, _ in found), found
-    for seed in range(4):
-        s = spec(seed=seed)
-        assert same(charted(tracker, s), expected(rows_of(s, 15))) and runs(tracker)[s.id].info.status == "FINISHED"
-
-
-def test_the_do_nothing_member_has_every_method() -> None:
-    public = {name for name in vars(Tracker) if not name.startswith("_")}
-    assert public <= set(dir(tracking.Nop))
-    nop = tracking.Nop()
-    assert nop.mirror(spec(), []) and nop.open_sweep("", {}, 0) and nop.finish_sweep("FINISHED", {}) and not nop.behind
-
-
-# ---- a real server ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def server(folder: Path, number: int) -> Iterator[str]:
-    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder."""
-    uri, place = tracking.local(folder)
-    command, log = tracking.server_command(uri, number, place), (folder / "server.log").open("a")
-    process = subprocess.Popen(command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            with contextlib.suppress(requests.exceptions.ConnectionError):
-                requests.get(f"http://127.0.0.1:{number}/health", timeout=10)
-                break
-            assert process.poll() is None, (folder / "server.log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{number}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session: the server and its workers, nothing else
-        process.wait()
-
-
-@pytest.mark.slow
-def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
-    s, logged = spec(), rows_of(spec(), 8)
-    (tmp_path / "model").mkdir()
-    model = make("generator", "gaussian")
-    model.fit(Samples(np.random.default_rng(0).normal(size=(50, 3, 2))), np.random.default_rng(0))
-    model.save(tmp_path / "model")
-    with port(answering=False) as number:
-        pass
-    with server(tmp_path, number) as uri:
-        tracker = Tracker(uri, NAME, SWEEP)
-        assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
-        assert all(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]), tracker.trouble
-    started = time.monotonic()
-    assert not any(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[3:6])
-    assert time.monotonic() - started < 5
-    with server(tmp_path, number):
-        tracker._patience._until = 0.0
-        assert tracker.mirror(s, logged[6:], picture, lambda t: tmp_path / "model"), tracker.trouble
-        again = Tracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
-        assert again.open_sweep("How much?", {}, 1) and again.mirror(s, logged, picture, lambda t: tmp_path / "model")
-        assert again.finish_lineage(s, OK) and again.finish_sweep("FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"])
-        assert tracking.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
-        assert len(artifacts(again, s, "images")) == 16 and len(artifacts(again, s, "checkpoints")) == 8
-        assert tracking.specs(uri, NAME)[s.id].id == s.id and runs(again)[s.id].info.status == "FINISHED"
-        run = runs(again)[s.id].info.run_id
-        loaded = make("generator", "gaussian")
-        loaded.load(Path(client_of(again).download_artifacts(run, "checkpoints/generation_7", str(tmp_path))))
-        assert np.array_equal(*(g.sample(10, np.random.default_rng(1)).x for g in (loaded, model)))
-        assert requests.get(uri + "/ajax-api/2.0/mlflow/experiments/search?max_results=9", timeout=10).ok

@@ -1,0 +1,93 @@
+"""MLflow on a sqlite file for tests: rows of an imagined lineage, trackers as new processes have them, what MLflow shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from engine import mirror, tracking
+from engine.spec import LineageSpec, Part
+from engine.tracking import LINEAGE, Tracker
+
+NAME, SWEEP = "how_much", "5eed"
+OK = {"status": "ok", "reason": ""}
+Opened = Callable[..., Tracker]
+
+
+def spec(share: float = 0.5, seed: int = 0) -> LineageSpec:
+    gaussian, policy = Part("generator", "gaussian", {}), Part("policy", "replace", {"synthetic_fraction": share})
+    parts = {"dataset": Part("dataset", "gaussian", {"d": 2}), "generator": gaussian, "policy": policy}
+    return LineageSpec(**parts, sampling=Part("sampling", "plain", {}), n_real=60, seed=seed)
+
+
+def row(of: LineageSpec, t: int, **changes: Any) -> dict[str, Any]:
+    rng = np.random.default_rng([of.seed, t])
+    values = {"fid": float(rng.exponential()), "fid/floor": 0.1 + 0.2, "moments/trace/se": 1e-17 * t}
+    counts = {"real": 600.0, "synthetic": 600.0, "fraction": 0.5}
+    plain = {"lineage": of.id, "t": t, "model": f"m{t}", "draw": f"d{t}", "status": "ok", "reason": "", "found": ["model"]}
+    numbers = {"time": 1790000000.123 + 1.7 * t, "seconds": 1.25, "counts": counts, "fit": {"loss": 1 / (t + 1)}}
+    return plain | numbers | {"report": {"acceptance": 1 / 3}, "values": values, "undefined": {}} | changes
+
+
+def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[dict[str, Any]]:
+    return [row(of, t, **changes) for t in range(n)]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sqlite file with MLflow's tables: making them takes 2 s, so tests copy it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    mlflow.MlflowClient(tracking_uri=tracking.local(folder)[0]).search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def opened(tmp_path: Path, empty_database: Path) -> Opened:
+    """A function that gives a new tracker, as a new process would have; the sweep is there."""
+    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
+    uri, artifacts = tracking.local(tmp_path)
+    assert Tracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", {"generations": 5}, 1)
+    return lambda: Tracker(uri, NAME, SWEEP, artifacts)
+
+
+def client_of(tracker: Tracker) -> Any:
+    return mlflow.MlflowClient(tracking_uri=tracker.uri)
+
+
+def runs(tracker: Tracker) -> dict[str, Any]:
+    """All child runs by lineage; fails if a lineage has two."""
+    client = client_of(tracker)
+    found = client.search_runs([client.get_experiment_by_name(NAME).experiment_id], f"tags.`{LINEAGE}` != ''")
+    assert len({r.data.tags[LINEAGE] for r in found}) == len(found)
+    return {r.data.tags[LINEAGE]: r for r in found}
+
+
+def charted(tracker: Tracker, of: LineageSpec) -> dict[tuple[str, int], list[tuple[float, int]]]:
+    """Every point MLflow has of a lineage: (key, step) -> [(value, time stamp)]."""
+    run, client, points = runs(tracker)[of.id], client_of(tracker), dict[tuple[str, int], list[tuple[float, int]]]()
+    for key in run.data.metrics:
+        for p in client.get_metric_history(run.info.run_id, key):
+            points.setdefault((p.key, p.step), []).append((p.value, p.timestamp))
+    return points
+
+
+def expected(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[tuple[float, int]]]:
+    return {(k, r["t"]): [(v, int(r["time"] * 1000))] for r in rows for k, v in mirror.points(r).items()}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, a NaN being equal to itself."""
+    return sorted(map(repr, a.items())) == sorted(map(repr, b.items())) if isinstance(a, dict) else repr(a) == repr(b)
+
+
+def picture(t: int) -> np.ndarray:
+    return np.full((20, 30, 3), 10 * t, dtype=np.uint8)
+
+
+def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
+    return sorted(Path(f.path).name for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder))
