@@ -50,7 +50,8 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
     lineages = [Lineage(spec(share), store, generations=6, metrics=metrics) for share in (0.5, 1.0)]
     for lineage in lineages:
         while not lineage.done:
-            assert tracker.mirror(lineage.spec, [lineage.advance()])
+            lineage.advance()
+            assert tracker.mirror(lineage.spec, lineage.rows())
         assert tracker.finish_lineage(lineage.spec, lineage.outcome)
     stored = {lineage.spec.id: lineage.rows() for lineage in lineages}
     assert tracking.rows(tracker.uri, NAME) == [row for key in sorted(stored) for row in stored[key]]
