@@ -39,18 +39,23 @@ def chain(
 ) -> Iterator[Step]:
     """Generations 0..generations.  n real points (n_first in generation 0); n_synthetic as the policy needs, or n."""
     rule = make("policy", **policy)
+    family, parameters = type(make("generator", **generator)), {k: v for k, v in generator.items() if k != "name"}
     drawn = n_synthetic or max(rule.needs(n), n)
+    recipes = [tuple(pick for pick in rule.recipe(n, drawn, t) if pick.count) for t in range(1, generations + 1)]
+    last_use = {source: t for t, recipe in enumerate(recipes, 1) for pick in recipe for source in pick.sources}
     sources: dict[int, Samples] = {-1: dataset.sample(n_first or n, rng(seed, "real"))}
     for t in range(generations + 1):
         if fresh and t:
             sources[-1] = dataset.sample(n, rng(seed, "real", t))
-        recipe = [pick for pick in rule.recipe(n, drawn, t) if pick.count] if t else []
-        data = take(sources, tuple(recipe), seed, t) if t else sources[-1]
-        model = make("generator", **generator)
+        if fresh or not t:
+            labels = given(sources[-1], drawn)
+        data = take(sources, recipes[t - 1], seed, t) if t else sources[-1]
+        model = family(**parameters)
         model.fit(data, rng(seed, "fit", t))
-        synthetic = model.sample(drawn, rng(seed, "draw", t), labels=given(sources[-1], drawn), bias=bias)
+        synthetic = model.sample(drawn, rng(seed, "draw", t), labels=labels, bias=bias)
         sources[t] = synthetic.drawn_at(t)
         yield Step(t, model, data, sources[t], sources[-1])
+        sources = {s: samples for s, samples in sources.items() if s < 0 or last_use.get(s, 0) > t}
 
 
 def measured(steps: Iterator[Step], metric: dict[str, Any], dataset: Any, at: set[int]) -> dict[int, dict[str, np.ndarray]]:

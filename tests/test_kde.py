@@ -40,7 +40,7 @@ def test_log_density_is_the_log_of_the_mean_kernel(bandwidth: float | str, n: in
     for r in range(3):
         exponents = -cdist(at[:, r], x[:, r], "sqeuclidean") / (2 * h**2)
         expected = logsumexp(exponents, axis=1) - np.log(n) - 0.5 * d * np.log(2 * np.pi * h**2)
-        assert value[:, r] == pytest.approx(expected, rel=2e-6, abs=1e-4)
+        assert value[:, r] == pytest.approx(expected, rel=2e-6, abs=2e-4)
 
 
 @pytest.mark.parametrize("bandwidth", [0.3, 1.0, "scott", "silverman"])
@@ -50,13 +50,13 @@ def test_near_the_data_it_is_scikit_learns(bandwidth: float | str) -> None:
     model = fitted(Samples(x), bandwidth)
     reference = KernelDensity(bandwidth=bandwidth).fit(x[:, 0])
     assert model.bandwidth_ == pytest.approx(reference.bandwidth_, rel=1e-12)
-    assert model.log_density(at)[:, 0] == pytest.approx(reference.score_samples(at[:, 0]), rel=2e-6, abs=1e-4)
+    assert model.log_density(at)[:, 0] == pytest.approx(reference.score_samples(at[:, 0]), rel=2e-6, abs=2e-4)
 
 
 def test_far_from_the_origin_no_digits_are_lost() -> None:
     x, at = points(50, 2), points(30, 2, seed=1)
     shifted = fitted(Samples(x + 1e4), 0.1).log_density(at + 1e4)
-    assert shifted == pytest.approx(fitted(Samples(x), 0.1).log_density(at), rel=2e-6, abs=1e-4)
+    assert shifted == pytest.approx(fitted(Samples(x), 0.1).log_density(at), rel=2e-6, abs=2e-4)
 
 
 def test_density_integrates_to_one() -> None:

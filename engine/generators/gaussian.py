@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from engine.generators._normals import normals
 from engine.parts import Finding
 from engine.samples import Samples
 
@@ -56,13 +57,12 @@ class Gaussian:
     def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
         factor = self.factor_ if bias is None else self.factor_ * np.sqrt(bias)
         replicates, k, d = factor.shape
-        fast = np.random.Generator(np.random.SFC64(rng.integers(2**63)))  # a third faster than PCG64
         if d == 1:
-            x = fast.standard_normal((n, replicates))
+            x = normals((n, replicates), rng)
             x *= factor[:, 0, 0]
             x += self.mean_[:, 0]
             return Samples(x[:, :, None])
-        rows = fast.standard_normal((replicates, n, k)) @ factor  # [replicates, n, d]
+        rows = normals((replicates, n, k), rng) @ factor  # [replicates, n, d]
         rows += self.mean_[:, None, :]
         return Samples(rows.transpose(1, 0, 2))
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from engine.generators._normals import add_noise, normals
 from engine.parts import Finding, NonNegativeFloat
 from engine.samples import Samples
 
@@ -65,19 +66,17 @@ class LinearRegression:
 
     def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
         """n pairs; labels are covariates [n, replicates, d].  bias multiplies the variance of the label noise."""
-        fast = np.random.Generator(np.random.SFC64(rng.integers(2**63)))  # a third faster than PCG64
         given = labels if self.covariates == "same" else None
-        x = fast.standard_normal((n, *self.weights_.shape)) if given is None else given  # [n, replicates, d]
-        y = fast.standard_normal((n, len(self.weights_)))
-        y *= self.noise if bias is None else self.noise * np.sqrt(bias)
-        y += self.predict(x)
+        x = normals((n, *self.weights_.shape), rng) if given is None else given  # [n, replicates, d]
+        y = self.predict(x)
+        add_noise(y, self.noise if bias is None else self.noise * float(np.sqrt(bias)), rng)
         return Samples(x, y)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Noiseless responses [n, replicates] at covariates [n, replicates, d]."""
         if x.shape[2] == 1:
             return x[:, :, 0] * self.weights_[:, 0]
-        return (x.transpose(1, 0, 2) @ self.weights_[:, :, None])[:, :, 0].T
+        return np.ascontiguousarray((x.transpose(1, 0, 2) @ self.weights_[:, :, None])[:, :, 0].T)
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "linear_regression.npz", weights=self.weights_)
@@ -125,11 +124,9 @@ _known: list[tuple[weakref.ref[np.ndarray], _Design]] = []  # the covariates met
 
 def _design(x: np.ndarray) -> _Design:
     """X'X of covariates [n, replicates, d], found again when these are the covariates met last (a policy that re-uses them)."""
-    for reference, design in _known:
-        before = reference()
-        if before is x or (before is not None and np.array_equal(before, x)):
-            return design
-    rows = x.transpose(1, 0, 2)
-    design = _Design(rows.transpose(0, 2, 1) @ rows)
+    before, design = (_known[0][0](), _known[0][1]) if _known else (None, None)
+    if design is None or before is None or not (before is x or np.array_equal(before, x)):
+        rows = x.transpose(1, 0, 2)
+        design = _Design(rows.transpose(0, 2, 1) @ rows)
     _known[:] = [(weakref.ref(x), design)]
     return design
