@@ -80,6 +80,7 @@ class Keeper:
         if not self.all:
             mine = _keys(self.known[lineage])
             self.users.subtract(mine)
+            self.store.refresh()  # others committed it
             self.store.prune(self.kept, {key for key in mine if self.users[key] <= 0})
 
 
