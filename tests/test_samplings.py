@@ -135,6 +135,14 @@ def test_accepted_pairs_follow_the_truncated_law() -> None:
     assert kstest(uniform.ravel(), "uniform").pvalue > 1e-3
 
 
+def test_the_knowledge_centre_is_yis() -> None:
+    dataset, real, founder = yi(2)
+    verify = prepared("verify", dataset, founder, real, rule="threshold", delta=2.0)
+    u = [-0.32112345, 0.02597075, -0.4739756, -0.60003962, 0.23963805, -0.17795991, 0.44972197, 0.14198192]
+    np.testing.assert_allclose(verify._verifier.centre, 1 + 2 * np.tile(u, (2, 1)), atol=2e-8)
+    assert verify._verifier.slack == pytest.approx(np.sqrt(2 / np.pi))
+
+
 def test_block_design_uses_each_direction_equally_often() -> None:
     dataset, real, founder = yi(2)
     verify = prepared("verify", dataset, founder, real, rule="threshold")
@@ -204,6 +212,46 @@ def test_top_keeps_what_lies_above_the_quantile_per_class_and_replicate() -> Non
         rows = np.flatnonzero(batch.y == k)
         assert keep[rows, r].sum() == 20
         assert figures["reward"][rows, r][keep[rows, r]].min() > figures["reward"][rows, r][~keep[rows, r]].max()
+
+
+class Coded(Ranked):
+    """Every sample shows the class it was asked for, and no two samples are equal."""
+
+    def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+        return Samples(10.0 * labels[:, None, None] + rng.random((n, 3, 2)), labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("verify", {"rule": "top", "share": 0.3, "batch": 150}),
+        ("verify", {"rule": "imperfect", "phi": 0.5, "psi": 0.4}),
+        ("curate", {"k": 3, "batch": 70}),
+    ],
+)
+def test_chosen_samples_keep_their_labels_and_none_is_used_twice(name: str, params: dict[str, Any]) -> None:
+    dataset, real = labelled()
+    sampling = prepared(name, dataset, Coded(), real, reward={"name": "true_density", "of": "label"}, **params)
+    samples = sampling.draw(Coded(), 101, real, np.random.default_rng(3)).samples
+    assert ((samples.x // 10).astype(int) == samples.y[:, None, None]).all()
+    for r in range(3):
+        assert len(np.unique(samples.x[:, r, 0])) == 101
+
+
+def test_images_are_chosen_whole() -> None:
+    dataset = make("dataset", "digits")
+    real = dataset.sample(300, np.random.default_rng(1))
+
+    class Redrawn(Ranked):
+        def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+            return real.take(np.array([rng.choice(np.flatnonzero(real.y == k)) for k in labels]))
+
+    verify = prepared("verify", dataset, Redrawn(), real, rule="top", share=0.5, reward={"name": "classifier", "steps": 30})
+    samples = verify.draw(Redrawn(), 80, real, np.random.default_rng(3)).samples
+    assert samples.x.shape == (80, 8, 8, 1)
+    assert samples.x.dtype == np.uint8
+    known = {picture.tobytes(): int(k) for picture, k in zip(real.x, real.y, strict=True)}
+    assert [known[picture.tobytes()] for picture in samples.x] == samples.y.tolist()
 
 
 def test_unlabelled_samples_are_one_class() -> None:

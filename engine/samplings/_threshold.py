@@ -58,8 +58,8 @@ def fill_design(
         drawn = generator.sample(len(covariates), rng, labels=covariates)
         assert drawn.y is not None, "a generator of regression pairs gave no responses"
         accepted = verifier.accepts(drawn.x, drawn.y) & meant
-        row, replicate = (each[::-1] for each in np.nonzero(accepted))  # the first accepted one is written last and stays
-        place = index[row, replicate]
+        row, replicate = np.nonzero(accepted)
+        place = index[row, replicate]  # of several accepted ones the last stays, which is as good as any
         y[place, replicate], waiting[place, replicate] = drawn.y[row, replicate], False
         if drawn.x is not covariates:
             x = x.copy() if x is design else x
