@@ -67,7 +67,9 @@ class Lineage:
             while not self.done and len(rows) < most and (not rows or time.monotonic() - started < seconds):
                 rows.append(self._generation(self.path[self.t]))
         finally:
-            self._flush()
+            committed = self._flush()
+        for row in rows:
+            row["time"] = row["time"] or committed
         if rows and rows[0]["t"] == 0:
             self._write_path()
         return rows
@@ -328,13 +330,14 @@ class Lineage:
         self._pending.append(row)
         return row
 
-    def _flush(self) -> None:
-        """Write the newest generation's arrays, commit all pending rows at once, release the locks."""
+    def _flush(self) -> float:
+        """Write the newest generation's arrays, commit all pending rows at once, release the locks; the time of it."""
+        now = time.time()
         try:
             newest = max((row["t"] for row in self._pending), default=-1)
             for row in self._pending:
                 row["files"] = self._files(row) if row["t"] == newest and not row["files"] else row["files"]
-                row["time"] = time.time()
+                row["time"] = now
             if self._pending:
                 self.store.commit(self._pending)
         finally:
@@ -342,6 +345,7 @@ class Lineage:
             for held in self._locks.values():
                 held.close()
             self._locks = {}
+        return now
 
     def _files(self, row: Row) -> dict[str, Any]:
         t = row["t"]

@@ -15,6 +15,10 @@ import numpy as np
 REAL = -1  # the `born` of a real sample
 
 
+def _nothing() -> Any:
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """n samples with labels and provenance.
@@ -29,8 +33,8 @@ class Samples:
     """
 
     x: np.ndarray
-    y: np.ndarray | None = field(default_factory=lambda: None)
-    born: np.ndarray = field(default_factory=lambda: None)  # type: ignore[arg-type]  # see __post_init__
+    y: np.ndarray | None = field(default_factory=_nothing)
+    born: np.ndarray = field(default_factory=_nothing)  # filled in __post_init__
     blocks: tuple[Samples, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
