@@ -72,6 +72,9 @@ def test_yi_generation_1(delta: float, radius: float, expected: float) -> None:
     [
         (0.2, 0.1, {0: 0.0837, 1: 0.0470, 2: 0.0562, 3: 0.0593, 5: 0.0603}),
         (0.0, 0.1, {1: 0.0241, 2: 0.0206, 3: 0.0205, 5: 0.0205}),
+        pytest.param(0.5, 0.5, {1: 0.1296, 2: 0.2070, 3: 0.2525, 5: 0.2856, 10: 0.2941}, marks=pytest.mark.slow),
+        pytest.param(1.0, 0.1, {1: 0.6058, 2: 0.9095, 3: 0.9935, 5: 1.0187, 10: 1.0208, 20: 1.0206}, marks=pytest.mark.slow),
+        pytest.param(0.2, 0.1, {10: 0.0606, 20: 0.0604, 30: 0.0605}, marks=pytest.mark.slow),
     ],
 )
 def test_yi_many_generations(delta: float, radius: float, table: dict[int, float]) -> None:
