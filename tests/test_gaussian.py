@@ -301,13 +301,16 @@ def test_few_points_give_samples_within_their_span(d: int, n: int) -> None:
     assert np.isfinite(values["moments/w2"]).all()
 
 
-@pytest.mark.parametrize(("d", "n"), [(3, 5), (10, 5)])
-def test_mean_error_where_the_covariance_degenerates(d: int, n: int) -> None:
-    """By Cholesky as long as it can, by eigenvalues then, and from the points themselves where n <= d: the law is one."""
+@pytest.mark.parametrize(("d", "n"), [(3, 7), (3, 5), (10, 5)])
+def test_mean_error_where_the_covariance_degenerates(d: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the points themselves where they are few; else by Cholesky as long as it can, by eigenvalues then: one law."""
+    by_eigenvalues, eigh = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda m: by_eigenvalues.append(len(m)) or eigh(m))
     dataset = truth(d, 2000)
-    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=40), MOMENTS, dataset, {2, 40})
+    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=90), MOMENTS, dataset, {2, 90})
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], theory.replace_mean_error(n, t, d=d))
+    assert (by_eigenvalues.count(2000) > 10) == (n == 7)
 
 
 def test_some_singular_replicates_do_not_hide_the_others() -> None:

@@ -56,20 +56,27 @@ class _Normal:
         self.mean, self.trace = mean, values.sum()
         self.root = vectors * np.sqrt(values) @ vectors.T  # [d, d]
         self.whiten = vectors / np.sqrt(values) @ vectors.T  # [d, d]
-        self.isotropic = values[0] if np.allclose(values, values[0], rtol=1e-12) else None
+        self.isotropic = np.allclose(values, values[0], rtol=1e-12, atol=0)
+        self.variance = values[0]  # of every axis, where isotropic
+
+    def whitened(self, covariance: np.ndarray) -> np.ndarray:
+        """In units of the truth's."""
+        return covariance / self.variance if self.isotropic else self.whiten @ covariance @ self.whiten
 
 
 def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
     """Mean [replicates, d] and covariance [replicates, d, d] against the truth."""
     gap = mean - truth.mean  # [replicates, d]
-    values, vectors = _eigen(truth.whiten @ covariance @ truth.whiten)  # of the covariance in units of the truth's
+    relative = truth.whitened(covariance)
+    values = _eigenvalues(relative)  # [replicates, d]
     d = values.shape[1]
     regular = values[:, 0] > d * np.finfo(float).eps * values[:, -1]
     trace = np.trace(covariance, axis1=1, axis2=2)
     log_det, kl = np.full(len(values), -np.inf), np.full(len(values), np.inf)
     log_det[regular] = np.log(values[regular]).sum(1)
-    turned = np.square((gap @ truth.whiten)[:, None, :] @ vectors)[:, 0, :]  # [replicates, d]
-    kl[regular] = 0.5 * (log_det + ((1 + turned) / np.where(values > 0, values, 1)).sum(1) - d)[regular]
+    kl[regular] = 0.5 * (
+        log_det[regular] + (1 / values[regular]).sum(1) + _squares((gap @ truth.whiten)[regular], relative[regular]) - d
+    )
     mean_error = np.square(gap).sum(1)
     w2 = np.maximum(mean_error + trace + truth.trace - 2 * _fidelity(truth, values, covariance), 0)
     singular = Undefined("every replicate's covariance is singular")
@@ -84,16 +91,21 @@ def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[s
 
 def _fidelity(truth: _Normal, values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """tr (R covariance R)^(1/2), R the root of the truth's covariance, [replicates]; values: of the whitened covariance."""
-    if truth.isotropic is not None:
-        return truth.isotropic * np.sqrt(np.maximum(values, 0)).sum(1)
-    return np.sqrt(np.maximum(_eigen(truth.root @ covariance @ truth.root)[0], 0)).sum(1)
+    if truth.isotropic:
+        return truth.variance * np.sqrt(np.maximum(values, 0)).sum(1)
+    return np.sqrt(np.maximum(_eigenvalues(truth.root @ covariance @ truth.root), 0)).sum(1)
 
 
-def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues [replicates, d], ascending, and vectors [replicates, d, d]; d = 1 without LAPACK, a call per replicate."""
+def _eigenvalues(matrix: np.ndarray) -> np.ndarray:
+    """[replicates, d], ascending; d = 1 without LAPACK, which would be called once per replicate."""
+    return matrix[:, :, 0] if matrix.shape[1] == 1 else np.linalg.eigvalsh(matrix)
+
+
+def _squares(gap: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """gap' matrix^-1 gap, [replicates]."""
     if matrix.shape[1] == 1:
-        return matrix[:, :, 0], np.ones_like(matrix)
-    return np.linalg.eigh(matrix)
+        return np.square(gap[:, 0]) / matrix[:, 0, 0]
+    return (gap * np.linalg.solve(matrix, gap[:, :, None])[:, :, 0]).sum(1)
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
