@@ -162,7 +162,7 @@ def load_pretrained(name: str, folder: Path) -> Any:
             f"the weights of {name} are not at {path}; fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to "
             f"a folder holding {name}.safetensors (the state dict of torchvision's {_architecture(name)})"
         )
-    extra = {"init_weights": False} if name == "inception" else {}
+    extra = {"init_weights": False, "transform_input": True} if name == "inception" else {}  # as torchvision with its weights
     model = torchvision.models.get_model(_architecture(name), weights=None, **extra)
     model.load_state_dict(load(path.read_bytes()))
     model.fc = torch.nn.Identity()

@@ -67,7 +67,7 @@ def new_accelerator(precision: Precision = "no") -> Accelerator:
     GradientState._reset_state()
     if device().type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=True)  # torch names an operation that has none
     return Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
 
 

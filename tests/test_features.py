@@ -125,18 +125,22 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
         features.download("vgg", tmp_path)
 
 
-def test_resnet18_from_weights_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("inception", marks=pytest.mark.slow)])
+def test_imagenet_features_from_weights_at_hand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last layer of torchvision's own network, applied to our features, gives that network's answer."""
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
+    extra = {"transform_input": True, "init_weights": True} if name == "inception" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = torchvision.models.resnet18(weights=None).eval()
-    (tmp_path / "resnet18.safetensors").write_bytes(save(model.state_dict()))
-    x = rng().integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
-    got = features.extract(Samples(x), "resnet18", digits())
+        model = torchvision.models.get_model({"inception": "inception_v3"}.get(name, name), weights=None, **extra).eval()
+    (tmp_path / f"{name}.safetensors").write_bytes(save(model.state_dict()))
+    n_features, pixels = features.PRETRAINED[name]
+    x = rng().integers(0, 256, (2, pixels, pixels, 3)).astype(np.uint8)
+    got = features.extract(Samples(x), name, digits())
     normalised = (
         torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     with torch.no_grad():
         logits = model(normalised)
-        assert got.shape == (2, 512) and torch.allclose(model.fc(torch.from_numpy(got).float()), logits, atol=1e-3)
-    assert features.extract(digits().held_out(2), "resnet18", digits()).shape == (2, 512)
+        assert got.shape == (2, n_features) and torch.allclose(model.fc(torch.from_numpy(got).float()), logits, atol=1e-3)
+    assert features.extract(digits().held_out(2), name, digits()).shape == (2, n_features)

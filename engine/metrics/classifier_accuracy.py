@@ -17,7 +17,7 @@ KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
 
 
 class ClassifierAccuracy:
-    """A LeNet for images, an MLP per replicate for points.  A class missing from the synthetic set is simply never predicted."""
+    """A LeNet for images, an MLP per replicate for points.  A class missing from the synthetic set is never predicted."""
 
     ACCEPTS = ("images", "points")
     NEEDS_LABELS = True
@@ -57,7 +57,7 @@ class ClassifierAccuracy:
         classes = int(max(data.y.max(), self.test_.y.max())) + 1
         model = lenet.fit(data, classes, rng, steps=self.steps, batch=self.batch, lr=self.lr)
         guess = lenet.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
-        right = (guess.T == self.test_.y).mean(-1)
+        right = (self.test_.y == guess.T).mean(-1)
         return _value(right)
 
 
