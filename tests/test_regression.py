@@ -147,6 +147,17 @@ def test_a_design_that_comes_again_is_inverted_once(monkeypatch: pytest.MonkeyPa
     assert len(inverted) == 6
 
 
+def test_what_else_the_process_fits_does_not_change_the_bits() -> None:
+    """Lineages take turns in one process, and a resumed one meets its designs in another order."""
+    dataset = make("dataset", "regression", d=3, replicates=20)
+    alone = [s.generator.weights_ for s in chain(dataset, SAME, {"name": "accumulate"}, n=15, generations=6)]
+    taking_turns = []
+    for step in chain(dataset, SAME, {"name": "accumulate"}, n=15, generations=6):
+        taking_turns.append(step.generator.weights_)
+        make("generator", "linear_regression").fit(data_of(9, 3, seed=step.t), np.random.default_rng(0))
+    assert all((a == b).all() for a, b in zip(alone, taking_turns, strict=True))
+
+
 def test_samples_have_the_given_covariates_and_the_noise_put_back() -> None:
     model = make("generator", "linear_regression", noise=0.5)
     data = data_of(50, 2)

@@ -100,7 +100,7 @@ def _pooled(data: Samples) -> _Sums:
 
 
 def _merge(a: _Sums, b: _Sums) -> _Sums:
-    if a.design is b.design:
+    if a.design is b.design or np.array_equal(a.design.gram, b.design.gram):
         return _Sums(a.design, a.times + b.times, a.moment + b.moment)
     return _Sums(_Design(a.times * a.design.gram + b.times * b.design.gram), 1, a.moment + b.moment)
 
@@ -126,7 +126,7 @@ def _design(x: np.ndarray) -> _Design:
     """X'X of covariates [n, replicates, d], found again when these are the covariates met last (a policy that re-uses them)."""
     before, design = (_known[0][0](), _known[0][1]) if _known else (None, None)
     if design is None or before is None or not (before is x or np.array_equal(before, x)):
-        rows = x.transpose(1, 0, 2)
+        rows = np.ascontiguousarray(x.transpose(1, 0, 2))  # [replicates, n, d]
         design = _Design(rows.transpose(0, 2, 1) @ rows)
     _known[:] = [(weakref.ref(x), design)]
     return design
