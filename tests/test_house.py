@@ -22,6 +22,7 @@ LAYERS = [  # each may import from the layers before it, and from its own
     {"spec"},
     {"checks", "recipe", "store"},
     {"experiment", "archive", "measure"},
+    {"material"},
     {"lineage"},
     {"*"},
 ]

@@ -11,7 +11,8 @@ import pytest
 from sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
 
 from engine import archive
-from engine.lineage import Lineage, NotReproduced
+from engine.lineage import Lineage
+from engine.material import NotReproduced
 from engine.parts import Finding
 from engine.spec import LineageSpec
 from engine.store import Store
@@ -108,8 +109,8 @@ def test_pruned_generations_come_back_bit_for_bit(tmp_path: Path) -> None:
     for chain in lineages(sweep):
         assert chain.complete(), "a row whose arrays were pruned is still a row"
         for t in range(sweep.generations + 1):
-            chain._samples(t)
-            chain._generator(t)
+            chain.material.samples(t)
+            chain.material.generator(t)
     assert files(tmp_path / "out") == before
 
 
@@ -157,7 +158,7 @@ def test_what_comes_out_differently_is_refused(tmp_path: Path, monkeypatch: pyte
     real = archive.encode
     monkeypatch.setattr(archive, "encode", lambda samples: real(samples) + b" ")
     with pytest.raises(NotReproduced, match=r"generation 0.*same versions and thread count"):
-        lineages(sweep)[0]._samples(2)
+        lineages(sweep)[0].material.samples(2)
 
 
 def test_a_diverged_generator_ends_the_lineage_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +207,10 @@ def test_constant_samples_end_the_lineage_but_are_measured(tmp_path: Path, monke
 
 def test_fresh_real_data_arrive_every_generation(tmp_path: Path) -> None:
     fixed, fresh = (lineages(sweep_of(GAUSSIAN, tmp_path, "grid={}", f"base.arrival={a}"))[0] for a in ("fixed", "fresh"))
-    assert (fixed._real(0).x == fixed._real(2).x).all() and (fresh._real(0).x == fixed._real(0).x).all()
-    assert (fresh._real(0).x != fresh._real(2).x).any()
+    assert (fixed.material.real(0).x == fixed.material.real(2).x).all() and (
+        fresh.material.real(0).x == fixed.material.real(0).x
+    ).all()
+    assert (fresh.material.real(0).x != fresh.material.real(2).x).any()
     assert fixed.path[0].model == fresh.path[0].model and len({node.real for node in fresh.path}) == 4
 
 
