@@ -19,6 +19,8 @@ HELD_OUT = 7_140_002  # names the stream of held-out points
 class Mixture:
     """Points [n, replicates, d] with labels y [n]: sample i comes from component y[i] in every replicate.
 
+    So the replicates share how many samples each component has, and are independent given that.
+
     centres  [modes][d]; left out: `modes` points on a circle of that radius, the first on the positive x axis.
     weights  of the components, normalised here; left out: equal.
     """
