@@ -183,7 +183,7 @@ class Sweep:
     @property
     def id(self) -> str:
         """A sweep is known by its name and its output: adding cells or generations continues it."""
-        return digest({"sweep": self.name}, 16)
+        return digest({"sweep": self.name, "out": self.out}, 16)
 
     def resources_of(self, spec: LineageSpec) -> dict[str, float]:
         """CPU, GPU and memory of one lineage: the sweep's, overridden under `generators` by the generator's name."""

@@ -207,9 +207,8 @@ def test_constant_samples_end_the_lineage_but_are_measured(tmp_path: Path, monke
 
 def test_fresh_real_data_arrive_every_generation(tmp_path: Path) -> None:
     fixed, fresh = (lineages(sweep_of(GAUSSIAN, tmp_path, "grid={}", f"base.arrival={a}"))[0] for a in ("fixed", "fresh"))
-    assert (fixed.material.real(0).x == fixed.material.real(2).x).all() and (
-        fresh.material.real(0).x == fixed.material.real(0).x
-    ).all()
+    assert (fixed.material.real(0).x == fixed.material.real(2).x).all()
+    assert (fresh.material.real(0).x == fixed.material.real(0).x).all()
     assert (fresh.material.real(0).x != fresh.material.real(2).x).any()
     assert fixed.path[0].model == fresh.path[0].model and len({node.real for node in fresh.path}) == 4
 
