@@ -42,6 +42,7 @@ class Job:
     headline: str  # the metric to report on the way
     out: str
     resources: dict[str, float]
+    together: float = TOGETHER_SECONDS
 
     @classmethod
     def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
@@ -114,7 +115,7 @@ class Work:
             self.lineage = Lineage(job.spec, self.store, generations=job.generations, metrics=job.metrics)
         lineage, fits, begun = self.lineage, self.lineage.fits, time.monotonic()
         rows: list[Row] = []
-        together = TOGETHER_SECONDS if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
+        together = job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
         while not self._over() and lineage.fits == fits and (not rows or time.monotonic() - begun < FOUND_SECONDS):
             rows += lineage.advance_for(together)
         if rows and rows[0]["t"] == 0:
