@@ -41,12 +41,31 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class _Slope(_Strict):
+    """Growth per generation over the last generations instead of the level at the end."""
+
+    last: int = Field(ge=3)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+
+
+class _Absorbing(_Strict):
+    """Further states that count as collapse once entered."""
+
+    metric: str | None = None
+    below: PositiveFloat | None = None
+    class_extinct: bool | None = None
+    undefined: bool | None = None
+
+
 class _Collapse(_Strict):
-    """Collapse: the metric passes this many times its value at generation 0."""
+    """Collapse: the metric passes this many times a reference (see engine/verdict.py)."""
 
     metric: str
     above: PositiveFloat | None = None
     below: PositiveFloat | None = None
+    of: Literal["start", "floor", "one"] | None = None
+    slope: _Slope | None = None
+    absorbing: _Absorbing | None = None
 
 
 class _Share(_Strict):
@@ -317,6 +336,12 @@ class _Reader:
             self._problem(message, ("collapse", "metric"))
         if (rule.above is None) == (rule.below is None):
             self._problem("collapse needs one of above and below (times the value of generation 0)", ("collapse",))
+        watched = rule.absorbing
+        if watched is not None and (watched.metric is None) != (watched.below is None):
+            self._problem("absorbing needs metric and below together, or neither", ("collapse", "absorbing"))
+        if watched is not None and watched.metric and watched.metric.split("/")[0] not in ids and ids:
+            message = f"{watched.metric!r} is not measured; metrics: {', '.join(ids)}"
+            self._problem(message, ("collapse", "absorbing", "metric"))
 
 
 def _refusal(spec: LineageSpec, generations: int) -> str | None:

@@ -14,6 +14,7 @@ from engine.parts import Description
 from engine.plan import Plan
 from engine.spec import Sweep
 from engine.summary import Cell, History, Spread, labels
+from engine.verdict import in_words
 
 NARROW = 70  # columns; below this tables become short paragraphs
 
@@ -198,8 +199,7 @@ def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     if sweep.collapse and all(c.start is None for c in cells):
         text += f" No row has a finite {sweep.collapse['metric']} yet, so nothing is judged."
     elif sweep.collapse:
-        side, bound = next((k, v) for k, v in sweep.collapse.items() if k != "metric")
-        text += f" Collapsed: {sweep.collapse['metric']} ends {side} {bound:g} x its start."
+        text += f" Collapsed: {in_words(sweep.collapse)}."
     return text.strip()
 
 

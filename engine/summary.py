@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.spec import LineageSpec, Part, Sweep
+from engine.verdict import Point, Rule, judge
 
 Row = Mapping[str, Any]
 ACCURACY = "classifier_accuracy"
-DEAD = ("diverged", "constant", "extinct")  # findings that are themselves a collapse
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,28 @@ def drift(rows: tuple[Row, ...], metric: str) -> float | None:
     return last / start if start and last is not None and start > 0 else None
 
 
+def curve(rows: Iterable[Row], rule: Rule) -> list[Point]:
+    """What a collapse rule reads of a lineage's rows."""
+    metric, watched = str(rule["metric"]), rule.get("absorbing", {}).get("metric")
+    points = []
+    for row in rows:
+        key = key_of(row["values"], metric)
+        due = any(_is_of(k, metric) for part in ("values", "undefined") for k in row.get(part, ()))
+        floor = row["values"].get(f"{key}/floor", row["values"].get(f"{key}_floor"))
+        seen = row["values"].get(key_of(row["values"], watched)) if watched else None
+        points.append(Point(row["t"], row["values"].get(key), floor, seen, row["status"], due))
+    return points
+
+
+def _is_of(key: str, metric: str) -> bool:
+    return key == metric or key.startswith(f"{metric}/")
+
+
 def collapsed(history: History, rule: Mapping[str, Any] | None) -> bool | None:
     """Whether a lineage is past the collapse rule; None when it cannot be judged."""
     if not rule or history.status in ("", "failed"):
         return None
-    if history.status in DEAD:
-        return True
-    ratio = drift(history.rows, str(rule["metric"]))
-    if ratio is None:
-        return None
-    return ratio > rule["above"] if rule.get("above") is not None else ratio < rule["below"]
+    return judge(curve(history.rows, rule), rule).verdict
 
 
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
