@@ -58,6 +58,7 @@ def test_features_are_computed_once_per_set() -> None:
     first = features.extract(held_out, "lenet", digits())
     assert features.extract(held_out, "auto", digits()) is first
     assert first.shape == (300, 84) and first.dtype == np.float64 and (first >= 0).all()
+    assert features.extract(held_out, "raw", digits()).shape == (300, 64), "another extractor is another entry"
 
 
 def test_the_lenet_reads_held_out_digits_and_its_features_separate_them() -> None:
@@ -136,7 +137,9 @@ def test_imagenet_features_from_weights_at_hand(name: str, tmp_path: Path, monke
     (tmp_path / f"{name}.safetensors").write_bytes(save(model.state_dict()))
     n_features, pixels = features.PRETRAINED[name]
     x = rng().integers(0, 256, (2, pixels, pixels, 3)).astype(np.uint8)
-    got = features.extract(Samples(x), name, digits())
+    samples = Samples(x)
+    features.extract(samples, "raw", digits())
+    got = features.extract(samples, name, digits())
     normalised = (
         torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)

@@ -230,7 +230,7 @@ def test_replicates_do_not_meet_in_training(replicates: int) -> None:
 
 def test_fast_products_are_exact_and_switched_back() -> None:
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
+    setting.fp32_precision = before = "none"
     a = torch.randn(8, 32, 32, generator=torch.Generator().manual_seed(1))
     with pytest.raises(KeyError), nets.fast_products(16):
         assert torch.allclose(torch.bmm(a, a).double(), torch.bmm(a.double(), a.double()), atol=1e-4)
