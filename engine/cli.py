@@ -326,10 +326,12 @@ def download(
 ) -> None:
     """Fetch a data set into the data root, with its digests checked."""
     with _errors(debug):
+        from engine.doctor import DATA_FOLDERS
+
+        if name not in DATA_FOLDERS:
+            raise Refused(f"no data set to download is called {name!r}; there are: {', '.join(DATA_FOLDERS)}", BAD_INPUT)
         from engine.datasets import _torchvision
 
-        if name not in _torchvision.CLASS:
-            raise Refused(f"no data set to download is called {name!r}; there are: {', '.join(_torchvision.CLASS)}", BAD_INPUT)
         try:
             folder = _torchvision.download(name, root)
         except (OSError, RuntimeError) as error:

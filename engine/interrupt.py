@@ -43,7 +43,8 @@ class Interrupt:
         """Take the handlers (again: Ray sets its own when it starts)."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                signal.signal(number, self._received)
+                if signal.getsignal(number) != signal.SIG_IGN:  # under nohup a closed terminal is no reason to stop
+                    signal.signal(number, self._received)
 
     def _received(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:

@@ -17,6 +17,7 @@ from engine.screen import NARROW, bar, duration, number, table
 from engine.spec import Sweep
 from engine.summary import History, headline, labels, value
 
+WIDE = 90  # columns; from here on there is room for the metric itself
 QUIET_SECONDS = 30.0  # a pipe gets a line this often, or at every tenth of the work
 
 
@@ -204,15 +205,17 @@ class LiveTable(Screen):
         shown_table = table(("cell", "left"), ("", "left"), ("generations", "right"), *self._columns(), ("status", "left"))
         width = max(4, min(20, self.console.width // 8))
         for cell in shown:
-            extra = (cell.value, cell.ratio) if self._columns() else ()
+            extra = (cell.value, cell.ratio)[2 - len(self._columns()) :]
             shown_table.add_row(cell.label, bar(cell.done, cell.total, width), f"{cell.done}/{cell.total}", *extra, cell.status)
         parts: list[RenderableType] = [Text(), shown_table]
         if hidden:
             parts.append(Text(f"... and {hidden} more cells", style="dim"))
         return Group(*parts, Text(), self._foot(), *(Text(n, style="yellow") for n in self.board.notes[-3:]))
 
-    def _columns(self) -> tuple[tuple[str, str], ...]:
-        return ((self.board.metric, "right"), ("of start", "right")) if self.board.metric and self.console.width >= 90 else ()
+    def _columns(self) -> list[tuple[str, str]]:
+        """Columns of the headline metric, as far as there is room."""
+        wanted = [(self.board.metric, "right", WIDE), ("drift", "right", NARROW)] if self.board.metric else []
+        return [(name, justify) for name, justify, width in wanted if self.console.width >= width]
 
     def _rows(self) -> tuple[list[Progress], int]:
         """The cells there is room for: the ones most lately active, in the order of the file."""
