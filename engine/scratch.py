@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 PREFIX = "ouro-"
-LONGEST = 30  # characters: Ray puts sockets below this folder, and their paths are limited to about 100
+LONGEST = 20  # characters of the folder above: Ray puts sockets below, and their paths are limited to about 100
 
 
 def make() -> Path:
     """A new folder of this process."""
     base = tempfile.gettempdir()
-    base = base if len(base) <= LONGEST - len("/ouro-12345678-abcdefgh") + 8 else "/tmp"
+    base = base if len(base) <= LONGEST else "/tmp"
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
 
 
