@@ -36,7 +36,8 @@ def _greenwood(survival: np.ndarray, events: np.ndarray, at_risk: np.ndarray) ->
     inside = (survival > 0) & (survival < 1)
     log_s = np.log(survival, out=np.full(len(survival), np.nan), where=inside)
     half = Z * np.sqrt(np.cumsum(terms)) / np.abs(log_s)
-    return np.power(survival, np.exp(half)), np.power(survival, np.exp(-half))
+    low, high = (np.power(survival, np.exp(sign * half)) for sign in (1, -1))
+    return np.where(inside, low, np.nan), np.where(inside, high, np.nan)
 
 
 def median_time(curve: pd.DataFrame) -> float:

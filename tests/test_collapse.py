@@ -125,7 +125,7 @@ def test_kaplan_meier_by_hand() -> None:
     frame = pd.DataFrame({"t": t, "event": [True] * 9 + [False] * 12})
     found = kaplan_meier(frame).set_index("t")
     assert found.survival[[5, 6, 10, 23]].round(3).tolist() == [1.0, 0.857, 0.753, 0.448]
-    assert found.at_risk[[6, 7, 10, 23]].tolist() == [21, 17, 15, 7]
+    assert found.at_risk[[6, 7, 10, 23]].tolist() == [21, 17, 15, 6]
     log_log = 1.96 * 0.0963 / (0.753 * abs(math.log(0.753)))
     assert found.low[10] == pytest.approx(0.753 ** math.exp(log_log), abs=2e-3)
     assert found.high[10] == pytest.approx(0.753 ** math.exp(-log_log), abs=2e-3)
