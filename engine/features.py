@@ -106,7 +106,7 @@ def weights_folder() -> Path:
 
 
 def download(name: str, folder: Path | None = None) -> Path:
-    """Fetch ImageNet weights by torchvision (which checks their digest) and keep them as safetensors; for `ouro download`."""
+    """Fetch ImageNet weights by torchvision (which checks their digest) and keep them as safetensors."""
     from safetensors.torch import save
 
     from engine.vision import torchvision
@@ -159,8 +159,8 @@ def load_pretrained(name: str, folder: Path) -> Any:
     path = folder / f"{name}.safetensors"
     if not path.exists():
         raise FileNotFoundError(
-            f"the weights of {name} are not at {path}; fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to "
-            f"a folder holding {name}.safetensors (the state dict of torchvision's {_architecture(name)})"
+            f"the weights of {name} are not at {path}; fetch them with "
+            f"`python -c \"from engine.features import download; download('{name}')\"`, or set OUROBOROS_WEIGHTS to a folder holding {name}.safetensors (the state dict of torchvision's {_architecture(name)})"
         )
     extra = {"init_weights": False, "transform_input": True} if name == "inception" else {}  # as torchvision with its weights
     model = torchvision.models.get_model(_architecture(name), weights=None, **extra)

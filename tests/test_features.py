@@ -120,7 +120,7 @@ def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
 def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
     for name in features.PRETRAINED:
-        with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
+        with pytest.raises(FileNotFoundError, match=rf"download\('{name}'\)"):
             features.extract(digits().held_out(2), name, digits())
     with pytest.raises(ValueError, match="there are: resnet18, inception"):
         features.download("vgg", tmp_path)
