@@ -158,9 +158,10 @@ def load_pretrained(name: str, folder: Path) -> Any:
 
     path = folder / f"{name}.safetensors"
     if not path.exists():
+        command = f"python -c \"from engine.features import download; download('{name}')\""
         raise FileNotFoundError(
-            f"the weights of {name} are not at {path}; fetch them with "
-            f"`python -c \"from engine.features import download; download('{name}')\"`, or set OUROBOROS_WEIGHTS to a folder holding {name}.safetensors (the state dict of torchvision's {_architecture(name)})"
+            f"the weights of {name} are not at {path}; fetch them with `{command}`, or set OUROBOROS_WEIGHTS to a folder that "
+            f"holds {name}.safetensors (the state dict of torchvision's {_architecture(name)})"
         )
     extra = {"init_weights": False, "transform_input": True} if name == "inception" else {}  # as torchvision with its weights
     model = torchvision.models.get_model(_architecture(name), weights=None, **extra)
