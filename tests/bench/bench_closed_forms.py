@@ -4,8 +4,8 @@
 
 Both sides draw every sample, fit it and take their metrics in every generation; ours carries the replicates in its arrays.
 CPU time of one thread, the two sides in turn, medians over rounds and the median of the rounds' ratios; glibc keeps freed
-memory for both.  `z` is the deviation of our last generation from the exact law in standard errors.  Ends with code 1 where a
-floor is missed.
+memory for both.  `z` is the deviation of our last generation from the exact law in standard errors; where d >= n the law's tail
+is so long that a few hundred chains mostly lie below it.  Ends with code 1 where a floor is missed.
 """
 
 from __future__ import annotations
