@@ -1,0 +1,158 @@
+"""A Gaussian process for a noisy curve along one axis, and draws from the posterior of where it crosses a level.
+
+y(x, s) = f(x) + sd(x) [sqrt(rho) u_s(x) + sqrt(1 - rho) e]: f has a linear trend and a Matern-5/2 part; log sd is linear in x;
+u_s is what cells of one seed share (their founder and their noise): a constant and a rough part that is forgotten along x.  The
+hyperparameters are integrated over by importance sampling, because with ten lineages a plugged-in best value is far too sure.
+The crossing of a curve is the point that best parts "below" from "above": of several crossings the dominant one.  Not bisection
+on verdicts, which throws the size of y away (and stays biased where the link is wrong).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, qmc
+
+NODES = 81  # of the axis, where curves are drawn
+PROPOSALS = 64  # importance sampling: points in a round (a power of 2),
+ROUNDS, SETTLED = 24, 3  # rounds at most, and how many must have had weights that need no flattening
+THETAS = 32  # hyperparameters that curves are drawn for
+TREND = 3.0  # prior sd of level and trend, in units of y's spread
+JITTER = 1e-8
+#                      log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log seed length
+PRIOR_MEAN = np.array([-0.3, -0.9, -1.0, 0.0, 0.5, 0.0, -0.5])
+PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7])
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Curves drawn from the posterior, in the units of y, and their crossings of the level."""
+
+    x: np.ndarray  # [nodes] along the axis
+    curves: np.ndarray  # [draws, nodes]
+    crossings: np.ndarray  # [draws]; the ends of the axis where the level is not crossed
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.asarray(self.curves.mean(0))  # [nodes]
+
+
+def posterior(
+    x: np.ndarray, seeds: np.ndarray, y: np.ndarray, level: float, *, axis: tuple[float, float], rng: np.random.Generator,
+    draws: int = 512,
+) -> Posterior:  # fmt: skip
+    """Given outcomes y [n] at x [n] of seeds [n]: draws of the curve and of where it rises through the level."""
+    low, high = axis
+    centre, spread = float(np.mean(y)), float(np.std(y)) or 1.0
+    data = _Data((x - low) / (high - low), np.asarray(seeds), (y - centre) / spread)
+    theta, nodes = _hyperparameters(data, rng, THETAS), np.linspace(0, 1, NODES)
+    curves = centre + spread * _curves(data, theta, nodes, max(draws // THETAS, 1), rng)
+    return Posterior(low + nodes * (high - low), curves, low + (high - low) * crossings(nodes, curves - level))
+
+
+def crossings(nodes: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Where curves above [draws, nodes] rise through 0: the c that minimises the positive part before c and the negative after.
+
+    The area under a curve is smallest there: the root of a rising curve.  An end of the axis: never, or always above."""
+    pieces = (above[:, 1:] + above[:, :-1]) / 2 * np.diff(nodes)
+    area = np.concatenate([np.zeros((len(above), 1)), np.cumsum(pieces, 1)], 1)  # [draws, nodes]
+    best = area.argmin(1)
+    rows = np.arange(len(above))
+    left = np.clip(np.where(above[rows, best] > 0, best - 1, best), 0, len(nodes) - 2)
+    a, b = above[rows, left], above[rows, left + 1]
+    root = nodes[left] + (nodes[1] - nodes[0]) * np.clip(np.divide(-a, b - a, where=b != a, out=np.zeros_like(a)), 0, 1)
+    return np.asarray(np.where((a < 0) & (b >= 0), root, nodes[best]))
+
+
+# ---- the model ----
+
+
+class _Data:
+    """Outcomes on the unit axis, standardised, and the distances that every covariance needs."""
+
+    def __init__(self, x: np.ndarray, seeds: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.y = x, y
+        self.lag = np.abs(x[:, None] - x)  # [n, n]
+        self.same = seeds[:, None] == seeds
+        self.paired = bool(self.same.sum() > len(x))
+        self.trend = _trend(x, x)
+
+
+def _trend(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return TREND**2 * (1 + 4 * (a[:, None] - 0.5) * (b - 0.5))
+
+
+def _matern(lag: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Matern-5/2 of amplitude and length theta[:, 0:2]: [hyperparameters, *lag.shape]."""
+    r = np.sqrt(5) * lag / np.exp(theta[:, 1])[:, None, None]
+    return np.asarray(np.exp(2 * theta[:, 0])[:, None, None] * (1 + r + r**2 / 3) * np.exp(-r))
+
+
+def _noise(data: _Data, theta: np.ndarray) -> np.ndarray:
+    """Covariance of everything but f: [hyperparameters, n, n]."""
+    sd = np.exp(theta[:, 2, None] + theta[:, 3, None] * (data.x - 0.5) * 2)  # [hyperparameters, n]
+    own = np.eye(len(data.x)) * (sd**2 + JITTER)[:, :, None]
+    if not data.paired:
+        return own
+    rho, kept = (1 / (1 + np.exp(-theta[:, i]))[:, None, None] for i in (4, 5))
+    alike = kept + (1 - kept) * np.exp(-data.lag / np.exp(theta[:, 6])[:, None, None])
+    shared = data.same * alike * sd[:, :, None] * sd[:, None, :]
+    return np.asarray(rho * shared + (1 - rho) * own + JITTER * np.eye(len(data.x)))
+
+
+def _factor(data: _Data, theta: np.ndarray) -> np.ndarray:
+    """Cholesky factor of y's covariance: [hyperparameters, n, n]."""
+    return np.asarray(np.linalg.cholesky(data.trend + _matern(data.lag, theta) + _noise(data, theta)))
+
+
+def _log_posterior(data: _Data, theta: np.ndarray) -> np.ndarray:
+    """Up to a constant: [hyperparameters]."""
+    factor = _factor(data, theta)
+    z = np.linalg.solve(factor, np.broadcast_to(data.y[:, None], (len(theta), len(data.y), 1)))[..., 0]
+    likelihood = -0.5 * (z**2).sum(1) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
+    return np.asarray(likelihood - 0.5 * (((theta - PRIOR_MEAN) / PRIOR_SD) ** 2).sum(1))
+
+
+def _hyperparameters(data: _Data, rng: np.random.Generator, number: int) -> np.ndarray:
+    """[number, 7] from their posterior: a Gaussian proposal moves to where the weight is, tempered at first."""
+    mean, root, whole = PRIOR_MEAN, np.diag(PRIOR_SD), 0
+    for _ in range(ROUNDS):
+        z = norm.ppf(qmc.Sobol(len(PRIOR_MEAN), rng=rng).random(PROPOSALS))
+        theta = mean + z @ root.T
+        log_weight = _log_posterior(data, theta) + 0.5 * (z**2).sum(1)
+        weight, power = _tempered(log_weight)
+        whole += power == 1.0
+        if whole == SETTLED:
+            break
+        mean = weight @ theta
+        spread = (theta - mean).T @ (weight[:, None] * (theta - mean)) + 0.02 * np.diag(PRIOR_SD**2)
+        root = np.linalg.cholesky(1.2 * spread)
+    final = np.cumsum(np.exp(log_weight - log_weight.max()))
+    even = (np.arange(number) + rng.random()) / number * final[-1]  # systematic resampling
+    return np.asarray(theta[np.minimum(np.searchsorted(final, even), len(theta) - 1)])
+
+
+def _tempered(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights, flattened (raised to a power below 1) until their effective number is a fifth of the points; and the power."""
+    power = 1.0
+    while True:
+        weight = np.exp(power * (log_weight - log_weight.max()))
+        weight /= weight.sum()
+        if 1 / (weight**2).sum() >= len(weight) / 5:
+            return np.asarray(weight), power
+        power *= 0.8
+
+
+def _curves(data: _Data, theta: np.ndarray, nodes: np.ndarray, each: int, rng: np.random.Generator) -> np.ndarray:
+    """`each` curves of f for each row of hyperparameters: [draws, nodes], on the unit axis."""
+    factor = _factor(data, theta)
+    cross = _trend(data.x, nodes) + _matern(np.abs(data.x[:, None] - nodes), theta)  # [theta, n, nodes]
+    y = np.broadcast_to(data.y[:, None], (len(theta), len(data.x), 1))
+    both = np.linalg.solve(factor, np.concatenate([cross, y], 2))
+    half, z = both[..., :-1], both[..., -1]
+    mean = np.einsum("hnm,hn->hm", half, z)
+    left = _trend(nodes, nodes) + _matern(np.abs(nodes[:, None] - nodes), theta) - half.transpose(0, 2, 1) @ half
+    root = np.linalg.cholesky(left + 1e-6 * np.eye(len(nodes)) * (1 + np.exp(2 * theta[:, 0])[:, None, None]))
+    drawn = mean[:, :, None] + root @ rng.standard_normal((len(theta), len(nodes), each))  # [theta, nodes, each]
+    return drawn.transpose(0, 2, 1).reshape(-1, len(nodes))
