@@ -1,0 +1,116 @@
+"""The run-time check against theory: silent on right chains, loud on an off-by-one generation or a wrong divisor or policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.laws import against, alarms, check, expected, worst_z
+from analysis.rows import tidy
+from engine.history import lineage_of
+from engine.lineage import Lineage
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.store import Store
+
+METRICS = {"gaussian": "moments", "regression": "moments", "categorical": "discrete"}
+
+
+def spec(
+    dataset: str = "gaussian", generator: str | None = None, policy: str = "replace", n: int = 30, **given: Any
+) -> LineageSpec:
+    """A lineage of 1,000 replicates; given: parameters of the parts as dataset_d, policy_synthetic_fraction, ..., or fields."""
+    parts = {"dataset": {"replicates": 1000}, "generator": {}, "policy": {}, "sampling": {}}
+    names = {"dataset": dataset, "policy": policy, "sampling": given.pop("sampling", "plain")}
+    names["generator"] = generator or {"regression": "linear_regression"}.get(dataset, dataset)
+    fields = {k: given.pop(k) for k in ("arrival", "n_synthetic") if k in given}
+    for key, value in given.items():
+        kind, _, name = key.partition("_")
+        parts[kind][name] = value
+    made = {kind: Part(kind, names[kind], params) for kind, params in parts.items()}
+    return LineageSpec(**made, n_real=n, seed=3, **fields)
+
+
+def rows(one: LineageSpec, folder: Path, generations: int = 20) -> list[dict[str, Any]]:
+    metrics = (MeasureSpec(Part("metric", METRICS[one.dataset.name])),)
+    sweep = Sweep("laws", (one,), generations, metrics, out=str(folder))
+    lineage: Lineage = lineage_of(sweep, Store(sweep.out), one)
+    while not lineage.done:
+        lineage.advance_for(60)
+    return lineage.rows()
+
+
+RIGHT = [
+    spec(),
+    spec(dataset_d=3, dataset_spread=[1.0, 2.0, 5.0]),
+    spec(n=20, dataset_d=30),
+    spec(policy="accumulate"),
+    spec(policy="accumulate_subsample"),
+    spec(policy="augment", policy_synthetic_fraction=0.75, n_synthetic=90),
+    spec(policy="augment", policy_synthetic_fraction=0.5, arrival="fresh"),
+    spec(policy_synthetic_fraction=0.6),
+    spec(generator="kde", generator_bandwidth=0.3),
+    spec("regression", dataset_d=4),
+    spec("regression", policy="accumulate", dataset_d=2, dataset_noise=0.5, generator_noise=0.5),
+    spec("categorical", dataset_outcomes=5),
+    spec("categorical", dataset_outcomes=5, policy="augment", policy_synthetic_fraction=0.5),
+]
+
+
+@pytest.mark.parametrize("one", RIGHT, ids=lambda s: f"{s.dataset.name}, {s.label}, n={s.n_real}")
+def test_right_chains_are_within_four_standard_errors(one: LineageSpec, tmp_path: Path) -> None:
+    compared = against(tidy(rows(one, tmp_path), {one.id: one}), [one])
+    assert compared["tested"].sum() >= 3
+    assert compared["z"].abs().max() < 4, worst_z(compared).to_string()
+    assert alarms(compared) == []
+
+
+@pytest.mark.parametrize("one", [spec(), spec(policy="accumulate"), spec("regression", dataset_d=4)], ids=lambda s: s.label)
+def test_an_off_by_one_generation_is_caught(one: LineageSpec, tmp_path: Path) -> None:
+    shifted = [row | {"t": row["t"] - 1} for row in rows(one, tmp_path)[1:]]
+    said = check(tidy(shifted, {one.id: one}), [one])
+    assert said and "z = " in said[0] and one.label in said[0]
+
+
+@pytest.mark.parametrize("policy", ["replace", "accumulate_subsample"])
+def test_a_wrong_divisor_is_caught(policy: str, tmp_path: Path) -> None:
+    wrong, told = spec(policy=policy, generator_divisor="n-1"), spec(policy=policy)
+    found = [row | {"lineage": told.id} for row in rows(wrong, tmp_path)]
+    assert check(tidy(found, {told.id: told}), [told])
+
+
+def test_a_policy_that_does_another_thing_is_caught(tmp_path: Path) -> None:
+    wrong, told = spec(), spec(policy="accumulate")
+    found = [row | {"lineage": told.id} for row in rows(wrong, tmp_path)]
+    assert len(check(tidy(found, {told.id: told}), [told])) == 2, "mean error and trace ratio"
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        spec(generator_divisor="n-1"),
+        spec(sampling="biased", sampling_sampling_bias=0.5),
+        spec("regression", policy="accumulate_subsample"),
+        spec("categorical", policy="random_past"),
+        spec("mixture", generator="wgan"),
+    ],
+    ids=lambda s: s.label,
+)
+def test_where_no_law_is_known_nothing_is_said(one: LineageSpec) -> None:
+    assert expected(one) == {}
+
+
+def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
+    one = spec(n=10)
+    compared = against(tidy(rows(one, tmp_path, 40), {one.id: one}), [one])
+    variance = compared[compared["key"] == "moments/trace_ratio"].set_index("t")
+    assert variance["tested"][0] and not variance["tested"][40] and np.isfinite(variance["expected"]).all()
+    assert compared[compared["key"] == "moments/log_det_ratio"]["tested"].all()
+    assert not compared[compared["key"] == "moments/kl"]["tested"].any()
+
+
+def test_too_few_replicates_are_not_tested(tmp_path: Path) -> None:
+    one = spec(dataset_replicates=5)
+    assert not against(tidy(rows(one, tmp_path, 3), {one.id: one}), [one])["tested"].any()
