@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import archive
+from engine import archive, scratch
 from engine.history import Looking, lineage_of
 from engine.mirror import local
 from engine.recipe import real_key, rng
@@ -44,12 +44,13 @@ class Recorder:
     """start(); changed(lineage) as often as you like; finish(...) at the end."""
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
-        self.sweep, self.url = sweep, store.url
+        self.sweep, self.store = sweep, Looking(store.url)
         self.uri, self.artifacts = uri_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
         self.dirty: set[str] = set()
         self.stopped = threading.Event()
         self.tracker: Any = Nop()
+        self.unopened = ""
         self.thread = threading.Thread(target=self._work, daemon=True, name="record")
 
     def start(self) -> None:
@@ -62,7 +63,7 @@ class Recorder:
     @property
     def trouble(self) -> str:
         """Why MLflow is behind, or ''."""
-        return str(self.tracker.trouble) if self.tracker.behind else ""
+        return self.unopened or (str(self.tracker.trouble) if self.tracker.behind else "")
 
     def finish(self, histories: Mapping[str, History], status: str, numbers: dict[str, float], files: Sequence[Path]) -> None:
         """Everything that is in the store, the true end states, the summary."""
@@ -70,26 +71,35 @@ class Recorder:
         if self.uri is None:
             return
         self.thread.join()
+        if self.tracker.behind:
+            self.tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
         for history in histories.values():
             if history.rows or history.status:
-                self._mirror(history.spec, list(history.rows))
-                self.tracker.finish_lineage(history.spec, {"status": history.status or "unfinished", "reason": history.reason})
+                outcome = {"status": history.status or "unfinished", "reason": history.reason}
+                self._mirror(history.spec, list(history.rows), outcome)
         self.tracker.finish_sweep(status, numbers, [f for f in files if f.exists()])
 
     # ---- in the thread ----
 
     def _work(self) -> None:
         """An error here is MLflow's or ours, never the sweep's."""
-        from engine.tracking import Tracker  # takes seconds to import, while Ray starts
-
-        assert self.uri is not None
-        self.store = Looking(self.url)
-        tracker = Tracker(self.uri, self.sweep.name, self.sweep.id, self.artifacts)
-        tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
-        self.tracker = tracker
+        try:
+            self._open()
+        except Exception as error:
+            log.exception("opening %s", self.uri)
+            self.unopened = f"{type(error).__name__}: {error}"
+            return
         while not self.stopped.wait(PAUSE_SECONDS):
             while self.dirty and not self.stopped.is_set():
                 self._catch_up(self.specs[self.dirty.pop()])
+
+    def _open(self) -> None:
+        from engine.tracking import Tracker  # takes seconds to import, while Ray starts
+
+        assert self.uri is not None
+        tracker = Tracker(self.uri, self.sweep.name, self.sweep.id, self.artifacts)
+        tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
+        self.tracker = tracker
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
@@ -97,9 +107,9 @@ class Recorder:
         except Exception:
             log.exception("recording %s", spec.id)
 
-    def _mirror(self, spec: LineageSpec, rows: list[Any]) -> None:
+    def _mirror(self, spec: LineageSpec, rows: list[Any], outcome: dict[str, Any] | None = None) -> None:
         by_t = {row["t"]: row for row in rows}
-        with tempfile.TemporaryDirectory(prefix="ouro-weights-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-") as folder:
             self.tracker.mirror(
                 spec,
                 rows,
@@ -107,6 +117,8 @@ class Recorder:
                 lambda t: weights(self.store, by_t[t]["model"], Path(folder) / str(t)),
                 self.sweep.keep,
             )
+            if outcome is not None:
+                self.tracker.finish_lineage(spec, outcome)
 
 
 def _parameters(sweep: Sweep) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 PREFIX = "ouro-"
+TRIES = 10
 LONGEST = 20  # characters of the folder above: Ray puts sockets below, and their paths are limited to about 100
 
 
@@ -25,8 +27,13 @@ def dead() -> list[Path]:
 
 
 def remove(folders: list[Path]) -> None:
+    """Remove them; a process of Ray that is just ending may still write there, so try a few times."""
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.2)
 
 
 def _alive(pid: str) -> bool:

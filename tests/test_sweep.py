@@ -11,7 +11,9 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +92,16 @@ collapse: {metric: moments/trace_ratio, below: 0.5}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the engine with one more part: a part is added by writing one file."""
     root = tmp_path_factory.mktemp("house")
     shutil.copytree(ROOT / "engine", root / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "engine" / "generators" / "stumbling.py").write_text(STUMBLING)
     (root / "sweep.yaml").write_text(SWEEP)
-    os.environ["STUMBLED"] = str(root)
-    return root
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as own:
+        patch.setenv("STUMBLED", str(root))
+        patch.setenv("TMPDIR", own)
+        yield root
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +163,7 @@ def committed(out: Path) -> dict[str, Any]:
 
 
 def test_nothing_is_left_behind(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
-    assert scratch.dead() == []
+    assert os.listdir(os.environ["TMPDIR"]) == []
     alive = [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("PYTHONPATH") == str(house)]
     assert not alive
 
@@ -199,6 +203,13 @@ def test_after_the_repair_the_same_command_ends_well(house: Path, ran: subproces
     assert again.returncode == 0, again.stdout + again.stderr
     assert {v["status"] for v in states(house).values()} == {"ok", "diverged"}
     assert not list((house / "runs" / "sweep" / "failures").iterdir())
+
+
+def test_a_tracking_server_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("tracking: none", "tracking: 'http://127.0.0.1:9'"))
+    ran = ouro("run", "tiny.yaml", "--local", "--set", "seeds=1", cwd=tmp_path)
+    words = " ".join(ran.stdout.split())
+    assert ran.returncode == 0 and "all 6 lineages have an outcome" in words and "MLflow is behind" in words and not ran.stderr
 
 
 # ---- what a trial does, in this process ---------------------------------------------------------------------------------
@@ -354,12 +365,15 @@ def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
     assert results(sweep) == before and all(h.status == "ok" for h in histories(sweep, Store(sweep.out)).values())
 
 
-def row(t: int, **values: float) -> dict[str, Any]:
-    return {"t": t, "values": values, "status": "ok", "reason": ""}
+def row(t: int, status: str = "ok", **values: float) -> dict[str, Any]:
+    return {"t": t, "values": values, "undefined": {}, "status": status, "reason": ""}
 
 
 def lived(sweep: Sweep, status: str, *fids: float, reason: str = "") -> History:
-    return History(sweep.lineages[0], tuple(row(t, fid=v) for t, v in enumerate(fids)), status, reason)
+    """A lineage with these values of fid, the last one under its status."""
+    states = ["ok"] * (len(fids) - 1) + [status if status not in ("", "failed") else "ok"]
+    rows = tuple(row(t, state, fid=v) for t, (v, state) in enumerate(zip(fids, states, strict=False)))
+    return History(sweep.lineages[0], rows, status, reason)
 
 
 def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:

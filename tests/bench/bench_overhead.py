@@ -132,7 +132,6 @@ def share() -> bool:
         set_threads(1)
         store, spent = Store(sweep.out), defaultdict[str, float](float)
         recorder = Recorder(sweep, store)
-        recorder.store = store
         tracker = _tracker(recorder)
         chains = [lineage_of(sweep, store, spec) for spec in sweep.lineages]
         for chain in chains:
