@@ -109,7 +109,7 @@ class Lineage:
         return row
 
     def _model_row(self, node: Node) -> Row:
-        row = self.store.row("model", node.model) or self._claim("model", node.model)
+        row = self.store.row("model", node.model) or self._claim("model", node.model, node.model)
         if row is not None:
             return self._restored(row)
         started = time.perf_counter()
@@ -125,7 +125,7 @@ class Lineage:
         return self._made(row)
 
     def _draw_row(self, node: Node) -> Row:
-        row = self.store.row("draw", node.draw) or self._claim("draw", node.draw)
+        row = self.store.row("draw", node.draw) or self._claim("draw", node.draw, node.model)
         if row is not None:
             return self._restored(row)
         started = time.perf_counter()
@@ -175,9 +175,9 @@ class Lineage:
 
     # ---- committing ----
 
-    def _claim(self, kind: str, key: str) -> Row | None:
-        """Hold a key for writing; its row, if someone else committed it in the meantime."""
-        slot = key[:3]  # 4,096 lock files serve any number of keys
+    def _claim(self, kind: str, key: str, model: str) -> Row | None:
+        """Hold a model and its draws for writing; the row, if someone else committed it in the meantime."""
+        slot = model[:3]  # 4,096 lock files serve any number of keys
         if slot not in self._locks:
             held = self.store.try_lock(slot)
             if held is None:

@@ -95,8 +95,15 @@ class Material:
     def training_set(self, node: Node) -> Samples:
         for s in sorted(self._missing(node)):
             self._draws[s] = self._stored_draw(s) or self.redraw(s)
-        sources = {s: self.real(node.t) if s < 0 else self._draws[s] for s in node.sources}
+        sources = {s: self._real_to_train_on(node.t) if s < 0 else self._draws[s] for s in node.sources}
         return take(sources, node.recipe, self.spec.seed, node.t)
+
+    def _real_to_train_on(self, t: int) -> Samples:
+        """The real set; without its class labels for a generator that could not label its own samples."""
+        real = self.real(t)
+        if self.spec.generator.constant("CONDITIONAL", False) or real.y is None or "unlabelled" in real.memo:
+            return real.memo.get("unlabelled", real)
+        return real.memo.setdefault("unlabelled", Samples(real.x, None, real.born))
 
     def fit(self, node: Node, data: Samples) -> dict[str, float]:
         """Train the model of a generation.  Finding when it diverges."""

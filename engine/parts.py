@@ -226,6 +226,7 @@ class Description:
     constants: dict[str, Any]
 
 
+@cache
 def names(kind: str) -> list[str]:
     """All parts of a kind: the files of its folder."""
     folder = Path(__file__).parent / KINDS[kind]

@@ -139,7 +139,7 @@ def given(real: Samples, n: int) -> np.ndarray | None:
     if real.y is None:
         return None
     if np.issubdtype(real.y.dtype, np.floating):
-        return real.x[np.arange(n) % len(real)]
+        return real.x if n == len(real) else real.x[np.arange(n) % len(real)]
     return proportional_labels(real.y, n)
 
 

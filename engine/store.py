@@ -253,8 +253,11 @@ class Store:
         if not self.local:
             return stack  # one PUT of equal bits by two writers is harmless; see DESIGN on leases for object stores
         path = self.path("locks", name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115  # closed by the stack
+        try:
+            file = open(path, "a+")  # noqa: SIM115  # closed by the stack
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = open(path, "a+")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.lineage import ENDS, Lineage
+from engine.memory import keep_freed_memory
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store import Row, Store
 from engine.summary import headline, value
@@ -66,12 +67,13 @@ class Job:
 
 
 def set_threads(n: int) -> None:
-    """Limit every thread pool of this process, of libraries loaded now or later."""
+    """Limit every thread pool of this process, of libraries loaded now or later; let it keep freed memory."""
     from threadpoolctl import threadpool_limits
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(n)
     threadpool_limits(n)
+    keep_freed_memory()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(n)
 

@@ -14,13 +14,13 @@ from engine.parts import KINDS, class_name, names
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from the layers before it, and from its own
-    {"samples", "vision", "yamlfile"},
+    {"samples", "vision", "yamlfile", "memory"},
     {"parts"},
     {"nets", "frechet"},
     {"lenet", "features", "floors"},
     {f"{folder}.*" for folder in KINDS.values()},
     {"spec"},
-    {"checks", "recipe", "store"},
+    {"checks", "recipe", "sections", "store"},
     {"experiment", "archive", "measure"},
     {"material"},
     {"lineage"},

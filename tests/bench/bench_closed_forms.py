@@ -28,6 +28,7 @@ from chains import chain  # noqa: E402
 
 from analysis import theory  # noqa: E402
 from engine import nets  # noqa: E402
+from engine.memory import keep_freed_memory  # noqa: E402
 from engine.parts import make  # noqa: E402
 
 LEGACY = np.random.RandomState(0)  # the generator behind np.random.normal
@@ -166,7 +167,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     nets.torch.set_num_threads(1)
-    nets.keep_freed_memory()
+    keep_freed_memory()
     missed = []
     print(f"{'family':11} {'policy':11} {'d':>4} {'n':>5} {'gens':>5} {'repl.':>5}", end=" ")
     print(f"{'published/s':>12} {'ours/s':>10} {'ratio':>8} {'floor':>6} {'z':>6}")
