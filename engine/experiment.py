@@ -12,13 +12,14 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engine.checks import checked_part, distinct, explain, named, nearest
-from engine.parts import NonNegativeInt, PositiveFloat, PositiveInt, describe, names
+from engine.parts import describe, names
 from engine.recipe import path as plan_path
+from engine.sections import Collapse, File, Sizes, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.yamlfile import Document, Problem, parse, parse_value
 
@@ -35,73 +36,6 @@ class SpecError(Exception):
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source, self.problems = source, sorted(problems, key=lambda p: p.line or 0)
         super().__init__("\n".join(f"{source}: {p}" for p in self.problems))
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Slope(_Strict):
-    """Growth per generation over the last generations instead of the level at the end."""
-
-    last: int = Field(ge=3)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1)
-
-
-class _Absorbing(_Strict):
-    """Further states that count as collapse once entered."""
-
-    metric: str | None = None
-    below: PositiveFloat | None = None
-    class_extinct: bool | None = None
-    undefined: bool | None = None
-
-
-class _Collapse(_Strict):
-    """Collapse: the metric passes this many times a reference (see engine/verdict.py)."""
-
-    metric: str
-    above: PositiveFloat | None = None
-    below: PositiveFloat | None = None
-    of: Literal["start", "floor", "one"] | None = None
-    slope: _Slope | None = None
-    absorbing: _Absorbing | None = None
-
-
-class _Share(_Strict):
-    cpu: PositiveFloat | None = None
-    gpu: float | None = Field(default=None, ge=0)
-    memory: PositiveFloat | None = None
-
-
-class _Resources(_Share):
-    generators: dict[str, _Share] = {}
-
-
-class _Every(_Strict):
-    every: PositiveInt
-
-
-class _File(_Strict):
-    """The top level of an experiment file."""
-
-    base: dict[str, Any]
-    grid: dict[str, list[Any]] = {}
-    seeds: PositiveInt | list[NonNegativeInt] = 1
-    generations: NonNegativeInt
-    metrics: list[str | dict[str, Any]] = []
-    collapse: _Collapse | None = None
-    resources: _Resources = _Resources()
-    keep: Literal["all", "last"] | _Every = "all"
-    out: str | None = None
-    tracking: str | None = None
-    question: str | None = None
-
-
-class _Sizes(_Strict):
-    n_real: PositiveInt
-    n_synthetic: PositiveInt | None = None
-    arrival: Literal["fixed", "fresh"] = "fixed"
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
@@ -131,7 +65,7 @@ class _Reader:
             self._override(text_of)
 
     def sweep(self) -> Sweep:
-        head = self._model(_File, self.values, ())
+        head = self._model(File, self.values, ())
         if head is None:
             self._loose(self.values)
             self._stop()
@@ -160,7 +94,7 @@ class _Reader:
         for i, value in enumerate(metrics if isinstance(metrics, list) else ()):
             self._metric(value, i)
 
-    def _sweep(self, head: _File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
+    def _sweep(self, head: File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
         question = head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
         return Sweep(
             name=self.path.stem,
@@ -168,6 +102,7 @@ class _Reader:
             generations=head.generations,
             metrics=tuple(metrics),
             collapse=None if head.collapse is None else head.collapse.model_dump(exclude_none=True),
+            threshold=None if head.threshold is None else head.threshold.model_dump(exclude_none=True),
             resources=head.resources.model_dump(exclude_none=True),
             keep=head.keep if isinstance(head.keep, str) else {"every": head.keep.every},
             out=head.out or str(Path("runs") / self.path.stem),
@@ -213,7 +148,7 @@ class _Reader:
 
     def _axes(self, grid: Any, base: Any) -> dict[str, list[Any]]:
         """The axes of the grid, checked by name."""
-        known = (*PART_KEYS, *_Sizes.model_fields)
+        known = (*PART_KEYS, *Sizes.model_fields)
         for where, keys in (("base", base), ("grid", grid)):
             for key in keys if isinstance(keys, dict) else ():
                 head = key.split(".")[0]
@@ -235,7 +170,7 @@ class _Reader:
             factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
             self._problem(f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once", ("grid",))
 
-    def _lineages(self, head: _File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
+    def _lineages(self, head: File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
         found: dict[str, LineageSpec] = {}
         seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
         for cell in self._cells(head.base, axes):
@@ -280,8 +215,8 @@ class _Reader:
         """One cell's spec (seed 0); None, with a refusal or problems, when it makes no sense."""
         before = len(self.problems)
         chosen = {kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS}
-        sizes = {key: cell[key][0] for key in _Sizes.model_fields if key in cell}
-        checked = self._model(_Sizes, sizes, ("base",))
+        sizes = {key: cell[key][0] for key in Sizes.model_fields if key in cell}
+        checked = self._model(Sizes, sizes, ("base",))
         if len(self.problems) > before or checked is None or None in chosen.values():
             return None
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
@@ -314,7 +249,7 @@ class _Reader:
             return None
         return MeasureSpec(part, every) if part else None
 
-    def _accepted(self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: _File) -> None:
+    def _accepted(self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: File) -> None:
         """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a metric not measured."""
         gives = {spec.dataset.constant("GIVES") for spec in lineages}
         for i, metric in enumerate(metrics):
@@ -328,8 +263,41 @@ class _Reader:
                 self._problem(f"{name} is listed twice", ("metrics", i))
         if head.collapse is not None:
             self._collapse(head.collapse, ids)
+        if head.threshold is not None:
+            self._threshold(head.threshold, head, lineages)
 
-    def _collapse(self, rule: _Collapse, ids: list[str]) -> None:
+    def _threshold(self, asked: Threshold, head: File, lineages: list[LineageSpec]) -> None:
+        searched = [spec for spec in lineages if spec.has_fraction]
+        policies = {spec.policy.name for spec in searched}
+        if head.collapse is None:
+            self._problem("a threshold needs a collapse rule: it is where collapse begins", ("threshold",))
+        if lineages and not searched:
+            self._problem("no policy of this grid has a synthetic_fraction to search along", ("threshold",))
+        for name in asked.policies:
+            if name not in policies:
+                message = f"no policy {name!r} with a synthetic_fraction is in this grid{nearest(name, policies)}"
+                self._problem(message, ("threshold", "policies", name))
+        if asked.budget < (first := len(asked.start or ())):
+            self._problem(f"budget {asked.budget} is less than the {first} lineages of start", ("threshold", "budget"))
+        fewest = min((s.n_real for s in searched), default=1)
+        if asked.step and asked.step * fewest < 1:
+            message = f"a step of {asked.step:g} is less than one row of n_real {fewest}; use {1 / fewest:g} or leave it out"
+            self._problem(message, ("threshold", "step"))
+        for spec in searched:
+            self._searchable(spec, asked.policies.get(spec.policy.name, asked).between, head.generations)
+
+    def _searchable(self, spec: LineageSpec, between: list[float], generations: int) -> None:
+        low, high = between
+        where: Where = ("threshold", "policies", spec.policy.name, "between")
+        where = where if where in self.document.lines else ("threshold", "between")
+        if low >= high:
+            return self._problem(f"between wants a lower and a higher fraction, got {low:g} and {high:g}", where)
+        for fraction in between:
+            if reason := _refusal(spec.at(fraction, 0), generations):
+                own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
+                return self._problem(f"{reason}; say where to search, such as {own}", where)
+
+    def _collapse(self, rule: Collapse, ids: list[str]) -> None:
         if rule.metric.split("/")[0] not in ids and ids:
             near = nearest(rule.metric.split("/")[0], ids)
             message = f"collapse is judged by {rule.metric!r}, which is not measured{near}; metrics: {', '.join(ids)}"

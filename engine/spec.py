@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -122,6 +122,23 @@ class LineageSpec:
         known = describe("policy", self.policy.name).parameters.get("synthetic_fraction")
         return None if known is None else self.policy.params.get("synthetic_fraction", known.default)
 
+    @property
+    def has_fraction(self) -> bool:
+        """Whether its policy has a synthetic_fraction."""
+        return "synthetic_fraction" in describe("policy", self.policy.name).parameters
+
+    def at(self, fraction: float, seed: int) -> LineageSpec:
+        """The same workflow at another synthetic fraction, of another seed."""
+        policy = Part("policy", self.policy.name, {**self.policy.params, "synthetic_fraction": fraction})
+        return replace(self, policy=policy, seed=seed)
+
+    @cached_property
+    def workflow(self) -> str:
+        """What lineages along the synthetic fraction have in common: everything but the fraction and the seed."""
+        policy = {k: v for k, v in self.policy.canonical.items() if k != "synthetic_fraction"}
+        rest = {k: v for k, v in self.identity.items() if k not in ("policy", "n_drawn", "seed")}
+        return digest({**rest, "policy": policy, "n_synthetic": self.n_synthetic}, 16)
+
     def to_dict(self) -> dict[str, Any]:
         parts = {kind: {"name": p.name, **p.params} for kind, p in self._parts()}
         sizes = {"n_real": self.n_real, "n_synthetic": self.n_synthetic, "arrival": self.arrival, "seed": self.seed}
@@ -167,6 +184,7 @@ class Sweep:
     generations: int  # after the founder: a lineage has generations 0..generations
     metrics: tuple[MeasureSpec, ...] = ()
     collapse: dict[str, Any] | None = None
+    threshold: dict[str, Any] | None = None  # what `ouro threshold` searches, see sections.Threshold
     resources: dict[str, Any] = field(default_factory=dict)
     keep: Keep = "all"
     out: str = ""
@@ -192,8 +210,12 @@ class Sweep:
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
-        plain = ("name", "generations", "collapse", "resources", "keep", "out", "tracking", "question", "source", "refused")
-        return {**{k: getattr(self, k) for k in plain}, "metrics": metrics, "lineages": [s.to_dict() for s in self.lineages]}
+        names = "name generations collapse threshold resources keep out tracking question source refused"
+        return {
+            **{k: getattr(self, k) for k in names.split()},
+            "metrics": metrics,
+            "lineages": [s.to_dict() for s in self.lineages],
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sweep:

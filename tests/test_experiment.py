@@ -14,6 +14,7 @@ from engine.experiment import SpecError, load
 from engine.spec import Sweep
 from engine.yamlfile import parse
 
+THRESHOLD = "generations: 1\nmetrics: [moments]\ncollapse: {metric: moments/kl, above: 2}\nthreshold: "
 BASE = "base: {dataset: gaussian, generator: gaussian, n_real: 10}\n"
 
 
@@ -21,6 +22,41 @@ def problems(text: str, folder: Path, *overrides: str) -> list[str]:
     with pytest.raises(SpecError) as caught:
         sweep_of(text, folder, *overrides)
     return [str(p) for p in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        ("{between: [0.5]}", "threshold.between"),
+        ("{between: [0.5, 2]}", "should be less than or equal to 1"),
+        ("{between: [0.5, 0.2]}", "between wants a lower and a higher fraction, got 0.5 and 0.2"),
+        ("{start: [0, 0.2, 0.4, 0.6, 1], budget: 4}", "budget 4 is less than the 5 lineages of start"),
+        ("{policies: {augmnt: {between: [0, 0.9]}}}", "no policy 'augmnt' with a synthetic_fraction is in this grid"),
+        ("{}\ngrid: {policy: [augment]}", "augment keeps all real data, so its synthetic_fraction must be below 1, got 1.0"),
+        ("{}\ngrid: {policy: [accumulate_subsample]}", "no policy of this grid has a synthetic_fraction"),
+        ("{width: 0}", "line 5: threshold.width: should be greater than 0, got 0"),
+        ("{axis: n_real}", "threshold.axis: should be 'policy.synthetic_fraction', got 'n_real'"),
+        ("{widht: 0.1}", "unknown key 'widht'"),
+        ("{step: 0.05}", "a step of 0.05 is less than one row of n_real 10; use 0.1 or leave it out"),
+    ],
+)
+def test_a_mistake_in_a_threshold_is_named(threshold: str, said: str, tmp_path: Path) -> None:
+    found = problems(BASE + THRESHOLD + threshold + "\n", tmp_path)
+    assert any(said in p for p in found), found
+
+
+def test_a_threshold_is_kept_and_changes_no_lineage(tmp_path: Path) -> None:
+    plain = sweep_of(BASE + THRESHOLD.replace("threshold: ", ""), tmp_path)
+    searched = sweep_of(BASE + THRESHOLD + "{width: 0.1, policies: {replace: {between: [0.2, 1]}}}\n", tmp_path)
+    assert plain.threshold is None and searched.threshold is not None and searched.threshold["width"] == 0.1
+    assert Sweep.from_dict(searched.to_dict()) == searched and plain.lineages == searched.lineages
+
+
+def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -> None:
+    specs = sweep_of(GAUSSIAN, tmp_path).lineages
+    assert len({s.workflow for s in specs}) == 3
+    one = specs[0].at(0.37, 9)
+    assert one.synthetic_fraction == 0.37 and one.seed == 9 and one.workflow == specs[0].workflow and one.has_fraction
 
 
 @pytest.mark.parametrize(
@@ -45,6 +81,7 @@ def problems(text: str, folder: Path, *overrides: str) -> list[str]:
         (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fit, above: 2}\n", "did you mean 'fid'?"),
         (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid}\n", "collapse needs one of above and below"),
         (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid, above: .nan}\n", "got nan"),
+        (BASE + "generations: 1\nmetrics: [moments]\nthreshold: {}\n", "a threshold needs a collapse rule"),
         (BASE.replace("n_real: 10", "n_real: 0") + "generations: 1\n", "n_real: should be greater than or equal to 1, got 0"),
         (BASE.replace("n_real: 10", "n_real: 1e99") + "generations: 1\n", "should be a valid integer"),
         (BASE.replace("n_real: 10", "foo: 1") + "generations: 1\n", "unknown key 'foo'"),
