@@ -156,14 +156,17 @@ def begin(design: Design) -> list[tuple[float, int]]:
 def propose(
     found: levelset.Posterior | None, taken: Sequence[tuple[float, int]], design: Design
 ) -> tuple[float, int] | None:  # fmt: skip
-    """The next (fraction, seed): where a curve drawn from the posterior crosses (Thompson), so those proposed together differ
-    as much as the answer is uncertain.  None when no seed is left.
+    """The next (fraction, seed): what is left of the start; then where a curve drawn from the posterior crosses (Thompson),
+    so those proposed together differ as much as the answer is uncertain.  None when no seed is left.
 
     The seed is the first one not used here: cells of other policies take the same seeds in the same order, so their contrasts
     are paired and founders shared, while in one cell each lineage brings noise of its own."""
     rng = np.random.default_rng([len(taken), 3])
     low, high = design.between
     drawn = rng.choice(found.crossings, 32) if found is not None else rng.uniform(low, high, 32)
+    left = Counter(b for b, _ in begin(design)) - Counter(b for b, _ in taken)
+    if left:
+        drawn = np.array([b for b, _ in begin(design) if b in left])
     for x in drawn:
         fraction = on_lattice(float(x), design)
         if (seed := seed_for(fraction, taken, design)) is not None:

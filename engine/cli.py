@@ -363,6 +363,9 @@ def main() -> None:
     """The entry point: `ouro`."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that lacks a letter shows a question mark
+    from analysis.commands import add  # the only door from here to there: analysis knows the engine, not the reverse
+
+    add(app)
     app()
 
 

@@ -113,7 +113,7 @@ def run(sweep: Sweep, console: Console, options: Options) -> int:
     store, interrupt = Looking(sweep.out), Interrupt()
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
-    with store.hold(f"ouro run {sweep.source}"), _log_file(logs(sweep, store)), interrupt.listening():
+    with store.hold(f"ouro run {sweep.source}"), log_file(logs(sweep, store)), interrupt.listening():
         return Run(sweep, store, console, options, interrupt).whole()
 
 
@@ -166,7 +166,7 @@ class Run:
         from engine.sweep import RayDied, Unsatisfiable, run_sweep
 
         try:
-            with _prints_to(logs(self.sweep, self.store)):
+            with prints_to(logs(self.sweep, self.store)):
                 run_sweep(jobs, self.store, watch, self.interrupt, address=self.options.address, cpus=self.options.cpus)
         except RayDied as died:
             return str(died)
@@ -257,7 +257,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
     """Whatever libraries have to say goes to a file: the terminal is ours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
@@ -274,7 +274,7 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _prints_to(path: Path) -> Iterator[None]:
+def prints_to(path: Path) -> Iterator[None]:
     """What Ray prints, compiled parts included, goes to the log; our console holds on to the terminal itself."""
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,6 +29,7 @@ for _name, _value in SETTINGS.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
 
 from engine import scratch  # noqa: E402
 from engine.interrupt import Interrupt, leave  # noqa: E402
@@ -77,6 +78,17 @@ def _share(resources: dict[str, float]) -> dict[str, float]:
 # ---- in the driver ------------------------------------------------------------------------------------------------------
 
 
+class Supply(Protocol):
+    """Where lineages come from that are not known beforehand: asked whenever a place is free."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come."""
+
+    def next(self) -> Job | None:
+        """What to run now; None: nothing until something has ended."""
+
+
 @dataclass
 class _Run:
     """What Tune's callbacks need.  They are pickled by Tune, so they find it in this module instead of holding it."""
@@ -85,6 +97,7 @@ class _Run:
     watch: Any
     interrupt: Interrupt
     pulse: Pulse
+    supply: Supply | None = None
     announced: bool = False
 
 
@@ -109,6 +122,27 @@ class _Watch(tune.Callback):
         _crashed(_runs[-1], Job.from_dict(trial.config["job"]), trial.get_error())
 
 
+class _Asked(Searcher):
+    """Tune's way of asking for one lineage after the other.  It keeps no state: that is in the store."""
+
+    def suggest(self, trial_id: str) -> Any:
+        run = _runs[-1]
+        assert run.supply is not None
+        job = None if run.interrupt else run.supply.next()
+        if job is not None:
+            return {"job": job.to_dict()}
+        return Searcher.FINISHED if run.interrupt or run.supply.over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The watch has heard of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
 class _Stop(tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -129,10 +163,18 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
 
 
 def run_sweep(
-    jobs: Sequence[Job], store: Store, watch: Any, interrupt: Interrupt, *, address: str | None = None, cpus: int | None = None
+    jobs: Sequence[Job],
+    store: Store,
+    watch: Any,
+    interrupt: Interrupt,
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    supply: Supply | None = None,
 ) -> None:
     """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is set.
 
+    supply: asked for jobs instead; `jobs` are then one of each kind that it may ask for.
     watch: row(...), ended(...), note(text) and tick(), see engine.live.Screen.  address: an existing Ray cluster; None starts
     Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
     """
@@ -142,9 +184,9 @@ def run_sweep(
         with _ray(folder, address, cpus) as pulse:
             interrupt.listen()
             _satisfiable(jobs, elastic=address is not None, watch=watch)
-            _runs.append(_Run(store, watch, interrupt, pulse))
+            _runs.append(_Run(store, watch, interrupt, pulse, supply))
             if not interrupt:
-                _tuner(jobs, folder).fit()
+                _tuner(jobs, folder, asking=supply is not None).fit()
     finally:
         _runs.clear()
         scratch.remove([folder])
@@ -192,12 +234,24 @@ def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
             return
 
 
-def _tuner(jobs: Sequence[Job], folder: Path) -> tune.Tuner:
+def _places(jobs: Sequence[Job]) -> int:
+    """How many lineages run at once, at least one."""
+    have = ray.cluster_resources()
+    return max(1, *(int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs))
+
+
+def _tuner(jobs: Sequence[Job], folder: Path, *, asking: bool = False) -> tune.Tuner:
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": _places(jobs)}
     return tune.Tuner(
         LineageActor,
-        param_space={"job": tune.grid_search([job.to_dict() for job in jobs])},
-        tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_name_of, trial_dirname_creator=_name_of),
+        param_space={} if asking else {"job": tune.grid_search([job.to_dict() for job in jobs])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+            **(one_by_one if asking else {}),
+        ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=str(folder / "tune"),

@@ -59,7 +59,7 @@ def test_imports_point_down(module: str) -> None:
     for name in imported(MODULES[module]):
         if name.startswith("engine.") and (target := name.removeprefix("engine.")) in MODULES:
             assert layer(target) <= layer(module), f"engine/{module} imports upwards: {target}"
-        assert name.split(".")[0] != "analysis", f"engine/{module} imports analysis"
+        assert name.split(".")[0] != "analysis" or module == "cli", f"engine/{module} imports analysis"
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if "." in m))

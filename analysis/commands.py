@@ -1,0 +1,12 @@
+"""The commands of `ouro` that read results: each in a file of its own, imported when the command line starts, so light."""
+
+from __future__ import annotations
+
+import typer
+
+
+def add(app: typer.Typer) -> None:
+    """Add them to the engine's."""
+    from analysis import threshold_command
+
+    app.command()(threshold_command.threshold)
