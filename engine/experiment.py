@@ -85,6 +85,8 @@ class _Reader:
         """Check what can be checked by itself in a file whose frame is wrong."""
         base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
         self._axes(grid, base)
+        if isinstance(base, dict) and "n_real" in base:
+            self._model(_Sizes, {key: base[key] for key in _Sizes.model_fields if key in base}, ("base",))
         for kind in PART_KEYS:
             if isinstance(base, dict) and kind in base:
                 self._part(kind, named(base[kind]), ("base", kind))

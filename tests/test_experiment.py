@@ -67,6 +67,7 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
         (BASE + "generations: '3'\n", "line 2: generations: should be a valid integer, got '3'"),
         (BASE + "generations: -1\n", "line 2: generations: should be greater than or equal to 0, got -1"),
         (BASE + "generations: true\n", "got True"),
+        (BASE.replace("n_real: 10", "n_real: ten") + "generations: true\n", "n_real: should be a valid integer, got 'ten'"),
         (BASE + "generations: 1\nseeds: []\n", "seeds needs at least one seed"),
         (BASE + "generations: 1\nseeds: [-1]\n", "line 3: seeds.0: should be greater than or equal to 0"),
         (BASE + "generations: 1\nkeep: some\n", "keep: should be 'all' or 'last', got 'some'"),
