@@ -86,7 +86,7 @@ class _Reader:
         base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
         self._axes(grid, base)
         if isinstance(base, dict) and "n_real" in base:
-            self._model(_Sizes, {key: base[key] for key in _Sizes.model_fields if key in base}, ("base",))
+            self._model(Sizes, {key: base[key] for key in Sizes.model_fields if key in base}, ("base",))
         for kind in PART_KEYS:
             if isinstance(base, dict) and kind in base:
                 self._part(kind, named(base[kind]), ("base", kind))
