@@ -7,6 +7,8 @@ import typer
 
 def add(app: typer.Typer) -> None:
     """Add them to the engine's."""
-    from analysis import threshold_command
+    from analysis import report_command, threshold_command
 
+    app.command()(report_command.report)
+    app.command()(report_command.export)
     app.command()(threshold_command.threshold)

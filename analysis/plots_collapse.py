@@ -137,7 +137,9 @@ def _short(row: Any) -> str:
 
 
 @styled
-def response(outcomes: pd.DataFrame, thresholds: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
+def response(
+    outcomes: pd.DataFrame, thresholds: pd.DataFrame, *, rule: str, quantity: str = "y", width: float = WIDE
+) -> Figure:
     """How bad it got at each fraction: a dot per lineage, the mean over seeds as a line, the collapse level dashed, the
     threshold's interval as a band.  outcomes: `answers.grouped`; only workflows that ran at two fractions or more."""
     shown = [g for g in thresholds.loc[thresholds["verdict"] != "one fraction", "group"]][:MOST_PANELS]
@@ -151,7 +153,7 @@ def response(outcomes: pd.DataFrame, thresholds: pd.DataFrame, *, rule: str, wid
     low, high = min(finite.min(), 0.0, level), max(finite.max(), level)
     for axis in axes:
         axis.set(ylim=(low - 0.08 * (high - low), high + 0.15 * (high - low)), xlim=(-0.04, 1.04))
-    edge_labels(axes, "synthetic fraction", "y")
+    edge_labels(axes, "synthetic fraction", quantity)
     handles = [
         Line2D([], [], color=INK, marker="o", ms=4, mec="white", label="lineage, mean over seeds"),
         Line2D([], [], color=INK, marker="^", lw=0, label="absorbed: worse than any number"),
@@ -185,7 +187,7 @@ def _one_response(axis: Axes, own: pd.DataFrame, answer: pd.Series) -> None:
 @styled
 def survival(curves: dict[str, pd.DataFrame], *, rule: str, width: float = WIDE) -> Figure:
     """Kaplan-Meier: the share of lineages not collapsed yet.  curves: name -> `survival.kaplan_meier`; ticks: censored."""
-    figure, axes = sheet(1, width, ratio=0.5 if width > 5 else 0.8)
+    figure, axes = sheet(1, width, ratio=0.38 if width > 5 else 0.8)
     axis, styles = axes[0], marks(list(curves))
     for curve, (colour, _) in zip(curves.values(), styles.values(), strict=True):
         last = curve.iloc[-1:].assign(t=curve["t"].max() + 0.5)
@@ -203,3 +205,24 @@ def survival(curves: dict[str, pd.DataFrame], *, rule: str, width: float = WIDE)
     ]
     note = f"Kaplan-Meier with 95 % limits (Greenwood, log-log); ticks: censored; lineages in brackets.  Collapse: {rule}."
     return finish(figure, "Time to collapse", note, handles)
+
+
+@styled
+def hazards(table: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
+    """Collapses per generation at risk against the synthetic fraction, a line per workflow.  table: `survival.hazard`."""
+    figure, axes = sheet(1, width, ratio=0.42 if width > 5 else 0.75)
+    axis = axes[0]
+    columns = [c for c in ("generator", "sampling", "policy") if table[c].nunique() > 1] or ["policy"]
+    table = table.assign(group=panel_names(table, columns))
+    styles = marks(list(dict.fromkeys(table["group"])))
+    for i, (name, (colour, marker)) in enumerate(styles.items()):
+        own = table[(table["group"] == name) & table["synthetic_fraction"].notna()].sort_values("synthetic_fraction")
+        x = own["synthetic_fraction"] + 0.012 * (i - (len(styles) - 1) / 2)
+        reach = [own["hazard"] - own["low"], own["high"] - own["hazard"]]
+        axis.errorbar(
+            x, own["hazard"], reach, color=colour, marker=marker, ms=4.5, lw=1.2, elinewidth=0.9, mec="white", mew=0.4
+        )
+    axis.set(xlabel="synthetic fraction", ylabel="collapses per generation", xlim=(-0.04, 1.04), ylim=(0, None))
+    handles = [Line2D([], [], color=c, marker=m, lw=0, label=name) for name, (c, m) in styles.items()]
+    note = f"Events over generations at risk, exact 95 % Poisson limits.  Collapse: {rule}."
+    return finish(figure, "Hazard of collapse", note, handles)

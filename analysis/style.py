@@ -89,7 +89,8 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Artist]
     """Title and legend above, a note below, in strips of their own that make the figure taller; wrapped to its width."""
     width, height = figure.get_size_inches()
     title, note = wrapped(title, int(width * 12.5)), wrapped(note, int(width * 18.5)) if note else ""
-    columns = max(1, min(len(handles), int(width / 1.75)))
+    longest = max((len(str(h.get_label())) for h in handles), default=1)
+    columns = max(1, min(len(handles), int(width / (0.5 + 0.066 * longest))))
     title_inches = 0.2 * (title.count("\n") + 1) + 0.06
     legend_inches = 0.17 * -(-len(handles) // columns) + 0.06 * bool(handles)
     foot = 0.135 * (note.count("\n") + 1) + 0.06 if note else 0.03

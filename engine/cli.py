@@ -147,7 +147,17 @@ def run(
 
         again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
         code = run(sweep, _console(as_json), Options(tuple(only or ()), local, address, cpus, as_json, again))
+        _theory(sweep, as_json)
     _leave(code)
+
+
+def _theory(sweep: Sweep, machine: bool) -> None:
+    """Closed-form families must follow their laws: says where they do not."""
+    if any(spec.generator.constant("COST") == "tiny" for spec in sweep.lineages):
+        from analysis.report_command import theory_check
+
+        for text in theory_check(sweep):
+            _console(machine).print(Text(text, style="yellow"))
 
 
 def _leave(code: int) -> None:

@@ -94,6 +94,14 @@ def in_words(rule: Rule) -> str:
     return f"{rule['metric']} {side} {bound:g}{unit}"
 
 
+def quantity(rule: Rule) -> str:
+    """What y is, for the axis of a figure."""
+    unit = {"floor": " / floor", "one": ""}.get(rule.get("of", "start"), " / generation 0")
+    if "slope" in rule:
+        return f"{'fall' if rule.get('above') is None else 'growth'} of {rule['metric']}{unit}"
+    return f"{'-' if rule.get('above') is None else ''}log({rule['metric']}{unit})"
+
+
 def _reference(curve: Sequence[Point], last: Point | None, rule: Rule) -> float:
     of = rule.get("of", "start")
     if of == "one":

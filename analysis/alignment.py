@@ -1,0 +1,90 @@
+"""Latent alignment (Zverev 2512.11867): do generated samples lie where real ones do, in a real-trained classifier's features?
+
+separability   AUC of a linear two-sample classifier, cross-fitted: 0.5 where nobody can tell them apart, 1 where all can.  The
+               95 % interval is Hanley and McNeil's (1982) on the held-out folds.
+centroid       distance of the means over the root mean square distance of real samples from theirs
+covariance     Frobenius distance of the covariances over that of the real one
+Each beside its floor, real against other real samples of the same size.  Not FID, which cannot say whether two clouds overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+FOLDS = 5
+LEAST = 2 * FOLDS  # samples on each side
+
+
+def alignment(real: np.ndarray, sets: Mapping[Any, np.ndarray]) -> pd.DataFrame:
+    """Real features [n, d] and generated ones by name (a generation) -> a row per name, and one named "floor".
+
+    One half of the real samples is the reference; the other half is the floor.  All sides are cut to the same n."""
+    n = min([len(real) // 2, *(len(x) for x in sets.values())])
+    if n < LEAST:
+        raise ValueError(f"alignment needs {LEAST} samples on each side, and twice as many real ones; it got {n}")
+    order = np.random.default_rng(0).permutation(len(real))
+    reference, other = real[order[:n]], real[order[n : 2 * n]]
+    rows = {"floor": compared(reference, other)} | {name: compared(reference, x[:n]) for name, x in sets.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("set").reset_index()
+
+
+def compared(real: np.ndarray, generated: np.ndarray) -> dict[str, Any]:
+    """auc, auc_low, auc_high, centroid, covariance, n of two sets of features [n, d]; NaN and a reason where not finite."""
+    names = ("auc", "auc_low", "auc_high", "centroid", "covariance")
+    if not np.isfinite(generated).all():
+        return dict.fromkeys(names, np.nan) | {"n": len(generated), "undefined": "some features are not finite"}
+    values = (*separability(real, generated), centroid(real, generated), covariance(real, generated))
+    return dict(zip(names, values, strict=True)) | {"n": len(generated), "undefined": ""}
+
+
+def separability(real: np.ndarray, generated: np.ndarray) -> tuple[float, float, float]:
+    """AUC with its 95 % interval."""
+    x = np.concatenate([real, generated])
+    y = np.repeat([0, 1], [len(real), len(generated)])
+    score = np.empty(len(y))
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)).fit(x[train], y[train])
+        raw = model.decision_function(x[test])
+        score[test] = rankdata(raw) / len(raw)  # ranks within the fold: scores of two models are not on one scale
+    return _auc(score, y)
+
+
+def _auc(score: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    m, n = int((y == 1).sum()), int((y == 0).sum())
+    auc = (rankdata(score)[y == 1].sum() - m * (m + 1) / 2) / (m * n)
+    one, two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = (auc * (1 - auc) + (m - 1) * (one - auc**2) + (n - 1) * (two - auc**2)) / (m * n)
+    half = norm.ppf(0.975) * np.sqrt(max(variance, 0.0))
+    return float(auc), float(max(auc - half, 0.0)), float(min(auc + half, 1.0))
+
+
+def centroid(real: np.ndarray, generated: np.ndarray) -> float:
+    scale = np.sqrt(np.square(real - real.mean(0)).sum(1).mean())
+    return float(np.linalg.norm(generated.mean(0) - real.mean(0)) / scale)
+
+
+def covariance(real: np.ndarray, generated: np.ndarray) -> float:
+    a, b = np.cov(real, rowvar=False), np.cov(generated, rowvar=False)
+    return float(np.linalg.norm(np.atleast_2d(b - a)) / np.linalg.norm(np.atleast_2d(a)))
+
+
+def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0) -> pd.DataFrame:
+    """UMAP (McInnes 2018) fitted on real features alone, then applied to the generated ones: columns set, x, y."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about its random state and numba's
+        from umap import UMAP
+
+        model = UMAP(n_neighbors=min(15, len(real) - 1), min_dist=0.1, random_state=seed, n_jobs=1).fit(real)
+        parts = [("real", model.embedding_), *((name, model.transform(x)) for name, x in sets.items())]
+    return pd.concat([pd.DataFrame({"set": str(name), "x": p[:, 0], "y": p[:, 1]}) for name, p in parts], ignore_index=True)

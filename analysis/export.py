@@ -1,0 +1,50 @@
+"""The tidy frame as files: Parquet keeps types, CSV opens anywhere, and no cell of it is a formula to a spreadsheet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of one
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    """By the name's ending: .parquet or .csv; all of it or nothing.  ValueError for another ending."""
+    writers = {".parquet": _parquet, ".csv": _csv}
+    if path.suffix not in writers:
+        raise ValueError(f"{path.name} should end in .parquet or .csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        writers[path.suffix](frame, staged)
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return path
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False, compression="zstd")
+
+
+def _csv(frame: pd.DataFrame, path: Path) -> None:
+    harmless(frame).to_csv(path, index=False, lineterminator="\n")
+
+
+def harmless(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an apostrophe before every text that a spreadsheet would run as a formula; column names, too."""
+    changed = {name: _quoted(frame[name]) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
+    return frame.assign(**changed).rename(columns=lambda name: _harmless(name) if isinstance(name, str) else name)
+
+
+def _quoted(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):  # each distinct text once
+        names = {name: _harmless(name) for name in column.cat.categories}
+        return column.cat.rename_categories(names) if len(set(names.values())) == len(names) else column.map(names)
+    return column.map(_harmless)
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
