@@ -77,7 +77,7 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
         (BASE + "generations: 1\nmetrics: [mments]\n", "no metric is called 'mments'; did you mean 'moments'?"),
         (BASE + "generations: 1\nmetrics: [../moments]\n", "no metric is called '../moments'"),
         (BASE + "generations: 1\nmetrics: [moments, moments]\n", "moments is listed twice"),
-        (BASE + "generations: 1\nmetrics: [nelbo]\n", "nelbo measures images, but the data here are points"),
+        (BASE + "generations: 1\nmetrics: [discrete]\n", "discrete measures tokens, but the data here are points"),
         (BASE + "generations: 1\nmetrics: [{name: moments, every: 0}]\n", "every must be a whole number from 1, got 0"),
         (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fit, above: 2}\n", "did you mean 'fid'?"),
         (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid}\n", "collapse needs one of above and below"),
