@@ -154,3 +154,10 @@ def test_too_few_synthetic_rows_are_refused_by_name() -> None:
 def test_n_synthetic_left_out_is_what_the_policy_needs() -> None:
     assert spec("augment", synthetic_fraction=0.9).n_drawn == 360
     assert spec("replace", synthetic_fraction=0.1).n_drawn == 40, "at least n_real, so that draws and metrics have one size"
+
+
+def test_replace_can_train_on_the_whole_newest_set() -> None:
+    chosen = spec("replace", n_synthetic=90, whole=True)
+    assert path(chosen, 2)[2].recipe == (Pick((1,), 90),)
+    with pytest.raises(ValueError, match="whole trains on synthetic data alone"):
+        make("policy", "replace", whole=True, synthetic_fraction=0.5)

@@ -12,14 +12,23 @@ from engine.parts import Fraction, Pick, Recipe, rounded
 
 
 class Replace:
+    """whole  train on all of the newest set, whatever its size (Yi 2510.16657 draws more than there are real rows)."""
+
     TINY: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, *, synthetic_fraction: Fraction = 1.0) -> None:
-        self.synthetic_fraction = synthetic_fraction
+    def __init__(self, *, synthetic_fraction: Fraction = 1.0, whole: bool = False) -> None:
+        if whole and synthetic_fraction < 1:
+            raise ValueError(
+                f"replace: whole trains on synthetic data alone, so synthetic_fraction must be 1, got {synthetic_fraction}; "
+                "leave one of the two out"
+            )
+        self.synthetic_fraction, self.whole = synthetic_fraction, whole
 
     def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+        if self.whole:
+            return (Pick((t - 1,), n_synthetic),)
         n_new = rounded(self.synthetic_fraction, n_real)
         return Pick((-1,), n_real - n_new), Pick((t - 1,), n_new)
 
     def needs(self, n_real: int) -> int:
-        return rounded(self.synthetic_fraction, n_real)
+        return 1 if self.whole else rounded(self.synthetic_fraction, n_real)
