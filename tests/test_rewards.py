@@ -29,8 +29,6 @@ class Shifted:
         return Samples(x, drawn.y)
 
 
-
-
 def mixture() -> tuple[Any, Samples]:
     dataset = make("dataset", "mixture", replicates=3, std=0.3)
     return dataset, dataset.sample(400, np.random.default_rng(1))

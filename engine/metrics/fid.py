@@ -55,4 +55,3 @@ class Fid:
         if reason := degenerate(x):
             return Undefined(reason)
         return defined(frechet(self._reference, moments_of(x)), "the distance is not finite: features too large or too few")
-

@@ -1,7 +1,7 @@
 """Yi's verifier of a linear model (2510.16657): it believes that the true weights lie in a ball about a knowledge centre.
 
-    theta_c = theta* + delta * u          u = direction of default_rng(777).normal(size=d); delta is the verifier's bias
-    a pair (x, y) passes iff |y - x'theta_c| <= radius * |x| + slack                    slack = sqrt(2/pi) * noise in the paper
+theta_c = theta* + delta * u          u = direction of default_rng(777).normal(size=d); delta is the verifier's bias
+a pair (x, y) passes iff |y - x'theta_c| <= radius * |x| + slack                    slack = sqrt(2/pi) * noise in the paper
 """
 
 from __future__ import annotations
