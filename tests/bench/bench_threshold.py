@@ -1,9 +1,13 @@
 """How many lineages a threshold costs, and whether its interval keeps its promise, on a case whose truth is known exactly.
 
-    python tests/bench/bench_threshold.py [SEARCHES]    (default 400: about 12 minutes on one core)
+    python tests/bench/bench_threshold.py [SEARCHES]    (default 400: about 8 CPU minutes)
 
 The truth of each search is drawn from [0.5, 0.95].  Four lineages run at a time.  Prints a Markdown
 table, and the ratios at rmse 0.02.
+
+Measured with 400 searches: the 90 % interval covers in 90.2 % of searches stopped at width 0.1 (36 lineages on average) and in
+90.0-93.5 % at any fixed size from 18 lineages on; rmse 0.02 takes 56 lineages, against 396 on the grid joined by straight lines
+(x 7.0), 374 on the grid with the same model (x 6.7); the grid's own interval (monotone cubic) covers in 88-91 %.
 """
 
 from __future__ import annotations
@@ -143,7 +147,7 @@ def main(number: int) -> None:
     print(stopped.line(f"... stopped at width {WIDTH}", float(np.mean(sizes))), flush=True)
     plain = grids(range(number))
     for n, score in plain.items():
-        print(score.line("9-point grid, interpolated, seeds resampled", n), flush=True)
+        print(score.line("9-point grid, monotone cubic, seeds resampled", n), flush=True)
     same = model_grids(range(max(number // 4, 1)))
     for n, score in same.items():
         print(score.line("9-point grid, same model", n), flush=True)
