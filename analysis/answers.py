@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables import WHAT, panel_names
+from analysis.tables import WHAT, each, natural, panel_names
 from analysis.threshold import Outcome, Threshold, estimate
 from engine.verdict import in_words
 
@@ -27,19 +27,30 @@ def thresholds(outcomes: pd.DataFrame, *, confidence: float = 0.9) -> pd.DataFra
     """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words, lineages, seeds, last fraction run.
 
     Workflows without a synthetic fraction, or with a single one, have no threshold: they say the share that collapsed."""
-    rows = []
-    for name, own in grouped(outcomes).groupby("group", sort=False):
+    rows: list[dict[str, Any]] = []
+    for label, own in grouped(outcomes).groupby("group", sort=False):
+        name = str(label)
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
             rows.append({"group": name, **_threshold(own, confidence)})
         else:
             rows.append({"group": name, **_share(own)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(sorted(rows, key=_by_name))
+
+
+def _by_name(row: dict[str, Any]) -> tuple[Any, ...]:
+    return natural(row["group"])
+
+
+def by_policy(answers: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Many workflows of one fraction each, summed up: how many lineages of each policy collapsed."""
+    rows = [{"group": str(name), **_share(own)} for name, own in outcomes.groupby("policy", observed=True, sort=True)]
+    return pd.DataFrame(rows)[list(answers.columns)]
 
 
 def _threshold(own: pd.DataFrame, confidence: float) -> dict[str, Any]:
     known = own[own["synthetic_fraction"].notna()]
-    points = [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in known.itertuples()]
+    points = [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in each(known)]
     axis = (float(known["synthetic_fraction"].min()), float(known["synthetic_fraction"].max()))
     found = estimate(points, float(known["level"].iloc[0]), axis=axis, confidence=confidence)
     ends = {name: math.nan if (v := getattr(found, name)) is None else v for name in ("estimate", "low", "high")}
@@ -72,7 +83,7 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
 def sentences(answers: pd.DataFrame, rule: Mapping[str, Any], generations: int) -> list[str]:
     """replace: collapse begins at a synthetic fraction of 0.83 [0.78, 0.88] (fid above 3 x generation 0, ...)."""
     said = []
-    for row in answers.itertuples():
+    for row in each(answers):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
         said.append(f"{row.group}: {row.words} ({in_words(rule)}, generation {generations}, {seeds})")
     return said

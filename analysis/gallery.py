@@ -83,16 +83,28 @@ def _curves(findings: Findings) -> Iterator[Shown]:
     judged = shown_key(frame, str(rule["metric"])) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
-        law = findings.laws[findings.laws["key"] == key]
-        law = law.groupby(["cell", "t"], as_index=False)["expected"].mean() if len(law) else None
+        compared = findings.laws[findings.laws["key"] == key]
+        law = _expected(compared)
         level = _level(findings) if key == judged else None
-        draw = functools.partial(_curve, table, key, level, law)
+        draw = functools.partial(_curve, table, key, level, law, _said_of(compared))
         numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
         yield Shown(f"curve_{_file(key)}", "Over the generations", f"{key} over the generations, by cell.", numbers, draw)
 
 
-def _curve(table: pd.DataFrame, key: str, level: float | None, law: pd.DataFrame | None, width: float) -> Figure:
-    return plots.curves(table, name=key, level=level, theory=law, width=width)
+def _expected(compared: pd.DataFrame) -> pd.DataFrame | None:
+    """What theory says of each cell, over its seeds."""
+    return compared.groupby(["cell", "t"], as_index=False)[["expected", "se", "z"]].mean() if len(compared) else None
+
+
+def _said_of(compared: pd.DataFrame) -> str:
+    tested = compared[compared["tested"].astype(bool)]
+    if tested.empty:
+        return "Theory is drawn where it is known." if len(compared) else ""
+    return f"Against theory: largest |z| = {tested['z'].abs().max():.1f} in {len(tested):,} tested points."
+
+
+def _curve(table: pd.DataFrame, key: str, level: float | None, law: pd.DataFrame | None, said: str, width: float) -> Figure:
+    return plots.curves(table, name=key, level=level, theory=law, note=said, width=width)
 
 
 def _level(findings: Findings) -> float | None:
@@ -103,7 +115,7 @@ def _level(findings: Findings) -> float | None:
     reference = outcomes["reference"].dropna()
     if reference.empty or reference.max() > 1.5 * reference.min():
         return None
-    return float(reference.mean() * (rule.get("above") or rule.get("below")))
+    return float(reference.mean() * float(rule["above"] if rule.get("above") is not None else rule["below"]))
 
 
 def _file(key: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import theory, theory_discrete
+from analysis.tables import each
 from engine.parts import describe, rounded
 from engine.spec import LineageSpec, Part
 
@@ -221,7 +222,7 @@ def alarms(compared: pd.DataFrame, limit: float = ALARM) -> list[str]:
     return [
         f"{row.label}, seed {row.seed}: {row.key} at generation {row.t} is {row.value:.6g}, theory ({row.law}) says "
         f"{row.expected:.6g}: z = {row.z:+.1f}"
-        for row in worst.itertuples()
+        for row in each(worst)
     ]
 
 

@@ -28,7 +28,7 @@ from analysis.style import (
     styled,
     wrapped,
 )
-from analysis.tables import arrange, line_names, panel_names
+from analysis.tables import arrange, line_names, natural, panel_names
 
 MOST_PANELS = 30
 
@@ -41,13 +41,14 @@ def curves(
     level: float | None = None,
     theory: pd.DataFrame | None = None,
     title: str = "",
+    note: str = "",
     width: float = WIDE,
 ) -> Figure:
     """A metric over generations.  table: `tables.over_seeds`; level: the collapse rule's value, where it is one number;
     theory: columns cell, t, expected, drawn dotted over the cells that have a law."""
     panels, line = arrange(table)
     table = table.assign(panel=panel_names(table, panels), line=line_names(table, line))
-    shown = list(dict.fromkeys(table.sort_values(panels)["panel"] if panels else [""]))
+    shown = sorted(set(table["panel"]), key=natural)
     figure, axes = sheet(min(len(shown), MOST_PANELS), width, least=1.35 if len(shown) > 9 and width > 5 else 2.0)
     colours = _line_colours(table, line)
     log = needs_log(table["mean"])
@@ -62,7 +63,7 @@ def curves(
     _share_limits(axes, table, log, [level] if level else [])
     edge_labels(axes, "generation", name)
     handles = _handles(table, line, colours, level, theory)
-    return finish(figure, title or f"{name} over generations", _curves_note(table, len(shown)), handles)
+    return finish(figure, title or f"{name} over generations", f"{_curves_note(table, len(shown))}  {note}".rstrip(), handles)
 
 
 def across(axes: list[Axes]) -> int:
@@ -75,7 +76,7 @@ def _line_colours(table: pd.DataFrame, line: str) -> dict[str, tuple[str, str]]:
         names = {v: ("no fraction" if np.isnan(v) else f"{v:g}") for v in values}
         colours = shades(values)
         return {names[v]: (colours[v], MARKERS[i % len(MARKERS)]) for i, v in enumerate(values)}
-    return marks(list(dict.fromkeys(table["line"])))
+    return marks(sorted(set(table["line"]), key=natural))
 
 
 def _panel_of_curves(axis: Axes, table: pd.DataFrame, colours: dict[str, tuple[str, str]], log: bool) -> None:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.plots import MOST_PANELS, across, edge_labels
 from analysis.style import BAD, FAINT, GOOD, INK, REAL, WIDE, finish, marks, sheet, styled, wrapped
-from analysis.tables import panel_names
+from analysis.tables import each, natural, panel_names
 
 SAFE_TO_BAD = LinearSegmentedColormap.from_list("collapse", ["#f7fbff", "#fdd0a2", BAD])
 
@@ -27,12 +27,14 @@ def heat_map(table: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
     lineages collapsed.  table: `tables.collapse_share`."""
     rows = [c for c in ("dataset", "generator", "n_real", "sampling") if table[c].nunique() > 1] or ["generator"]
     table = table.assign(row=panel_names(table, rows) if len(table) else "")
-    policies, names = list(dict.fromkeys(table["policy"].astype(str))), list(dict.fromkeys(table["row"]))
+    policies, names = list(dict.fromkeys(table["policy"].astype(str))), sorted(set(table["row"]), key=natural)
     fractions = sorted(table["synthetic_fraction"].dropna().unique())
     figure, axes = sheet(len(policies), width, ratio=min(0.14 * len(names) + 0.3, 1.6), least=2.2)
-    image = None
+    image: Any = None
     for axis, policy in zip(axes, policies, strict=True):
-        image = _one_map(axis, table[table["policy"].astype(str) == policy], names, fractions)
+        own = table[table["policy"].astype(str) == policy]
+        swept = own["synthetic_fraction"].nunique() > 1
+        image = _one_map(axis, own, names, fractions if swept else sorted(own["synthetic_fraction"].dropna().unique()))
         axis.set_title(policy)
     for i, axis in enumerate(axes):
         axis.set_xlabel("synthetic fraction" if i + across(axes) >= len(axes) else "")
@@ -46,11 +48,11 @@ def heat_map(table: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
     return finish(figure, "How far each cell went towards collapse", note)
 
 
-def _one_map(axis: Axes, table: pd.DataFrame, names: list[str], fractions: list[float]) -> object:
+def _one_map(axis: Axes, table: pd.DataFrame, names: list[str], fractions: list[float]) -> Any:
     columns = [*fractions, np.nan] if table["synthetic_fraction"].isna().any() else fractions
     values = np.full((len(names), len(columns)), np.nan)
     texts = {}
-    for cell in table.itertuples():
+    for cell in each(table):
         j = len(columns) - 1 if np.isnan(cell.synthetic_fraction) else columns.index(cell.synthetic_fraction)
         i = names.index(cell.row)
         share = cell.y / cell.level if cell.level else np.nan
@@ -63,7 +65,7 @@ def _one_map(axis: Axes, table: pd.DataFrame, names: list[str], fractions: list[
     for (i, j), text in texts.items():
         axis.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if values[i, j] > 0.85 else INK)
     axis.set_xticks(np.arange(len(columns)) + 0.5, ["none" if np.isnan(f) else f"{f:.3g}" for f in columns])
-    axis.set_yticks(np.arange(len(names)) + 0.5, [wrapped(n, 18) for n in names])
+    axis.set_yticks(np.arange(len(names)) + 0.5, [wrapped(n, 30) for n in names])
     axis.invert_yaxis()
     axis.grid(False)
     axis.tick_params(length=0)
@@ -79,7 +81,7 @@ def phase_diagram(shares: pd.DataFrame, thresholds: pd.DataFrame, *, rule: str, 
     threshold, whose interval is the bar; circles are the fractions that ran, filled by the share that collapsed."""
     figure = Figure(figsize=(width, 0.32 * len(thresholds) + 0.75), layout="constrained")
     axis = figure.add_subplot()
-    for i, row in enumerate(thresholds.itertuples()):
+    for i, row in enumerate(each(thresholds)):
         own = shares[(shares["group"] == row.group) & shares["synthetic_fraction"].notna()]
         _regimes(axis, i, row)
         _tested(axis, i, own)
@@ -115,7 +117,7 @@ def _regimes(axis: Axes, i: int, row: Any) -> None:
 
 
 def _tested(axis: Axes, i: int, shares: pd.DataFrame) -> None:
-    for cell in shares.itertuples():
+    for cell in each(shares):
         if not cell.judged:
             axis.plot(cell.synthetic_fraction, i, "x", color=INK, ms=5)
             continue

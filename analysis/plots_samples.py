@@ -143,19 +143,23 @@ def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
     low, high = real.min(), real.max()
     grid = np.linspace(low - 0.3 * (high - low), high + 0.3 * (high - low), 300)
     truth = gaussian_kde(real)(grid)
-    colours: dict[int, str] = {}
+    times = sorted({t for own in frames.values() for t in own})
+    colours = {t: to_hex(mpl.colormaps["plasma"](0.78 * t / max(times[-1], 1))) for t in times}
+    tops = [truth.max()]
     for axis, (name, own) in zip(axes, frames.items(), strict=True):
         axis.fill_between(grid, truth, color=REAL, alpha=0.6, lw=0)
-        for i, (t, samples) in enumerate(own.items()):
-            colours[t] = to_hex(mpl.colormaps["plasma"](0.78 * i / max(len(own) - 1, 1)))
+        for t, samples in own.items():
             density = _density(_points(samples)[:, :1])
-            axis.plot(grid, density(grid) if density is not None else np.full(300, np.nan), color=colours[t], lw=1.2)
-        axis.set(ylim=(0, 3.2 * truth.max()))
+            heights = density(grid) if density is not None else np.full(300, np.nan)
+            tops.append(np.nanmax(heights, initial=0.0))
+            axis.plot(grid, heights, color=colours[t], lw=1.2)
         axis.set_title(wrapped(name, int(15 * width / across(axes))))
+    for axis in axes:
+        axis.set_ylim(0, min(1.08 * max(tops), 3.2 * truth.max()))
     edge_labels(axes, "x", "density")
     lines = [Line2D([], [], color=c, label=f"generation {t}") for t, c in colours.items()]
     handles = [Patch(color=REAL, alpha=0.7, label="real"), *lines]
-    note = f"{_sizes(frames)}  The axis ends at 3.2 times the real peak; a narrower peak leaves it."
+    note = f"{_sizes(frames)}  The axis ends at 3.2 times the real peak at most; a higher peak leaves it."
     return finish(figure, "Density of the samples", note, handles)
 
 

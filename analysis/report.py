@@ -19,18 +19,19 @@ import jinja2
 import pandas as pd
 
 from analysis import style
-from analysis.answers import sentences
+from analysis.answers import by_policy, sentences
 from analysis.export import write as write_table
 from analysis.gallery import Findings, Shown, figures
 from analysis.laws import alarms, worst_z
 from analysis.rows import from_store
-from analysis.tables import failures, undefined_values
+from analysis.tables import each, failures, undefined_values
 from engine.archive import machine
 from engine.history import Looking
 from engine.spec import Sweep
 from engine.verdict import in_words
 
 MOST_ROWS = 60
+MOST_ANSWERS = 12
 PAGE_DPI = 150
 
 
@@ -129,12 +130,14 @@ def _page(findings: Findings, sections: list[Section], failed: dict[str, Any]) -
 def _answers(findings: Findings) -> list[dict[str, str]]:
     if findings.answers is None or findings.sweep.collapse is None:
         return []
-    said = sentences(findings.answers, findings.sweep.collapse, findings.sweep.generations)
+    answers = findings.answers
+    if len(answers) > MOST_ANSWERS and (answers["verdict"] == "one fraction").all() and findings.outcomes is not None:
+        answers = by_policy(answers, findings.outcomes)
     found = []
-    for row, text in zip(_each(findings.answers), said, strict=True):
+    for row, text in zip(each(answers), sentences(answers, findings.sweep.collapse, findings.sweep.generations), strict=True):
         what, _, how = text.removeprefix(f"{row.group}: ").rpartition(" (")
         found.append({"who": str(row.group), "what": what, "how": how.removesuffix(")")})
-    return found if len(found) <= MOST_ROWS else [*found[:12], _rest(len(found) - 12)]
+    return found if len(found) <= 2 * MOST_ANSWERS else [*found[:MOST_ANSWERS], _rest(len(found) - MOST_ANSWERS)]
 
 
 def _rest(n: int) -> dict[str, str]:
@@ -220,8 +223,10 @@ def _ended(findings: Findings, failed: dict[str, Any]) -> pd.DataFrame:
 
 
 def _table(title: str, frame: pd.DataFrame, empty: str, note: str = "") -> Table:
-    numeric = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
-    rows = [[(_text(v), _class(c, v, numeric[c])) for c, v in row.items()] for row in frame.head(MOST_ROWS).to_dict("records")]
+    numeric: dict[Any, bool] = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
+    rows = [
+        [(_text(v), _class(str(c), v, numeric[c])) for c, v in row.items()] for row in frame.head(MOST_ROWS).to_dict("records")
+    ]
     more = f"{len(frame) - MOST_ROWS:,} more rows." if len(frame) > MOST_ROWS else ""
     return Table(title, [(str(c).replace("_", " "), numeric[c]) for c in frame.columns], rows, empty, note, more)
 
@@ -235,10 +240,6 @@ def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _each(table: pd.DataFrame) -> Any:
-    return table.itertuples(index=False)
 
 
 def _id(title: str) -> str:

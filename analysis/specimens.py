@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.alignment import LEAST, alignment, embedded
 from analysis.answers import grouped
+from analysis.tables import each, natural
 from engine import archive
 from engine.recipe import path, rng
 from engine.samples import Samples
@@ -26,13 +26,9 @@ def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
     about = grouped(frame.drop_duplicates("lineage"))
     about = about.sort_values(["synthetic_fraction", "seed"], ascending=[False, True], kind="stable", na_position="last")
     specs = {spec.id: spec for spec in sweep.lineages}
-    best = about.drop_duplicates("group").sort_values("group", kind="stable")
-    named = ((_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)]) for row in _rows(best))
+    best = about.drop_duplicates("group").sort_values("group", key=lambda names: names.map(natural), kind="stable")
+    named = ((_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)]) for row in each(best))
     return dict(list(named)[:MOST_WORKFLOWS])
-
-
-def _rows(table: pd.DataFrame) -> Any:
-    return table.itertuples(index=False)
 
 
 def _name(group: str, fraction: float) -> str:

@@ -23,7 +23,7 @@ INK, FAINT, REAL = "#222222", "#9a9a9a", "#b8b8b8"
 GOOD, BAD = "#0072b2", "#d55e00"  # no collapse, collapse
 DISTINCT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-SETTINGS = {
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -65,7 +65,10 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(SETTINGS):
             figure = draw(*args, **kwargs)
-            FigureCanvasAgg(figure).draw()  # ticks and layout are settled under these settings
+            figure.canvas = FigureCanvasAgg(figure)
+            figure.draw_without_rendering()
+            figure.draw_without_rendering()  # ticks and layout are settled under these settings, once and for all
+            figure.set_layout_engine("none")
             return figure
 
     return wrapped

@@ -7,11 +7,14 @@ a single seed without them there is none: `interval` says which.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
+
+from engine.parts import KINDS, describe
 
 WHAT = ["dataset", "generator", "n_real", "n_synthetic", "sampling", "policy", "synthetic_fraction"]  # what makes a cell
 ALONG = ["synthetic_fraction", "policy", "sampling", "n_real", "generator", "dataset"]  # what may be told apart by colour
@@ -83,31 +86,49 @@ def panel_names(table: pd.DataFrame, columns: list[str]) -> pd.Series:
     """A short name per row from the columns that tell its panel from others: only what differs is said."""
     if not columns:
         return pd.Series("", index=table.index)
-    parts = [shortened(table[c].map(lambda v, c=c: _said(c, v)).astype(str)) for c in columns]
-    return parts[0].str.cat(parts[1:], sep=", ") if len(parts) > 1 else parts[0]
+    parts = [shortened(table[c].map(lambda v, c=c: _said(c, v)).astype(str), c) for c in columns]
+    return pd.Series([", ".join(row) for row in zip(*parts, strict=True)], index=table.index)
 
 
 def line_names(table: pd.DataFrame, column: str) -> pd.Series:
     if column == "synthetic_fraction":
         return table[column].map(lambda v: "no fraction" if pd.isna(v) else f"{v:g}").astype(str)
-    return shortened(table[column].map(lambda v: _said(column, v)).astype(str))
+    return shortened(table[column].map(lambda v: _said(column, v)).astype(str), column)
 
 
 def _said(column: str, value: object) -> str:
     return f"n = {value:,}" if column == "n_real" else str(value)
 
 
-def shortened(labels: pd.Series) -> pd.Series:
-    """Labels such as verify(delta=0.2, radius=0.1) without the parameters that all of them share."""
+def shortened(labels: pd.Series, kind: str = "") -> pd.Series:
+    """Labels such as verify(delta=0.2, radius=0.1) without the parameters that all of them share; kind: of part, for the
+    defaults that some leave out."""
     known = {label: _parsed(label) for label in labels.unique()}
     heads, all_params = {head for head, _ in known.values()}, [params for _, params in known.values()]
-    shared = {k for k in all_params[0] if all(p.get(k) == all_params[0][k] for p in all_params)} if all_params else set()
+    names = list(dict.fromkeys(name for params in all_params for name in params))
+    if len(heads) == 1 and kind in KINDS:
+        defaults = {name: _default(kind, next(iter(heads)), name) for name in names}
+        known = {label: (head, {n: params.get(n, defaults[n]) for n in names}) for label, (head, params) in known.items()}
+        all_params = [params for _, params in known.values()]
+    shared = {k for k in names if all(p.get(k) == all_params[0].get(k) for p in all_params)}
     return labels.map({label: _joined(head, params, shared, len(heads) == 1) for label, (head, params) in known.items()})
 
 
 def _parsed(label: str) -> tuple[str, dict[str, str]]:
     head, _, inside = label.partition("(")
     return head, dict(re.findall(r"([\w.]+)=([^,()]+)", inside))
+
+
+def _default(kind: str, part: str, parameter: str) -> str:
+    known = describe(kind, part).parameters
+    default = known[parameter].default if parameter in known else ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """A sorting key by which n = 32 comes before n = 100."""
+    pieces = re.split(r"(\d[\d,]*\.?\d*)", str(text))
+    return tuple((1, float(p.replace(",", "")), "") if p[:1].isdigit() else (0, 0.0, p) for p in pieces)
 
 
 def _joined(head: str, params: dict[str, str], shared: set[str], same_head: bool) -> str:
@@ -156,7 +177,6 @@ def undefined_values(frame: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns={"first": "first t", "last": "last t"})
 
 
-def listed(words: Iterable[str], most: int = 4) -> str:
-    """a, b, c and 3 more."""
-    words = list(words)
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+def each(table: pd.DataFrame) -> Iterator[Any]:
+    """Its rows, with columns as attributes."""
+    return iter(table.itertuples(index=False))

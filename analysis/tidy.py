@@ -87,7 +87,8 @@ class Words(dict[str, int]):
         names = sorted(self)
         place = {name: i for i, name in enumerate(names)}
         lookup = np.array([place[name] for name in self], dtype=np.int32)
-        return pd.Categorical.from_codes(lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str))
+        found: Any = pd.Categorical.from_codes(lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str))
+        return found
 
 
 class Table:
