@@ -68,8 +68,8 @@ def test_a_search_needs_a_fraction_of_the_lineages_of_a_grid(
 
 def test_crossing_of_known_curves() -> None:
     x = np.linspace(0, 1, 11)
-    above = np.array([x - 0.33, 0.5 + 0 * x, -0.5 + 0 * x, np.where((x > 0.15) & (x < 0.25), 0.01, x - 0.8)])
-    assert crossings(x, above) == pytest.approx([0.33, 0.0, 1.0, 0.8])
+    above = np.array([x - 0.33, x - 0.38, 0.5 + 0 * x, -0.5 + 0 * x, np.where((x > 0.15) & (x < 0.25), 0.01, x - 0.8)])
+    assert crossings(x, above) == pytest.approx([0.33, 0.38, 0.0, 1.0, 0.8])
 
 
 def test_a_straight_line_with_little_noise() -> None:
@@ -114,6 +114,12 @@ def test_a_crossing_near_the_end_leaves_the_interval_open() -> None:
     assert found.words.endswith("1.00 or later]")
 
 
+def test_a_crossing_near_the_beginning_leaves_the_interval_open() -> None:
+    found = estimate(outcomes(noisy(FRACTIONS, 3, 0.3)), 0.0)
+    assert found.verdict == "open" and found.low is None and found.high is not None and found.high < 0.5
+    assert "[below 0.00, " in found.words
+
+
 def test_too_few_undefined_and_absorbed() -> None:
     assert estimate([Outcome(0.0, 0, 0.1), Outcome(1.0, 0, 2.0)], 1.0).verdict == "too few"
     y = noisy(4 * FRACTIONS, 3, 0.1)
@@ -140,6 +146,7 @@ def test_limited_seeds_are_used_evenly_and_never_twice_at_a_fraction() -> None:
     taken: list[tuple[float, int]] = begin(design)
     while (new := propose(None, taken, design)) is not None:
         taken.append(new)
+        assert len(taken) <= 9
     assert len(set(taken)) == len(taken) <= 9
     assert seed_for(0.5, [(0.5, 0), (1.0, 1)], design) == 2
 
