@@ -22,6 +22,7 @@ from engine.spec import LineageSpec, MeasureSpec
 from engine.store import Row, Store
 
 ENDS = ("diverged", "constant", "quota_unfilled", "extinct")  # statuses after which there is no next generation
+LARGE_BYTES = 16 << 20  # arrays of a generation that a closed form does not keep
 
 
 class Lineage:
@@ -37,6 +38,7 @@ class Lineage:
         self.outcome: dict[str, Any] = {"status": "unfinished", "reason": "", "t": -1}
         self.material = Material(spec, store, self.path)
         self._pending: list[Row] = []
+        self._written: set[tuple[str, str]] = set()  # what the last commit wrote arrays of
         self._locks: dict[str, contextlib.ExitStack] = {}
 
     # ---- going on ----
@@ -204,12 +206,21 @@ class Lineage:
                 row["time"] = now
             if self._pending:
                 self.store.commit(self._pending)
+                self._drop_the_last_but_one()
         finally:
             self._pending = []
             for held in self._locks.values():
                 held.close()
             self._locks = {}
         return now
+
+    def _drop_the_last_but_one(self) -> None:
+        """Of closed forms with large arrays, cheaper to make again than to keep, only the founder's and the newest stay."""
+        large = [r for r in self._pending if r["t"] and sum(f["bytes"] for f in r["files"].values()) > LARGE_BYTES]
+        written = {(row["kind"], row["key"]) for row in large}
+        if self.spec.generator.constant("COST") == "tiny":
+            self.store.prune(set(), self._written)
+        self._written = written
 
     def _files(self, row: Row) -> dict[str, Any]:
         """Write the arrays of a pending row, where they are at hand; what the row must hold of them."""

@@ -114,6 +114,21 @@ def test_pruned_generations_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == before
 
 
+def test_large_arrays_of_closed_forms_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
+    run(sweep)
+    clean = results(sweep)
+    monkeypatch.setattr("engine.lineage.LARGE_BYTES", 1)
+    (lean := tmp_path / "lean").mkdir()
+    sweep = sweep_of(GAUSSIAN, lean, "grid={}", "seeds=1")
+    run(sweep)
+    kept = [p.parent.name for p in (lean / "out" / "draws").rglob("samples.safetensors")]
+    assert sorted(kept) == sorted(lineages(sweep)[0].path[t].draw for t in (0, 3))
+    assert results(sweep) == clean and lineages(sweep)[0].complete()
+    longer = sweep_of(GAUSSIAN, lean, "grid={}", "seeds=1", "generations=4")
+    assert sum(chain.fits for chain in run(longer)) == 1
+
+
 def test_damaged_files_are_found_named_and_made_again(tmp_path: Path) -> None:
     """Cut, empty and flip a bit of every kind of committed file, one after the other."""
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
