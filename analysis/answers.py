@@ -35,7 +35,8 @@ def thresholds(outcomes: pd.DataFrame, *, confidence: float = 0.9) -> pd.DataFra
             rows.append({"group": name, **_threshold(own, confidence)})
         else:
             rows.append({"group": name, **_share(own)})
-    return pd.DataFrame(sorted(rows, key=_by_name))
+    ordered: list[dict[str, Any]] = sorted(rows, key=_by_name)
+    return pd.DataFrame(ordered)
 
 
 def _by_name(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from engine.spec import LineageSpec, Sweep
 from engine.store import Store
 from engine.verdict import in_words, quantity
 
-HELPERS = re.compile(r"/(class_\d+|ceiling|chance|excess|coverage|relative|floor|floor_sd|q\d+|n)$")
+HELPERS = re.compile(r"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|floor|floor_sd|q\d+|n)$")
 MOST_CURVES = 14
 Specs = Mapping[str, LineageSpec]  # by the name in the figures
 
@@ -183,7 +183,7 @@ def _samples(findings: Findings, store: Store) -> Iterator[Shown]:
             alt = "Samples of one lineage per workflow, a row per generation."
             yield Shown("film", section, alt, nothing, lambda w: plots_samples.film(frames, classes=min(classes, 20), width=w))
         yield from _latent(findings, store, specs)
-    elif gives <= {"points", "regression"}:
+    elif gives == {"points"}:
         yield from _densities(findings, store, specs, nothing)
 
 

@@ -129,7 +129,7 @@ def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[f
     low, high = values.min(), values.max()
     air = 0.6 * (high - low) or 0.5
     low, high = max(low - air, min([low, *bands])), min(high + air, max([high, *bands]))
-    edge = 0.05 * (high - low)
+    edge = 0.05 * (high - low) or 0.5
     limits = (low - edge, high + edge)
     for axis in axes:
         axis.set_ylim(*(np.exp(limits) if log else limits))
@@ -163,7 +163,7 @@ def _handles(
 
 
 def _curves_note(table: pd.DataFrame, panels: int) -> str:
-    n, kinds = table.loc[table["n"] > 0, "n"], set(table["interval"])
+    n, kinds = table.loc[table["n"] > 0, "n"], set(table.loc[table["n"] > 0, "interval"])
     seeds = f"{n.min()} to {n.max()} seeds" if len(n) and n.min() != n.max() else f"{n.max() if len(n) else 0} seed(s)"
     band = {
         "seeds": "band: 95 % t interval over seeds",

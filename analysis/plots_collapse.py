@@ -162,9 +162,7 @@ def response(
         Line2D([], [], color=BAD, lw=0.9, ls=(0, (5, 2)), label="collapse level"),
         Patch(color=BAD, alpha=0.18, label="threshold, 90 % interval"),
     ]
-    note = (
-        f"y grows as things get worse and is past the level in collapse: {rule}; y is the logarithm of that ratio, or a slope."
-    )
+    note = f"Higher is worse; past the level is collapse: {rule}."
     return finish(figure, "What each synthetic fraction did", note, handles)
 
 

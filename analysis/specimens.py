@@ -99,12 +99,11 @@ def latent(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]) -> tupl
 
 
 def _aligned(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
-    parts = []
-    for name in dict.fromkeys(name for name, _ in sets):
-        own = {t: x for (n, t), x in sets.items() if n == name}
-        table = alignment(real, own)
-        parts.append(table.assign(group=name, t=[-1 if s == "floor" else int(s) for s in table["set"]]))
-    return pd.concat(parts, ignore_index=True).astype({"set": str})
+    """One row per workflow and generation, and one of the floor, which they share."""
+    table = alignment(real, sets)
+    names = [("", -1) if key == "floor" else key for key in table["set"]]
+    sets_named = ["floor" if key == "floor" else "generated" for key in table["set"]]
+    return table.assign(set=sets_named, group=[name for name, _ in names], t=[t for _, t in names])
 
 
 def _embedded(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:

@@ -55,6 +55,7 @@ SETTINGS: Any = {
     "svg.fonttype": "path",
     "mathtext.default": "regular",
 }
+PASSES = 3  # of the layout, which converges
 P = ParamSpec("P")
 
 
@@ -66,8 +67,8 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with mpl.rc_context(SETTINGS):
             figure = draw(*args, **kwargs)
             figure.canvas = FigureCanvasAgg(figure)
-            figure.draw_without_rendering()
-            figure.draw_without_rendering()  # ticks and layout are settled under these settings, once and for all
+            for _ in range(PASSES):
+                figure.draw_without_rendering()  # ticks and layout are settled under these settings, once and for all
             figure.set_layout_engine("none")
             return figure
 
@@ -99,7 +100,7 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Artist]
     foot = 0.135 * (note.count("\n") + 1) + 0.06 if note else 0.03
     whole = height + title_inches + legend_inches + foot
     figure.set_size_inches(width, whole)
-    figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole))
+    figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole), w_pad=0.1)
     edge = 0.06 / width
     figure.text(edge, 1 - 0.04 / whole, title, ha="left", va="top", fontsize=10, fontweight="bold", color=INK)
     figure.text(edge, 0.04 / whole, note, ha="left", va="bottom", fontsize=7, color="#555555", linespacing=1.25)

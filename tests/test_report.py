@@ -143,7 +143,7 @@ def test_figures_fit_their_width_and_say_n(frame: pd.DataFrame, width: float) ->
         assert figure.get_size_inches()[0] == width
         figure.canvas.draw()
         box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
-        assert box.x0 > -0.05 and box.x1 < width + 0.05, f"{name} leaves its width: {box}"
+        assert box.x0 > -0.01 and box.x1 < width + 0.01, f"{name} leaves its width: {box}"
     texts = " ".join(t.get_text() for t in drawn(frame, width)["curves"].texts).replace("\n", " ")
     assert "seeds" in texts and "95 %" in texts
 
