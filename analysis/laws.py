@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import theory, theory_discrete
+from analysis import theory, theory_discrete, theory_verifier
 from analysis.tables import each
 from engine.parts import describe, rounded
 from engine.spec import LineageSpec, Part
@@ -153,6 +153,8 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     n, d, noise = spec.n_real, int(_param(spec.dataset, "d")), float(_param(spec.dataset, "noise"))
     same = _param(spec.generator, "covariates") == "same" and _param(spec.generator, "noise") == noise
     fixed = spec.arrival == "fixed" and spec.sampling.name == "plain" and spec.n_drawn == n and n > d + 3
+    if spec.sampling.name == "verify":
+        return _verified(spec, d, noise)
     if not (same and fixed) or _param(spec.dataset, "design_seed") is not None:
         return {}
     if spec.policy.name == "replace" and spec.synthetic_fraction == 1:
@@ -162,6 +164,18 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     else:
         return {}
     return {"moments/weight_error": Law(law, lambda t: np.sqrt(2 / d) * law(t), spec.policy.name)}
+
+
+def _verified(spec: LineageSpec, d: int, noise: float) -> dict[str, Law]:
+    """Where Yi's verified chain ends (SCIENCE.md 5.8): drawn from generation 10 on, not tested, since it is a limit."""
+    given = {name: _param(spec.sampling, name) for name in ("rule", "delta", "radius", "slack", "design")}
+    known = noise == 1 and given["rule"] == "threshold" and given["design"] == "block" and given["slack"] is None
+    if not known or spec.policy.name != "replace" or spec.synthetic_fraction != 1 or spec.n_drawn % d:
+        return {}
+    reach = given["radius"] + theory_verifier.CODE_SLACK
+    limit = theory_verifier.long_run_error(given["delta"], reach, spec.n_drawn // d, d)
+    nothing: Formula = lambda t: np.full(np.shape(t), np.nan)  # noqa: E731
+    return {"moments/weight_error": Law(lambda t: np.where(np.asarray(t) < 10, np.nan, limit), nothing, "limit", until=-1)}
 
 
 def _categorical(spec: LineageSpec) -> dict[str, Law]:

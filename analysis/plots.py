@@ -49,7 +49,8 @@ def curves(
     panels, line = arrange(table)
     table = table.assign(panel=panel_names(table, panels), line=line_names(table, line))
     shown = sorted(set(table["panel"]), key=natural)
-    figure, axes = sheet(min(len(shown), MOST_PANELS), width, least=1.35 if len(shown) > 9 and width > 5 else 2.0)
+    least, ratio = 1.35 if len(shown) > 9 and width > 5 else 2.0, 0.5 if len(shown) == 1 and width > 5 else 0.72
+    figure, axes = sheet(min(len(shown), MOST_PANELS), width, least=least, ratio=ratio)
     colours = _line_colours(table, line)
     log = needs_log(table["mean"])
     for axis, panel in zip(axes, shown, strict=False):

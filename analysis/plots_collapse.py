@@ -219,9 +219,7 @@ def hazards(table: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
         own = table[(table["group"] == name) & table["synthetic_fraction"].notna()].sort_values("synthetic_fraction")
         x = own["synthetic_fraction"] + 0.012 * (i - (len(styles) - 1) / 2)
         reach = [own["hazard"] - own["low"], own["high"] - own["hazard"]]
-        axis.errorbar(
-            x, own["hazard"], reach, color=colour, marker=marker, ms=4.5, lw=1.2, elinewidth=0.9, mec="white", mew=0.4
-        )
+        axis.errorbar(x, own["hazard"], reach, color=colour, fmt=marker, ms=4.5, elinewidth=1.0, capsize=2)
     axis.set(xlabel="synthetic fraction", ylabel="collapses per generation", xlim=(-0.04, 1.04), ylim=(0, None))
     handles = [Line2D([], [], color=c, marker=m, lw=0, label=name) for name, (c, m) in styles.items()]
     note = f"Events over generations at risk, exact 95 % Poisson limits.  Collapse: {rule}."

@@ -111,6 +111,14 @@ def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
     assert not compared[compared["key"] == "moments/kl"]["tested"].any()
 
 
+def test_a_verified_regression_ends_at_yis_limit() -> None:
+    """SCIENCE.md 5.8: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation .0605)."""
+    sampling = {"sampling_rule": "threshold", "sampling_delta": 0.2, "sampling_radius": 0.1}
+    one = spec("regression", n=100, n_synthetic=800, dataset_d=8, sampling="verify", **sampling)
+    law = expected(one)["moments/weight_error"]
+    assert law.expected(np.array([30]))[0] == pytest.approx(0.06047, abs=5e-6) and law.until < 0
+
+
 def test_too_few_replicates_are_not_tested(tmp_path: Path) -> None:
     one = spec(dataset_replicates=5)
     assert not against(tidy(rows(one, tmp_path, 3), {one.id: one}), [one])["tested"].any()
