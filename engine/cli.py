@@ -283,16 +283,18 @@ def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, end)
-        _announce(server, port, name)
+        _announce(server, port, uri, name)
         if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
             log.seek(0)
             raise Refused(f"MLflow ended: {log.read()[-2000:].decode(errors='replace')}", ENVIRONMENT)
 
 
-def _announce(server: subprocess.Popen[bytes], port: int, name: str) -> None:
+def _announce(server: subprocess.Popen[bytes], port: int, uri: str, name: str) -> None:
     """Say where it is, once it answers."""
     import socket
     import time
+
+    from engine.tracking import page
 
     console = _console()
     console.print("starting MLflow, which takes about 20 s; Ctrl-C ends it")
@@ -300,7 +302,7 @@ def _announce(server: subprocess.Popen[bytes], port: int, name: str) -> None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 console.print(
-                    Text.assemble("open ", (f"http://127.0.0.1:{port}", "bold cyan"), f" and choose the experiment {name}")
+                    Text.assemble("open ", (f"http://127.0.0.1:{port}{page(uri, name)}", "bold cyan")), soft_wrap=True
                 )
                 return
         time.sleep(0.2)
