@@ -22,7 +22,7 @@ from engine.recipe import real_key, rng
 from engine.samples import Samples
 from engine.spec import LineageSpec, Sweep
 from engine.store import Store
-from engine.summary import History
+from engine.summary import History, headline
 from engine.untracked import Nop
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Recorder:
             return
         self.thread.join()
         if self.tracker.behind:
-            self.tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
+            self._introduce(self.tracker)
         for history in histories.values():
             if history.rows or history.status:
                 outcome = {"status": history.status or "unfinished", "reason": history.reason}
@@ -98,8 +98,12 @@ class Recorder:
 
         assert self.uri is not None
         tracker = Tracker(self.uri, self.sweep.name, self.sweep.id, self.artifacts)
-        tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs))
+        self._introduce(tracker)
         self.tracker = tracker
+
+    def _introduce(self, tracker: Any) -> None:
+        columns = dict.fromkeys(filter(None, [headline(self.sweep), *(metric.id for metric in self.sweep.metrics)]))
+        tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs), list(columns))
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
