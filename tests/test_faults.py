@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -16,30 +17,41 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from sweeps import GAUSSIAN, run, sweep_of
-run(sweep_of(GAUSSIAN, Path(sys.argv[1]), 'generations=12'), seconds=float(sys.argv[3]))
+from sweeps import GAUSSIAN, lineages, sweep_of
+for chain in lineages(sweep_of(GAUSSIAN, Path(sys.argv[1]), 'generations=12')):
+    while not chain.done:
+        made = chain.fits
+        chain.advance_for(float(sys.argv[3]))
+        if chain.fits > made:
+            print(chain.fits, flush=True)
 """
 
 
-def child(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), str(HERE), str(seconds)])
+def child(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """A run in a process of its own, which prints a line for every generation that it makes."""
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(HERE), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def killed(process: subprocess.Popen[str], after: int, seconds: float) -> bool:
+    """SIGKILL some milliseconds after so many generations; False when the run had ended before."""
+    with process:
+        assert process.stdout is not None
+        for _ in range(after):
+            process.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+        process.send_signal(signal.SIGKILL)
+    return process.returncode == -signal.SIGKILL
 
 
 def test_killed_a_dozen_times_and_run_again(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
     run(sweep_of(GAUSSIAN, whole, "generations=12"))
-    choose, kills = random.Random(7), 0
-    while kills < 12:
-        process = child(broken, 0)
-        try:
-            process.wait(timeout=choose.uniform(0.4, 1.6))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        if process.wait() == 0:
-            break
-    assert kills >= 2, "the sweep ended before it could be killed twice"
+    choose = random.Random(7)
+    for kill in range(12):
+        assert killed(child(broken, 0), choose.randrange(10), choose.uniform(0, 0.03)), f"the run had ended before kill {kill}"
     sweep = sweep_of(GAUSSIAN, broken, "generations=12")
     run(sweep)
     assert results(sweep) == results(sweep_of(GAUSSIAN, whole, "generations=12"))
@@ -48,12 +60,7 @@ def test_killed_a_dozen_times_and_run_again(tmp_path: Path) -> None:
 
 
 def test_killed_between_blocks(tmp_path: Path) -> None:
-    process = child(tmp_path, 0.05)
-    try:
-        process.wait(timeout=1.5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.wait()
+    assert killed(child(tmp_path, 0.05), 3, 0.01)
     sweep = sweep_of(GAUSSIAN, tmp_path, "generations=12")
     run(sweep, seconds=60)
     (whole := tmp_path / "whole").mkdir()
