@@ -65,6 +65,12 @@ class Threshold:
             return f"not bracketed: collapse from {low:g} on"
         if self.verdict == "not monotone":
             return "not monotone: the level is passed more than once"
+        if self.never >= 0.5:  # the curve more likely stays below the level: an estimate at the end would claim a crossing
+            first = "anywhere" if self.low is None else f"at {self.low:.2f} or later"
+            return f"not bracketed: most likely no collapse up to {high:g} (if it begins, {first})"
+        if self.always >= 0.5:
+            last = "anywhere" if self.high is None else f"at {self.high:.2f} at the latest"
+            return f"not bracketed: collapse most likely from {low:g} on (if it begins later, {last})"
         ends = ("below " * (self.low is None) + f"{low if self.low is None else self.low:.2f}", f"{self.high or high:.2f}")
         past = " or later" if self.high is None else ""
         return f"collapse begins at a synthetic fraction of {self.estimate:.2f} [{ends[0]}, {ends[1]}{past}]"

@@ -219,3 +219,15 @@ def test_a_table_needs_whole_seeds() -> None:
     assert y.shape == (2, 9) and fractions == pytest.approx(FRACTIONS)
     with pytest.raises(ValueError, match="run more seeds"):
         grid.table(some[:10])
+
+
+def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
+    from dataclasses import replace
+
+    from analysis.threshold import Threshold
+
+    answer = Threshold("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
+    assert answer.words == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"
+    assert replace(answer, never=0.2, estimate=0.42).words.startswith("collapse begins at a synthetic fraction of 0.42 [0.31")
+    late = replace(answer, never=0.0, always=0.6, low=None, high=0.2)
+    assert late.words == "not bracketed: collapse most likely from 0 on (if it begins later, at 0.20 at the latest)"
