@@ -112,8 +112,11 @@ def _regimes(axis: Axes, i: int, row: Any) -> None:
         axis.plot(ends, [i, i], color=INK, lw=2, solid_capstyle="butt")
         axis.plot([row.estimate], [i], "|", color=INK, ms=14, mew=2)
     elif np.isfinite(row.first) and last > first:
-        colour = {"never": GOOD, "always": BAD}.get(row.verdict, REAL)
-        axis.plot([first, last], [i, i], color=colour, lw=8, alpha=0.35, solid_capstyle="butt")
+        likely = {"never": GOOD, "always": BAD, "open": BAD if "from" in str(row.words) else GOOD}
+        axis.plot([first, last], [i, i], color=likely.get(row.verdict, REAL), lw=8, alpha=0.35, solid_capstyle="butt")
+        if np.isfinite(row.low) or np.isfinite(row.high):  # where it could begin all the same
+            ends = (row.low if np.isfinite(row.low) else first, row.high if np.isfinite(row.high) else last)
+            axis.plot(ends, [i, i], color=INK, lw=2, solid_capstyle="butt")
 
 
 def _tested(axis: Axes, i: int, shares: pd.DataFrame) -> None:
@@ -131,6 +134,8 @@ def _short(row: Any) -> str:
         low = f"{row.low:.2f}" if np.isfinite(row.low) else f"below {row.first:g}"
         high = f"{row.high:.2f}" if np.isfinite(row.high) else f"beyond {row.last:g}"
         return f"{row.estimate:.2f} [{low}, {high}]"
+    if row.verdict == "open":
+        return f"likely from {row.first:g} on" if "from" in str(row.words) else f"likely none up to {row.last:g}"
     said = {"never": f"none up to {row.last:g}", "always": f"from {row.first:g} on", "not monotone": "not monotone"}
     return said.get(row.verdict, str(row.words) if row.verdict == "one fraction" else "too few to say")
 

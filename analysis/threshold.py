@@ -134,6 +134,8 @@ def judged(
         return replace(answer, verdict="not monotone")
     if max(never, always) >= 1 - tail:
         return replace(answer, verdict="never" if never > always else "always", estimate=None, low=None, high=None)
+    if max(never, always) >= 0.5:  # more likely than not there is no crossing here to estimate
+        return replace(answer, estimate=None)
     return replace(answer, verdict="bracketed") if answer.width < math.inf else answer
 
 

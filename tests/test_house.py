@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.experiment import load
 from engine.parts import KINDS, class_name, names
+from engine.recipe import path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from the layers before it, and from its own
@@ -98,22 +100,31 @@ def test_nothing_is_unpickled() -> None:
 def test_files_stay_readable() -> None:
     long = {p.name: n for p in sources() if (n := p.read_text().count("\n")) > 400}
     assert not long, f"files over 400 lines: {long}"
-    for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for source in sources():
+        for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= (150 if path.name == "nets.py" else 60), f"{path.name}: {node.name} has {length} lines"
+                assert length <= (150 if source.name == "nets.py" else 60), f"{source.name}: {node.name} has {length} lines"
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    pattern = re.compile(r"index-url|find-links|pypi\.org|files\.pythonhosted|/home/\w+/|/root/|/Users/")
+    pattern = re.compile(r"index-url|find-links|pypi\.org|files\.pythonhosted|/(home/\w+|root|Users)/")
     for name in listed.stdout.split():
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", "") and path.is_file() and name != "tests/test_house.py":
             assert not (m := pattern.search(path.read_text(errors="ignore"))), f"{name} names {m.group()}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_says_question_expected_answer_and_cost_and_can_be_planned(file: Path) -> None:
+    head = file.read_text().split("base:")[0]
+    assert head.startswith("# Question:") and "Expect:" in head and "Cost:" in head
+    sweep = load(file)
+    assert sweep.lineages and sweep.question
+    assert all(path(spec, min(sweep.generations, 3)) for spec in sweep.lineages)
 
 
 @pytest.mark.parametrize("module", ["engine.cli", "engine.experiment", "engine.recipe"])
