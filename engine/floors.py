@@ -1,7 +1,7 @@
 """Real against real: the value a sample-based metric has when nothing is wrong, and the gate before it.
 
 A distance between finite samples is never zero, so every value is reported with the same distance between disjoint real sets
-of the same size (Ouroboros' rule; SCIENCE.md section 7).  Not a tolerance: a value below its floor is possible.
+of the same size (Ouroboros' rule).  Not a tolerance: a value below its floor is possible.
 """
 
 from __future__ import annotations

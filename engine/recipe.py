@@ -1,6 +1,6 @@
 """Recipes, the rows they mean, and the keys of generations: all of it known before anything runs.
 
-A key is the hash of what made a thing (DESIGN: equal keys are equal bits), so two lineages that train on the same rows share
+A key is the hash of what made a thing (equal keys are equal bits), so two lineages that train on the same rows share
 the model, whatever their policies are called.
 """
 

@@ -251,7 +251,7 @@ class Store:
         """Hold `name` until the returned stack is closed; None when someone else holds it.  Dies with the process."""
         stack = contextlib.ExitStack()
         if not self.local:
-            return stack  # one PUT of equal bits by two writers is harmless; see DESIGN on leases for object stores
+            return stack  # two writers of equal bits do no harm: an object store takes each PUT whole
         path = self.path("locks", name)
         try:
             file = open(path, "a+")  # noqa: SIM115  # closed by the stack

@@ -1,6 +1,6 @@
 """A normal distribution N(0, diag(spread)), the toy of Kazdan 2410.16713, MAD 2307.01850 and Shumailov 2305.17493.
 
-Not to be confused with the generator of the same name, which is fitted to it.  Every closed form of SCIENCE.md 5.1 to 5.4
+Not to be confused with the generator of the same name, which is fitted to it.  Every closed form of analysis/theory.py
 is about this truth.
 """
 

@@ -1,6 +1,6 @@
 """Blobs, circles, moons and the Swiss roll: the point sets of Kazdan's kernel density runs (2410.16713).
 
-Their blobs draw new centres for train and test (SCIENCE.md 6, trap 2); here the centres are fixed.  Points are independent
+Their blobs draw new centres for train and test; here the centres are fixed.  Points are independent
 draws of one distribution, where scikit-learn's makers of the same names place theirs at even steps.
 """
 

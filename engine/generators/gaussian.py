@@ -1,7 +1,7 @@
 """A normal distribution fitted by its moments: the chain of Kazdan 2410.16713 (divisor n) and MAD, Shumailov (n-1).
 
 With divisor n the fitted variance shrinks by 1 - 1/n per generation and the mean's error saturates; with n-1 the variance
-stays right on average while its typical value still goes to zero (SCIENCE.md 5.1 and 6, trap 1).
+stays right on average while its typical value still goes to zero (analysis/theory.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ordinary least squares with label noise put back: Kazdan 2410.16713, Gerstgrasser 2404.01413, Yi 2510.16657.
 
 The noise's standard deviation is given and the same in every generation, not estimated.  With the same covariates in every
-generation the error follows SCIENCE.md 5.5; with fresh ones it does not quite (trap 9).
+generation the error is known exactly (analysis/theory.py); with fresh ones not quite.
 """
 
 from __future__ import annotations
