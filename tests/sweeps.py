@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ VOLATILE = ("time", "seconds", "machine", "files")
 def sweep_of(text: str, folder: Path, *overrides: str) -> Sweep:
     """The sweep of an experiment given as text."""
     file = folder / "experiment.yaml"
-    file.write_text(text)
+    if not file.exists() or file.read_text() != text:  # several processes may read one file: it is never half written
+        half = folder / f"experiment.{os.getpid()}.tmp"
+        half.write_text(text)
+        half.replace(file)
     return load(file, [f"out={folder / 'out'}", *overrides])
 
 
