@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,11 +24,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from engine.checkpoint import State
 from engine.memory import keep_freed_memory
+from engine.minibatches import Minibatches, take
+from engine.partial import here
 from engine.parts import Finding
 
 CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
-Precision = Literal["no", "bf16", "fp16"]
+Precision = Literal["no", "tf32", "bf16", "fp16"]  # "no": float32 throughout; "tf32": products of float32 in a GPU's TF32
 Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]  # (minibatch, noise) -> one loss, or one per replicate
 
 
@@ -68,7 +72,7 @@ def new_accelerator(precision: Precision = "no") -> Accelerator:
     if device().type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)  # torch names an operation that has none
-    return Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
+    return Accelerator(mixed_precision="no" if precision == "tf32" else precision, cpu=device().type == "cpu")
 
 
 def tensor(array: np.ndarray, on: torch.device | str = "cpu") -> Tensor:
@@ -76,7 +80,7 @@ def tensor(array: np.ndarray, on: torch.device | str = "cpu") -> Tensor:
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(on)
 
 
-# ---- speed on a CPU -----------------------------------------------------------------------------------------------------
+# ---- speed --------------------------------------------------------------------------------------------------------------
 
 STACK_PAYS = 4  # replicates from which oneDNN's batched products are faster than the default ones
 
@@ -99,6 +103,37 @@ def fast_products(replicates: int | None) -> Iterator[None]:
         setting.fp32_precision = before
 
 
+@contextmanager
+def tensor_float(precision: Precision) -> Iterator[None]:
+    """Inside, a GPU computes products and convolutions of float32 in TF32 if that was asked for, else in full precision."""
+    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+class Clock:
+    """Measures a training: examples per second and, on a GPU, the most memory it held."""
+
+    def __init__(self, on: torch.device) -> None:
+        self.on = on
+        if on.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(on)
+        self.started = time.perf_counter()
+
+    def speed(self, examples: int) -> dict[str, float]:
+        if self.on.type != "cuda":
+            return {"examples_per_second": examples / (time.perf_counter() - self.started)}
+        torch.cuda.synchronize(self.on)
+        found = {"examples_per_second": examples / (time.perf_counter() - self.started)}
+        return found | {"peak_memory_gb": torch.cuda.max_memory_allocated(self.on) / 1e9}
+
+
 def _products_are_exact() -> bool:
     a = torch.linspace(-1, 1, 4 * 64 * 64).sin().view(4, 64, 64)
     error = torch.bmm(a, a).double() - torch.bmm(a.double(), a.double())
@@ -113,13 +148,14 @@ keep_freed_memory()
 
 @dataclass(frozen=True)
 class Turn:
-    """One network's part in a training step."""
+    """One network's part in a training step.  Turns that change the same model share one optimiser, the first one's."""
 
     model: nn.Module  # whose parameters this turn changes
     loss: Loss
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1  # optimiser steps per training step, each on a minibatch of its own
+    every: int = 1  # takes its turn at steps 1, 1 + every, 1 + 2 every, ... only (lazy regularisation)
     after: Callable[[], None] | None = None  # called after each optimiser step (weight clipping)
     name: str = "loss"
 
@@ -134,76 +170,128 @@ class Training:
     precision: Precision = "no"
     ema: float = 0.0  # decay of the average of the weights that is kept in the end; 0 keeps the last weights
     decay: bool = False  # let the learning rate fall to nothing along a cosine
+    warmup: int = 0  # steps over which the learning rate rises from nothing
+    clip_norm: float = 0.0  # largest norm of a turn's gradient; 0: any
+    channels_last: bool = False  # memory order of images that a GPU's convolutions like
+    compile: bool = False  # torch.compile of every turn's model
+
+    def rate(self, step: int) -> float:
+        """The factor of every learning rate at this step, 1 to steps."""
+        rising = min(1.0, step / self.warmup) if self.warmup else 1.0
+        return rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps)) if self.decay else 1.0)
 
 
 def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Generator, how: Training) -> dict[str, float]:
     """Train the models of all turns with Adam; they end on `device()`.
 
+    Inside `partial.keeping` the state is kept every few minutes and a later call continues from it, to the same bits.  Under
+    `accelerate launch` every process trains on its share of each minibatch.
     Returns for each turn its mean loss over the last tenth of the steps and over the first tenth (`/first`), and the steps.
     Raises Finding("diverged") for data, losses or weights that are not finite.
     """
     refuse_non_finite_data(data)
-    accelerator = new_accelerator(how.precision)
-    for turn in turns:
-        turn.model.to(accelerator.device).train()
-    averages = [_average(turn.model, how.ema) for turn in turns]
-    parameters = [list(turn.model.parameters()) for turn in turns]
-    optimisers = [
-        accelerator.prepare(torch.optim.Adam(p, lr=t.lr, betas=t.betas, fused=True))
-        for t, p in zip(turns, parameters, strict=True)
-    ]
-    tensors = [tensor(array, accelerator.device) for array in data]
-    rows = minibatches(len(data[0]), how.batch, rng, how.replicates)
+    place, accelerator = here(), new_accelerator(how.precision)
+    models = list({id(turn.model): turn.model for turn in turns}.values())
+    for model in models:
+        model.to(accelerator.device, memory_format=torch.channels_last if how.channels_last else torch.preserve_format).train()
+    averages = {
+        id(m): AveragedModel(m, multi_avg_fn=get_ema_multi_avg_fn(how.ema), use_buffers=True) for m in models if how.ema
+    }
+    optimisers = {id(turn.model): _adam(turn, accelerator) for turn in reversed(turns)}
+    for model in models if how.compile else ():
+        model.compile()
+    tensors = [_near(array, accelerator.device) for array in data]
     noise = torch_generator(rng, accelerator.device)
+    noise.manual_seed((noise.initial_seed() + accelerator.process_index) % 2**63)
+    rows = Minibatches(len(data[0]), how.batch, rng, how.replicates)
     tenth = max(1, how.steps // 10)
-    first, last = torch.zeros(2, len(turns), device=accelerator.device)
-    with seeded(rng), fast_products(how.replicates):
-        for step in range(1, how.steps + 1):
+    sums = torch.zeros(2, len(turns), device=accelerator.device)  # losses of the first and of the last tenth
+    early, late = ([_turns_taken(turn.every, a, b) for turn in turns] for a, b in ((0, tenth), (how.steps - tenth, how.steps)))
+    sums[1, [count == 0 for count in late]] = float("nan")
+    state = State([*models, *averages.values()], [*optimisers.values()], rng, rows, noise, sums, accelerator.scaler)
+    about, name = json.dumps([place.machine, repr(how), place.micro_batches]), place.next_name()
+    with seeded(rng), fast_products(how.replicates), tensor_float(how.precision):
+        done = state.from_bytes(kept, about) if (kept := place.read(name)) else 0
+        clock = Clock(accelerator.device)
+        for step in range(done + 1, how.steps + 1):
             for i, turn in enumerate(turns):
-                if how.decay:
-                    for group in optimisers[i].param_groups:
-                        group["lr"] = turn.lr * 0.5 * (1 + np.cos(np.pi * (step - 1) / how.steps))
+                if (step - 1) % turn.every:
+                    continue
+                optimiser = optimisers[id(turn.model)]
+                for group in optimiser.param_groups:
+                    group["lr"] = group["initial_lr"] * how.rate(step)
                 for _ in range(turn.repeats):
-                    batch = take(tensors, next(rows).to(accelerator.device))
-                    with accelerator.autocast():
-                        loss = turn.loss(batch, noise)
-                    optimisers[i].zero_grad()
-                    accelerator.backward(loss.sum(), inputs=parameters[i])
-                    optimisers[i].step()
+                    mine = next(rows)[accelerator.process_index :: accelerator.num_processes]
+                    optimiser.zero_grad()
+                    loss = _gradient(turn, tensors, mine, noise, accelerator, place.micro_batches)
+                    if how.clip_norm:
+                        accelerator.clip_grad_norm_(turn.model.parameters(), how.clip_norm)
+                    optimiser.step()
                     if turn.after is not None:
                         turn.after()
-                if (average := averages[i]) is not None:
-                    average.update_parameters(turn.model)
                 if step <= tenth:
-                    first[i] += loss.detach().mean() / tenth
+                    sums[0, i] += loss.mean() / early[i]
                 if step > how.steps - tenth:
-                    last[i] += loss.detach().mean() / tenth
+                    sums[1, i] += loss.mean() / late[i]
                 if step % CHECK_EVERY == 0 or step == how.steps:
                     _refuse_diverged(turn, loss, step)
-    for turn, average in zip(turns, averages, strict=True):
-        if average is not None:
-            turn.model.load_state_dict(average.module.state_dict())
-        turn.model.eval()
-    return _report(turns, first.tolist(), last.tolist(), how.steps)
+            for model in models if how.ema else ():
+                averages[id(model)].update_parameters(model)
+            if place.due() and step < how.steps and accelerator.is_main_process:
+                place.write(name, state.to_bytes(step, about))
+        place.speed = clock.speed((how.steps - done) * how.batch * max(turn.repeats for turn in turns))
+    for model in models:
+        if how.ema:
+            model.load_state_dict(averages[id(model)].module.state_dict())
+        _agree(model.buffers(), accelerator)
+        model.eval()
+    report = {} if place.micro_batches == 1 else {"micro_batches": float(place.micro_batches)}
+    return report | _report(turns, *sums.tolist(), how.steps)
 
 
-def minibatches(n: int, batch: int, rng: np.random.Generator, replicates: int | None = None) -> Iterator[Tensor]:
-    """Rows [batch] without end, or [batch, replicates] shuffled apart: a new order every epoch, its incomplete rest dropped."""
-    batch = min(batch, n)
-    while True:
-        if replicates is None:
-            order = rng.permutation(n)  # [n]
-        else:
-            order = rng.permuted(np.tile(np.arange(n), (replicates, 1)), axis=1).T.copy()  # [n, replicates]
-        yield from torch.from_numpy(order)[: n - n % batch].split(batch)
+def _adam(turn: Turn, accelerator: Accelerator) -> Any:
+    group = {"params": list(turn.model.parameters()), "lr": turn.lr, "initial_lr": turn.lr}
+    return accelerator.prepare(torch.optim.Adam([group], lr=turn.lr, betas=turn.betas, fused=True))
 
 
-def take(tensors: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
-    """The rows [b], or per replicate [b, replicates], of each tensor (labels [n] are shared by all replicates)."""
-    if rows.ndim == 1:
-        return tuple(t[rows] for t in tensors)
-    across = torch.arange(rows.shape[1], device=rows.device)
-    return tuple(t[rows, across] if t.ndim > 1 else t[rows] for t in tensors)
+def _turns_taken(every: int, done: int, until: int) -> int:
+    """How many of the steps done + 1, ..., until are a turn's that comes every so many steps."""
+    return len(range(-(-done // every) * every, until, every))
+
+
+def _gradient(
+    turn: Turn, tensors: list[Tensor], rows: Tensor, noise: torch.Generator, accelerator: Accelerator, parts: int
+) -> Tensor:
+    """Add the gradient of the turn's loss over these rows to its parameters; the detached loss, [] or [replicates]."""
+    parameters = [p for p in turn.model.parameters() if p.requires_grad]
+    total: Tensor | None = None
+    for part in rows.tensor_split(min(parts, len(rows))):
+        batch = tuple(t.to(accelerator.device, non_blocking=True) for t in take(tensors, part.to(tensors[0].device)))
+        with accelerator.autocast():
+            loss = turn.loss(batch, noise) * (len(part) / len(rows))
+        accelerator.backward(loss.sum(), inputs=parameters)
+        total = loss.detach() if total is None else total + loss.detach()
+    _agree([p.grad for p in parameters if p.grad is not None], accelerator)
+    assert total is not None
+    return total
+
+
+def _agree(values: Iterable[Tensor], accelerator: Accelerator) -> None:
+    """Where several processes train one model: the mean over them, in place."""
+    floats = [v for v in values if v.is_floating_point()]
+    if accelerator.num_processes == 1 or not floats:
+        return
+    flat = torch.cat([v.reshape(-1) for v in floats])
+    torch.distributed.all_reduce(flat)
+    for value, mean in zip(floats, (flat / accelerator.num_processes).split([v.numel() for v in floats]), strict=True):
+        value.copy_(mean.view_as(value))
+
+
+def _near(array: np.ndarray, on: torch.device) -> Tensor:
+    """The array on the device, or in this machine's memory where it would fill more than a quarter of a GPU's."""
+    if on.type == "cuda" and array.nbytes > torch.cuda.mem_get_info(on)[0] // 4:
+        return tensor(array)
+    return tensor(array, on)
 
 
 def refuse_non_finite_data(data: Sequence[np.ndarray]) -> None:
@@ -211,13 +299,9 @@ def refuse_non_finite_data(data: Sequence[np.ndarray]) -> None:
         raise Finding("diverged", "the training set holds values that are not finite")
 
 
-def _average(model: nn.Module, decay: float) -> AveragedModel | None:
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-
-
 def _refuse_diverged(turn: Turn, loss: Tensor, step: int) -> None:
     """A loss or a weight that is not finite stays so: looking now and then misses nothing."""
-    bad = (~torch.isfinite(loss.detach())).reshape(-1)
+    bad = (~torch.isfinite(loss)).reshape(-1)
     if bad.any():
         which = f" in replicates {bad.nonzero().flatten().tolist()} of {len(bad)}" if len(bad) > 1 else ""
         raise Finding("diverged", f"{turn.name} is not finite at step {step}{which}")

@@ -16,7 +16,7 @@ from engine.recipe import path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from the layers before it, and from its own
-    {"samples", "vision", "yamlfile", "memory"},
+    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial"},
     {"parts"},
     {"nets", "frechet"},
     {"lenet", "features", "floors"},

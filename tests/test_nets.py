@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from engine import nets
+from engine.minibatches import Minibatches, take
 from engine.parts import Finding
 
 
@@ -146,21 +147,21 @@ def test_read_only_arrays_are_copied_not_warned_about() -> None:
 
 
 def test_an_epoch_visits_every_row_once() -> None:
-    rows = nets.minibatches(12, 4, rng())
+    rows = Minibatches(12, 4, rng())
     epochs = [torch.cat([next(rows) for _ in range(3)]) for _ in range(2)]
     assert all(sorted(e.tolist()) == list(range(12)) for e in epochs) and not torch.equal(*epochs)
-    ragged = nets.minibatches(10, 4, rng())
+    ragged = Minibatches(10, 4, rng())
     assert [len(next(ragged)) for _ in range(5)] == [4] * 5
-    assert len(next(nets.minibatches(3, 64, rng()))) == 3
+    assert len(next(Minibatches(3, 64, rng()))) == 3
 
 
 def test_replicates_are_shuffled_apart() -> None:
-    rows = next(nets.minibatches(50, 50, rng(), replicates=3))
+    rows = next(Minibatches(50, 50, rng(), replicates=3))
     assert rows.shape == (50, 3)
     assert all(sorted(rows[:, r].tolist()) == list(range(50)) for r in range(3))
     assert not torch.equal(rows[:, 0], rows[:, 1])
     x = torch.arange(300).view(50, 3, 2)
-    taken, labels = nets.take([x, torch.arange(50)], rows)
+    taken, labels = take([x, torch.arange(50)], rows)
     assert torch.equal(taken[7, 1], x[rows[7, 1], 1]) and torch.equal(labels, rows)
 
 
