@@ -124,6 +124,7 @@ class Lineage:
             status, reason = finding.status, finding.reason
         row = self._row("model", node.model, node.t, status, reason, started)
         row |= {"fit": _finite(fit), "counts": counts, "sources": sorted(set(node.sources.values()))}
+        row["speed"] = self.material.speed
         return self._made(row)
 
     def _draw_row(self, node: Node) -> Row:
@@ -207,12 +208,18 @@ class Lineage:
             if self._pending:
                 self.store.commit(self._pending)
                 self._drop_the_last_but_one()
+                self._drop_half_trained()
         finally:
             self._pending = []
             for held in self._locks.values():
                 held.close()
             self._locks = {}
         return now
+
+    def _drop_half_trained(self) -> None:
+        for key in self.material.half_trained:
+            self.store.drop_partial(key)
+        self.material.half_trained.clear()
 
     def _drop_the_last_but_one(self) -> None:
         """Of closed forms with large arrays, cheaper to make again than to keep, only the founder's and the newest stay."""
@@ -253,7 +260,8 @@ class Lineage:
         row = {"lineage": self.spec.id, "t": node.t, "model": node.model, "draw": node.draw if draw else None}
         row |= {"status": status, "reason": reason, "time": last["time"]}
         row |= {"seconds": round(model["seconds"] + (draw["seconds"] if draw else 0), 4), "counts": model["counts"]}
-        row |= {"fit": model["fit"], "report": draw["report"] if draw else {}, "values": {}, "undefined": {}}
+        row |= {"fit": model["fit"], "speed": model.get("speed", {}), "report": draw["report"] if draw else {}}
+        row |= {"values": {}, "undefined": {}}
         for metric in self._due(node.t, draw):
             if draw is None:
                 break

@@ -5,11 +5,12 @@ Whatever was pruned or damaged is made again from the nearest ancestor that was 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
-from engine import archive
+from engine import archive, partial
 from engine.parts import Dataset, Draw, Generator, Sampling
 from engine.recipe import Node, rng, take
 from engine.samples import Samples
@@ -17,6 +18,10 @@ from engine.spec import LineageSpec
 from engine.store import Row, Store
 
 STRIP_POINTS = 500
+
+
+class TooLarge(RuntimeError):
+    """A generation that does not fit into the device's memory, not even half a minibatch at a time."""
 
 
 class NotReproduced(RuntimeError):
@@ -27,11 +32,15 @@ class Material:
     """The samples and generators of one lineage, by generation.
 
     fits  how many models this object has trained.
+    half_trained  keys of models whose training left its state in the store.
+    speed  what the last training measured: examples per second, peak memory.
     """
 
     def __init__(self, spec: LineageSpec, store: Store, path: Sequence[Node]) -> None:
         self.spec, self.store, self.path = spec, store, path
         self.fits = 0
+        self.half_trained: set[str] = set()
+        self.speed: dict[str, float] = {}
         self._last_use = {s: node.t for node in path for s in node.needs}
         self._draws: dict[int, Samples] = {}
         self._reals: dict[int, Samples] = {}
@@ -101,20 +110,53 @@ class Material:
     def _real_to_train_on(self, t: int) -> Samples:
         """The real set; without its class labels for a generator that could not label its own samples."""
         real = self.real(t)
-        if self.spec.generator.constant("CONDITIONAL", False) or real.y is None or "unlabelled" in real.memo:
-            return real.memo.get("unlabelled", real)
+        if self.spec.generator.conditional or real.y is None:
+            return real
         return real.memo.setdefault("unlabelled", Samples(real.x, None, real.born))
 
     def fit(self, node: Node, data: Samples) -> dict[str, float]:
-        """Train the model of a generation.  Finding when it diverges."""
+        """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not suffice.
+
+        Where memory runs out the generation is trained again with every minibatch in two halves, whose gradients add up to
+        the same step.
+        """
+        try:
+            return self._fit(node, data, micro_batches=1)
+        except Exception as error:
+            if "OutOfMemory" not in type(error).__name__:
+                raise
+            first = str(error).splitlines()[0]
+        self._generators.clear()
+        try:
+            return self._fit(node, data, micro_batches=2)
+        except Exception as error:
+            if "OutOfMemory" not in type(error).__name__:
+                raise
+        raise TooLarge(
+            f"generation {node.t} of {self.spec.generator.name} does not fit into the device's memory, nor does it with half a "
+            f"minibatch at a time ({first}); lower the generator's batch or size, or give the lineage more of the device "
+            "(resources.gpu, or a machine with more memory)"
+        )
+
+    def _fit(self, node: Node, data: Samples, micro_batches: int) -> dict[str, float]:
         generator: Generator = self.spec.generator.make()
         if node.t and self.spec.generator.params.get("warm_start"):
             generator = self.generator(node.t - 1)
         self._generators.clear()
-        report = generator.fit(data, self.rng("fit", node.t))
+        with partial.keeping(self._place(node.model, micro_batches)) as place:
+            report = generator.fit(data, self.rng("fit", node.t))
+        self.speed = place.speed
         self._generators[node.t] = generator
         self.fits += 1
         return report
+
+    def _place(self, key: str, micro_batches: int) -> partial.Place:
+        """Where this model's training keeps its state; closed forms need none."""
+        if self.spec.generator.constant("COST") == "tiny":
+            return partial.Place()
+        self.half_trained.add(key)
+        machine = json.dumps(archive.machine(), sort_keys=True)
+        return partial.Place(self.store, key, machine, partial.EVERY_SECONDS, micro_batches)
 
     def draw(self, node: Node) -> Draw:
         """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""

@@ -25,7 +25,7 @@ from engine.spec import Keep, LineageSpec
 
 Row = Mapping[str, Any]
 LONGEST = 250  # characters of a metric's or parameter's name
-GROUPS = ("fit", "report", "counts")  # parts of a row whose numbers are charted as `<group>/<key>`
+GROUPS = ("fit", "report", "counts", "speed")  # parts of a row whose numbers are charted as `<group>/<key>`
 SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

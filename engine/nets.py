@@ -239,14 +239,16 @@ def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Gene
                 averages[id(model)].update_parameters(model)
             if place.due() and step < how.steps and accelerator.is_main_process:
                 place.write(name, state.to_bytes(step, about))
-        place.speed = clock.speed((how.steps - done) * how.batch * max(turn.repeats for turn in turns))
+        place.speed = {"resumed_at_step": float(done)} if done else {}
+        place.speed |= clock.speed((how.steps - done) * how.batch * max(turn.repeats for turn in turns))
     for model in models:
         if how.ema:
             model.load_state_dict(averages[id(model)].module.state_dict())
         _agree(model.buffers(), accelerator)
         model.eval()
     report = {} if place.micro_batches == 1 else {"micro_batches": float(place.micro_batches)}
-    return report | _report(turns, *sums.tolist(), how.steps)
+    first, last = sums.tolist()
+    return report | _report(turns, first, last, how.steps)
 
 
 def _adam(turn: Turn, accelerator: Accelerator) -> Any:

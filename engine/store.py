@@ -227,6 +227,23 @@ class Store:
 
     damage_found: Callable[[str], None] = staticmethod(lambda path: None)  # the command line listens here
 
+    # ---- half-trained models ----
+
+    def read_partial(self, name: str) -> bytes | None:
+        """The state of a training that was interrupted; None when there is none, or not as it was written."""
+        data = self.read(self.path("partial", name))
+        return data[32:] if data is not None and hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+    def write_partial(self, name: str, data: bytes) -> None:
+        self.write(self.path("partial", name), hashlib.sha256(data).digest() + data)
+
+    def drop_partial(self, key: str) -> None:
+        """Forget the states of a model's training."""
+        for name in self.names("partial"):
+            if name.startswith(key):
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(self.path("partial", name))
+
     # ---- lineages and failures ----
 
     def write_lineage(self, lineage_id: str, value: Any) -> None:

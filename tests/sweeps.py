@@ -25,7 +25,7 @@ generations: 3
 metrics: [moments]
 """
 
-VOLATILE = ("time", "seconds", "machine", "files")
+VOLATILE = ("time", "seconds", "machine", "speed", "files")
 
 
 def sweep_of(text: str, folder: Path, *overrides: str) -> Sweep:
