@@ -47,6 +47,12 @@ class Part:
         return describe(self.kind, self.name).constants.get(name, default)
 
     @property
+    def conditional(self) -> bool:
+        """Whether a generator draws by class: its kind can (CONDITIONAL), and its parameter `conditional` is not off."""
+        known = describe(self.kind, self.name).parameters.get("conditional")
+        return bool(self.constant("CONDITIONAL", False) and (known is None or self.params.get("conditional", known.default)))
+
+    @property
     def label(self) -> str:
         params = {k: v for k, v in self.canonical.items() if k != "name"}
         if not params:

@@ -16,30 +16,41 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine import nets
-from engine.parts import Finding, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from engine.samples import Samples, proportional_labels
+from engine.generators._labels import label_counts, labels_for
+from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from engine.samples import Samples
 
 BATCH_OUT = 1024  # samples decoded at a time
 LABEL_LENGTH = 10.0  # of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 % here)
 LOG_2PI = math.log(2 * math.pi)
+LEAST_LOG_SD = -math.log(255 * math.sqrt(12))  # of rounding to 256 levels: no picture is known better
 
 
 class ImageVae(nn.Module):
-    """Two convolutions down, two up (kernel 4, stride 2); Bernoulli pixels.  x is uint8 [b, h, w, c], y [b]."""
+    """As many convolutions down as up (kernel 4, stride 2).  x is uint8 [b, h, w, c], y [b].
 
-    def __init__(self, shape: list[int], classes: int, latent: int, width: int) -> None:
+    Pixels are Bernoulli, or Gaussian about the mean picture with one learnt deviation for all (sigma-VAE, Rybkin 2006.13202).
+    """
+
+    def __init__(
+        self, shape: list[int], classes: int, latent: int, width: int, halvings: int = 2, gaussian: bool = False
+    ) -> None:
         super().__init__()
         height, width_px, channels = shape
-        self.classes, self.small = classes, (2 * width, height // 4, width_px // 4)
+        widths = [width * 2 ** min(i, 3) for i in range(halvings)]  # after each convolution
+        self.classes, self.small = classes, (widths[-1], height >> halvings, width_px >> halvings)
         n_flat = math.prod(self.small)
-        self.down = nn.Sequential(
-            nn.Conv2d(channels, width, 4, 2, 1), nn.GELU(), nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GELU(), nn.Flatten()
-        )
+        down: list[nn.Module] = []
+        for n_in, n_out in zip([channels, *widths], widths, strict=False):
+            down += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.GELU()]
+        self.down = nn.Sequential(*down, nn.Flatten())
         self.to_latent = nn.Linear(n_flat + classes, 2 * latent)
         self.from_latent = nn.Linear(latent + classes, n_flat)
-        self.up = nn.Sequential(
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.GELU(), nn.ConvTranspose2d(width, channels, 4, 2, 1)
-        )
+        up: list[nn.Module] = []
+        for n_in, n_out in zip(widths[::-1], [*widths[-2::-1], channels], strict=True):
+            up += [nn.ConvTranspose2d(n_in, n_out, 4, 2, 1), nn.GELU()]
+        self.up = nn.Sequential(*up[:-1])
+        self.log_sd = nn.Parameter(torch.tensor(-1.5)) if gaussian else None  # large: the picture comes before its details
 
     def encode(self, images: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, [b, latent] each."""
@@ -53,8 +64,13 @@ class ImageVae(nn.Module):
         return self.up(flat.unflatten(1, self.small))
 
     def reconstruction(self, images: Tensor, decoded: Tensor) -> Tensor:
-        """-log p(x|z) in nats, [b]."""
-        each = functional.binary_cross_entropy_with_logits(decoded.float(), _unit(images), reduction="none")
+        """-log p(x|z) in nats, [b]; Gaussian: the density of intensities in [0, 1]."""
+        if self.log_sd is None:
+            each = functional.binary_cross_entropy_with_logits(decoded.float(), _unit(images), reduction="none")
+        else:
+            log_sd = self.log_sd.clamp(min=LEAST_LOG_SD)
+            z = (_unit(images) - torch.sigmoid(decoded.float())) * torch.exp(-log_sd)
+            each = 0.5 * z.square() + log_sd + 0.5 * LOG_2PI
         return each.flatten(1).sum(1)
 
     def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
@@ -130,24 +146,30 @@ class Vae:
         latent: PositiveInt = 20,
         kl_weight: NonNegativeFloat = 1.0,  # of the KL in the training loss; below 1: sharper, more varied, less of a bound
         width: PositiveInt = 32,  # channels of the first convolution; half the hidden units of an MLP
+        halvings: PositiveInt | None = None,  # of images; left out: 2, from 32 pixels on down to 4 x 4
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",  # of images; gaussian suits colour
         binarise: bool = False,  # Yi: pixels drawn, 0 or 255
         ema: Fraction = 0.0,
+        conditional: bool = True,  # on class labels, where there are any
         warm_start: bool = False,
-        precision: Literal["no", "bf16", "fp16"] = "no",
+        precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
     ) -> None:
         if ema == 1:
             raise ValueError("ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99")
+        if binarise and likelihood == "gaussian":
+            raise ValueError("binarise draws Bernoulli pixels, which likelihood 'gaussian' has not; leave one of the two out")
         self.steps, self.batch, self.lr, self.latent, self.width = steps, batch, lr, latent, width
-        self.kl_weight = kl_weight
+        self.kl_weight, self.halvings, self.likelihood, self.conditional = kl_weight, halvings, likelihood, conditional
         self.binarise, self.ema, self.warm_start, self.precision = binarise, ema, warm_start, precision
+        self.CONDITIONAL = conditional
         self.model_: ImageVae | PointVae | None = None
         self.config_: dict[str, Any] = {}
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
-        images = data.x.ndim == 4
+        images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)
         nets.refuse_non_finite_data([x])
-        config = self._config(data)
+        config = self._config(x, y)
         with nets.seeded(rng):
             fresh = _build(config)
         if self.model_ is None or not self.warm_start or self.config_["shape"] != config["shape"]:
@@ -162,15 +184,20 @@ class Vae:
             precision=self.precision,
             ema=self.ema,
         )
-        arrays = [x] if data.y is None else [x, data.y]
-        return nets.train([nets.Turn(model, self._loss, lr=self.lr)], arrays, rng, how)
+        return nets.train([nets.Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how)
 
-    def _config(self, data: Samples) -> dict[str, Any]:
-        shape = list(data.x.shape[1:])
-        if len(shape) == 3 and (shape[0] % 4 or shape[1] % 4):
-            raise ValueError(f"vae needs height and width in multiples of 4 (it halves twice), got {shape[0]} x {shape[1]}")
-        counts = [] if data.y is None else np.bincount(data.y.ravel()).tolist()
-        return {"shape": shape, "label_counts": counts, "latent": self.latent, "width": self.width}
+    def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
+        config = {"shape": list(x.shape[1:]), "label_counts": label_counts(y), "latent": self.latent, "width": self.width}
+        if x.ndim == 3:
+            return config
+        halvings = self.halvings or halvings_of(x.shape[1], x.shape[2])
+        if x.shape[1] % 2**halvings or x.shape[2] % 2**halvings:
+            raise ValueError(
+                f"vae needs height and width in multiples of {2**halvings} (it halves them {halvings} times), "
+                f"got {x.shape[1]} x {x.shape[2]}"
+            )
+        other = {"halvings": (halvings, 2), "gaussian": (self.likelihood == "gaussian", False)}
+        return config | {name: value for name, (value, usual) in other.items() if value != usual}
 
     def _loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         reconstruction, kl = self._parts(batch[0], batch[1] if len(batch) > 1 else None, noise)
@@ -201,7 +228,7 @@ class Vae:
     def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
         """bias scales the latents' standard deviation (truncation).  Latents are drawn first: the i-th depends on rng only."""
         assert self.model_ is not None, "fit or load comes first"
-        y = self._labels(n, labels)
+        y = labels_for(n, labels, self.config_["label_counts"])
         replicates = () if isinstance(self.model_, ImageVae) else (self.config_["shape"][0],)
         z = rng.standard_normal((n, *replicates, self.config_["latent"]), dtype=np.float32)
         z *= np.float32(1 if bias is None else bias)
@@ -216,16 +243,6 @@ class Vae:
             decoded = model.decode(latents, None if y is None else nets.tensor(y, on))
             return model.draw(decoded, rng, self.binarise)
 
-    def _labels(self, n: int, labels: np.ndarray | None) -> np.ndarray | None:
-        counts = self.config_["label_counts"]
-        if not counts:
-            return None
-        if labels is None:
-            return proportional_labels(np.repeat(np.arange(len(counts)), counts), n)
-        if labels.size and labels.max() >= len(counts):
-            raise Finding("extinct", f"class {labels.max()} is asked for; the training set ends at class {len(counts) - 1}")
-        return labels.astype(np.int64)
-
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"
         nets.save_weights(self.model_, folder, self.config_)
@@ -235,5 +252,15 @@ class Vae:
 
 
 def _build(config: dict[str, Any]) -> ImageVae | PointVae:
+    numbers = {name: config[name] for name in config if name != "label_counts"}
     kind = ImageVae if len(config["shape"]) == 3 else PointVae
-    return kind(config["shape"], len(config["label_counts"]), config["latent"], config["width"])
+    return kind(classes=len(config["label_counts"]), **numbers)
+
+
+def halvings_of(height: int, width: int) -> int:
+    """Twice below 32 pixels; from there on as often as leaves whole numbers and at least 4 x 4."""
+    small = min(height, width)
+    deepest = 2
+    while small >= 32 and height % 2 ** (deepest + 1) == width % 2 ** (deepest + 1) == 0 and small >> (deepest + 1) >= 4:
+        deepest += 1
+    return deepest
