@@ -193,10 +193,11 @@ def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Gene
     place, accelerator = here(), new_accelerator(how.precision)
     models = list({id(turn.model): turn.model for turn in turns}.values())
     for model in models:
-        model.to(accelerator.device, memory_format=torch.channels_last if how.channels_last else torch.preserve_format).train()
-    averages = {
-        id(m): AveragedModel(m, multi_avg_fn=get_ema_multi_avg_fn(how.ema), use_buffers=True) for m in models if how.ema
-    }
+        model.to(accelerator.device).train()
+        if how.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decay = get_ema_multi_avg_fn(how.ema)
+    averages = {id(m): AveragedModel(m, multi_avg_fn=decay, use_buffers=True) for m in models if how.ema}
     optimisers = {id(turn.model): _adam(turn, accelerator) for turn in reversed(turns)}
     for model in models if how.compile else ():
         model.compile()
