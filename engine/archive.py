@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import sys
 import tempfile
@@ -15,11 +16,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from engine.parts import Generator
-from engine.samples import Samples
+from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import Part
 from engine.store import Row, Store, sha256
 
 SAMPLES, STRIP, WEIGHTS = "samples.safetensors", "strip.safetensors", "weights/"
+DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
 
 
 def sample_files(samples: Samples) -> dict[str, bytes]:
@@ -40,7 +42,10 @@ def encode(samples: Samples) -> bytes:
 
 def decode(data: bytes) -> Samples:
     """The inverse of `encode`, in memory of its own."""
-    arrays = {k: v.copy() for k, v in load_tensors(data).items()}
+    return _samples({k: v.copy() for k, v in load_tensors(data).items()})
+
+
+def _samples(arrays: dict[str, np.ndarray]) -> Samples:
     x = arrays["x_by_replicate"].swapaxes(0, 1) if "x_by_replicate" in arrays else arrays["x"]
     return Samples(x, arrays.get("y"), arrays["born"])
 
@@ -61,7 +66,23 @@ def has_samples(store: Store, row: Row) -> bool:
 def read_samples(store: Store, row: Row, name: str = SAMPLES) -> Samples | None:
     """A draw's samples, verified; None when they were pruned."""
     data = store.get(row, name) if name in row["files"] else None
-    return None if data is None else decode(data)
+    if data is None:
+        return None
+    if not store.local or len(data) < MAPPED_BYTES:
+        return decode(data)
+    return mapped(Path(store.folder(row["kind"], row["key"])) / name)
+
+
+def mapped(path: Path) -> Samples:
+    """Samples whose arrays are views of the file (copied where they are written to): old generations of large images need
+    no memory between two reads."""
+    whole = np.memmap(path, np.uint8, "c")
+    start = 8 + int.from_bytes(bytes(whole[:8]), "little")  # safetensors: the header's length, the header as JSON, the arrays
+    arrays = {}
+    for name, about in json.loads(bytes(whole[8:start])).items():
+        begin, end = (start + offset for offset in about["data_offsets"])
+        arrays[name] = whole[begin:end].view(DTYPES[about["dtype"]]).reshape(about["shape"])
+    return _samples(arrays)
 
 
 def read_strip(store: Store, row: Row) -> Samples | None:

@@ -13,7 +13,7 @@ import numpy as np
 from engine import archive, partial
 from engine.parts import Dataset, Draw, Generator, Sampling
 from engine.recipe import Node, rng, take
-from engine.samples import Samples
+from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import LineageSpec
 from engine.store import Row, Store
 
@@ -170,6 +170,9 @@ class Material:
     def forget(self, t: int) -> None:
         """Let go of what no generation after t trains on."""
         self._draws = {s: draw for s, draw in self._draws.items() if s == t or self._last_use.get(s, -1) > t}
+        for s, draw in self._draws.items():
+            if s < t and draw.x.nbytes >= MAPPED_BYTES and not isinstance(draw.x, np.memmap):
+                self._draws[s] = self._stored_draw(s) or draw  # read again from its file when it is needed
 
     def _prepared(self, t: int) -> Sampling:
         if self._sampling is None:

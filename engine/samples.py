@@ -6,6 +6,7 @@ carry a second axis of independent replicates, so indexing and concatenation nee
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 REAL = -1  # the `born` of a real sample
+MAPPED_BYTES = 256 << 20  # arrays from this size on live in files that are mapped, not in memory
 
 
 def _nothing() -> Any:
@@ -103,7 +105,11 @@ class Joined(Samples):
         return value
 
     def _joined_x(self) -> np.ndarray:
-        return np.concatenate([block.x for block in self.blocks])
+        x = [block.x for block in self.blocks]
+        if sum(each.nbytes for each in x) < MAPPED_BYTES:
+            return np.concatenate(x)
+        with tempfile.TemporaryFile() as file:  # nameless, on disk: the system may drop it from memory
+            return np.concatenate(x, out=np.memmap(file, np.result_type(*x), "w+", shape=(len(self), *x[0].shape[1:])))
 
     def _joined_y(self) -> np.ndarray | None:
         return None if self.blocks[0].y is None else np.concatenate([_labels(block) for block in self.blocks])

@@ -285,3 +285,18 @@ def test_a_lineage_waits_for_a_key_that_another_process_makes(tmp_path: Path) ->
     chains: list[Lineage] = lineages(sweep)
     assert sum(fits) == len({node.model for chain in chains for node in chain.path})
     assert all(chain.complete() for chain in chains)
+
+
+def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit the accumulated set and the old draws are views of files; the rows and files are the same."""
+    text = GAUSSIAN.replace("seeds: 2", "seeds: 1").replace("[replace, accumulate, augment]", "[accumulate]")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    plain, large = sweep_of(text, tmp_path / "a"), sweep_of(text, tmp_path / "b")
+    run(plain)
+    for module in ("samples", "archive", "material"):
+        monkeypatch.setattr(f"engine.{module}.MAPPED_BYTES", 1)
+    chain = run(large)[-1]
+    assert isinstance(chain.material.training_set(chain.path[-1]).x, np.memmap)
+    assert isinstance(chain.material.samples(1).x, np.memmap) or isinstance(chain.material.samples(1).x.base, np.memmap)
+    assert results(plain) == results(large) and files(Path(plain.out)) == files(Path(large.out))
