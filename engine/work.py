@@ -78,6 +78,22 @@ def set_threads(n: int) -> None:
         torch.set_num_threads(n)
 
 
+def share_gpu(share: float) -> None:
+    """Limit this process to its share of a GPU's memory: lineages packed on one GPU cannot crowd each other out."""
+    if 0 < share < 1:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(share)
+
+
+def release_gpu() -> None:
+    """Give back what torch keeps for later, so that the others on this GPU find it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 _stores: dict[str, Store] = {}
 
 
@@ -97,6 +113,7 @@ class Work:
         if self.store.local and not Path(self.store.root).is_dir():
             raise NotShared(f"{self.store.root} is not there on this machine; use a shared folder, or s3:// or gs://")
         set_threads(job.threads)
+        share_gpu(job.resources.get("gpu", 0.0))
         self.lineage: Lineage | None = None
         self.start = float("nan")
 
@@ -120,6 +137,7 @@ class Work:
         together = job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
         while not self._over() and lineage.fits == fits and (not rows or time.monotonic() - begun < FOUND_SECONDS):
             rows += lineage.advance_for(together)
+        release_gpu()
         if rows and rows[0]["t"] == 0:
             self.start = _or_nan(value(rows[:1], job.headline))
         last = _or_nan(value(reversed(rows), job.headline))

@@ -273,3 +273,14 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def test_a_packed_lineage_is_held_to_its_share_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.work import share_gpu
+
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    for share in (0.0, 0.25, 1.0, 2.0):
+        share_gpu(share)
+    assert shares == [0.25]
