@@ -1,0 +1,57 @@
+"""The Rosenbrock distribution, a banana about the parabola x2 = x1^2: the truth of MAD's normalising flows (2307.01850).
+
+Pagani, Wiegand and Nadarajah's (1903.09556) in two dimensions, p(x) ~ exp(-a (x1 - mean)^2 - b (x2 - x1^2)^2): its factors are
+normal, so it is sampled exactly.  Not Rosenbrock's function, which is an objective.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from engine.parts import Finite, PositiveFloat, PositiveInt
+from engine.samples import Samples
+
+HELD_OUT = 7_140_008  # names the stream of held-out points
+
+
+class Rosenbrock:
+    """Points [n, replicates, 2], independent over replicates: x1 ~ N(mean, 1/2a), x2 given x1 ~ N(x1^2, 1/2b).
+
+    The defaults, x1 ~ N(0, 1) and a variance of 1/2 about the parabola, are ours.
+    """
+
+    TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
+    GIVES = "points"
+    CLASSES = 0
+    REPLICATES = True
+
+    def __init__(
+        self,
+        *,
+        mean: Finite = 0.0,  # of x1; away from 0 the banana leans
+        a: PositiveFloat = 0.5,  # half the precision of x1
+        b: PositiveFloat = 1.0,  # half the precision about the parabola: the larger, the thinner
+        replicates: PositiveInt = 1,
+    ) -> None:
+        self.mean, self.a, self.b, self.replicates = mean, a, b, replicates
+        self.along_, self.across_ = 0.5 / a, 0.5 / b  # variances
+
+    def sample(self, n: int, rng: np.random.Generator) -> Samples:
+        x1, noise = rng.standard_normal((2, n, self.replicates)) * np.sqrt([self.along_, self.across_])[:, None, None]
+        x1 += self.mean
+        return Samples(np.stack([x1, np.square(x1) + noise], axis=-1))  # [n, replicates, 2]
+
+    def held_out(self, n: int) -> Samples:
+        return self.sample(n, np.random.default_rng(HELD_OUT))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [2] and covariance [2, 2] of the truth, from the moments of a normal x1."""
+        m, v = self.mean, self.along_
+        return np.array([m, m**2 + v]), np.array([[v, 2 * m * v], [2 * m * v, 4 * m**2 * v + 2 * v**2 + self.across_]])
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Of points [n, replicates, 2] under the truth: [n, replicates]."""
+        x1, x2 = x[..., 0], x[..., 1]
+        return 0.5 * np.log(self.a * self.b) - np.log(np.pi) - self.a * (x1 - self.mean) ** 2 - self.b * (x2 - x1**2) ** 2
