@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import plots, plots_collapse, plots_samples, specimens
+from analysis import plots, plots_collapse, plots_gain, plots_samples, specimens
 from analysis.answers import grouped, thresholds
 from analysis.collapse import functional, shown_key, times
+from analysis.gain import LOSS, gains
 from analysis.laws import against
 from analysis.survival import hazard, kaplan_meier
 from analysis.tables import collapse_share, over_seeds
@@ -64,6 +65,7 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
     if findings.frame.empty:
         return
     yield from _collapse(findings)
+    yield from _gain(findings)
     yield from _curves(findings)
     if pictures:
         yield from _samples(findings, store)
@@ -83,6 +85,8 @@ def _curves(findings: Findings) -> Iterator[Shown]:
     judged = shown_key(frame, str(rule["metric"])) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
+        if key == LOSS and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
+            continue  # the gain map shows all of it
         compared = findings.laws[findings.laws["key"] == key]
         law = _expected(compared)
         level = _level(findings) if key == judged else None
@@ -167,6 +171,17 @@ def _survival(findings: Findings, words: str) -> Iterator[Shown]:
     if risks["synthetic_fraction"].nunique() > 1:
         alt = "Collapses per generation at risk, against the synthetic fraction."
         yield Shown("hazard", "Where collapse begins", alt, risks, lambda w: plots_collapse.hazards(risks, rule=words, width=w))
+
+
+# ---- verified data ------------------------------------------------------------------------------------------------------
+
+
+def _gain(findings: Findings) -> Iterator[Shown]:
+    """Where a grid varies both parameters of Yi's verifier."""
+    table = gains(findings.sweep.lineages, findings.frame, findings.laws)
+    if table["gain"].notna().any():
+        alt = "Gain of retraining on verified samples, over the verifier's bias and selectivity."
+        yield Shown("gain_map", "What verification gains", alt, table, lambda w: plots_gain.gain_map(table, width=w))
 
 
 # ---- samples ------------------------------------------------------------------------------------------------------------

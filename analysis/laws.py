@@ -154,7 +154,7 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     same = _param(spec.generator, "covariates") == "same" and _param(spec.generator, "noise") == noise
     fixed = spec.arrival == "fixed" and spec.sampling.name == "plain" and spec.n_drawn == n and n > d + 3
     if spec.sampling.name == "verify":
-        return _verified(spec, d, noise)
+        return _verified(spec, d) if same and noise == 1 else {}
     if not (same and fixed) or _param(spec.dataset, "design_seed") is not None:
         return {}
     if spec.policy.name == "replace" and spec.synthetic_fraction == 1:
@@ -166,16 +166,22 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     return {"moments/weight_error": Law(law, lambda t: np.sqrt(2 / d) * law(t), spec.policy.name)}
 
 
-def _verified(spec: LineageSpec, d: int, noise: float) -> dict[str, Law]:
-    """Where Yi's verified chain ends (SCIENCE.md 5.8): drawn from generation 10 on, not tested, since it is a limit."""
-    given = {name: _param(spec.sampling, name) for name in ("rule", "delta", "radius", "slack", "design")}
-    known = noise == 1 and given["rule"] == "threshold" and given["design"] == "block" and given["slack"] is None
-    if not known or spec.policy.name != "replace" or spec.synthetic_fraction != 1 or spec.n_drawn % d:
+def _verified(spec: LineageSpec, d: int) -> dict[str, Law]:
+    """Yi's verified chain on one design (SCIENCE.md 5.8); the spread of a replicate is the rows' own."""
+    rule, delta, radius, slack, design = (_param(spec.sampling, k) for k in ("rule", "delta", "radius", "slack", "design"))
+    seed, whole = _param(spec.dataset, "design_seed"), _param(spec.policy, "whole") or spec.n_drawn == spec.n_real
+    if (rule, design, spec.policy.name, spec.synthetic_fraction) != ("threshold", "block", "replace", 1) or not whole:
         return {}
-    reach = given["radius"] + theory_verifier.CODE_SLACK
-    limit = theory_verifier.long_run_error(given["delta"], reach, spec.n_drawn // d, d)
-    nothing: Formula = lambda t: np.full(np.shape(t), np.nan)  # noqa: E731
-    return {"moments/weight_error": Law(lambda t: np.where(np.asarray(t) < 10, np.nan, limit), nothing, "limit", until=-1)}
+    if seed is None or spec.arrival != "fixed" or spec.n_drawn % d or spec.n_real <= d:
+        return {}
+    x0, offset = theory_verifier.yi_design(spec.n_real, d, seed), delta * theory_verifier.yi_direction(d)
+    own_slack = theory_verifier.CODE_SLACK if slack is None else slack
+
+    def law(t: Times) -> Any:
+        errors = theory_verifier.verified_errors(x0, offset, radius, spec.n_drawn // d, int(np.max(t)), slack=own_slack)
+        return errors[np.asarray(t)]
+
+    return {"moments/weight_error": Law(law, lambda t: np.full(np.shape(t), np.nan), "verified")}
 
 
 def _categorical(spec: LineageSpec) -> dict[str, Law]:

@@ -60,7 +60,7 @@ def curves(
             _theory(axis, own, theory)
         if level is not None:
             axis.axhline(level, color=BAD, lw=0.9, ls=(0, (5, 2)))
-        axis.set_title(wrapped(panel, int(16 * figure.get_size_inches()[0] / across(axes))))
+        axis.set_title(wrapped(panel, int(13 * figure.get_size_inches()[0] / across(axes))))
     _share_limits(axes, table, log, [level] if level else [])
     edge_labels(axes, "generation", name)
     handles = _handles(table, line, colours, level, theory)
@@ -165,7 +165,8 @@ def _handles(
 
 def _curves_note(table: pd.DataFrame, panels: int) -> str:
     n, kinds = table.loc[table["n"] > 0, "n"], set(table.loc[table["n"] > 0, "interval"])
-    seeds = f"{n.min()} to {n.max()} seeds" if len(n) and n.min() != n.max() else f"{n.max() if len(n) else 0} seed(s)"
+    most = int(n.max()) if len(n) else 0
+    seeds = f"{n.min()} to {most} seeds" if len(n) and n.min() != most else f"{most} seed" + "s" * (most != 1)
     band = {
         "seeds": "band: 95 % t interval over seeds",
         "replicates": "band: 95 % interval over the replicates of one seed",

@@ -114,9 +114,14 @@ def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
 def test_a_verified_regression_ends_at_yis_limit() -> None:
     """SCIENCE.md 5.8: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation .0605)."""
     sampling = {"sampling_rule": "threshold", "sampling_delta": 0.2, "sampling_radius": 0.1}
-    one = spec("regression", n=100, n_synthetic=800, dataset_d=8, sampling="verify", **sampling)
+    parts = {"dataset_d": 8, "dataset_design_seed": 12345, "policy_whole": True}
+    one = spec("regression", n=100, n_synthetic=800, sampling="verify", **parts, **sampling)
     law = expected(one)["moments/weight_error"]
-    assert law.expected(np.array([30]))[0] == pytest.approx(0.06047, abs=5e-6) and law.until < 0
+    assert law.expected(np.array([0, 30])) == pytest.approx([0.083739, 0.06047], abs=1e-5)
+    assert (
+        expected(spec("regression", n=100, n_synthetic=800, sampling="verify", **{**parts, "policy_whole": False}, **sampling))
+        == {}
+    )
 
 
 def test_too_few_replicates_are_not_tested(tmp_path: Path) -> None:

@@ -386,6 +386,24 @@ def test_long_run_column() -> None:
     all_printed(limits, ".02047 .04459 .06047 .29459 1.02047")
 
 
+@pytest.mark.parametrize(
+    ("bias", "r", "simulated"),
+    [
+        (0, 0.5, [0.0523, 0.0460, 0.0449, 0.0447, 0.0444, 0.0446, 0.0445]),
+        (0.2, 0.1, [0.0470, 0.0562, 0.0593, 0.0603, 0.0606, 0.0604, 0.0605]),
+        (0.5, 0.5, [0.1296, 0.2070, 0.2525, 0.2856, 0.2941, 0.2942, 0.2945]),
+        (1.0, 0.1, [0.6058, 0.9095, 0.9935, 1.0187, 1.0208, 1.0206, 1.0203]),
+    ],
+)
+def test_verified_chains_as_simulated(bias: float, r: float, simulated: list[float]) -> None:
+    """60,000 chains each, 0.3 %; generation 1 is exact."""
+    x0, offset = theory_verifier.yi_design(100, 8), bias * theory_verifier.yi_direction(8)
+    errors = theory_verifier.verified_errors(x0, offset, r, 100, 30)
+    assert errors[[1, 2, 3, 5, 10, 20, 30]] == pytest.approx(simulated, rel=0.007)
+    assert errors[0] == pytest.approx(0.083738718266782)
+    assert errors[30] == pytest.approx(theory_verifier.long_run_error(bias, r + theory_verifier.CODE_SLACK, 100, 8), rel=0.003)
+
+
 def test_theorem_4_1_bounds_the_unbiased_chain() -> None:
     rho = theory_verifier.contraction(0.5 + theory_verifier.CODE_SLACK)
     assert theory_verifier.long_run_bound(rho, 0.0837, [100], 8) == pytest.approx(rho**2 * 0.0837 + 8 * rho / 100)
