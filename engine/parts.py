@@ -12,7 +12,7 @@ import importlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -44,6 +44,7 @@ PositiveFloat = Annotated[float, _FromText, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, _FromText, Field(ge=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Extractor = Literal["auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception"]  # see features.py
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
 
@@ -260,6 +261,7 @@ def _parameters(init: ast.FunctionDef) -> dict[str, Parameter]:
     found = {}
     for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
         annotation = ast.unparse(arg.annotation) if arg.annotation else "Any"
+        annotation = f"Literal{list(get_args(Extractor))}" if annotation == "Extractor" else annotation  # as a reader wants it
         value = None if default is None else ast.literal_eval(default)
         found[arg.arg] = Parameter(arg.arg, annotation, value, default is None)
     return found

@@ -16,10 +16,10 @@ from engine.recipe import path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from the layers before it, and from its own
-    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial"},
+    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial", "locks"},
     {"parts"},
-    {"nets", "frechet"},
-    {"lenet", "features", "floors"},
+    {"nets", "frechet", "bures", "transport"},
+    {"lenet", "resnet", "features", "floors"},
     {f"{folder}.*" for folder in KINDS.values()},
     {"spec"},
     {"checks", "recipe", "sections", "store"},

@@ -6,14 +6,12 @@ real sets of the very same counts.  Not the distance of the whole set (`fid`), w
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from engine import features
 from engine.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.frechet import Moments, frechet, moments_by_group
-from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 MOST_CACHED = 8  # sets of counts whose real side is kept; labels drawn in fixed shares need one
@@ -30,9 +28,7 @@ class ConditionalFid:
     NEEDS_LABELS = True
     TINY: dict = {}
 
-    def __init__(
-        self, *, extractor: Literal["auto", "raw", "lenet", "resnet18", "inception"] = "auto", splits: PositiveInt = 8
-    ) -> None:
+    def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor
         self.splits = splits  # real-vs-real distances behind the floor
 

@@ -6,14 +6,12 @@ features.  Points are compared on their raw coordinates, one distance per replic
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from engine import features
 from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
 from engine.frechet import frechet, moments_of
-from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
@@ -23,9 +21,7 @@ class Fid:
     ACCEPTS = ("points", "images")
     TINY: dict = {}
 
-    def __init__(
-        self, *, extractor: Literal["auto", "raw", "lenet", "resnet18", "inception"] = "auto", splits: PositiveInt = 8
-    ) -> None:
+    def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor
         self.splits = splits  # real-vs-real distances behind the floor; independent replicates count as splits
 

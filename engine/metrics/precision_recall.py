@@ -7,13 +7,12 @@ precision and recall of a classifier, nor density and coverage.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from engine import features
 from engine.floors import defined, disjoint_pairs, first, mean_and_spread, real_pool, refusal
-from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 CHUNK = 4_000_000  # distances worked on at once
@@ -29,7 +28,7 @@ class PrecisionRecall:
     def __init__(
         self,
         *,
-        extractor: Literal["auto", "raw", "lenet", "resnet18", "inception"] = "auto",
+        extractor: Extractor = "auto",
         k: PositiveInt = 5,
         n_max: PositiveInt = 2000,  # at most so many samples are compared: the cost grows with the square
         replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones

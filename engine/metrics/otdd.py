@@ -1,0 +1,91 @@
+"""Optimal transport dataset distance (Alvarez-Melis and Fusi 2002.02923) between real and synthetic labelled samples.
+
+A sample is its features and its class, a class the Gaussian of its features; see `engine/transport.py` for the cost.  Names of
+labels do not matter: unlike `conditional_fid`, classes that swapped their names are at distance 0.  On features it is not the
+published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with equal class counts, 0.8 s with unequal ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from engine import features
+from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.samples import Samples
+from engine.transport import Labelled, exact, labelled, sinkhorn
+
+
+class Otdd:
+    """otdd, /floor, /floor_sd, /excess, /n, and /coverage: the share of real classes that have a synthetic sample.
+
+    A class that vanished has no points, so its real points pay for the way to other classes; one of a single sample is a point
+    mass (the published code leaves such classes out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
+    """
+
+    ACCEPTS = ("points", "images")
+    NEEDS_LABELS = True
+    TINY = {"splits": 2}
+
+    def __init__(
+        self,
+        *,
+        extractor: Extractor = "auto",
+        method: Literal["exact", "sinkhorn"] = "exact",  # sinkhorn: the published implementation's number, for comparison only
+        most: PositiveInt = 2000,  # points that are coupled on each side; the classes' Gaussians are of all points
+        replicates: PositiveInt = 10,  # at most so many replicates are measured, the first ones
+        splits: PositiveInt = 4,  # real-vs-real distances behind the floor
+    ) -> None:
+        self.extractor, self.method, self.most, self.replicates, self.splits = extractor, method, most, replicates, splits
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        """Hold n real samples (or all held-out ones, if fewer), their classes' Gaussians, and the floor."""
+        self._dataset = dataset
+        pool = real_pool(dataset, real, 2 * n, rng)
+        self._like, self.n_, y = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out), pool.samples.y
+        if y is None:
+            raise ValueError(f"otdd needs labels; data set {type(dataset).__name__} has none")
+        x = self._features(pool.samples)  # [replicates, pool, d]
+        self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
+        self._real = [labelled(each[: self.n_], y[: self.n_], self.most, rng) for each in x]
+        self.classes_ = np.unique(y[: self.n_])
+        pairs = enumerate(disjoint_pairs(len(pool), self.n_, self.splits, rng))  # a replicate for each split
+        sides = ([labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair] for i, pair in pairs)
+        between = np.array([self._distance(*pair) for pair in sides])
+        self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
+
+    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+        value = self._value(synthetic, rng)
+        floor = {"otdd/floor": self.floor_, "otdd/floor_sd": self.floor_sd_, "otdd/excess": excess(value, self.floor_)}
+        return {"otdd": value, "otdd/n": float(self.n_), "otdd/coverage": self._coverage(synthetic), **floor}
+
+    def _value(self, synthetic: Samples, rng: np.random.Generator) -> Value:
+        reason = refusal(synthetic, self._like) or ("" if synthetic.y is not None else "the synthetic samples have no labels")
+        if not reason and len(synthetic) < self.n_:
+            reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
+        if reason:
+            return Undefined(reason)
+        synthetic = first(synthetic, self.n_)
+        x = self._features(synthetic)  # [replicates, n, d]
+        if reason := degenerate(np.moveaxis(x, 1, 0)):
+            return Undefined(reason)
+        assert synthetic.y is not None
+        sides = (labelled(each, synthetic.y, self.most, rng) for each in x)
+        values = np.array([self._distance(real, side) for real, side in zip(self._real, sides, strict=True)])
+        images = self._dataset.GIVES == "images"
+        return defined(values[0] if images else values, "the distance is not finite: features too large")
+
+    def _distance(self, real: Labelled, other: Labelled) -> float:
+        return exact(real, other) if self.method == "exact" else sinkhorn(real, other)
+
+    def _coverage(self, synthetic: Samples) -> Value:
+        if synthetic.y is None:
+            return Undefined("the synthetic samples have no labels")
+        return float(np.isin(self.classes_, synthetic.y[: self.n_]).mean())
+
+    def _features(self, samples: Samples) -> np.ndarray:
+        """[replicates, n, d]; one replicate for images."""
+        x = features.extract(samples, self.extractor, self._dataset)
+        return x[None] if x.ndim == 2 else np.moveaxis(x[:, : self.replicates], 1, 0)
