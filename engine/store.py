@@ -12,7 +12,6 @@ their row are set aside under damaged/ and made again; files that are missing we
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+
+from engine.locks import FileLocks, Leases
 
 Row = dict[str, Any]
 KIND_FOLDERS = {"model": "models", "draw": "draws"}
@@ -55,10 +56,12 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.fs, root = fsspec.core.url_to_fs(url)
+        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)  # others write there too
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.local = protocol in ("file", "local")
         self.root = os.path.abspath(root) if self.local else root.rstrip("/")
+        folder = self.path("locks")
+        self.locks: FileLocks | Leases = FileLocks(folder) if self.local else Leases(self.fs, folder)
         self._blocks: dict[str, dict[str, Row]] = {"model": {}, "draw": {}}
         self._seen_blocks: set[str] = set()
         self._blocks_changed: int | None = None
@@ -265,42 +268,24 @@ class Store:
     # ---- locks ----
 
     def try_lock(self, name: str) -> contextlib.ExitStack | None:
-        """Hold `name` until the returned stack is closed; None when someone else holds it.  Dies with the process."""
-        stack = contextlib.ExitStack()
-        if not self.local:
-            return stack  # two writers of equal bits do no harm: an object store takes each PUT whole
-        path = self.path("locks", name)
-        try:
-            file = open(path, "a+")  # noqa: SIM115  # closed by the stack
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            file = open(path, "a+")  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        stack.callback(file.close)
-        return stack
+        """Hold `name` until the returned stack is closed; None when someone else holds it."""
+        return self.locks.try_hold(name)
 
     def lock(self, name: str) -> contextlib.ExitStack:
         """Hold `name`, waiting for whoever holds it now."""
         while (held := self.try_lock(name)) is None:
-            time.sleep(0.02)
+            self.locks.pause()
         return held
 
     @contextlib.contextmanager
     def hold(self, who: str) -> Iterator[None]:
-        """Hold the whole output for one sweep; Busy names the holder."""
-        held = self.try_lock("sweep")
-        note = self.path("locks", "holder.json")
-        if held is None:
-            with contextlib.suppress(Damaged):
-                raise Busy((self.read_json(note) or {}).get("who", "another sweep"))
-            raise Busy("another sweep")
+        """Hold the whole output for one sweep; Busy names the holder, if that one lives."""
+        about = f"{who} (process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"
+        while (held := self.locks.try_hold("sweep", about)) is None:
+            if self.locks.alive("sweep"):
+                raise Busy(self.locks.holder("sweep") or "another sweep")
+            self.locks.pause()
         with held:
-            started = time.strftime("%Y-%m-%d %H:%M:%S")
-            self.write_json(note, {"who": f"{who} (process {os.getpid()} on {socket.gethostname()}, since {started})"})
             yield
 
     # ---- keeping and checking ----
