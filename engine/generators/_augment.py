@@ -46,7 +46,7 @@ def _moved(x: Tensor, chance: Chance, flip: bool) -> Tensor:
         mirrored = (chance.gate() * (chance.uniform() < 0.5))[:, None, None] > 0
         columns = torch.where(mirrored, columns.flip(1), columns)
     with torch.autocast(x.device.type, enabled=False):
-        return rows[:, None] @ x.float() @ columns[:, None].mT
+        return rows[:, None] @ x @ columns[:, None].mT
 
 
 def _picks(n: int, share: Tensor) -> Tensor:

@@ -17,11 +17,17 @@ LABEL_LENGTH = 3.0  # of a one-hot label beside latents of length sqrt(latent)
 
 
 def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved (rounding up) and stay at least SMALLEST."""
-    levels = 0
+    """How often both sides can be halved (rounding up) and stay at least SMALLEST; at least once."""
+    levels = 1
     while min(-(-height >> levels + 1), -(-width >> levels + 1)) >= SMALLEST:
         levels += 1
     return levels
+
+
+def sizes(shape: list[int], width: int) -> tuple[tuple[int, int], list[int]]:
+    """The smallest feature map (height, width) and the channels after each halving, `width` after the first."""
+    levels = halvings(shape[0], shape[1])
+    return (-(-shape[0] >> levels), -(-shape[1] >> levels)), [width * 2**i for i in range(levels)]
 
 
 class DcganGenerator(nn.Module):
@@ -30,16 +36,15 @@ class DcganGenerator(nn.Module):
     def __init__(self, shape: list[int], classes: int, latent: int, width: int) -> None:
         super().__init__()
         self.size, self.classes = (shape[0], shape[1]), classes
-        levels = halvings(*self.size)
-        small = [-(-side // 2**levels) for side in self.size]
-        widths = [width * 2**i for i in range(levels, 0, -1)] + [width]
+        (height, width_px), widths = sizes(shape, width)
+        last = widths[-1]
         self.start = nn.Sequential(
-            nn.Linear(latent + classes, widths[0] * small[0] * small[1]), nn.Unflatten(1, (widths[0], small[0], small[1]))
+            nn.Linear(latent + classes, last * height * width_px), nn.Unflatten(1, (last, height, width_px))
         )
-        blocks: list[nn.Module] = [nn.GroupNorm(1, widths[0]), nn.ReLU()]
-        for n_in, n_out in pairwise(widths):
-            blocks += [nn.ConvTranspose2d(n_in, n_out, 4, 2, 1), nn.GroupNorm(1, n_out), nn.ReLU()]
-        self.blocks = nn.Sequential(*blocks, nn.Conv2d(width, shape[2], 3, 1, 1), nn.Tanh())
+        blocks: list[nn.Module] = [nn.GroupNorm(1, last), nn.ReLU(), nn.Conv2d(last, last, 3, 1, 1)]
+        for n_in, n_out in pairwise([*widths[::-1], shape[2]]):
+            blocks += [nn.GroupNorm(1, n_in), nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1)]
+        self.blocks = nn.Sequential(*blocks, nn.Tanh())
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if y is not None:
@@ -55,13 +60,12 @@ class DcganCritic(nn.Module):
     def __init__(self, shape: list[int], classes: int, width: int) -> None:
         super().__init__()
         self.classes = classes
-        levels = halvings(shape[0], shape[1])
-        widths = [shape[2]] + [width * 2**i for i in range(levels + 1)]
-        layers: list[nn.Module] = [nn.Conv2d(widths[0], widths[1], 3, 1, 1), nn.LeakyReLU(0.2)]
-        for n_in, n_out in pairwise(widths[1:]):
+        _, widths = sizes(shape, width)
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise([shape[2], *widths]):
             layers += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        n_flat = widths[-1] * (shape[0] >> levels) * (shape[1] >> levels)
+        self.features = nn.Sequential(*layers, nn.Conv2d(widths[-1], widths[-1], 3, 1, 1), nn.LeakyReLU(0.2), nn.Flatten())
+        n_flat = widths[-1] * (shape[0] >> len(widths)) * (shape[1] >> len(widths))
         self.out = nn.Linear(n_flat, 1 + classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -108,7 +108,7 @@ class Wgan:
         batch: PositiveInt = 64,
         lr: PositiveFloat | None = None,  # left out: 1e-3 for points, 3e-4 for images
         betas: tuple[Fraction, Fraction] = (0.0, 0.9),
-        width: PositiveInt | None = None,  # hidden units (64), or channels at full resolution (32), doubled at each halving
+        width: PositiveInt | None = None,  # hidden units (64), or channels at half the resolution (32), doubled at each halving
         layers: PositiveInt = 2,  # hidden ones of the MLPs
         latent: PositiveInt | None = None,  # 2 for points, 64 for images
         penalty: Literal["gradient", "clip"] = "gradient",
