@@ -332,23 +332,24 @@ def doctor(
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="mnist, fashion_mnist, cifar10, cifar100 or flowers102")],
+    name: Annotated[str, typer.Argument(help="a data set (mnist, cifar10, ...) or a network's weights (resnet18, ...)")],
     root: Annotated[str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")] = None,
     debug: Debug = False,
 ) -> None:
-    """Fetch a data set into the data root, with its digests checked."""
+    """Fetch a data set into the data root, or weights into $OUROBOROS_WEIGHTS, with digests checked."""
     with _errors(debug):
+        from engine import features
         from engine.doctor import DATA_FOLDERS
 
-        if name not in DATA_FOLDERS:
-            raise Refused(f"no data set to download is called {name!r}; there are: {', '.join(DATA_FOLDERS)}", BAD_INPUT)
+        if name not in (known := [*DATA_FOLDERS, *features.PRETRAINED]):
+            raise Refused(f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT)
         from engine.datasets import _torchvision
 
         try:
-            folder = _torchvision.download(name, root)
-        except (OSError, RuntimeError) as error:
+            place = features.download(name) if name in features.PRETRAINED else _torchvision.download(name, root)
+        except (OSError, RuntimeError, ImportError) as error:
             raise Refused(f"could not fetch {name}: {error}", ENVIRONMENT) from None
-        _console().print(f"{name} is in {folder}")
+        _console().print(f"{name} is in {place}")
 
 
 def _version(asked: bool) -> None:

@@ -1,4 +1,5 @@
-"""LeNet-5 (LeCun et al. 1998) with rectifiers: the small classifier behind features, classifier accuracy and rewards.
+"""LeNet-5 (LeCun et al. 1998) with rectifiers, and how it and its relatives are trained: the classifiers behind features,
+classifier accuracy and rewards.
 
 Its 84 penultimate values are the features that MAD (2307.01850) uses for MNIST.  Images larger than 32 pixels are reduced to
 32; images smaller than 28 (8 x 8 digits) get 3 x 3 kernels, since 5 x 5 ones would leave nothing.
@@ -61,13 +62,24 @@ class PointClassifier(nn.Module):
         return self.layers(z).transpose(0, 1)
 
 
-def fit(data: Samples, classes: int, rng: np.random.Generator, *, steps: int, batch: int = 128, lr: float = 2e-3) -> nn.Module:
-    """A classifier of labelled images (LeNet) or points (stacked MLP), trained on data by cross entropy."""
+def fit(
+    data: Samples,
+    classes: int,
+    rng: np.random.Generator,
+    *,
+    steps: int,
+    batch: int = 128,
+    lr: float = 2e-3,
+    network: str = "lenet",
+) -> nn.Module:
+    """A classifier of labelled images (lenet or resnet18) or points (stacked MLP), trained on data by cross entropy."""
     assert data.y is not None
     points = data.x.ndim == 3
     with nets.seeded(rng):
-        model: nn.Module = (
-            PointClassifier(data.x.shape[1], data.x.shape[2], classes) if points else LeNet(data.x.shape[1:], classes)
+        model = (
+            PointClassifier(data.x.shape[1], data.x.shape[2], classes)
+            if points
+            else of_images(network, data.x.shape[1:], classes)
         )
     x = data.x.astype(np.float32) if points else data.x
     if points:
@@ -86,14 +98,23 @@ def fit(data: Samples, classes: int, rng: np.random.Generator, *, steps: int, ba
     return model
 
 
+def of_images(network: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The untrained network by name."""
+    if network == "lenet":
+        return LeNet(shape, classes)
+    from engine.resnet import ResNet18  # torchvision takes seconds to import
+
+    return ResNet18(shape, classes)
+
+
 def logits(model: nn.Module, x: np.ndarray) -> np.ndarray:
     """[n, classes] of images, [n, replicates, classes] of points; float32."""
     return _in_batches(model, model.forward, x)
 
 
-def features(model: LeNet, x: np.ndarray) -> np.ndarray:
-    """[n, 84] float32."""
-    return _in_batches(model, model.features, x)
+def features(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """The penultimate layer, float32: [n, 84] of LeNet, [n, 512] of ResNet-18."""
+    return _in_batches(model, model.features, x)  # type: ignore[arg-type]
 
 
 def _in_batches(model: nn.Module, function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:

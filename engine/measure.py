@@ -20,7 +20,7 @@ MOST_PREPARED = 64
 
 
 class Measure:
-    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}."""
+    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}, and what made it as "about"."""
 
     def __init__(self, metric: Metric, spec: MeasureSpec) -> None:
         self.metric, self.spec = metric, spec
@@ -28,7 +28,8 @@ class Measure:
     def __call__(self, samples: Samples, generator: Generator, stream: np.random.Generator) -> dict[str, dict[str, Any]]:
         with np.errstate(all="ignore"):
             answer = self.metric(samples, generator, stream)
-        return flatten({self._named(key): value for key, value in answer.items()})
+        about = getattr(self.metric, "about_", {})
+        return flatten({self._named(key): value for key, value in answer.items()}) | ({"about": about} if about else {})
 
     def _named(self, key: str) -> str:
         """The metric's id instead of its name, so that two settings of one metric stay apart."""

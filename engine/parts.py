@@ -191,7 +191,10 @@ class Reward(Protocol):
 
 
 class Metric(Protocol):
-    """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a slash: `fid/floor`."""
+    """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a slash: `fid/floor`.
+
+    What "auto" came to mean (the extractor, the network) may stand in `about_`, texts by name: it is kept beside the values.
+    """
 
     TINY: ClassVar[dict[str, Any]]
     ACCEPTS: ClassVar[tuple[str, ...]]

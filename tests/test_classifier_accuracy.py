@@ -82,6 +82,16 @@ def test_a_finite_set_smaller_than_the_draw_gives_the_ceiling_of_all_it_has() ->
     assert metric.ceiling_ > 0.6
 
 
+def test_a_resnet_learns_too_and_the_answer_names_the_network(on_digits: tuple[Any, Samples]) -> None:
+    metric, real = on_digits
+    assert metric.about_ == {"network": "lenet"} and metric.lr_ == 1e-2
+    resnet = prepared(make("dataset", "digits"), real, network="resnet18", steps=25)
+    assert resnet.about_ == {"network": "resnet18"} and resnet.lr_ == 2e-3 and resnet.ceiling_ > 0.6
+    with pytest.raises(ValueError, match="'lenet' reads images, but Mixture gives points"):
+        prepared(make("dataset", "mixture"), make("dataset", "mixture").sample(50, rng()), network="lenet")
+    assert prepared(make("dataset", "mixture"), make("dataset", "mixture").sample(50, rng())).about_ == {"network": "mlp"}
+
+
 # ---- nelbo --------------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from safetensors.torch import save
 
 from engine import features, lenet
 from engine.parts import make
+from engine.resnet import ResNet18
 from engine.samples import Samples
 from engine.vision import torchvision
 
@@ -36,6 +38,10 @@ def test_auto_means_the_extractor_of_the_data() -> None:
     assert features.resolve("auto", make("dataset", "mixture")) == "raw"
     assert features.resolve("auto", digits()) == "lenet"
     assert features.resolve("auto", of_images(np.zeros((2, 8, 8, 3), np.uint8))) == "resnet18"
+    photos = of_images(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
+    assert features.resolve("auto", photos) == "real_resnet18"
+    for shape in ((32, 32, 1), (28, 28, 3)):
+        assert features.resolve("auto", of_images(np.zeros((2, *shape), np.uint8), np.arange(2))) == "lenet"
     assert features.resolve("raw", digits()) == "raw"
     with pytest.raises(ValueError, match="'vgg'; allowed: auto, raw"):
         features.resolve("vgg", digits())
@@ -106,6 +112,32 @@ def test_the_lenet_takes_any_size(shape: tuple[int, int, int]) -> None:
     assert lenet.logits(model, x).shape == (5, 7) and lenet.features(model, x).shape == (5, 84)
 
 
+@pytest.mark.parametrize(("shape", "stride"), [((8, 8, 1), 1), ((32, 32, 3), 1), ((48, 40, 3), 2), ((80, 80, 1), 4)])
+def test_the_resnet_is_sized_to_the_image(shape: tuple[int, int, int], stride: int) -> None:
+    """Its first stage sees the image reduced by the stem alone; logits are those of its features."""
+    x = rng().integers(0, 256, (3, *shape)).astype(np.uint8)
+    model = ResNet18(shape, 7)
+    seen = []
+    model.body.layer1.register_forward_hook(lambda module, given, answer: seen.append(tuple(answer.shape)))
+    found = lenet.features(model, x)
+    assert found.shape == (3, 512) and seen == [(3, 64, shape[0] // stride, shape[1] // stride)]
+    np.testing.assert_allclose(lenet.logits(model, x), model.head(torch.from_numpy(found)).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(features.TRAINED, "real_resnet18", ("resnet18", "tiny", 8, 1, (2, 2)))
+    r = rng()
+    x, y = r.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8), np.arange(40) % 2
+    images = Samples(x[:5])
+    found = features.extract(images, "real_resnet18", of_images(x, y))
+    assert found.shape == (5, 512) and found.dtype == np.float64
+    monkeypatch.setattr(lenet, "fit", None)
+    again = features.extract(Samples(x[:5]), "real_resnet18", of_images(x.copy(), y.copy()))
+    assert np.array_equal(found, again), "weights from the file must give the same bits"
+    with pytest.raises(ValueError, match="'real_resnet18' needs labels"):
+        features.extract(Samples(x), "real_resnet18", of_images(x))
+
+
 def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
     path, contents, seen = tmp_path / "w", [bytes([i]) * 200_000 for i in range(4)], set()
     features.write_atomically(path, contents[0])
@@ -120,9 +152,9 @@ def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
 def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
     for name in features.PRETRAINED:
-        with pytest.raises(FileNotFoundError, match=rf"download\('{name}'\)"):
+        with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
             features.extract(digits().held_out(2), name, digits())
-    with pytest.raises(ValueError, match="there are: resnet18, inception"):
+    with pytest.raises(ValueError, match="there are: resnet18, inception, fid_inception"):
         features.download("vgg", tmp_path)
 
 
@@ -147,3 +179,29 @@ def test_imagenet_features_from_weights_at_hand(name: str, tmp_path: Path, monke
         logits = model(normalised)
         assert got.shape == (2, n_features) and torch.allclose(model.fc(torch.from_numpy(got).float()), logits, atol=1e-3)
     assert features.extract(digits().held_out(2), name, digits()).shape == (2, n_features)
+
+
+def test_the_network_of_published_fids_is_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    class Random(module.FeatureExtractorInceptionV3):  # type: ignore[name-defined,misc]
+        def load_state_dict(self, state: Any) -> None:  # type: ignore[override]
+            """Keeps its random weights."""
+
+    monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
+    with torch.random.fork_rng(devices=[]), monkeypatch.context() as patched:
+        torch.manual_seed(0)
+        patched.setattr(module, "load_state_dict_from_url", lambda *a, **k: {})
+        network = Random("random", ["2048"])
+    (tmp_path / "fid_inception.safetensors").write_bytes(save(network.state_dict()))
+    grey = Samples(rng().integers(0, 256, (2, 20, 20, 1)).astype(np.uint8))
+    got = features.extract(grey, "fid_inception", digits())
+    expected = network(torch.from_numpy(grey.x.repeat(3, axis=3)).permute(0, 3, 1, 2))[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert got.shape == (2, 2048) and got.std() > 0
+
+
+def test_without_torch_fidelity_its_network_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install torch-fidelity"):
+        features.download("fid_inception")

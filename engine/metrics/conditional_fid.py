@@ -39,6 +39,7 @@ class ConditionalFid:
         self._like, y = pool.samples.take(slice(0, 1)), pool.samples.y
         if y is None:
             raise ValueError(f"conditional_fid needs labels; data set {type(dataset).__name__} has none")
+        self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
         self.classes_ = np.unique(y).tolist()
         self._pool = {k: x[y == k] for k in self.classes_}

@@ -1,7 +1,7 @@
 """Frechet distance between held-out real and synthetic samples (Heusel et al. 2017) on any extractor's features.
 
-It is FID proper only on the published Inception network's features, which no extractor here gives: read it as FD on the named
-features.  Points are compared on their raw coordinates, one distance per replicate.
+It is FID proper only on the published Inception network's features (extractor "fid_inception"): otherwise read it as FD on the
+named features.  Points are compared on their raw coordinates, one distance per replicate.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Fid:
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
+        self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
         self._reference = moments_of(x[: self.n_])
         pairs = disjoint_pairs(len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng)

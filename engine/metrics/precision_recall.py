@@ -42,6 +42,7 @@ class PrecisionRecall:
         n = min(n, self.n_max)
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
+        self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = self._features(pool.samples)  # [replicates, pool, d]
         self._manifolds = [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
         pairs = disjoint_pairs(len(pool), self.n_, self.splits if self.n_ > self.k else 0, rng)
