@@ -4,6 +4,7 @@ separability   AUC of a linear two-sample classifier (shrunk discriminant), cros
                1 where all can.  The 95 % interval is Hanley and McNeil's (1982) on the held-out folds.
 centroid       distance of the means over the root mean square distance of real samples from theirs
 covariance     Frobenius distance of the covariances over that of the real one
+otdd           optimal transport dataset distance of the labelled features (`engine/transport.py`); NaN without labels
 Each beside its floor, real against other real samples of the same size.  Not FID, which cannot say whether two clouds overlap.
 """
 
@@ -18,30 +19,57 @@ from scipy.stats import norm, rankdata
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 
+from engine.transport import exact, labelled
+
 FOLDS = 5
 LEAST = 2 * FOLDS  # samples on each side
+COUPLED = 2000  # at most so many on each side, by optimal transport
 
 
-def alignment(real: np.ndarray, sets: Mapping[Any, np.ndarray]) -> pd.DataFrame:
+Labels = tuple[np.ndarray, np.ndarray]  # of the real and of the generated samples
+
+
+def alignment(
+    real: np.ndarray,
+    sets: Mapping[Any, np.ndarray],
+    real_y: np.ndarray | None = None,
+    set_y: Mapping[Any, np.ndarray | None] | None = None,
+) -> pd.DataFrame:
     """Real features [n, d] and generated ones by name (a generation) -> a row per name, and one named "floor".
 
-    One half of the real samples is the reference; the other half is the floor.  All sides are cut to the same n."""
+    One half of the real samples is the reference; the other half is the floor.  All sides are cut to the same n.  Labels [n],
+    where there are any, are cut alike."""
     n = min([len(real) // 2, *(len(x) for x in sets.values())])
     if n < LEAST:
         raise ValueError(f"alignment needs {LEAST} samples on each side, and twice as many real ones; it got {n}")
     order = np.random.default_rng(0).permutation(len(real))
-    reference, other = real[order[:n]], real[order[n : 2 * n]]
-    rows = [("floor", compared(reference, other)), *((name, compared(reference, x[:n])) for name, x in sets.items())]
+    one, two = order[:n], order[n : 2 * n]
+
+    def labels(of: np.ndarray | None) -> Labels | None:
+        return None if real_y is None or of is None else (real_y[one], of[:n])
+
+    rows = [("floor", compared(real[one], real[two], labels(None if real_y is None else real_y[two])))]
+    rows += [(name, compared(real[one], x[:n], labels((set_y or {}).get(name)))) for name, x in sets.items()]
     return pd.DataFrame([{"set": name, **values} for name, values in rows])
 
 
-def compared(real: np.ndarray, generated: np.ndarray) -> dict[str, Any]:
-    """auc, auc_low, auc_high, centroid, covariance, n of two sets of features [n, d]; NaN and a reason where not finite."""
-    names = ("auc", "auc_low", "auc_high", "centroid", "covariance")
+def compared(real: np.ndarray, generated: np.ndarray, labels: Labels | None = None) -> dict[str, Any]:
+    """auc, auc_low, auc_high, centroid, covariance, otdd, n of two feature sets [n, d]; NaN and a reason where not finite."""
+    names = ("auc", "auc_low", "auc_high", "centroid", "covariance", "otdd")
     if not np.isfinite(generated).all():
         return dict.fromkeys(names, np.nan) | {"n": len(generated), "undefined": "some features are not finite"}
-    values = (*separability(real, generated), centroid(real, generated), covariance(real, generated))
+    distance = dataset_distance(real, generated, labels)
+    values = (*separability(real, generated), centroid(real, generated), covariance(real, generated), distance)
     return dict(zip(names, values, strict=True)) | {"n": len(generated), "undefined": ""}
+
+
+def dataset_distance(real: np.ndarray, generated: np.ndarray, labels: Labels | None) -> float:
+    """Exact, in the units of squared features; NaN without labels."""
+    if labels is None:
+        return float("nan")
+    rng = np.random.default_rng(0)  # of the part that is coupled, beyond COUPLED points
+    one, two = (labelled(x, y, COUPLED, rng) for x, y in zip((real, generated), labels, strict=True))
+    return exact(one, two)
 
 
 def separability(real: np.ndarray, generated: np.ndarray) -> tuple[float, float, float]:

@@ -95,12 +95,12 @@ def latent(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]) -> tupl
     extractor = features.resolve("auto", dataset)
     x = {key: features.extract(samples, extractor, dataset) for key, samples in sets.items()}
     real_x = features.extract(real, extractor, dataset)
-    return _aligned(real_x, x), _embedded(real_x, x), extractor
+    set_y = {key: samples.y for key, samples in sets.items()}
+    return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), extractor
 
 
-def _aligned(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
+def _aligned(table: pd.DataFrame) -> pd.DataFrame:
     """One row per workflow and generation, and one of the floor, which they share."""
-    table = alignment(real, sets)
     names = [("", -1) if key == "floor" else key for key in table["set"]]
     sets_named = ["floor" if key == "floor" else "generated" for key in table["set"]]
     return table.assign(set=sets_named, group=[name for name, _ in names], t=[t for _, t in names])
