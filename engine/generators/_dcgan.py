@@ -17,9 +17,9 @@ LABEL_LENGTH = 3.0  # of a one-hot label beside latents of length sqrt(latent)
 
 
 def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved (rounding up) and stay at least SMALLEST; at least once."""
+    """How often both sides can be halved and stay at least SMALLEST; at least once."""
     levels = 1
-    while min(-(-height >> levels + 1), -(-width >> levels + 1)) >= SMALLEST:
+    while min(height, width) >> (levels + 1) >= SMALLEST:
         levels += 1
     return levels
 
