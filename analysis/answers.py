@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
+from analysis import grid
 from analysis.tables import WHAT, each, natural, panel_names
-from analysis.threshold import Outcome, Threshold, estimate
+from analysis.threshold import Outcome, Threshold, axis_of, estimate, finite
 from engine.verdict import in_words
+
+WIDTH = 0.1  # of the interval that a grid's seeds are counted for, where the file asks for none
+NOTHING = {"width": math.nan, "seeds_needed": math.nan, "needs": ""}  # of `needed`, where there is nothing to need
 
 GROUP = [c for c in WHAT if c not in ("synthetic_fraction", "n_synthetic")]
 
@@ -23,8 +28,9 @@ def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
     return outcomes.assign(group=panel_names(outcomes, order))
 
 
-def thresholds(outcomes: pd.DataFrame, *, confidence: float = 0.9) -> pd.DataFrame:
-    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words, lineages, seeds, last fraction run.
+def thresholds(outcomes: pd.DataFrame, asked: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words, lineages, seeds, last fraction run;
+    and how many seeds an interval of some width needs (`needed`).  asked: the file's `threshold`, if it has one.
 
     Workflows without a synthetic fraction, or with a single one, have no threshold: they say the share that collapsed."""
     rows: list[dict[str, Any]] = []
@@ -32,9 +38,11 @@ def thresholds(outcomes: pd.DataFrame, *, confidence: float = 0.9) -> pd.DataFra
         name = str(label)
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
-            rows.append({"group": name, **_threshold(own, confidence)})
+            found = _threshold(own, asked or {})
+            settled = found["verdict"] in ("never", "always")  # more seeds would not give it an interval
+            rows.append({"group": name, **found, **(NOTHING if settled else needed(own, asked or {}))})
         else:
-            rows.append({"group": name, **_share(own)})
+            rows.append({"group": name, **_share(own), **NOTHING})
     ordered: list[dict[str, Any]] = sorted(rows, key=_by_name)
     return pd.DataFrame(ordered)
 
@@ -45,19 +53,27 @@ def _by_name(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def by_policy(answers: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Many workflows of one fraction each, summed up: how many lineages of each policy collapsed."""
-    rows = [{"group": str(name), **_share(own)} for name, own in outcomes.groupby("policy", observed=True, sort=True)]
+    rows = [
+        {"group": str(name), **_share(own), **NOTHING} for name, own in outcomes.groupby("policy", observed=True, sort=True)
+    ]
     return pd.DataFrame(rows)[list(answers.columns)]
 
 
-def _threshold(own: pd.DataFrame, confidence: float) -> dict[str, Any]:
+def _threshold(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
     known = own[own["synthetic_fraction"].notna()]
-    points = [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in each(known)]
     axis = (float(known["synthetic_fraction"].min()), float(known["synthetic_fraction"].max()))
-    found = estimate(points, float(known["level"].iloc[0]), axis=axis, confidence=confidence)
+    if asked:  # as the search has it
+        axis = axis_of(asked, str(own["policy"].iloc[0]).partition("(")[0])
+        known = known[known["synthetic_fraction"].between(*axis)]
+    confidence, level = asked.get("confidence", 0.9), float(own["level"].iloc[0])
+    found = estimate(_points(known), level, axis=axis, confidence=confidence)
     ends = {name: math.nan if (v := getattr(found, name)) is None else v for name in ("estimate", "low", "high")}
-    return {**ends, "verdict": found.verdict, "words": found.words, "lineages": found.lineages, "seeds": found.seeds} | _range(
-        found
-    )
+    said = {"verdict": found.verdict, "words": found.words, "lineages": found.lineages, "seeds": found.seeds}
+    return {**ends, **said, **_range(found)}
+
+
+def _points(known: pd.DataFrame) -> list[Outcome]:
+    return [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in each(known)]
 
 
 def _range(found: Threshold) -> dict[str, float]:
@@ -79,6 +95,34 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
         "last": fraction,
         "confidence": math.nan,
     }
+
+
+# ---- how much more would be needed --------------------------------------------------------------------------------------
+
+
+def needed(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Seeds per fraction for an interval of the width asked for, from the spread over those that ran every fraction; in words,
+    which say why when it cannot be said."""
+    known = own[own["synthetic_fraction"].notna()]
+    width, level, confidence = asked.get("width", WIDTH), float(known["level"].iloc[0]), asked.get("confidence", 0.9)
+    try:
+        fractions, y = grid.table(_points(known))
+    except ValueError:
+        why = "the search goes on by lineages, not by seeds" if asked else "two seeds with every fraction would tell"
+        return {"width": width, "seeds_needed": math.nan, "needs": f"seeds for a width of {width:g}: not known; {why}"}
+    seeds = grid.seeds_needed(fractions, finite(y, level), level, width, confidence=confidence)
+    if seeds is None:
+        words = f"seeds for a width of {width:g}: not known while the grid's own interval is open"
+        return {"width": width, "seeds_needed": math.nan, "needs": words}
+    least, most = (math.ceil(seeds * (len(y) - 1) / chi2.ppf(p, len(y) - 1)) for p in (0.95, 0.05))  # of a variance over seeds
+    words = (
+        f"about {seeds:,} seeds per fraction for a width of {width:g} ({max(least, 2):,} to {most:,}, as {len(y)} seeds tell)"
+    )
+    enough = f"{len(y)} seeds are enough for a width of {width:g}"
+    return {"width": width, "seeds_needed": seeds, "needs": enough if most <= len(y) else words}
+
+
+# ---- saying it ----------------------------------------------------------------------------------------------------------
 
 
 def sentences(answers: pd.DataFrame, rule: Mapping[str, Any], generations: int) -> list[str]:

@@ -57,7 +57,7 @@ class Findings:
         names = outcomes.drop_duplicates("cell").set_index("cell")["group"]
         shares = collapse_share(outcomes)
         shares = shares.assign(group=[names[cell] for cell in shares["cell"]])
-        return cls(sweep, frame, outcomes, thresholds(outcomes), shares, laws)
+        return cls(sweep, frame, outcomes, thresholds(outcomes, sweep.threshold), shares, laws)
 
 
 def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Iterator[Shown]:

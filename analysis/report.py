@@ -25,6 +25,7 @@ from analysis.gallery import Findings, Shown, figures
 from analysis.laws import alarms, worst_z
 from analysis.rows import from_store
 from analysis.tables import each, failures, undefined_values
+from analysis.workflows import Workflow, grown, read, sentence
 from engine.archive import machine
 from engine.history import Looking
 from engine.spec import Sweep
@@ -64,15 +65,16 @@ class Section:
 def write(sweep: Sweep, folder: Path, *, pictures: bool = True, say: Callable[[str], None] = lambda text: None) -> Path:
     """Writes report.html and figures/ into the folder; returns the page.  say: hears what is being drawn."""
     store = Looking(sweep.out)
-    frame = from_store(sweep)
-    findings = Findings.of(sweep, frame)
+    searched = list(read(sweep, store).values()) if sweep.threshold else []
+    sweep = grown(sweep, store) if sweep.threshold else sweep
+    findings = Findings.of(sweep, from_store(sweep))
     drawn: dict[str, list[dict[str, str]]] = {}
     for shown in figures(findings, store, pictures=pictures):
         say(shown.name)
         drawn.setdefault(shown.section, []).append(_put(shown, folder / "figures"))
     sections = [Section(title, found) for title, found in drawn.items()]
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
-    page = _page(findings, sections, {k: v for k, v in failed.items() if v})
+    page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched)
     return _write(folder / "report.html", page)
 
 
@@ -108,7 +110,7 @@ def _write(path: Path, data: bytes | str) -> Path:
 # ---- the page -----------------------------------------------------------------------------------------------------------
 
 
-def _page(findings: Findings, sections: list[Section], failed: dict[str, Any]) -> str:
+def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], searched: list[Workflow]) -> str:
     sweep = findings.sweep
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
@@ -116,7 +118,8 @@ def _page(findings: Findings, sections: list[Section], failed: dict[str, Any]) -
     return template.render(
         name=sweep.name,
         question=sweep.question[:1].upper() + sweep.question[1:],
-        answers=_answers(findings),
+        answers=[_found(own) for own in searched[:MOST_ANSWERS]] if searched else _answers(findings),
+        searched=_searched(searched),
         no_answer=no_answer if not findings.frame.empty else "Nothing has been run yet.",
         facts=_facts(findings, failed),
         warnings=_warnings(findings, failed),
@@ -136,8 +139,25 @@ def _answers(findings: Findings) -> list[dict[str, str]]:
     found = []
     for row, text in zip(each(answers), sentences(answers, findings.sweep.collapse, findings.sweep.generations), strict=True):
         what, _, how = text.removeprefix(f"{row.group}: ").rpartition(" (")
-        found.append({"who": str(row.group), "what": what, "how": how.removesuffix(")")})
+        how = "; ".join(part for part in (how.removesuffix(")"), str(row.needs)) if part)
+        found.append({"who": str(row.group), "what": what, "how": how})
     return found if len(found) <= 2 * MOST_ANSWERS else [*found[:MOST_ANSWERS], _rest(len(found) - MOST_ANSWERS)]
+
+
+def _found(own: Workflow) -> dict[str, str]:
+    """A search's answer, as the search says it."""
+    what, _, how = sentence(own).plain.removeprefix(f"{own.label}: ").rpartition("  (")
+    return {"who": own.label, "what": what, "how": how.removesuffix(")")}
+
+
+def _searched(searched: list[Workflow]) -> Table | None:
+    """What the search found, as threshold.json has it."""
+    if not searched:
+        return None
+    columns = ["label", "verdict", "estimate", "low", "high", "lineages", "seeds", "absorbed", "undefined", "failed", "ended"]
+    rows = [{name: own.to_dict()[name] for name in columns} for own in searched]
+    note = "Ended: why the search started no more lineages, or that it has not ended."
+    return _table("What the search found", pd.DataFrame(rows).astype({c: float for c in ("estimate", "low", "high")}), "", note)
 
 
 def _rest(n: int) -> dict[str, str]:
@@ -193,7 +213,7 @@ def _footer(sweep: Sweep) -> str:
 
 def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
     if findings.answers is not None and findings.shares is not None:
-        answers = findings.answers[["group", "words", "estimate", "low", "high", "lineages", "seeds"]]
+        answers = findings.answers[["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]]
         yield _table("Thresholds", answers, "no workflow", note="Of a posterior over the crossing; 90 % intervals.")
         shares = findings.shares[["group", "synthetic_fraction", "collapsed", "judged", "lineages", "absorbed", "y", "level"]]
         yield _table("Verdicts", shares, "no lineage was judged", note="y is past the level in collapse.")

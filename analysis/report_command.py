@@ -74,12 +74,16 @@ def _write_tables(sweep: Sweep, console: Console, to: list[str] | None, tracked:
 
     from analysis.export import write
     from analysis.rows import from_mlflow, from_store
+    from analysis.workflows import grown
     from engine.history import Looking
     from engine.record import uri_of
     from engine.run import folder_of
 
     store = Looking(sweep.out)
-    frame = from_mlflow(_known(uri_of(sweep, store)[0]), sweep.name, sweep_id=sweep.id) if tracked else from_store(sweep)
+    if tracked:
+        frame = from_mlflow(_known(uri_of(sweep, store)[0]), sweep.name, sweep_id=sweep.id)
+    else:
+        frame = from_store(grown(sweep, store) if sweep.threshold else sweep)
     if frame.empty:
         raise ValueError(f"nothing has been measured yet; `ouro run {sweep.source}` does")
     folder = folder_of(sweep, store)

@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.workflows import Workflow, read, recorded
+from analysis.workflows import Workflow, read, sentence
 from engine.doctor import cpus_here, preflight
 from engine.history import Looking, history
 from engine.interrupt import Interrupt
@@ -67,13 +66,6 @@ def look_up(sweep: Sweep, console: Console, as_json: bool) -> int:
     else:
         say(console, sweep, found)
     return OK
-
-
-def grown(sweep: Sweep, store: Store) -> Sweep:
-    """The sweep with every lineage of its workflows that the store has: what to read a search's curves by."""
-    extra = recorded(store, [s.workflow for s in sweep.lineages if s.has_fraction])
-    asked = sweep.lineages if sweep.threshold is None else tuple(s for s in sweep.lineages if not s.has_fraction)
-    return replace(sweep, lineages=tuple({s.id: s for s in [*asked, *extra]}.values()))
 
 
 class Search:
@@ -224,15 +216,6 @@ def say(console: Console, sweep: Sweep, found: list[Workflow]) -> None:
     console.print(Text(f"collapse: {in_words(sweep.collapse or {})}, generation {sweep.generations}", style="dim"))
     for own in found:
         console.print(sentence(own))
-
-
-def sentence(own: Workflow) -> Text:
-    """One workflow's answer and what it rests on."""
-    a = own.answer
-    rest = f"{a.lineages} lineages"
-    for n, word in ((a.absorbed, "in an absorbing state"), (a.undefined, "without a value"), (len(own.failed), "failed")):
-        rest += f", {n} {word}" if n else ""
-    return Text.assemble((own.label, "bold cyan"), f": {a.words}", (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"))
 
 
 class Shown:

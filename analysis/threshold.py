@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,6 +89,12 @@ class Design:
     between: tuple[float, float] = (0.0, 1.0)
 
 
+def axis_of(asked: Mapping[str, Any], policy: str) -> tuple[float, float]:
+    """Between which fractions a policy is searched: the file's `threshold.between`, or the policy's own."""
+    low, high = asked.get("policies", {}).get(policy, asked).get("between", [0.0, 1.0])
+    return float(low), float(high)
+
+
 # ---- the estimate ----
 
 
@@ -105,11 +111,11 @@ def draws_of(outcomes: Sequence[Outcome], level: float, axis: tuple[float, float
     if len(known) < LEAST or len({o.fraction for o in known}) < 2:
         return None
     x, seeds = np.array([o.fraction for o in known]), np.array([o.seed for o in known])
-    y = _finite(np.array([o.y for o in known]), level)
+    y = finite(np.array([o.y for o in known]), level)
     return levelset.posterior(x, seeds, y, level, axis=axis, rng=np.random.default_rng(len(known)), draws=DRAWS)
 
 
-def _finite(y: np.ndarray, level: float) -> np.ndarray:
+def finite(y: np.ndarray, level: float) -> np.ndarray:
     """Absorbed lineages get the worst number seen, at least as far above the level as the best one is below it."""
     seen = y[np.isfinite(y)]
     worst = max(float(seen.max()), 2 * level - float(seen.min()), level) if len(seen) else level + 1.0
@@ -196,8 +202,14 @@ def seed_for(fraction: float, taken: Sequence[tuple[float, int]], design: Design
     return min((s for s in there if s not in here), key=lambda s: (uses[s], s), default=None)
 
 
-def finished(answer: Threshold, running: int, run: int, design: Design) -> bool:
-    """Whether to start no more: the interval is narrow enough, the axis ends first for sure, or the budget is spent."""
-    sure = answer.verdict in ("never", "always") and answer.lineages >= len(design.start) + 4
+def settled(answer: Threshold, design: Design) -> Literal["sure", "narrow", ""]:
+    """Why more lineages would not change the answer: the axis ends first for sure, or the interval is narrow enough."""
+    if answer.verdict in ("never", "always") and answer.lineages >= len(design.start) + 4:
+        return "sure"
     narrow = answer.verdict == "bracketed" and answer.width <= design.width and answer.lineages >= len(design.start)
-    return sure or narrow or run + running >= design.budget
+    return "narrow" if narrow else ""
+
+
+def finished(answer: Threshold, running: int, run: int, design: Design) -> bool:
+    """Whether to start no more: the answer is settled, or the budget is spent."""
+    return settled(answer, design) != "" or run + running >= design.budget

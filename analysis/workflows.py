@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
+
+from rich.text import Text
 
 from analysis import threshold
 from analysis.threshold import Design, Outcome, Threshold
@@ -99,10 +102,8 @@ class Workflow:
             return f"{len(self.running) + len(self.waiting)} running"
         if not self.enough and threshold.propose(self.posterior, self.taken, self.design) is not None:
             return "going on"
-        if self.answer.verdict in ("never", "always"):
-            return "sure"
-        if self.answer.width <= self.design.width:
-            return f"width {self.answer.width:.3f}"
+        if (settled := threshold.settled(self.answer, self.design)) != "":
+            return "sure" if settled == "sure" else f"width {self.answer.width:.3f}"
         return "budget spent" if len(self.specs) >= self.design.budget else "no seed left"
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,11 +121,10 @@ class Workflow:
 def design_of(sweep: Sweep, spec: LineageSpec) -> Design:
     """The file's threshold section for one workflow."""
     asked = dict(sweep.threshold or {})
-    between = asked.get("policies", {}).get(spec.policy.name, asked).get("between", [0.0, 1.0])
     own: dict[str, Any] = {k: asked[k] for k in ("width", "confidence", "budget", "seeds") if k in asked}
     own |= {"start": tuple(asked["start"])} if "start" in asked else {}
     step = asked.get("step", max(0.01, 1 / spec.n_real))
-    return Design(**own, step=step, between=(float(between[0]), float(between[1])))
+    return Design(**own, step=step, between=threshold.axis_of(asked, spec.policy.name))
 
 
 def workflows(sweep: Sweep) -> dict[str, Workflow]:
@@ -145,6 +145,13 @@ def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
         if spec.has_fraction and spec.synthetic_fraction is not None and spec.workflow in wanted:
             found.append(spec)
     return found
+
+
+def grown(sweep: Sweep, store: Store) -> Sweep:
+    """The sweep with every lineage of its workflows that the store has: what to read a search's curves by."""
+    extra = recorded(store, [s.workflow for s in sweep.lineages if s.has_fraction])
+    asked = sweep.lineages if sweep.threshold is None else tuple(s for s in sweep.lineages if not s.has_fraction)
+    return replace(sweep, lineages=tuple({s.id: s for s in [*asked, *extra]}.values()))
 
 
 def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:
@@ -175,3 +182,12 @@ def _fields(spec: LineageSpec) -> dict[str, str]:
     sizes = {"n_real": f"n={spec.n_real}", "arrival": spec.arrival}
     parts = {"dataset": spec.dataset, "generator": spec.generator, "policy": policy, "sampling": spec.sampling}
     return {k: p.label for k, p in parts.items()} | sizes
+
+
+def sentence(own: Workflow) -> Text:
+    """One workflow's answer and what it rests on."""
+    a = own.answer
+    rest = f"{a.lineages} lineages"
+    for n, word in ((a.absorbed, "in an absorbing state"), (a.undefined, "without a value"), (len(own.failed), "failed")):
+        rest += f", {n} {word}" if n else ""
+    return Text.assemble((own.label, "bold cyan"), f": {a.words}", (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"))

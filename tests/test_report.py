@@ -117,6 +117,25 @@ def test_the_answer_is_found_and_said(frame: pd.DataFrame) -> None:
     assert re.match(r"replace: collapse begins at a synthetic fraction of 0\.\d\d \[0\.\d\d, 0\.\d\d\]", said[1])
 
 
+def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> None:
+    outcomes = functional(frame, RULE)
+    found = thresholds(outcomes).set_index("group")
+    wide = thresholds(outcomes, {"width": 0.02}).set_index("group")
+    assert found.loc["replace", "width"] == 0.1 and found.loc["replace", "seeds_needed"] <= SEEDS
+    assert found.loc["replace", "needs"].startswith("about 3 seeds per fraction for a width of 0.1 (2 to ")
+    assert wide.loc["replace", "seeds_needed"] > 4 * found.loc["replace", "seeds_needed"]
+    assert re.search(
+        r"about \d+ seeds per fraction for a width of 0\.02 \(\d+ to [\d,]+, as 4 seeds tell", wide.loc["replace", "needs"]
+    )
+    assert found.loc["accumulate", "needs"] == "", "no seeds would give it an interval"
+    replace = outcomes[outcomes["policy"] == "replace"]
+    ended = thresholds(replace[replace["synthetic_fraction"] <= 0.5])["needs"].tolist()
+    assert ended == ["seeds for a width of 0.1: not known while the grid's own interval is open"]
+    one = replace[replace["seed"] == 0]
+    assert "two seeds with every fraction would tell" in thresholds(one)["needs"].iloc[0]
+    assert "by lineages, not by seeds" in thresholds(one, {"width": 0.1})["needs"].iloc[0]
+
+
 # ---- figures ------------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +305,7 @@ def test_the_page_loads_nothing_runs_nothing_and_escapes_everything(page: Path) 
 def test_the_page_answers_first_and_shows_every_figure(page: Path) -> None:
     text = page.read_text()
     assert text.index("replace:") < text.index("<figure")
+    assert "for a width of 0.1" in text[: text.index("<figure")]
     files = {p.name for p in (page.parent / "figures").iterdir()}
     shown = re.findall(r'<figure id="([^"]+)"', text)
     assert {"phase_diagram", "heat_map", "response", "curve_moments_trace_ratio", "density"} <= set(shown)
