@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from ouro import ouro, start
-from sweeps import run, sweep_of
+from ouro import environment, ouro, start
+from sweeps import results, run, sweep_of
+from test_faults import killed
 
-from analysis.search import grown
-from analysis.workflows import design_of, read, recorded
+from analysis import gallery, report
+from analysis.workflows import design_of, grown, read, recorded
+from engine.experiment import load
 from engine.store import Store
 from engine.summary import History
 
+HERE = Path(__file__).parent
 BASE = """
 base:
   dataset: {name: gaussian, d: 2, replicates: 10}
@@ -137,6 +144,82 @@ def test_a_failed_lineage_is_no_collapse_and_is_tried_again(tmp_path: Path) -> N
     again = next(iter(read(sweep, Store(sweep.out)).values()))
     again.found(History(spec, (), "failed", "ZeroDivisionError"))
     assert again.next() == spec
+
+
+def test_the_page_has_the_lineages_that_the_search_grew(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("phase_diagram", "curve_moments_mean_error")
+    few = lambda *of, **how: (s for s in gallery.figures(*of, **how) if s.name in names)  # noqa: E731
+    monkeypatch.setattr(report, "figures", few)
+    sweep = load(searched / "experiment.yaml")
+    text = report.write(sweep, tmp_path / "report", pictures=False).read_text()
+    found, answer = answers(searched), text[text.index("<h2>Answer</h2>") : text.index("</section>")]
+    for own in found.values():
+        low_high = [f">{own[k]:.4g}<" for k in ("low", "high") if own[k] is not None]
+        for said in (f"<b>{own['label']}:</b> {own['words']}", f">{own['ended']}<", *low_high):
+            assert said in answer, said
+    made = sum(len(own["outcomes"]) for own in found.values())  # type: ignore[arg-type]
+    assert made > len(sweep.lineages) and f"<dd>{made} of {made}</dd>" in text
+    numbers = pd.read_csv(tmp_path / "report" / "figures" / "phase_diagram.csv").set_index("group")
+    for label, own in found.items():  # the figure says what the search says
+        assert numbers.loc[label, "verdict"] == own["verdict"] and numbers.loc[label, "last"] == (
+            0.9 if label == "augment" else 1
+        )
+        assert own["estimate"] is None or numbers.loc[label, "estimate"] == pytest.approx(own["estimate"])
+    curve = pd.read_csv(tmp_path / "report" / "figures" / "curve_moments_mean_error.csv")
+    assert set(curve["synthetic_fraction"]) == {o["fraction"] for own in found.values() for o in own["outcomes"]}  # type: ignore[attr-defined]
+
+
+def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path: Path) -> None:
+    """Under augment nothing collapses: sure after all of the start and four more, and before that the budget has run out."""
+    assert answers(searched)["augment"]["ended"] == "sure"
+    shutil.copytree(searched / "out", tmp_path / "out")
+    for path in (tmp_path / "out" / "lineages").glob("*.json"):
+        spec = json.loads(path.read_text())["value"]["spec"]
+        if spec["policy"]["name"] == "augment" and spec["seed"] > 8:
+            path.unlink()
+    file = written(tmp_path)
+    end = ouro("threshold", str(file), "--look", "--json", "--set", "threshold.budget=9", cwd=tmp_path)
+    own = next(own for own in json.loads(end.stdout)["workflows"] if own["label"] == "augment")
+    assert (own["verdict"], own["lineages"], own["ended"]) == ("never", 9, "budget spent")
+
+
+# ---- killed -------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys; sys.path.insert(0, sys.argv[2])
+from engine.cli import _console
+from engine.experiment import load
+from engine.interrupt import Interrupt
+from engine.run import Options
+from analysis.search import Looking, Search
+
+class Telling(Search):
+    def ended(self, lineage, status):
+        super().ended(lineage, status)
+        print(lineage, flush=True)
+
+sweep = load(sys.argv[1])
+store = Looking(sweep.out)
+with store.hold("test"):
+    Telling(sweep, store, _console(True), Options((), True, None, None, True, ""), Interrupt()).whole()
+"""
+
+
+def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(searched: Path, tmp_path: Path) -> None:
+    file, choose = written(tmp_path), random.Random(3)
+    for kill in range(2):
+        child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file), str(HERE)], stdout=-1, text=True, env=environment())
+        assert killed(child, choose.randrange(2, 8), choose.uniform(0, 0.05)), f"the search had ended before kill {kill}"
+    assert not (tmp_path / "out" / "threshold.json").exists()
+    end = ouro("threshold", str(file), "--local", cwd=tmp_path)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert answers(tmp_path) == answers(searched), "the same lineages, outcomes and words"
+    broken, whole = (load(folder / "experiment.yaml") for folder in (tmp_path, searched))
+    assert results(grown(broken, Store(broken.out))) == results(grown(whole, Store(whole.out))), "the same rows, bit for bit"
+    looked = ouro("threshold", str(file), "--look", "--json", cwd=tmp_path)
+    assert {own["label"]: own for own in json.loads(looked.stdout)["workflows"]} == answers(tmp_path), "what the store says"
 
 
 @pytest.mark.slow
