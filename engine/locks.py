@@ -1,10 +1,10 @@
 """Who may write: one holder per name, by file locks on a disk and by leases on an object store.
 
-A file lock dies with its process.  A lease is an object `<name>/<number>`: the highest number holds.  It is taken by creating the
-next number, which an object store lets only one do (a PUT that must not replace anything); it is kept by writing it anew at every
-beat, and lost when it stays as it is for a while.  That while is measured by whoever waits, on a clock of its own: no two clocks
-need to agree.  A holder that was asleep for so long learns at its next beat that it holds no more; what it wrote meanwhile has
-the bits its successor writes, since keys name content.
+A file lock dies with its process.  A lease is an object `<name>/<number>`: the highest number holds.  It is taken by creating
+the next number, which an object store lets only one do (a PUT that must not replace anything); it is kept by writing it anew
+at every beat, and lost when it stays as it is for a while.  That while is measured by whoever waits, on a clock of its own: no
+two clocks need to agree.  A holder that was asleep for so long learns at its next beat that it holds no more; what it wrote
+meanwhile has the bits its successor writes, since keys name content.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ class Leases:
         note = {"owner": uuid.uuid4().hex, "beats": 0, "about": about}
         try:
             self.fs.pipe_file(path, json.dumps(note).encode(), mode="create")
-        except FileExistsError:
-            return None  # someone was faster
+        except FileExistsError:  # someone was faster, or our own first try went through unheard
+            if _owner(self._read(path) or b"") != note["owner"]:
+                return None
         with self._changed:
             self._held[path] = note
             if self._heart is None:

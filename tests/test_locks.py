@@ -1,4 +1,4 @@
-"""One holder per name: file locks, and leases whose holders fall asleep, die or lose the race.  Time is a hand that tests turn."""
+"""One holder per name: file locks, and leases whose holders sleep, die or lose the race.  Tests turn the hands of the clock."""
 
 from __future__ import annotations
 
