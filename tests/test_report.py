@@ -129,7 +129,8 @@ def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> N
     )
     assert found.loc["accumulate", "needs"] == "", "no seeds would give it an interval"
     replace = outcomes[outcomes["policy"] == "replace"]
-    ended = thresholds(replace[replace["synthetic_fraction"] <= 0.5])["needs"].tolist()
+    short = replace[replace["synthetic_fraction"] <= 0.5]  # with seeds that differ by more than the level is away
+    ended = thresholds(short.assign(y=short["y"] + 0.4 * (short["seed"] - 1.5)))["needs"].tolist()
     assert ended == ["seeds for a width of 0.1: not known while the grid's own interval is open"]
     one = replace[replace["seed"] == 0]
     assert "two seeds with every fraction would tell" in thresholds(one)["needs"].iloc[0]
