@@ -11,7 +11,7 @@ import torch
 from scipy.stats import norm
 
 from engine import lenet
-from engine.generators.vae import Vae
+from engine.generators.vae import ImageVae, Vae, halvings_of
 from engine.parts import Finding, make
 from engine.samples import Samples, given
 
@@ -208,3 +208,64 @@ def test_mnist(real_data: Path) -> None:
     judge = lenet.fit(real, 10, rng(3), steps=300, lr=5e-3)
     drawn = vae.sample(500, rng(4), np.arange(500) % 10)
     assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.85
+
+
+# ---- larger and coloured images -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "halvings"), [(8, 8, 2), (28, 28, 2), (32, 32, 3), (64, 64, 4), (36, 36, 2), (48, 32, 3), (128, 128, 5)]
+)
+def test_from_32_pixels_on_it_halves_down_to_4_x_4(height: int, width: int, halvings: int) -> None:
+    assert halvings_of(height, width) == halvings
+
+
+def test_depth_and_likelihood_are_kept_in_the_file(tmp_path: Path) -> None:
+    x = rng().integers(0, 256, (24, 64, 32, 3)).astype(np.uint8)
+    vae = Vae(steps=2, width=4, latent=3, likelihood="gaussian")
+    real = Samples(x, np.arange(24) % 3)
+    vae.fit(real, rng())
+    assert vae.config_["halvings"] == 3 and vae.model_.small == (16, 8, 4)  # type: ignore[union-attr]
+    vae.save(tmp_path)
+    loaded = Vae()
+    loaded.load(tmp_path)
+    assert np.array_equal(vae.sample(5, rng()).x, loaded.sample(5, rng()).x)
+    assert np.array_equal(vae.nelbo(real, rng())[0], loaded.nelbo(real, rng())[0])
+
+
+def test_two_halvings_of_bernoulli_pixels_are_saved_as_ever(tmp_path: Path) -> None:
+    """Rows of models that were trained before there was a choice name the digest of this file."""
+    vae = Vae(steps=1)
+    vae.fit(digits().sample(20, rng()), rng())
+    assert set(vae.config_) == {"shape", "label_counts", "latent", "width"}
+
+
+def test_gaussian_pixels_are_those_of_the_normal_distribution() -> None:
+    model = ImageVae([8, 8, 3], classes=0, latent=2, width=4, gaussian=True)
+    images = torch.from_numpy(rng().integers(0, 256, (6, 8, 8, 3)).astype(np.uint8))
+    decoded = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = model.reconstruction(images, decoded)
+        mean, sd = torch.sigmoid(decoded).permute(0, 2, 3, 1).numpy(), float(torch.exp(model.log_sd))  # type: ignore[arg-type]
+        assert np.allclose(ours, -norm.logpdf(images.numpy() / 255, mean, sd).sum((1, 2, 3)), rtol=1e-4)
+        model.log_sd.fill_(-100.0)  # type: ignore[union-attr]
+        assert torch.isfinite(model.reconstruction(images, decoded)).all()
+
+
+def test_the_deviation_it_learns_is_that_of_its_errors() -> None:
+    """sigma-VAE: at the optimum the deviation is the root mean squared error."""
+    x = np.clip(128 + 40 * rng().standard_normal((600, 8, 8, 3)), 0, 255).astype(np.uint8)  # nothing to be learnt but noise
+    vae = Vae(steps=400, lr=1e-2, width=4, latent=2, likelihood="gaussian")
+    vae.fit(Samples(x), rng(1))
+    sd = float(torch.exp(vae.model_.log_sd.detach()))  # type: ignore[union-attr]
+    assert sd == pytest.approx(40 / 255, rel=0.05)
+    assert np.abs(vae.sample(50, rng()).x.mean() - 128) < 6
+    with pytest.raises(ValueError, match="binarise"):
+        Vae(likelihood="gaussian", binarise=True)
+
+
+def test_unconditional_by_choice(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+    vae = Vae(steps=2, conditional=False)
+    vae.fit(fitted[2], rng())
+    assert np.isfinite(vae.nelbo(fitted[2], rng())[0]).all(), "labels that it does not know are not read"
+    assert vae.sample(3, rng(), np.arange(3)).y is None

@@ -216,11 +216,12 @@ class Vae:
         """Reconstruction and KL of every sample in nats, [n] or [n, replicates] each; their sum bounds -log p(x) from above."""
         assert self.model_ is not None, "fit or load comes first"
         x = samples.x if samples.x.ndim == 4 else samples.x.astype(np.float32)
+        labels = samples.y if self.config_["label_counts"] else None
         noise, on = nets.torch_generator(rng, nets.device()), nets.device()
         parts = []
         with torch.inference_mode():
             for i in range(0, len(x), BATCH_OUT):
-                y = None if samples.y is None else nets.tensor(samples.y[i : i + BATCH_OUT], on)
+                y = None if labels is None else nets.tensor(labels[i : i + BATCH_OUT], on)
                 parts.append(torch.stack(self._parts(nets.tensor(x[i : i + BATCH_OUT], on), y, noise)).cpu())
         reconstruction, kl = torch.cat(parts, dim=-1).double().numpy()
         return reconstruction.T, kl.T

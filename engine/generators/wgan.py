@@ -24,7 +24,7 @@ from engine.samples import Samples
 
 BATCH_OUT = 1024  # images drawn at a time
 POINTS: dict[str, Any] = {"lr": 1e-3, "width": 64, "latent": 2, "penalty_weight": 1.0, "clip": 0.1}
-IMAGES: dict[str, Any] = {"lr": 3e-4, "width": 32, "latent": 64, "penalty_weight": 10.0, "clip": 0.03}
+IMAGES: dict[str, Any] = {"lr": 5e-4, "width": 32, "latent": 64, "penalty_weight": 10.0, "clip": 0.03}
 
 
 class PointGan(nn.Module):
@@ -106,7 +106,7 @@ class Wgan:
         steps: PositiveInt = 1000,  # generator updates
         critic_steps: PositiveInt = 5,  # critic updates before each
         batch: PositiveInt = 64,
-        lr: PositiveFloat | None = None,  # left out: 1e-3 for points, 3e-4 for images
+        lr: PositiveFloat | None = None,  # left out: 1e-3 for points, 5e-4 for images
         betas: tuple[Fraction, Fraction] = (0.0, 0.9),
         width: PositiveInt | None = None,  # hidden units (64), or channels at half the resolution (32), doubled at each halving
         layers: PositiveInt = 2,  # hidden ones of the MLPs
