@@ -25,10 +25,11 @@ BATCH_OUT = 128  # samples drawn at a time
 MEAN_OF = 2000  # latents whose w are averaged, for each class
 PATH_DECAY = 0.01  # of the running mean of path lengths, per look
 SIGN_DECAY = 0.1  # of the running mean of the discriminator's signs on real images, per step
+PIXELS_WEIGHT = 0.01  # of R1 per pixel: the weight grows with the area, as in StyleGAN2-ADA
 SIZES: dict[str, dict[str, int]] = {  # channels at a resolution: channels / resolution, at most channels_max
-    "tiny": {"channels": 512, "channels_max": 64, "latent": 64, "mapping_layers": 2},
-    "32": {"channels": 4096, "channels_max": 256, "latent": 256, "mapping_layers": 2},
-    "64": {"channels": 8192, "channels_max": 256, "latent": 256, "mapping_layers": 4},
+    "tiny": {"channels": 512, "channels_max": 64, "latent": 64, "mapping_layers": 2, "batch": 16},
+    "32": {"channels": 4096, "channels_max": 256, "latent": 256, "mapping_layers": 2, "batch": 64},
+    "64": {"channels": 8192, "channels_max": 256, "latent": 256, "mapping_layers": 4, "batch": 32},
 }
 
 
@@ -43,18 +44,18 @@ class Stylegan2:
     def __init__(
         self,
         *,
-        size: Literal["tiny", "32", "64"] = "tiny",  # presets of the four numbers below
+        size: Literal["tiny", "32", "64"] = "tiny",  # presets of the five numbers below; tiny is for 8 to 32 pixels on a CPU
         channels: PositiveInt | None = None,  # of the feature maps, times their resolution
         channels_max: PositiveInt | None = None,  # but never more
         latent: PositiveInt | None = None,  # length of z and w
         mapping_layers: PositiveInt | None = None,  # from z to w
-        steps: PositiveInt = 1500,
-        batch: PositiveInt = 32,
+        batch: PositiveInt | None = None,
+        steps: PositiveInt = 3000,  # MNIST: digits from 1600 on
         lr: PositiveFloat = 2.5e-3,
         betas: tuple[Fraction, Fraction] = (0.0, 0.99),
-        r1_weight: NonNegativeFloat = 0.1,  # gamma: of half the squared gradient of the discriminator at real images
+        r1_weight: NonNegativeFloat | None = None,  # gamma; left out: pixels / 100, for short runs (with 3, MNIST collapses)
         r1_every: PositiveInt = 16,  # steps; the weight is multiplied by it
-        path_weight: NonNegativeFloat = 0.0,  # of the path length penalty; the paper's 2 costs a tenth of the time; 0: off
+        path_weight: NonNegativeFloat = 0.0,  # of the path length penalty; 2 in the paper; 0: off
         path_every: PositiveInt = 4,
         augment: Literal["none", "ada"] = "none",  # ada: for a few thousand images or less, where discriminators overfit
         augment_target: Fraction = 0.6,  # mean sign of the discriminator on real images that the probability is steered to
@@ -70,8 +71,9 @@ class Stylegan2:
         if max(betas) == 1:
             raise ValueError(f"betas must be below 1, got {list(betas)}; Adam's usual ones are [0.0, 0.99] here")
         own = {"channels": channels, "channels_max": channels_max, "latent": latent, "mapping_layers": mapping_layers}
+        own["batch"] = batch
         self.numbers = SIZES[size] | {name: value for name, value in own.items() if value is not None}
-        self.steps, self.batch, self.lr, self.betas = steps, batch, lr, tuple(betas)
+        self.steps, self.batch, self.lr, self.betas = steps, self.numbers.pop("batch"), lr, tuple(betas)
         self.r1_weight, self.r1_every, self.path_weight, self.path_every = r1_weight, r1_every, path_weight, path_every
         self.augment, self.augment_target, self.augment_images, self.flip = augment, augment_target, augment_images, flip
         self.ema, self.conditional, self.warm_start, self.precision = ema, conditional, warm_start, precision
@@ -100,7 +102,7 @@ class Stylegan2:
         generator, discriminator = self.model_.generator, self.model_.discriminator
         how: dict[str, Any] = {"lr": self.lr, "betas": self.betas}
         turns = [nets.Turn(discriminator, self._discriminator_loss, name="discriminator", **how)]
-        if self.r1_weight:
+        if self.r1_weight != 0:
             turns += [nets.Turn(discriminator, self._r1, every=self.r1_every, name="r1", **how)]
         turns += [nets.Turn(generator, self._generator_loss, name="generator", **how)]
         if self.path_weight:
@@ -126,7 +128,8 @@ class Stylegan2:
             real = _signed(batch[0]).requires_grad_()
             logit = self._judged(real, batch, noise)
             (gradient,) = torch.autograd.grad(logit.sum(), real, create_graph=True)
-            return 0.5 * self.r1_weight * self.r1_every * gradient.square().sum((1, 2, 3)).mean()
+            gamma = PIXELS_WEIGHT * real[0, 0].numel() if self.r1_weight is None else self.r1_weight
+            return 0.5 * gamma * self.r1_every * gradient.square().sum((1, 2, 3)).mean()
 
     def _path_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """E (|J^T v| - a)^2: J of the picture by w, v normal pixels, a the running mean of these lengths."""
