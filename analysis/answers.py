@@ -115,9 +115,8 @@ def needed(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
         words = f"seeds for a width of {width:g}: not known while the grid's own interval is open"
         return {"width": width, "seeds_needed": math.nan, "needs": words}
     least, most = (math.ceil(seeds * (len(y) - 1) / chi2.ppf(p, len(y) - 1)) for p in (0.95, 0.05))  # of a variance over seeds
-    words = (
-        f"about {seeds:,} seeds per fraction for a width of {width:g} ({max(least, 2):,} to {most:,}, as {len(y)} seeds tell)"
-    )
+    seen = f"{max(least, 2):,} to {most:,}, judging by {len(y)}"
+    words = f"about {seeds:,} seeds per fraction ({seen}) for a width of {width:g}"
     enough = f"{len(y)} seeds are enough for a width of {width:g}"
     return {"width": width, "seeds_needed": seeds, "needs": enough if most <= len(y) else words}
 

@@ -145,7 +145,8 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
         response = functools.partial(_response, outcomes, swept, words, quantity(rule))
         yield Shown("response", section, alt, outcomes, response)
     alt = "Generator by synthetic fraction for every policy: share of lineages that collapsed."
-    yield Shown("heat_map", section, alt, shares, lambda w: plots_collapse.heat_map(shares, rule=words, width=w))
+    if not findings.sweep.threshold:  # a search's fractions are no grid
+        yield Shown("heat_map", section, alt, shares, lambda w: plots_collapse.heat_map(shares, rule=words, width=w))
     yield from _survival(findings, words)
 
 
@@ -168,7 +169,7 @@ def _survival(findings: Findings, words: str) -> Iterator[Shown]:
 
     yield Shown("survival", "Where collapse begins", alt, numbers, draw)
     risks = hazard(found)
-    if risks["synthetic_fraction"].nunique() > 1:
+    if risks["synthetic_fraction"].nunique() > 1 and not findings.sweep.threshold:
         alt = "Collapses per generation at risk, against the synthetic fraction."
         yield Shown("hazard", "Where collapse begins", alt, risks, lambda w: plots_collapse.hazards(risks, rule=words, width=w))
 

@@ -21,6 +21,7 @@ from analysis.style import (
     REAL,
     WIDE,
     finish,
+    heading,
     marks,
     needs_log,
     shades,
@@ -31,6 +32,7 @@ from analysis.style import (
 from analysis.tables import arrange, line_names, natural, panel_names
 
 MOST_PANELS = 30
+MOST_FRACTIONS = 9  # in a legend
 
 
 @styled
@@ -51,6 +53,7 @@ def curves(
     shown = sorted(set(table["panel"]), key=natural)
     least, ratio = 1.35 if len(shown) > 9 and width > 5 else 2.0, 0.5 if len(shown) == 1 and width > 5 else 0.72
     figure, axes = sheet(min(len(shown), MOST_PANELS), width, least=least, ratio=ratio)
+    _make_room(figure, axes, shown)
     colours = _line_colours(table, line)
     log = needs_log(table["mean"])
     for axis, panel in zip(axes, shown, strict=False):
@@ -60,11 +63,18 @@ def curves(
             _theory(axis, own, theory)
         if level is not None:
             axis.axhline(level, color=BAD, lw=0.9, ls=(0, (5, 2)))
-        axis.set_title(wrapped(panel, int(13 * figure.get_size_inches()[0] / across(axes))))
+        heading(axis, panel, width / across(axes))
     _share_limits(axes, table, log, [level] if level else [])
     edge_labels(axes, "generation", name)
     handles = _handles(table, line, colours, level, theory)
     return finish(figure, title or f"{name} over generations", f"{_curves_note(table, len(shown))}  {note}".rstrip(), handles)
+
+
+def _make_room(figure: Figure, axes: list[Axes], titles: list[str]) -> None:
+    """Higher panels where titles take several lines."""
+    width, height = figure.get_size_inches()
+    lines = max((len(title) * 9 / 117 * across(axes) / width for title in titles), default=0.0)
+    figure.set_size_inches(width, height + 0.14 * np.floor(lines) * -(-len(axes) // across(axes)))
 
 
 def across(axes: list[Axes]) -> int:
@@ -118,7 +128,7 @@ def _theory(axis: Axes, table: pd.DataFrame, theory: pd.DataFrame) -> None:
 
 
 def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[float]) -> None:
-    """The same vertical axis everywhere: all means, and of the bands what is within half as much again."""
+    """The same vertical axis everywhere: all means, and of the bands what is within a third as much again."""
     floor = (table["floor"] + 2 * table["floor_sd"].fillna(0)).to_numpy(float)
     scale = np.log if log else np.asarray
     values = np.concatenate([table["mean"].to_numpy(float), floor, table["floor"].to_numpy(float), np.array(also, dtype=float)])
@@ -128,7 +138,7 @@ def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[f
     bands = table[["low", "high"]].to_numpy(float)
     bands = scale(bands[np.isfinite(bands) & ((bands > 0) | (not log))])
     low, high = values.min(), values.max()
-    air = 0.6 * (high - low) or 0.5
+    air = 0.3 * (high - low) or 0.5
     low, high = max(low - air, min([low, *bands])), min(high + air, max([high, *bands]))
     edge = 0.05 * (high - low) or 0.5
     limits = (low - edge, high + edge)
@@ -137,20 +147,25 @@ def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[f
 
 
 def edge_labels(axes: list[Axes], x: str, y: str) -> None:
-    """Names and tick labels at the outer panels only."""
-    columns = across(axes)
+    """Names and tick labels at the outer panels only; a name is broken to its panel's height."""
+    columns, figure = across(axes), axes[0].get_figure(root=True)
+    assert figure is not None
+    height = figure.get_size_inches()[1] / -(-len(axes) // columns)
     for i, axis in enumerate(axes):
         below = i + columns < len(axes)
         axis.set_xlabel("" if below else x)
         axis.tick_params(labelbottom=not below, labelleft=i % columns == 0)
-        axis.set_ylabel(y if i % columns == 0 and len(axes) <= columns * 2 else "")
+        axis.set_ylabel(wrapped(y, int(11 * height)) if i % columns == 0 and len(axes) <= columns * 2 else "")
 
 
 def _handles(
     table: pd.DataFrame, line: str, colours: dict[str, tuple[str, str]], level: float | None, theory: pd.DataFrame | None
 ) -> list[Line2D | Patch]:
     what = {"synthetic_fraction": "synthetic fraction "}.get(line, "")
-    shown = [Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=what + name) for name, (c, m) in colours.items()]
+    named = list(colours.items())
+    if line == "synthetic_fraction" and len(named) > MOST_FRACTIONS:  # a scale: some of it tells the rest
+        named = [named[round(i * (len(named) - 1) / (MOST_FRACTIONS - 1))] for i in range(MOST_FRACTIONS)]
+    shown = [Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=what + name) for name, (c, m) in named]
     handles: list[Line2D | Patch] = list(shown) if len(colours) > 1 or line == "synthetic_fraction" else []
     if table["floor"].notna().any():
         handles.append(Patch(color=REAL, alpha=0.7, label="real against real (floor)"))

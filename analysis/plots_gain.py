@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.plots import MOST_PANELS, across, edge_labels
-from analysis.style import BAD, GOOD, INK, WIDE, finish, sheet, styled, wrapped
+from analysis.style import BAD, GOOD, INK, WIDE, finish, heading, sheet, styled
 from analysis.tables import each
 
 LOSS_TO_GAIN = LinearSegmentedColormap.from_list("gain", [BAD, "#fdd0a2", "#f7f7f7", "#9ecae1", GOOD])
@@ -29,7 +29,7 @@ def gain_map(table: pd.DataFrame, *, width: float = WIDE) -> Figure:
     for axis, (panel, t) in zip(axes, panels, strict=True):
         image = _one(axis, table[(table["panel"] == panel) & (table["t"] == t)], limit)
         title = f"{panel}, generation {t}" if panel else f"generation {t}"
-        axis.set_title(wrapped(title, int(13 * width / across(axes))))
+        heading(axis, title, width / across(axes))
     down = -(-len(axes) // across(axes))
     bar = figure.colorbar(image, ax=axes, shrink=0.9 / down, aspect=16, pad=0.02)
     bar.ax.tick_params(labelsize=7)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from analysis.plots import across, edge_labels
-from analysis.style import BAD, FAINT, GOOD, REAL, WIDE, finish, marks, sheet, styled, wrapped
+from analysis.style import BAD, FAINT, GOOD, REAL, WIDE, finish, heading, marks, sheet, styled
 from engine.samples import Samples
 
 Frames = Mapping[str, Mapping[int, Samples]]  # a lineage's name -> generation -> some samples
@@ -40,7 +40,7 @@ def film(frames: Frames, *, classes: int = 0, width: float = WIDE) -> Figure:
         axis.tick_params(length=0)
         for side in axis.spines.values():
             side.set_visible(False)
-        axis.set_title(wrapped(name, int(15 * width / across(axes))))
+        heading(axis, name, width / across(axes))
         axis.set_ylabel("generation")
     note = "One sample of each class, from the same latents in every generation." if classes else "The same latents everywhere."
     return finish(figure, "Samples over the generations", f"{note}  One lineage (the lowest seed) of each workflow.")
@@ -82,7 +82,7 @@ def densities(frames: Frames, real: Samples, *, width: float = WIDE) -> Figure:
         axis.set(xlim=(low[0] - air[0], high[0] + air[0]), ylim=(low[1] - air[1], high[1] + air[1]))
         _contours(axis, under, filled=True)
         _cloud(axis, _points(samples)[:, :2])
-        axis.set_title(wrapped(f"{name}, generation {t}", int(15 * width / across(axes))), fontsize=8)
+        heading(axis, f"{name}, generation {t}", width / across(axes), 8.0)
     edge_labels(axes, "first coordinate", "second")
     handles = [Patch(color=REAL, alpha=0.8, label="real, 50 and 90 %"), Line2D([], [], color=GOOD, label="model, 50 and 90 %")]
     return finish(figure, "Density of the samples", f"{_sizes(frames)}  Points outside are counted in the panel.", handles)
@@ -153,7 +153,7 @@ def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
             heights = density(grid) if density is not None else np.full(300, np.nan)
             tops.append(np.nanmax(heights, initial=0.0))
             axis.plot(grid, heights, color=colours[t], lw=1.2)
-        axis.set_title(wrapped(name, int(15 * width / across(axes))))
+        heading(axis, name, width / across(axes))
     for axis in axes:
         axis.set_ylim(0, min(1.08 * max(tops), 3.2 * truth.max()))
     edge_labels(axes, "x", "density")
@@ -178,7 +178,7 @@ def embedding(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Fig
         axis.plot(real["x"], real["y"], ".", color=REAL, ms=3.2, mew=0, rasterized=True)
         axis.plot(own["x"], own["y"], ".", color=BAD, ms=3.2, alpha=0.55, mew=0, rasterized=True)
         axis.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[])
-        axis.set_title(wrapped(f"{panel} (n = {len(own)})", int(15 * width / across(axes))), fontsize=8)
+        heading(axis, f"{panel} (n = {len(own)})", width / across(axes), 8.0)
     handles = [
         Line2D([], [], color=REAL, marker="o", lw=0, ms=4, label=f"real, held out (n = {len(real)})"),
         Line2D([], [], color=BAD, marker="o", lw=0, ms=4, label="generated"),

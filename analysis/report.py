@@ -154,8 +154,9 @@ def _searched(searched: list[Workflow]) -> Table | None:
     """What the search found, as threshold.json has it."""
     if not searched:
         return None
-    columns = ["label", "verdict", "estimate", "low", "high", "lineages", "seeds", "absorbed", "undefined", "failed", "ended"]
-    rows = [{name: own.to_dict()[name] for name in columns} for own in searched]
+    odd = [name for name in ("absorbed", "undefined", "failed") if any(own.to_dict()[name] for own in searched)]
+    columns = ["estimate", "low", "high", "lineages", "seeds", *odd, "ended"]
+    rows = [{"workflow": own.label} | {name: own.to_dict()[name] for name in columns} for own in searched]
     note = "Ended: why the search started no more lineages, or that it has not ended."
     return _table("What the search found", pd.DataFrame(rows).astype({c: float for c in ("estimate", "low", "high")}), "", note)
 
@@ -214,6 +215,7 @@ def _footer(sweep: Sweep) -> str:
 def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
     if findings.answers is not None and findings.shares is not None:
         answers = findings.answers[["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]]
+        answers = answers.loc[:, (answers.notna() & (answers != "")).any()]
         yield _table("Thresholds", answers, "no workflow", note="Of a posterior over the crossing; 90 % intervals.")
         shares = findings.shares[["group", "synthetic_fraction", "collapsed", "judged", "lineages", "absorbed", "y", "level"]]
         yield _table("Verdicts", shares, "no lineage was judged", note="y is past the level in collapse.")

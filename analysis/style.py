@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import io
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
@@ -49,7 +51,7 @@ SETTINGS: Any = {
     "legend.labelspacing": 0.25,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
-    "figure.dpi": 100,
+    "figure.dpi": 200,  # of the layout: at lower ones letters are as wide as pixels allow, and long labels leave the page
     "savefig.dpi": 200,
     "svg.hashsalt": "ouroboros",  # equal figures are equal bytes
     "svg.fonttype": "path",
@@ -110,9 +112,16 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Artist]
     return figure
 
 
-def wrapped(text: str, characters: int) -> str:
-    import textwrap
+def heading(axis: Axes, text: str, inches: float, size: float = 9.0) -> None:
+    """The panel's title, broken to its width; a long name breaks after an underscore."""
+    characters = int(inches * 117 / size)
+    words = [w.replace("_", "_ ") if len(w) > characters else w for w in text.split(" ")]
+    axis.set_title(wrapped(" ".join(words), characters).replace("_ ", "_"), fontsize=size)
 
+
+def wrapped(text: str, characters: int) -> str:
+    """Lines of so many characters at most; `n = 10` stays together."""
+    text = re.sub(r" (=|\+-) ", "\u00a0\\1\u00a0", text)
     return "\n".join(line for part in text.split("\n") for line in (textwrap.wrap(part, max(characters, 12)) or [""]))
 
 
