@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from engine.checks import checked_part, distinct, explain, named, nearest
 from engine.parts import describe, names
 from engine.recipe import path as plan_path
-from engine.sections import Collapse, File, Sizes, Threshold
+from engine.sections import Collapse, File, Resources, Share, Sizes, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.yamlfile import Document, Problem, parse, parse_value
 
@@ -76,6 +76,7 @@ class _Reader:
         lineages = self._lineages(head, axes)
         metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
         self._accepted(metrics, lineages, head)
+        self._affordable(head.resources, {spec.generator.name for spec in lineages})
         if not lineages and not self.problems:
             self._problem("no cell of this grid makes sense: " + "; ".join(self.refused), ("grid",))
         self._stop()
@@ -267,6 +268,24 @@ class _Reader:
             self._collapse(head.collapse, ids)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)
+
+    def _affordable(self, asked: Resources, used: set[str]) -> None:
+        """Resources of generators that are not there, prices the wrong way round or of two different things."""
+        known, units = names("generator"), set()
+        for name in asked.generators:
+            if name not in known:
+                message = f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+                self._problem(message, ("resources", "generators", name))
+        for share, where in [(asked, ()), *((own, ("generators", name)) for name, own in asked.generators.items())]:
+            if (price := share.price_per_hour) and price[0] > price[1]:
+                message = f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
+                self._problem(message, ("resources", *where, "price_per_hour"))
+        for own in (asked.generators.get(name, Share()) for name in used):
+            if own.price_per_hour is None:
+                units.add("GPU" if (asked.gpu if own.gpu is None else own.gpu) else "CPU")
+        if asked.price_per_hour and len(units) > 1:
+            message = "this would be the price of a GPU's hour and of a CPU's; give it under generators, to each its own"
+            self._problem(message, ("resources", "price_per_hour"))
 
     def _threshold(self, asked: Threshold, head: File, lineages: list[LineageSpec]) -> None:
         searched = [spec for spec in lineages if spec.has_fraction]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from engine.cost import Cost, Lack, forecast
 from engine.recipe import Node, path
 from engine.spec import LineageSpec, Sweep
 from engine.store import Row, Store
@@ -28,8 +29,12 @@ class Plan:
     founders: int
     present: int  # ... committed already
     workers: int
-    seconds: float | None  # forecast of what is missing; None without rows of the same generators
+    seconds: float | None  # forecast of what is missing, see engine/cost.py; None where nothing is known of a generator
     bytes: int | None
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
+    price: tuple[float, float] | None = None  # USD, lowest and highest
+    basis: str = ""  # of the forecast: measured, declared, or both
 
     @property
     def missing(self) -> int:
@@ -64,7 +69,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     seeds = len({spec.seed for spec in sweep.lineages})
     share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
     workers = max(1, min(int(share), len(sweep.lineages)))
-    forecast = _forecast(generator, there)
+    ahead = forecast(_lacks(sweep, generator, there))
     return Plan(
         cells=len({spec.cell_id for spec in sweep.lineages}),
         seeds=f"{seeds} seed{'s' if seeds != 1 else ''} each",
@@ -74,17 +79,13 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
         founders=len({nodes[0].model for nodes in known.values()}),
         present=len(there),
         workers=workers,
-        seconds=forecast[0] / workers if forecast else None,
-        bytes=forecast[1] if forecast else None,
+        seconds=None if ahead.seconds is None else ahead.seconds / workers,
+        bytes=ahead.bytes,
+        gpu_hours=ahead.gpu_hours,
+        cpu_hours=ahead.cpu_hours,
+        price=ahead.price,
+        basis=ahead.basis,
     )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one committed generation took: training, drawing and measuring it, and its files."""
-
-    seconds: float
-    bytes: int
 
 
 def present(store: Store, keys: Iterable[str]) -> dict[str, Cost]:
@@ -101,18 +102,14 @@ def _cost(rows: Iterable[Row | None]) -> Cost:
     return Cost(sum(row["seconds"] for row in known), n_bytes)
 
 
-def _forecast(generator: Mapping[str, str], there: Mapping[str, Cost]) -> tuple[float, int] | None:
-    """Seconds of work and bytes of what is missing, by the mean of each generator; None when one has no generation yet."""
-    seconds = n_bytes = 0.0
-    for name in set(generator.values()):
-        mine = [key for key, own in generator.items() if own == name]
+def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]) -> list[Lack]:
+    """What is missing, by generator."""
+    lacks = []
+    for spec in {s.generator.name: s for s in sweep.lineages}.values():
+        mine = [key for key, own in generator.items() if own == spec.generator.name]
         known = [there[key] for key in mine if key in there]
-        if missing := len(mine) - len(known):
-            if not known:
-                return None
-            seconds += missing * sum(cost.seconds for cost in known) / len(known)
-            n_bytes += missing * sum(cost.bytes for cost in known) / len(known)
-    return seconds, int(n_bytes)
+        lacks.append(Lack(len(mine) - len(known), known, sweep.resources_of(spec), sweep.costs_of(spec)))
+    return lacks
 
 
 def rows_there(store: Store, known: Paths) -> dict[str, int]:

@@ -70,6 +70,7 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("lineages", f"{plan.lineages}, generations 0 to {sweep.generations}"),
         ("generations", f"{plan.asked} asked, {plan.unique} distinct ({plan.founders} founders), {plan.present} already there"),
         ("to compute", "nothing" if not plan.missing else _forecast(plan)),
+        *([("cost", _cost(plan))] if plan.missing and plan.cpu_hours is not None and (plan.gpu_hours or plan.price) else []),
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
     ]
@@ -83,6 +84,14 @@ def _forecast(plan: Plan) -> str:
     if plan.bytes is not None:
         text += f", about {size(plan.bytes)} of disk"
     return text + ("" if plan.seconds is not None else "; the time is known once some have run")
+
+
+def _cost(plan: Plan) -> str:
+    """GPU hours, or CPU hours where no GPU is asked for; the price; and where both come from."""
+    text = f"{number(plan.gpu_hours)} GPU-hours" if plan.gpu_hours else f"{number(plan.cpu_hours or 0.0)} CPU-hours"
+    if plan.price:
+        text += ", " + " to ".join(dict.fromkeys(f"{usd:.2f}" for usd in plan.price)) + " USD"
+    return f"{text} (a generation's hours are {plan.basis})"
 
 
 def show_plan(console: Console, plan: Plan, sweep: Sweep) -> None:

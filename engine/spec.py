@@ -211,8 +211,14 @@ class Sweep:
 
     def resources_of(self, spec: LineageSpec) -> dict[str, float]:
         """CPU, GPU and memory of one lineage: the sweep's, overridden under `generators` by the generator's name."""
-        own = self.resources.get("generators", {}).get(spec.generator.name, {})
-        return {"cpu": 1, **{k: v for k, v in self.resources.items() if k != "generators"}, **own}
+        return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in ("cpu", "gpu", "memory")}}
+
+    def costs_of(self, spec: LineageSpec) -> dict[str, Any]:
+        """What is declared of a generation's cost, likewise; see engine/cost.py."""
+        return {k: v for k, v in self._resources_of(spec).items() if k.endswith(("_per_generation", "_per_hour"))}
+
+    def _resources_of(self, spec: LineageSpec) -> dict[str, Any]:
+        return {**self.resources, **self.resources.get("generators", {}).get(spec.generator.name, {})}
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
