@@ -284,3 +284,12 @@ def test_a_packed_lineage_is_held_to_its_share_of_the_gpu(monkeypatch: pytest.Mo
     for share in (0.0, 0.25, 1.0, 2.0):
         share_gpu(share)
     assert shares == [0.25]
+
+
+@pytest.mark.parametrize("name", ["ddpm", "flow_matching"])
+def test_a_warm_start_takes_fewer_steps(name: str) -> None:
+    tiny = {"channels": [8], "layers": 1, "attention": [], "batch": 8}
+    generator = make("generator", name, steps=3, warm_start=True, warm_steps=2, **tiny)
+    data = digits(20)
+    taken = [generator.fit(data, np.random.default_rng(i))["steps"] for i in range(2)]
+    assert taken == [3.0, 2.0]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,7 @@ class Ddpm:
         sampler: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = "dpm-solver++",
         sampling_steps: PositiveInt = 20,
         warm_start: bool = False,
+        warm_steps: PositiveInt | None = None,  # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,
@@ -81,7 +83,8 @@ class Ddpm:
         if sampling_steps > timesteps:
             raise ValueError(f"sampling_steps={sampling_steps} cannot be more than the timesteps of training, {timesteps}")
         self.label_dropout, self.prediction, self.schedule, self.timesteps = label_dropout, prediction, schedule, timesteps
-        self.sampler, self.sampling_steps, self.warm_start = sampler, sampling_steps, warm_start
+        self.sampler, self.sampling_steps = sampler, sampling_steps
+        self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
         self.CONDITIONAL = conditional
         self.how = nets.Training(
             steps=self.size.steps, batch=self.size.batch, ema=self.size.ema, clip_norm=1.0, warmup=self.size.warmup,
@@ -96,12 +99,13 @@ class Ddpm:
         y = data.y if self.CONDITIONAL else None
         with nets.seeded(rng):
             fresh = _unet.ImageUnet.new(data.x, y, self.size, self.label_dropout)
+        how = self.how
         if self.warm_start and self.net_ is not None and same_networks(self.net_.config, fresh.config):
-            fresh.module = self.net_.module
+            fresh.module, how = self.net_.module, replace(how, steps=self.warm_steps)
         self.net_ = fresh
         loss = partial(self._loss, nets.tensor(self.signal.astype(np.float32), nets.device()))
         turn = nets.Turn(fresh.module, loss, lr=self.size.lr)
-        return nets.train([turn], [data.x] if y is None else [data.x, y], rng, self.how)
+        return nets.train([turn], [data.x] if y is None else [data.x, y], rng, how)
 
     def _loss(self, signal: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise or velocity at even times: the paper's L_simple."""

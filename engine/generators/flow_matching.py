@@ -11,6 +11,7 @@ Points are learnt by MLPs, one per replicate and all at once; images by the U-Ne
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +85,7 @@ class FlowMatching:
         solver: Literal["euler", "heun", "midpoint"] = "midpoint",
         sampling_steps: PositiveInt = 10,  # of one evaluation (euler) or two
         warm_start: bool = False,
+        warm_steps: PositiveInt | None = None,  # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,
@@ -93,7 +95,8 @@ class FlowMatching:
         if ema == 1 or dropout == 1 or label_dropout == 1:
             raise ValueError("ema, dropout and label_dropout of 1 would never learn; allowed: 0 (off) up to just below 1")
         self.image_size, self.label_dropout, self.coupling = _unet.SIZES[size], label_dropout, coupling
-        self.solver, self.sampling_steps, self.warm_start = solver, sampling_steps, warm_start
+        self.solver, self.sampling_steps = solver, sampling_steps
+        self.warm_start, self.warm_steps = warm_start, warm_steps
         self.fast = dict(precision=precision, channels_last=channels_last, compile=compile)
         self.CONDITIONAL = conditional
         self.net_: _unet.ImageUnet | PointNet | None = None
@@ -109,6 +112,7 @@ class FlowMatching:
             fresh = _unet.ImageUnet.new(x, y, size, self.label_dropout) if images else _point_net(x, y, size)
         if self.warm_start and self.net_ is not None and same_networks(self.net_.config, fresh.config):
             fresh.module.load_state_dict(self.net_.module.state_dict())
+            size = replace(size, steps=self.warm_steps or size.steps)
         if isinstance(fresh, PointNet):
             fresh.standardise.learn(x)
         self.net_ = fresh
