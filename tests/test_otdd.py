@@ -15,8 +15,9 @@ from test_fid import SPOILT, Points, Unlabelled, measured, prepared
 from engine import transport
 from engine.bures import class_gaussians, label_distances
 from engine.measure import Measure
+from engine.metrics.otdd import alike
 from engine.parts import Undefined, make
-from engine.samples import Samples
+from engine.samples import Samples, proportional_labels
 from engine.spec import MeasureSpec, Part
 from engine.transport import Labelled, exact, labelled, sinkhorn
 
@@ -222,13 +223,6 @@ def test_one_value_per_replicate_with_a_floor() -> None:
     assert measured(prepared("otdd", dataset, 50, 60, replicates=2), synthetic)["otdd"].shape == (2,)
 
 
-def test_the_floor_is_what_the_truth_scores() -> None:
-    dataset = Points(d=3)
-    metric = prepared("otdd", dataset, 100, 100, splits=12)
-    values = np.array([measured(metric, dataset.sample(100, rng(s)))["otdd"][0] for s in range(20, 32)])
-    assert abs(values.mean() - metric.floor_) < 4 * np.hypot(values.std() / 12**0.5, metric.floor_sd_ / 12**0.5)
-
-
 def test_vanished_classes_and_single_samples() -> None:
     dataset = Points()
     metric = prepared("otdd", dataset, 50, 60)
@@ -282,3 +276,28 @@ def test_the_same_inputs_give_the_same_bits() -> None:
     synthetic = dataset.sample(60, rng(9))
     one, two = (measured(prepared("otdd", dataset, 50, 60, most=40), Samples(synthetic.x, synthetic.y)) for _ in range(2))
     assert one["otdd"].tobytes() == two["otdd"].tobytes() and one["otdd/floor"] == two["otdd/floor"]
+
+
+def test_the_floor_has_the_class_counts_of_the_comparison() -> None:
+    y = np.repeat([0, 1, 2], [60, 30, 5])
+    one, two = np.repeat([0, 1, 2], [20, 10, 3]), np.repeat([0, 1, 2], [18, 12, 3])
+    for a, b in alike(y, one, two, 5, rng()):
+        assert np.bincount(y[a]).tolist() == [20, 10, 2] and np.bincount(y[b]).tolist() == [18, 12, 2]
+        assert not set(a) & set(b)
+    assert not list(alike(y[:60], one, two, 5, rng()))
+
+
+def test_chance_in_the_class_counts_is_no_distance() -> None:
+    """Of faithful draws in the real proportions, against 12 references: classes lie far apart, so the value follows the counts
+    that a reference happens to have, and the excess does not."""
+    dataset = make("dataset", "mixture")
+    real = dataset.sample(400, rng(1))
+    wanted, rows = np.bincount(proportional_labels(real.y, 200)), []
+    for s in range(12):
+        metric = make("metric", "otdd")
+        metric.prepare(dataset, real, 200, rng(s))
+        many = dataset.sample(1200, rng(100 + s))
+        faithful = np.concatenate([np.flatnonzero(many.y == k)[:count] for k, count in enumerate(wanted)])
+        rows.append(measured(metric, many.take(faithful)))
+    value, excess = (np.array([float(row[key][0]) for row in rows]) for key in ("otdd", "otdd/excess"))
+    assert abs(excess.mean()) < 4 * excess.std() / 12**0.5 and excess.std() < 0.3 * value.std()

@@ -7,20 +7,22 @@ published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with eq
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
 from engine import features
-from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.floors import defined, degenerate, excess, first, mean_and_spread, real_pool, refusal
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
-from engine.samples import Samples
+from engine.samples import Samples, proportional_labels
 from engine.transport import Labelled, exact, labelled, sinkhorn
 
 
 class Otdd:
     """otdd, /floor, /floor_sd, /excess, /n, and /coverage: the share of real classes that have a synthetic sample.
 
+    The floor is between real sets with the reference's class counts and with those of a draw in the real proportions.
     A class that vanished has no points, so its real points pay for the way to other classes; one of a single sample is a point
     mass (the published code leaves such classes out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
     """
@@ -43,7 +45,7 @@ class Otdd:
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         """Hold n real samples (or all held-out ones, if fewer), their classes' Gaussians, and the floor."""
         self._dataset = dataset
-        pool = real_pool(dataset, real, 2 * n, rng)
+        pool = real_pool(dataset, real, 3 * n, rng)  # so that even a rare class has twice its share
         self._like, self.n_, y = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out), pool.samples.y
         if y is None:
             raise ValueError(f"otdd needs labels; data set {type(dataset).__name__} has none")
@@ -51,9 +53,10 @@ class Otdd:
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         self._real = [labelled(each[: self.n_], y[: self.n_], self.most, rng) for each in x]
         self.classes_ = np.unique(y[: self.n_])
-        pairs = enumerate(disjoint_pairs(len(pool), self.n_, self.splits, rng))  # a replicate for each split
-        sides = ([labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair] for i, pair in pairs)
-        between = np.array([self._distance(*pair) for pair in sides])
+        usual = proportional_labels(y if real.y is None else real.y, self.n_)  # what a faithful model would draw
+        pairs = alike(y, y[: self.n_], usual, self.splits, rng)
+        sides = ([labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair] for i, pair in enumerate(pairs))
+        between = np.array([self._distance(*pair) for pair in sides])  # a replicate for each split
         self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
 
     def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
@@ -89,3 +92,16 @@ class Otdd:
         """[replicates, n, d]; one replicate for images."""
         x = features.extract(samples, self.extractor, self._dataset)
         return x[None] if x.ndim == 2 else np.moveaxis(x[:, : self.replicates], 1, 0)
+
+
+def alike(y: np.ndarray, one: np.ndarray, two: np.ndarray, pairs: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """Rows of two disjoint sets out of y [pool], with the class counts of the labels `one` and `two`: chance in the counts
+    would count as distance.  A class with too few samples is shared evenly; none where all samples are too few."""
+    for _ in range(pairs if len(y) >= len(one) + len(two) else 0):
+        halves: list[list[np.ndarray]] = [[], []]
+        for k in np.unique(y):
+            rows, wanted = rng.permutation(np.flatnonzero(y == k)), [int((side == k).sum()) for side in (one, two)]
+            here = wanted if sum(wanted) <= len(rows) else [min(n, len(rows) // 2) for n in wanted]
+            halves[0].append(rows[: here[0]])
+            halves[1].append(rows[here[0] : sum(here)])
+        yield [np.concatenate(half) for half in halves]
