@@ -17,6 +17,7 @@ from analysis.gain import LOSS, gains
 from analysis.laws import against
 from analysis.survival import hazard, kaplan_meier
 from analysis.tables import collapse_share, over_seeds
+from analysis.tidy import TOLD
 from engine.spec import LineageSpec, Sweep
 from engine.store import Store
 from engine.verdict import in_words, quantity
@@ -75,9 +76,12 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
 
 
 def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
-    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key."""
+    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key; then what fitting and
+    sampling told, where it changes."""
     keys = [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
-    return sorted(keys, key=lambda k: k != first)[:MOST_CURVES]
+    told = [k for k in keys if k.split("/")[0] in TOLD]
+    same = {k for k in told if frame.loc[frame["key"] == k, "value"].nunique() < 2}
+    return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[:MOST_CURVES]
 
 
 def _curves(findings: Findings) -> Iterator[Shown]:

@@ -4,8 +4,9 @@
     frame = from_mlflow("http://127.0.0.1:5000", "quickstart")
 
 Both give the same frame.  What belongs to a number stands beside it instead of below it: the replicates' se and quantiles, the
-number of samples compared, the real-vs-real floor.  An undefined value is NaN with its reason, never a missing row; a
-generation without any value (a model that diverged) has one row, whose metric and key are empty.
+number of samples compared, the real-vs-real floor.  What fitting and sampling told (a loss, an acceptance) are metrics `fit` and
+`report`.  An undefined value is NaN with its reason, never a missing row; a generation that ended its lineage before
+anything was measured (a model that diverged) has one row whose metric and key are empty.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from engine.store import Damaged, sha256
 Row = Mapping[str, Any]
 BODY = slice(88, -2)  # of a file of the store: {"sha256": "<64 digits>", "value": <body>}\n
 DIGEST = slice(12, 76)
+SILENT = {"status": "ok", "reason": "", "fit": {}}  # what most models of closed forms say, once for all of them
 
 
 def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
@@ -97,7 +99,7 @@ class Packed(Mapping[str, Any]):
 
 class Reading(Looking):
     """A store read from end to end: digests are checked on the bytes as they were written, and of a block only what the frame
-    shows is kept (models that did not end their lineage say nothing more than their draws)."""
+    shows is kept."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -114,26 +116,27 @@ class Reading(Looking):
         for row in rows:
             if row["kind"] == "draw":
                 self._blocks["draw"][row["key"]] = self._draw(row)
-            elif row["status"] in ENDS:
-                self._blocks["model"][row["key"]] = row
+            else:
+                slim = {k: row[k] for k in ("status", "reason", "fit")}
+                self._blocks["model"][row["key"]] = SILENT if slim == SILENT else slim
 
     def _draw(self, row: dict[str, Any]) -> dict[str, Any]:
-        slim = {k: row[k] for k in ("kind", "key", "status", "reason")}
+        slim = {k: row[k] for k in ("kind", "key", "status", "reason", "report")}
         return slim | {"metrics": Packed.of(row["metrics"], self._shapes)}
 
     def generations(self, spec: LineageSpec, sweep: Sweep | None) -> Iterator[Row]:
         """The committed generations in order, as `Lineage.rows()` has them."""
         metrics = None if sweep is None else [(m, m.id) for m in sweep.metrics_of(spec)]
-        for t, (model, draw) in enumerate(self._keys(spec, sweep)):
-            row = self.row("draw", draw)
-            if row is None:
-                ended = self.row("model", model)
-                if ended is not None and ended["status"] in ENDS:
-                    yield {"t": t, "status": ended["status"], "reason": ended["reason"], "values": {}, "undefined": {}}
+        for t, keys in enumerate(self._keys(spec, sweep)):
+            model, draw = self.row("model", keys[0]), self.row("draw", keys[1])
+            if model is None or (draw is None and model["status"] not in ENDS):
                 return
+            last = model if draw is None or model["status"] != "ok" else draw
             due = None if metrics is None or sweep is None else [name for m, name in metrics if m.due(t, sweep.generations)]
-            yield {"t": t, "status": row["status"], "reason": row["reason"], **self._measured(row, due)}
-            if row["status"] in ENDS:
+            measured = self._measured(draw, due) if draw else {"values": {}, "undefined": {}}
+            told = {"fit": model["fit"], "report": draw["report"] if draw else {}}
+            yield {"t": t, "status": last["status"], "reason": last["reason"], **told, **measured}
+            if last["status"] in ENDS:
                 return
 
     def _keys(self, spec: LineageSpec, sweep: Sweep | None) -> Iterable[tuple[str, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from analysis.tidy import TOLD
 from engine.parts import KINDS, describe
 
 WHAT = ["dataset", "generator", "n_real", "n_synthetic", "sampling", "policy", "synthetic_fraction"]  # what makes a cell
@@ -25,7 +26,8 @@ ALONG = ["synthetic_fraction", "policy", "sampling", "n_real", "generator", "dat
 
 def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds without), floor, floor_sd."""
-    rows = frame[(frame["key"] == key) | (frame["key"] == "")]
+    measured = key.split("/")[0] not in TOLD  # a generation without any value lacks this one, too
+    rows = frame[(frame["key"] == key) | (frame["key"] == "") & measured]
     if rows.empty:
         return pd.DataFrame(
             columns=["cell", *WHAT, "t", "mean", "low", "high", "n", "undefined", "floor", "floor_sd", "interval"]

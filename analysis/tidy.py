@@ -14,6 +14,7 @@ import pandas as pd
 from engine.spec import LineageSpec, Part
 
 BESIDE = ("se", "q05", "q50", "q95", "n", "floor", "floor_sd")  # numbers that stand beside the one they belong to
+TOLD = ("fit", "report")  # parts of a row that are metrics of the frame, too
 REPLICATES = ("se", "q05", "q50", "q95")
 COLUMNS = [
     *("sweep", "lineage", "cell", "label", "dataset", "generator", "policy", "sampling", "synthetic_fraction"),
@@ -30,7 +31,7 @@ class Layout:
 
     @cached_property
     def keys(self) -> list[str]:
-        """The output rows: every key that is not folded into another one's row; one empty key where there is none."""
+        """The output rows: every key that is not folded into another one's row."""
         known = {*self.values, *self.undefined}
         shown = {k for k in self.values if not _folded(k, known)} | set(self.undefined)
         return sorted(shown) or [""]
@@ -63,7 +64,7 @@ def _folded(key: str, known: set[str]) -> bool:
     owner, column = _owner(key)
     if column == "n":
         return any(k.split("/")[0] == owner and k != key for k in known)
-    return owner in known
+    return owner != "" and owner in known
 
 
 def _beside(key: str, column: str) -> str:
@@ -106,7 +107,11 @@ class Table:
 
     def add(self, lineage: str, row: Mapping[str, Any]) -> None:
         values, undefined = row["values"], row["undefined"]
-        if not values and not undefined and row["status"] == "ok":
+        if not values and not undefined and row["status"] != "ok":
+            undefined = {"": f"{row['status']}: {row['reason']}"}
+        if row.get("fit") or row.get("report"):
+            values, undefined = _told(row, dict(values), dict(undefined))
+        if not values and not undefined:
             return  # no metric was due
         known = (tuple(values), tuple(undefined))
         layout = self._layouts.get(known)
@@ -117,8 +122,7 @@ class Table:
         place = (self._place[lineage], row["t"], words["status"][row["status"]], words["reason"][row["reason"]])
         self._rows[layout].append(place)
         self._values[layout].append(np.fromiter(values.values(), dtype=float, count=len(values)))
-        reasons = [*undefined.values(), "" if values or undefined else f"{row['status']}: {row['reason']}"]
-        self._reasons[layout].append([words["undefined"][reason] for reason in reasons])
+        self._reasons[layout].append([words["undefined"][reason] for reason in (*undefined.values(), "")])
 
     def frame(self) -> pd.DataFrame:
         """Sorted by what the lineages are, then by generation and key."""
@@ -165,6 +169,17 @@ class Table:
             "n_synthetic": [s.n_drawn for s in self.specs],
             "seed": [s.seed for s in self.specs],
         }
+
+
+def _told(row: Mapping[str, Any], values: dict[str, Any], undefined: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """With what fitting (`fit/<key>`) and sampling (`report/<key>`) told; what was not finite is undefined."""
+    for group in TOLD:
+        for key, value in row.get(group, {}).items():
+            if value is None:
+                undefined[f"{group}/{key}"] = "not finite"
+            elif isinstance(value, int | float):
+                values[f"{group}/{key}"] = value
+    return values, undefined
 
 
 def policy_label(spec: LineageSpec) -> str:

@@ -41,13 +41,21 @@ def run(sweep: Sweep) -> Store:
     return store
 
 
+def talking() -> list[LineageSpec]:
+    """Lineages whose generators and samplings tell something: a bandwidth, an acceptance."""
+    kde = spec(generator=Part("generator", "kde"), n_real=24)
+    verify = Part("sampling", "verify", {"rule": "threshold"})
+    verified = {"dataset": Part("dataset", "regression", {"d": 2}), "generator": Part("generator", "linear_regression")}
+    return [kde, spec(**verified, sampling=verify, n_real=24)]
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two seeds of two cells, in blocks; one that ends at once because all its points are equal."""
+    """Two seeds of two cells, in blocks; one that ends at once because all its points are equal; two that tell something."""
     folder = tmp_path_factory.mktemp("rows")
     specs = [spec({"synthetic_fraction": f}, seed) for f in (0.5, 1.0) for seed in (0, 1)]
     dead = spec(n_real=1)
-    sweep = sweep_in(folder / "out", [*specs, dead], every=2)
+    sweep = sweep_in(folder / "out", [*specs, dead, *talking()], every=2)
     run(sweep)
     return sweep
 
@@ -85,6 +93,33 @@ def test_a_generation_without_values_has_a_row_with_its_reason(small: Sweep) -> 
     dead = frame[frame.n_real == 1]
     assert len(dead) == 1 and dead.status.iloc[0] == "constant" and math.isnan(dead.value.iloc[0])
     assert dead.undefined.iloc[0].startswith("constant: ") and dead.key.iloc[0] == ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10.0], ids=["folders", "blocks"])
+def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds: float) -> None:
+    sweep = sweep_in(tmp_path, talking(), every=2)
+    store, told = Store(sweep.out), {}
+    for one in sweep.lineages:
+        lineage = lineage_of(sweep, store, one)
+        while not lineage.done:
+            lineage.advance_for(seconds)
+        for row in lineage.rows():
+            told |= {(one.id, row["t"], f"{part}/{k}"): v for part in ("fit", "report") for k, v in row[part].items()}
+    frame = from_store(sweep, progress=False)
+    found = frame[frame["metric"].isin(["fit", "report"])].set_index(["lineage", "t", "key"])["value"]
+    assert {key for _, _, key in told} == {"fit/bandwidth", "report/acceptance"} and len(told) == 12
+    assert found.to_dict() == told
+
+
+def test_what_was_told_needs_no_metric_and_may_be_undefined() -> None:
+    one = spec()
+    row = {"lineage": one.id, "t": 0, "values": {}, "undefined": {}, "status": "ok", "reason": ""}
+    lost = row | {"t": 1, "fit": {"loss": None, "steps": 3.0}, "report": {}, "status": "diverged", "reason": "nan"}
+    frame = tidy([row | {"fit": {"loss": 2.0, "note": "text"}}, lost], {one.id: one})
+    assert frame[["t", "key", "undefined"]].to_numpy().tolist() == [
+        [0, "fit/loss", ""], [1, "", "diverged: nan"], [1, "fit/loss", "not finite"], [1, "fit/steps", ""],
+    ]  # fmt: skip
+    assert frame["value"].tolist()[0] == 2.0 and frame["value"].isna().tolist() == [False, True, True, False]
 
 
 def test_an_output_folder_alone_gives_the_same_numbers(small: Sweep) -> None:
