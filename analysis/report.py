@@ -23,6 +23,7 @@ from analysis.answers import by_policy, sentences
 from analysis.export import write as write_table
 from analysis.gallery import Findings, Shown, figures
 from analysis.laws import alarms, worst_z
+from analysis.measured_by import measured_by
 from analysis.rows import from_store
 from analysis.tables import each, failures, undefined_values
 from analysis.workflows import Workflow, grown, read, sentence
@@ -74,7 +75,7 @@ def write(sweep: Sweep, folder: Path, *, pictures: bool = True, say: Callable[[s
         drawn.setdefault(shown.section, []).append(_put(shown, folder / "figures"))
     sections = [Section(title, found) for title, found in drawn.items()]
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
-    page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched)
+    page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched, measured_by(sweep, store))
     return _write(folder / "report.html", page)
 
 
@@ -110,7 +111,7 @@ def _write(path: Path, data: bytes | str) -> Path:
 # ---- the page -----------------------------------------------------------------------------------------------------------
 
 
-def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], searched: list[Workflow]) -> str:
+def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], searched: list[Workflow], by: str) -> str:
     sweep = findings.sweep
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
@@ -121,7 +122,7 @@ def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], s
         answers=[_found(own) for own in searched[:MOST_ANSWERS]] if searched else _answers(findings),
         searched=_searched(searched),
         no_answer=no_answer if not findings.frame.empty else "Nothing has been run yet.",
-        facts=_facts(findings, failed),
+        facts=_facts(findings, failed) + ([("measured by", by)] if by else []),
         warnings=_warnings(findings, failed),
         sections=sections,
         tables=list(_tables(findings, failed)),

@@ -48,8 +48,8 @@ def resolve(extractor: str, dataset: Dataset) -> str:
 def suited(shape: tuple[int, ...]) -> str:
     """The classifier for images of this shape: resnet18 for colour from 32 pixels on, else lenet.
 
-    On 3,000 images of CIFAR-10 ResNet-18 got 48.3 % of 2,000 test pictures right after 250 steps (284 CPU s), LeNet 45.2 % after
-    600 (7 CPU s): where that does not pay, name `lenet`."""
+    Of 3,000 images of CIFAR-10 it learnt more than LeNet, by 3.1 +- 1.3 points on the same 2,000 test pictures (48.3 against
+    45.2 %), in 250 steps and 284 CPU s, where LeNet's 600 steps take 7: name `lenet` where that does not pay."""
     return "resnet18" if shape[-1] == 3 and min(shape[:2]) >= 32 else "lenet"
 
 
