@@ -4,9 +4,9 @@
     frame = from_mlflow("http://127.0.0.1:5000", "quickstart")
 
 Both give the same frame.  What belongs to a number stands beside it instead of below it: the replicates' se and quantiles, the
-number of samples compared, the real-vs-real floor.  What fitting and sampling told (a loss, an acceptance) are metrics `fit` and
-`report`.  An undefined value is NaN with its reason, never a missing row; a generation that ended its lineage before
-anything was measured (a model that diverged) has one row whose metric and key are empty.
+number of samples compared, the real-vs-real floor.  What fitting and sampling told (a loss, an acceptance) are metrics named
+fit/... and report/...  An undefined value is NaN with its reason, never a missing row; a generation that ended its lineage
+before anything was measured (a model that diverged) has one row whose metric and key are empty.
 """
 
 from __future__ import annotations
