@@ -47,6 +47,19 @@ class Busy(Exception):
         self.holder = holder
 
 
+def stays(name: str) -> bool:
+    """Whether a name leads nowhere else than below the folder it is joined to: rows may come from others."""
+    return all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def sound(row: Any) -> bool:
+    """Whether a row is that of a model or draw, and its files lie in its folder."""
+    try:
+        return row["kind"] in KIND_FOLDERS and all(stays(name) for name in (row["key"], *row["files"]))
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -70,6 +83,8 @@ class Store:
         return posixpath.join(self.root, *names)
 
     def folder(self, kind: str, key: str) -> str:
+        if not stays(key):
+            raise Damaged(key, "no key, but a path out of the output")
         return self.path(KIND_FOLDERS[kind], key)
 
     # ---- bytes ----
@@ -144,7 +159,7 @@ class Store:
         except Damaged as damage:
             self.set_aside(damage.path)
             return None
-        if row is not None and row.get("key") != key:
+        if row is not None and not (sound(row) and (row["kind"], row["key"]) == (kind, key)):
             self.set_aside(path)
             return None
         return row
@@ -180,6 +195,8 @@ class Store:
     def _read_block(self, name: str) -> None:
         try:
             rows = self.read_json(self.path("blocks", name))
+            if not (isinstance(rows or [], list) and all(sound(row) for row in rows or ())):
+                raise Damaged(self.path("blocks", name), "not rows of this output")
         except Damaged as damage:
             self.set_aside(damage.path)
             return
