@@ -89,8 +89,9 @@ def _curves(findings: Findings) -> Iterator[Shown]:
     judged = shown_key(frame, str(rule["metric"])) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
-        if key == LOSS and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
-            continue  # the gain map shows all of it
+        mapped = key == LOSS or key.split("/")[0] in TOLD
+        if mapped and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
+            continue  # the gain map shows it, and two points are no curve
         compared = findings.laws[findings.laws["key"] == key]
         law = _expected(compared)
         level = _level(findings) if key == judged else None

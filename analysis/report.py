@@ -115,7 +115,7 @@ def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], s
     sweep = findings.sweep
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
-    no_answer = "The experiment file names no collapse rule, so the curves below are the answer."
+    no_answer = "The experiment file names no collapse rule, so the figures below are the answer."
     return template.render(
         name=sweep.name,
         question=sweep.question[:1].upper() + sweep.question[1:],
