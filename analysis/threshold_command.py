@@ -10,7 +10,6 @@ import typer
 from engine import cli
 
 Local = Annotated[bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")]
-Address = Annotated[str | None, typer.Option("--address", help="a running Ray cluster instead of this machine, e.g. auto")]
 Look = Annotated[bool, typer.Option("--look", help="only say what is known already; runs nothing")]
 
 
@@ -20,14 +19,14 @@ def threshold(
     out: cli.Out = None,
     look: Look = False,
     local: Local = False,
-    address: Address = None,
+    address: cli.Address = None,
     cpus: cli.Cpus = None,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
     """Search the synthetic fraction at which collapse begins.  The same command again continues."""
     with cli._errors(debug):
-        sweep = cli._load(file, sets, out)
+        sweep, address = cli._load(file, sets, out), cli._cluster(address, local)
         cli._store(sweep)
         if sweep.threshold is None:
             raise cli.Refused(f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}", cli.BAD_INPUT)

@@ -33,6 +33,10 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hel
 Out = Annotated[str | None, typer.Option("--out", help="output folder or URL instead of the file's")]
 Json = Annotated[bool, typer.Option("--json", help="for machines: one JSON document on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", envvar="RAY_ADDRESS", help="a running Ray cluster instead of this machine, e.g. auto"),
+]
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")]
 
 
@@ -94,6 +98,14 @@ def _store(sweep: Sweep) -> Store:
         raise Refused(f"cannot open the output {sweep.out}: {error}", ENVIRONMENT) from None
 
 
+def _cluster(address: str | None, local: bool) -> str | None:
+    """The cluster to join, or None for Ray on this machine.  Ray sets RAY_ADDRESS in its jobs."""
+    if address and address.startswith("http") and not local:
+        there = f"ray job submit --address {address} --working-dir . -- ouro ..."
+        raise Refused(f"{address} takes jobs, lineages cannot join there; use  {there}", BAD_INPUT)
+    return None if address == "local" else address
+
+
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
@@ -130,16 +142,14 @@ def run(
         list[str] | None, typer.Option("--only", metavar="ID", help="only this lineage (or those beginning so)")
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")] = False,
-    address: Annotated[
-        str | None, typer.Option("--address", help="a running Ray cluster instead of this machine, e.g. auto")
-    ] = None,
+    address: Address = None,
     cpus: Cpus = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run what is missing.  The same command again continues."""
     with _errors(debug):
-        sweep = _load(file, sets, out)
+        sweep, address = _load(file, sets, out), _cluster(address, local)
         _store(sweep)
         if unknown := [o for o in only or () if not any(spec.id.startswith(o) for spec in sweep.lineages)]:
             raise Refused(f"no lineage of {file} has the id {unknown[0]!r}; `ouro plan {file} --json` lists them", BAD_INPUT)

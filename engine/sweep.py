@@ -186,7 +186,7 @@ def run_sweep(
             _satisfiable(jobs, elastic=address is not None, watch=watch)
             _runs.append(_Run(store, watch, interrupt, pulse, supply))
             if not interrupt:
-                _tuner(jobs, folder, asking=supply is not None).fit()
+                _tuner(jobs, folder, None if supply is None else _places(jobs, elastic=address is not None)).fit()
     finally:
         _runs.clear()
         scratch.remove([folder])
@@ -200,7 +200,10 @@ def _ray(folder: Path, address: str | None, cpus: int | None) -> Iterator[Pulse]
         own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
     else:
-        ray.init(address=address, **quiet)
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # nobody there, or they do not agree
+            raise Unsatisfiable(f"cannot join the Ray cluster at {address}: {error}") from None
     pulse = Pulse(ray.get_runtime_context().gcs_address, local=address is None)
     stalled = pulse.watch(lambda why: leave(4))
     try:
@@ -234,23 +237,25 @@ def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
             return
 
 
-def _places(jobs: Sequence[Job]) -> int:
-    """How many lineages run at once, at least one."""
+def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
+    """How many lineages run at once: what fits; at least one, and one of each kind where the cluster may grow."""
     have = ray.cluster_resources()
-    return max(1, *(int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs))
+    fit = (int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs)
+    return max(len(jobs) if elastic else 1, *fit)
 
 
-def _tuner(jobs: Sequence[Job], folder: Path, *, asking: bool = False) -> tune.Tuner:
+def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
+    """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as fit."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": _places(jobs)}
+    one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": at_once}
     return tune.Tuner(
         LineageActor,
-        param_space={} if asking else {"job": tune.grid_search([job.to_dict() for job in jobs])},
+        param_space={} if at_once else {"job": tune.grid_search([job.to_dict() for job in jobs])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             trial_name_creator=_name_of,
             trial_dirname_creator=_name_of,
-            **(one_by_one if asking else {}),
+            **(one_by_one if at_once else {}),
         ),
         run_config=tune.RunConfig(
             name="sweep",
