@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,19 @@ def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match="a path out of the output"):
         read_generator(out, {**row, "key": "../k"}, Part("generator", "gaussian"))
     assert not (tmp_path / "written").exists()
+
+
+# ---- versions -----------------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_floors_are_those_that_are_explained_and_the_tested_versions_keep_them() -> None:
+    explained = dict(re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", (ROOT / "SECURITY.md").read_text(), re.M))
+    assert set(explained) == {"ray", "mlflow", "torch", "pyyaml"}
+    project, pinned = (ROOT / "pyproject.toml").read_text(), (ROOT / "requirements.txt").read_text()
+    for name, floor in explained.items():
+        floors = set(re.findall(rf'"{name}(?:\[\w+\])?>=([\d.]+)"', project))
+        assert floors == {floor}, f"{name}: SECURITY.md says {floor}, pyproject.toml {floors}"
+        (tested,) = re.findall(rf"^{name}==([\d.]+)", pinned, re.M)
+        assert [int(n) for n in tested.split(".")][:2] >= [int(n) for n in floor.split(".")]
