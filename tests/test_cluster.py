@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -163,3 +164,13 @@ def test_the_address_of_the_jobs_api_is_not_a_cluster_to_join(tmp_path: Path, mo
     ran = ouro("run", "sweep.yaml", cwd=tmp_path)
     assert ran.returncode == 2 and "ray job submit --address http://127.0.0.1:8265" in " ".join(ran.stderr.split())
     assert ouro("run", "sweep.yaml", "--local", cwd=tmp_path).returncode == 0
+
+
+def test_a_search_asks_a_cluster_without_workers_for_one_lineage_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise one would run after the other: Ray starts machines for what waits."""
+    from engine import sweep
+
+    jobs = [SimpleNamespace(resources={"cpu": 1, "gpu": gpu}) for gpu in (0.5, 1.0, 0.25)]
+    for have, wanted in (({}, (3, 1)), ({"CPU": 8.0, "GPU": 2.0}, (8, 8))):
+        monkeypatch.setattr(sweep.ray, "cluster_resources", lambda have=have: have)
+        assert tuple(sweep._places(jobs, elastic=elastic) for elastic in (True, False)) == wanted  # type: ignore[arg-type]
