@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ CLUSTER = yaml.safe_load(TEXT)
 TEMPLATE = (ROOT / ".cluster" / "aws.yaml").read_text()
 HEAD, GPU = (CLUSTER["available_node_types"][name]["node_config"] for name in ("ray.head.default", "gpu"))
 LISTS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+README = (ROOT / "README.md").read_text()
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.M))
 
 
@@ -85,9 +87,23 @@ def test_versions_are_the_tested_ones() -> None:
     images = {v for k, v in CLUSTER["docker"].items() if k.endswith("image")}
     assert images == {f"rayproject/ray:{PINS['ray']}-py311-{kind}" for kind in ("cpu", "gpu")}
     install = [c for c in CLUSTER["setup_commands"] if "pip install" in c]
-    assert install == ["cd /opt/ouroboros && pip install -q -r requirements.txt -c requirements-test.txt -e '.[s3,cluster]'"]
+    pip = "pip install -q -r requirements.txt -c requirements-test.txt -e '.[s3,cluster]'"
+    assert install == [f"cp -r /opt/ouroboros ~ && cd ~/ouroboros && {pip}"] and f"\n{pip}\n" in README
     named = (ROOT / "requirements-test.txt").read_text()
     assert all(re.search(rf"^{name}==", named, re.M) for name in ("s3fs", "aiobotocore", "botocore", "boto3"))
+
+
+def test_what_travels_is_there_and_is_all_that_an_installation_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    mounts = {remote.removeprefix("/opt/ouroboros/"): local for remote, local in CLUSTER["file_mounts"].items()}
+    assert mounts.pop("/opt/ouroboros-token").startswith("~")
+    assert all((ROOT / local).exists() for local in mounts.values())
+    packages = {p.rstrip("*") for p in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert packages | {project["project"]["readme"], "pyproject.toml", "requirements.txt", "requirements-test.txt"} < set(
+        mounts
+    )
+    started = " ".join(CLUSTER["worker_start_ray_commands"])
+    assert "/opt/ouroboros/cluster/drain.sh" in started and (ROOT / mounts["cluster"] / "drain.sh").exists()
 
 
 def test_no_door_is_open_and_the_token_is_there_before_ray_starts() -> None:
