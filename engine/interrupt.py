@@ -52,8 +52,10 @@ class Interrupt:
         self.signal = number
 
 
-def leave(code: int) -> None:
-    """End this process at once, with the cursor visible again."""
+def leave(code: int, why: str = "") -> None:
+    """End this process at once, with the cursor visible again; why: for the terminal, wherever prints go by now."""
     if sys.stdout.isatty():
         os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
+    if why:
+        os.write(1, f"{why}\n".encode())
     os._exit(code)

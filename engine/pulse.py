@@ -12,7 +12,7 @@ import psutil
 
 LOOK_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # how long Ray's control store may be out of reach
-STALLED_SECONDS = 120.0  # how long the driver may hang in a call to a dead Ray
+STALLED_SECONDS = 45.0  # how long the driver may hang in a call to a dead Ray, which ends it without a word after 60
 
 
 class RayDied(RuntimeError):

@@ -205,7 +205,7 @@ def _ray(folder: Path, address: str | None, cpus: int | None) -> Iterator[Pulse]
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # nobody there, or they do not agree
             raise Unsatisfiable(f"cannot join the Ray cluster at {address}: {error}") from None
     pulse = Pulse(ray.get_runtime_context().gcs_address, local=address is None)
-    stalled = pulse.watch(lambda why: leave(4))
+    stalled = pulse.watch(lambda why: leave(4, f"{why}; the state is saved; the same command goes on"))
     try:
         yield pulse
     except RayDied:
