@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.checks import checked_part, distinct, explain, named, nearest
-from engine.parts import describe, names
+from engine.parts import describe, names, unknown
 from engine.recipe import path as plan_path
 from engine.sections import Collapse, File, Resources, Share, Sizes, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
@@ -175,14 +175,33 @@ class _Reader:
 
     def _lineages(self, head: File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
         found: dict[str, LineageSpec] = {}
+        self._left_out(head.without)
         seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
         for cell in self._cells(head.base, axes):
             spec = self._spec(cell, head.generations)
+            made = {kind: getattr(spec, kind).name for kind in PART_KEYS} if spec else {}
+            if spec and any(all(made.get(kind) == name for kind, name in pair.items()) for pair in head.without):
+                continue
             for seed in seeds if spec else ():
                 assert spec is not None
                 own = LineageSpec(**{**_fields(spec), "seed": seed})
                 found.setdefault(own.id, own)
         return list(found.values())
+
+    def _left_out(self, without: list[dict[str, str]]) -> None:
+        """Combinations that name no part would leave out nothing, or everything."""
+        for i, pair in enumerate(without):
+            if not pair:
+                self._problem(
+                    "a combination to leave out names parts, such as {dataset: digits, generator: wgan}", ("without", i)
+                )
+            for kind, name in pair.items():
+                if kind not in PART_KEYS:
+                    self._problem(
+                        f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: {', '.join(PART_KEYS)}", ("without", i)
+                    )
+                elif name not in names(kind):
+                    self._problem(unknown(kind, name), ("without", i, kind))
 
     def _cells(self, base: dict[str, Any], axes: dict[str, list[Any]]) -> Iterator[Cell]:
         """Every combination of the axes over the base: key -> (value, where it stands in the file)."""

@@ -83,6 +83,7 @@ class File(Strict):
 
     base: dict[str, Any]
     grid: dict[str, list[Any]] = {}
+    without: list[dict[str, str]] = []  # combinations of parts, by name, that the grid leaves out
     seeds: PositiveInt | list[NonNegativeInt] = 1
     generations: NonNegativeInt
     metrics: list[str | dict[str, Any]] = []

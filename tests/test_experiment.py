@@ -198,3 +198,16 @@ def test_no_mutation_of_a_file_makes_a_traceback(place: int, junk: str, cut: int
         load(file)
     except SpecError as error:
         assert error.problems
+
+
+def test_combinations_of_parts_can_be_left_out(tmp_path: Path) -> None:
+    text = BASE + "generations: 1\ngrid: {generator: [gaussian, kde], policy: [replace, accumulate]}\n"
+    assert len(sweep_of(text, tmp_path).lineages) == 4
+    left = sweep_of(text + "without: [{generator: kde, policy: accumulate}]\n", tmp_path).lineages
+    assert [(s.generator.name, s.policy.name) for s in left] == [
+        ("gaussian", "replace"),
+        ("gaussian", "accumulate"),
+        ("kde", "replace"),
+    ]
+    said = problems(text + "without: [{generater: kde}, {generator: kda}, {}]\n", tmp_path)
+    assert len(said) == 3 and "did you mean 'generator'" in said[0] and "'kde'" in said[1] and "names parts" in said[2]
