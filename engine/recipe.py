@@ -43,11 +43,12 @@ class Node:
 
 def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
     """Generations 0..generations of a lineage, by key.  ValueError when a recipe cannot be filled."""
-    policy = spec.policy.make()
+    policy, first = spec.policy.make(), real_key(spec, 0)
     nodes: list[Node] = []
     for t in range(generations + 1):
         recipe = policy.recipe(spec.n_real, spec.n_drawn, t) if t else (Pick((-1,), spec.n_real),)
-        nodes.append(_node(spec, t, _checked(recipe, spec, t), nodes))
+        real = real_key(spec, t) if spec.arrival == "fresh" else first
+        nodes.append(_node(spec, t, _checked(recipe, spec, t), real, nodes))
     return tuple(nodes)
 
 
@@ -70,8 +71,7 @@ def _named(sources: tuple[int, ...]) -> str:
     return "the real set" if sources == (-1,) else f"generation {sources[0]}" if len(sources) == 1 else "its sources"
 
 
-def _node(spec: LineageSpec, t: int, recipe: Recipe, past: list[Node]) -> Node:
-    real = real_key(spec, t)
+def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]) -> Node:
     sources = {s: real if s < 0 else past[s].draw for pick in recipe for s in pick.sources}
     made_of = [[pick.how, pick.count, [sources[s] for s in pick.sources]] for pick in recipe]
     parent = past[-1].model if t and spec.generator.params.get("warm_start") else None

@@ -14,13 +14,13 @@ from typing import Any
 
 from engine.parts import KINDS, describe, make
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 Keep = str | dict[str, int]  # "all", "last" or {"every": k}
 
 
 def digest(payload: Any, length: int = 24) -> str:
     """The first hex digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(CANONICAL.encode(payload).encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,9 @@ def flops_per_image(data: Samples, size: str) -> float:
 def training(size: str, pixels: int, batches: list[int], steps: int, side: int) -> None:
     data = pictures(max(batches), pixels)
     flops, top = flops_per_image(data, size), ceiling(side)
-    print(f"ddpm {size}, {pixels} px: {flops / 1e9:.2f} GFLOP per image; bf16 products of {side}^3 reach {top / 1e12:.2f} TFLOP/s")
+    print(
+        f"ddpm {size}, {pixels} px: {flops / 1e9:.2f} GFLOP per image; bf16 products of {side}^3 reach {top / 1e12:.2f} TFLOP/s"
+    )
     for name, way in WAYS.items():
         for batch in batches:
             trained(data, 3, size=size, batch=batch, **way)  # warm up and compile
@@ -80,7 +82,9 @@ def training(size: str, pixels: int, batches: list[int], steps: int, side: int) 
             rate = speed["examples_per_second"]
             memory = f", {speed['peak_memory_gb']:.1f} GB" if "peak_memory_gb" in speed else ""
             share = rate * flops / top
-            print(f"  {name:30s} batch {batch:4d}: {rate:8.1f} images/s, {rate * flops / 1e12:7.3f} TFLOP/s, {share:5.1%}{memory}")
+            print(
+                f"  {name:30s} batch {batch:4d}: {rate:8.1f} images/s, {rate * flops / 1e12:7.3f} TFLOP/s, {share:5.1%}{memory}"
+            )
 
 
 def sampling(size: str, pixels: int, n: int) -> None:
