@@ -64,10 +64,9 @@ def run(n: int, tracking: str, folder: Path) -> None:
     seconds = time.perf_counter() - started
     early, late = ([memory for done, memory in seen if low * n <= done <= high * n] for low, high in ((0.1, 0.3), (0.8, 1.0)))
     growth = (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000) if early and late else float("nan")
-    print(
-        f"ouro run of {n:,} lineages, tracking {tracking}: {seconds:.0f} s, exit {process.returncode}, driver "
-        f"{max(memory for _, memory in seen):.0f} MB at most, {growth:+.1f} MB per 1,000 lineages, last screen {len(text.splitlines())} lines"
-    )
+    most = max(memory for _, memory in seen)
+    print(f"ouro run of {n:,} lineages, tracking {tracking}: {seconds:.0f} s, exit {process.returncode}, ", end="")
+    print(f"driver {most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages, {len(text.splitlines())} lines in all")
 
 
 def main() -> None:
