@@ -46,6 +46,7 @@ class Share(Strict):
     cpu: PositiveFloat | None = None
     gpu: float | None = Field(default=None, ge=0)
     memory: PositiveFloat | None = None
+    timeout_minutes: PositiveFloat | None = None  # of one generation: a lineage that takes longer has failed
     hours_per_generation: PositiveFloat | None = None
     gb_per_generation: float | None = Field(default=None, ge=0)
     price_per_hour: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None

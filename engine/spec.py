@@ -210,8 +210,9 @@ class Sweep:
         return digest({"sweep": self.name, "out": self.out}, 16)
 
     def resources_of(self, spec: LineageSpec) -> dict[str, float]:
-        """CPU, GPU and memory of one lineage: the sweep's, overridden under `generators` by the generator's name."""
-        return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in ("cpu", "gpu", "memory")}}
+        """CPU, GPU, memory and time of one lineage: the sweep's, overridden under `generators` by the generator's name."""
+        kept = ("cpu", "gpu", "memory", "timeout_minutes")
+        return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in kept}}
 
     def costs_of(self, spec: LineageSpec) -> dict[str, Any]:
         """What is declared of a generation's cost, likewise; see engine/cost.py."""

@@ -21,6 +21,7 @@ from engine.memory import keep_freed_memory
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store import Row, Store
 from engine.summary import headline, value
+from engine.timeout import limit
 
 TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
@@ -136,7 +137,8 @@ class Work:
         rows: list[Row] = []
         together = job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
         while not self._over() and lineage.fits == fits and (not rows or time.monotonic() - begun < FOUND_SECONDS):
-            rows += lineage.advance_for(together)
+            with limit(self._seconds(), self._stuck):
+                rows += lineage.advance_for(together)
         release_gpu()
         if rows and rows[0]["t"] == 0:
             self.start = _or_nan(value(rows[:1], job.headline))
@@ -148,10 +150,18 @@ class Work:
         assert self.lineage is not None
         return self.lineage.done or self.lineage.t > self.job.until
 
+    def _seconds(self) -> float | None:
+        minutes = self.job.resources.get("timeout_minutes")
+        return None if minutes is None else 60 * minutes
+
     def _failed(self, error: Exception) -> dict[str, float]:
         t = self.lineage.t if self.lineage else 0
         self.store.fail(self.job.spec.id, explained(error, t))
         return self._report(t - 1, "failed")
+
+    def _stuck(self, error: Exception, where: traceback.StackSummary) -> None:
+        """Told by the watch, from its thread, just before this process ends; whoever takes over finds the record."""
+        self.store.fail(self.job.spec.id, explained(error, self.lineage.t if self.lineage else 0, where))
 
     def _report(self, t: int, status: str) -> dict[str, float]:
         nothing = {"new": 0.0, "last": float("nan"), "seconds": 0.0, "done": True}
@@ -169,13 +179,13 @@ def passing(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in PASSING
 
 
-def explained(error: Exception, t: int) -> dict[str, Any]:
+def explained(error: Exception, t: int, where: traceback.StackSummary | None = None) -> dict[str, Any]:
     """An error as the store keeps it: type, message, generation, the line of the part (or of the engine) that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = where or traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename] or frames
     file, line = (ours[-1].filename, ours[-1].lineno) if ours else ("?", 0)
     root = str(Path(__file__).parents[1]) + os.sep
-    text = "".join(traceback.format_exception(error))
+    text = "".join(where.format() if where else traceback.format_exception(error))
     head = {"error": type(error).__name__, "message": str(error), "t": t, "file": file.removeprefix(root), "line": line}
     return {**head, "traceback": text, "time": time.time()}
 
