@@ -1,7 +1,7 @@
 """A limit on the time of one generation: an endless loop in somebody's part must not hold a machine for ever.
 
-A thread watches.  When the time is up it raises OutOfTime in the thread that works, which ends any loop of Python.  What sits in
-a library's own code and does not come back within a grace is given up: `stuck` is told where, and the process ends.
+A thread watches.  When the time is up it raises OutOfTime in the thread that works, which ends any loop of Python.  What sits
+in a library's own code and does not come back within a grace is given up: `stuck` is told where, and the process ends.
 """
 
 from __future__ import annotations
