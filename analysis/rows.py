@@ -26,7 +26,7 @@ from engine.history import Looking
 from engine.lineage import ENDS
 from engine.recipe import path
 from engine.spec import LineageSpec, Sweep
-from engine.store import Damaged, sha256
+from engine.store import sha256
 
 Row = Mapping[str, Any]
 BODY = slice(88, -2)  # of a file of the store: {"sha256": "<64 digits>", "value": <body>}\n
@@ -141,10 +141,7 @@ class Reading(Looking):
 
     def _keys(self, spec: LineageSpec, sweep: Sweep | None) -> Iterable[tuple[str, str]]:
         """Keys of model and draw by generation: as recorded, else (a longer sweep than ever ran) as they would be."""
-        try:
-            about = self.read_json(self.path("lineages", f"{spec.id}.json"))
-        except Damaged:
-            about = None
+        about = self.lineage(spec.id)
         nodes = about["generations"] if about else []
         if sweep is not None and len(nodes) <= sweep.generations:
             return [(n.model, n.draw) for n in path(spec, sweep.generations)]
@@ -167,10 +164,6 @@ class Reading(Looking):
 
 def _recorded(store: Reading) -> Iterator[tuple[str, LineageSpec]]:
     """The specs of all lineages that an output holds."""
-    for name in store.names("lineages"):
-        try:
-            about = store.read_json(store.path("lineages", name))
-        except Damaged:
-            continue
+    for about in store.lineages():
         spec = LineageSpec.from_dict(about["spec"])
         yield spec.id, spec

@@ -19,7 +19,7 @@ from analysis import threshold
 from analysis.threshold import Design, Outcome, Threshold
 from engine.history import history
 from engine.spec import LineageSpec, Part, Sweep
-from engine.store import Damaged, Store
+from engine.store import Store
 from engine.summary import History, curve
 from engine.verdict import judge, level_of
 
@@ -137,11 +137,8 @@ def workflows(sweep: Sweep) -> dict[str, Workflow]:
 def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
     """All lineages of these workflows that the output has, in order of id."""
     wanted, found = set(keys), []
-    for name in sorted(store.names("lineages")):
-        try:
-            spec = LineageSpec.from_dict(store.read_json(store.path("lineages", name))["spec"])
-        except (Damaged, FileNotFoundError):
-            continue
+    for about in store.lineages():
+        spec = LineageSpec.from_dict(about["spec"])
         if spec.has_fraction and spec.synthetic_fraction is not None and spec.workflow in wanted:
             found.append(spec)
     return found

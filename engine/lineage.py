@@ -89,7 +89,7 @@ class Lineage:
         rows = self.rows()
         if not rows or (rows[-1]["t"] < self.generations and rows[-1]["status"] not in ENDS):
             return False
-        return all(self._sound(self.path[row["t"]]) for row in rows)
+        return self.store.lineage(self.spec.id) is not None and all(self._sound(self.path[row["t"]]) for row in rows)
 
     def _sound(self, node: Node) -> bool:
         draw = self.store.row("draw", node.draw)

@@ -26,6 +26,7 @@ from typing import Any
 import fsspec
 
 from engine.locks import FileLocks, Leases
+from engine.spec import LineageSpec
 
 Row = dict[str, Any]
 KIND_FOLDERS = {"model": "models", "draw": "draws"}
@@ -62,6 +63,12 @@ def sound(row: Any) -> bool:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def sealed(value: Any) -> bytes:
+    """A value as JSON, with the digest of it."""
+    body = json.dumps(value, sort_keys=True, allow_nan=False)
+    return f'{{"sha256": "{sha256(body.encode())}", "value": {body}}}\n'.encode()
 
 
 class Store:
@@ -119,8 +126,7 @@ class Store:
 
     def write_json(self, path: str, value: Any) -> None:
         """JSON with its own digest, so that a cut or flipped file is known as such."""
-        body = json.dumps(value, sort_keys=True, allow_nan=False)
-        self.write(path, f'{{"sha256": "{sha256(body.encode())}", "value": {body}}}\n'.encode())
+        self.write(path, sealed(value))
 
     def read_json(self, path: str) -> Any:
         """The value; None when the file is not there; Damaged when it is not what was written."""
@@ -128,14 +134,13 @@ class Store:
         if data is None:
             return None
         try:
-            outer = json.loads(data)
-            body = json.dumps(outer["value"], sort_keys=True, allow_nan=False)
-            whole = outer["sha256"] == sha256(body.encode())
+            value = json.loads(data)["value"]
+            whole = data == sealed(value)
         except (ValueError, KeyError, TypeError, RecursionError):
             whole = False
         if not whole:
             raise Damaged(path, "cut or changed since it was written")
-        return outer["value"]
+        return value
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; none when it is not there."""
@@ -225,27 +230,34 @@ class Store:
         if metric in draw["metrics"]:
             return draw["metrics"][metric]
         path = posixpath.join(self.folder("draw", draw["key"]), "metrics", f"{metric}.json")
+        found = self._about(path, lambda it: (it["draw"], it.get("metric", metric)) == (draw["key"], metric))
+        return found["values"] if found else None
+
+    def _about(self, path: str, mine: Callable[[Any], bool]) -> Any:
+        """The value of a file; None when it is not there, and when it is damaged or another's: then it is set aside."""
         try:
             found = self.read_json(path)
-        except Damaged as damage:
-            self.set_aside(damage.path)
-            return None
-        return found["values"] if found and found.get("draw") == draw["key"] else None
+            if found is None or mine(found):
+                return found
+        except (Damaged, KeyError, TypeError, AttributeError):
+            pass
+        self.set_aside(path)
+        return None
 
     def add_metric(self, key: str, metric: str, values: dict[str, Any]) -> None:
         """Add a metric to a committed draw."""
         path = posixpath.join(self.folder("draw", key), "metrics", f"{metric}.json")
-        self.write_json(path, {"draw": key, "values": values})
+        self.write_json(path, {"draw": key, "metric": metric, "values": values})
 
     def set_aside(self, path: str) -> None:
-        """Move a damaged file to damaged/, where a person can look at it; it is noted in damaged/log.jsonl."""
+        """Move a damaged file to damaged/, where a person can look at it; its name there says when it was found and where."""
         name = f"{time.time_ns()}-{posixpath.relpath(path, self.root).replace('/', '-')}"
         with contextlib.suppress(FileNotFoundError):
             self.fs.makedirs(self.path("damaged"), exist_ok=True)
             self.fs.mv(path, self.path("damaged", name))
         self.damage_found(posixpath.relpath(path, self.root))
 
-    damage_found: Callable[[str], None] = staticmethod(lambda path: None)  # the command line listens here
+    damage_found: Callable[[str], None] = staticmethod(lambda path: None)  # who wants to know listens here
 
     # ---- half-trained models ----
 
@@ -266,8 +278,19 @@ class Store:
 
     # ---- lineages and failures ----
 
-    def write_lineage(self, lineage_id: str, value: Any) -> None:
+    def write_lineage(self, lineage_id: str, value: dict[str, Any]) -> None:
         self.write_json(self.path("lineages", f"{lineage_id}.json"), value)
+
+    def lineage(self, lineage_id: str) -> Any:
+        """What was written of a lineage; None when that is not there, is damaged, or is of another lineage."""
+        path = self.path("lineages", f"{lineage_id}.json")
+        return self._about(path, lambda it: LineageSpec.from_dict(it["spec"]).id == lineage_id)
+
+    def lineages(self) -> Iterator[Any]:
+        """What was written of every lineage."""
+        for name in self.names("lineages"):
+            if name.endswith(".json") and (about := self.lineage(name.removesuffix(".json"))):
+                yield about
 
     def fail(self, lineage_id: str, error: dict[str, Any]) -> None:
         """Record that a lineage ended by an error in somebody's code."""
@@ -349,6 +372,7 @@ class Store:
                 self.check(row)
                 for name in self.names(posixpath.join(KIND_FOLDERS[row["kind"]], row["key"], "metrics")):
                     self.measured({**row, "metrics": {}}, Path(name).stem)
+            list(self.lineages())
         finally:
             self.damage_found = listener  # type: ignore[method-assign]
         return len(rows), damage
