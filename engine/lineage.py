@@ -274,7 +274,8 @@ class Lineage:
     def _write_path(self) -> None:
         generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in self.path]
         about = {"spec": self.spec.to_dict(), "label": self.spec.label, "generations": generations}
-        self.store.write_lineage(self.spec.id, about)
+        if self.store.lineage(self.spec.id) != about:
+            self.store.write_lineage(self.spec.id, about)
 
 
 def _finite(report: dict[str, float]) -> dict[str, float | None]:

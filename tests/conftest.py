@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,11 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("OUROBOROS_DATA does not name a folder of real data")
     return Path(root)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: for thousands of commits, whose fsync takes its time on a busy disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="ouro-", dir=shared if os.access(shared, os.W_OK) else None) as name:
+        yield Path(name)

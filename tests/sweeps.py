@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 from engine.experiment import load
+from engine.history import Looking
 from engine.lineage import Lineage
 from engine.spec import Sweep
 from engine.store import Store
@@ -50,6 +52,14 @@ def run(sweep: Sweep, store: Store | None = None, seconds: float = 0) -> list[Li
         while not chain.done:
             chain.advance_for(seconds)
     return chains
+
+
+def resume(sweep: Sweep, store: Store, seconds: float = 0) -> None:
+    """Run what lacks something, as `ouro run` does."""
+    lacking = [not chain.complete() for chain in lineages(sweep, Looking(store.url))]
+    for chain in itertools.compress(lineages(sweep, store), lacking):
+        while not chain.done:
+            chain.advance_for(seconds)
 
 
 def results(sweep: Sweep, store: Store | None = None) -> dict[tuple[str, int], dict[str, Any]]:
