@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from engine import features, lenet
-from engine.parts import Dataset, Generator, PositiveFloat, PositiveInt, Undefined, Value
+from engine.parts import Dataset, Finding, Generator, PositiveFloat, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
@@ -57,7 +57,10 @@ class ClassifierAccuracy:
     def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
         if (reason := _unusable(synthetic)) is not None:
             return self._controls() | {key: Undefined(reason) for key in KEYS}
-        score = self._score(synthetic, rng)
+        try:
+            score = self._score(synthetic, rng)
+        except Finding as finding:  # the classifier's, not the lineage's
+            return self._controls() | {key: Undefined(f"the classifier {finding}") for key in KEYS}
         above = np.asarray(self.ceiling_) - self.chance_
         relative: Value = Undefined("the ceiling is not above chance")
         if np.all(above > 0):

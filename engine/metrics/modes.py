@@ -35,7 +35,8 @@ class Modes:
         self._expected = mixture.weights_ * self._inside  # [modes]
 
     def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
-        reason = self._none or ("" if np.isfinite(synthetic.x).all() else "some samples are not finite")
+        bad = "" if np.isfinite(synthetic.x).all() else "some samples are not finite"
+        reason = self._none or bad or ("" if len(synthetic) else "there are no samples")
         if reason:
             return dict.fromkeys(("modes/live", "modes/high_quality", "modes/ceiling"), Undefined(reason))
         near = np.stack([np.square(synthetic.x - centre).sum(-1) for centre in self._centres])  # [modes, n, replicates]

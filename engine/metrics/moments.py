@@ -37,6 +37,8 @@ class Moments:
             return _compare(self._truth, generator.mean_, generator.covariance_)
         if not np.isfinite(synthetic.x).all():
             return dict.fromkeys(KEYS, Undefined("some samples are not finite"))
+        if not len(synthetic):
+            return dict.fromkeys(KEYS, Undefined("there are no samples"))
         return _compare(self._truth, *_moments(synthetic.x.astype(float)))
 
     def _of_regression(self, generator: Generator) -> dict[str, Value]:
