@@ -42,8 +42,7 @@ def alignment(
     n = min([len(real) // 2, *(len(x) for x in sets.values())])
     if n < LEAST:
         raise ValueError(f"alignment needs {LEAST} samples on each side, and twice as many real ones; it got {n}")
-    order = np.random.default_rng(0).permutation(len(real))
-    one, two = order[:n], order[n : 2 * n]
+    one, two = _halves(len(real), n, real_y)
 
     def labels(of: np.ndarray | None) -> Labels | None:
         return None if real_y is None or of is None else (real_y[one], of[:n])
@@ -51,6 +50,17 @@ def alignment(
     rows = [("floor", compared(real[one], real[two], labels(None if real_y is None else real_y[two])))]
     rows += [(name, compared(real[one], x[:n], labels((set_y or {}).get(name)))) for name, x in sets.items()]
     return pd.DataFrame([{"set": name, **values} for name, values in rows])
+
+
+def _halves(m: int, n: int, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Two disjoint choices of n out of m rows, with the same classes where there are labels y [m]: chance in the number of each
+    class is no distance between them."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(m)
+    if y is not None:
+        order = order[np.argsort(y[order], kind="stable")]
+    pairs = rng.permutation(order[: m - m % 2].reshape(-1, 2))[:n]  # [n, 2]
+    return pairs[:, 0], pairs[:, 1]
 
 
 def compared(real: np.ndarray, generated: np.ndarray, labels: Labels | None = None) -> dict[str, Any]:

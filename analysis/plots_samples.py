@@ -190,11 +190,13 @@ def embedding(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Fig
 @styled
 def aligned(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Figure:
     """Separability with its interval, centroid and covariance distance over generations.  table: columns group, t, set, auc,
-    auc_low, auc_high, centroid, covariance; the rows of set "floor" are real against real."""
-    figure, axes = sheet(3, width, ratio=0.9, least=2.0)
+    auc_low, auc_high, centroid, covariance, otdd (NaN without labels); the rows of set "floor" are real against real."""
     names = list(dict.fromkeys(table.loc[table["set"] != "floor", "group"]))
     styles, floors = marks(names), table[table["set"] == "floor"]
     titles = {"auc": "can be told from real (AUC)", "centroid": "distance of the means", "covariance": "of the covariances"}
+    if table["otdd"].notna().any():
+        titles["otdd"] = "of the data sets (OTDD)"
+    figure, axes = sheet(len(titles), width, ratio=0.9, least=1.6)
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
         low, high = (floors["auc_low"].mean(), floors["auc_high"].mean()) if column == "auc" else (0, floors[column].max())
         axis.axhspan(low, high, color=REAL, alpha=0.5, lw=0)
