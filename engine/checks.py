@@ -63,7 +63,8 @@ def distinct(error: ValidationError) -> list[Any]:
     """One complaint per place: of a union's branches, the one that says most."""
     best: dict[tuple[Any, ...], Any] = {}
     for e in error.errors(include_url=False):
-        place = tuple(p for p in e["loc"] if isinstance(p, int) or not _BRANCH.match(p))
+        own = e["loc"][-1:] if e["type"] == "extra_forbidden" else ()  # the file's word, even where it looks like a branch
+        place = (*(p for p in e["loc"][: len(e["loc"]) - len(own)] if isinstance(p, int) or not _BRANCH.match(p)), *own)
         if place not in best or best[place]["type"].endswith("_type"):
             best[place] = {**e, "loc": place}
     return list(best.values())
