@@ -34,10 +34,6 @@ def founder_crashes(folder: Path) -> None:
     check_every_crash(folder, sweep_of(GAUSSIAN, folder, *TINY[:2], "generations=0"))
 
 
-def block_crashes(folder: Path) -> None:
-    check_every_crash(folder, sweep_of(GAUSSIAN, folder, *TINY), seconds=60)
-
-
 def corruptions(only: str, seconds: float = 0) -> Callable[[Path], None]:
     return lambda folder: check_corruptions(folder, 12, seconds, only=only)
 
@@ -273,7 +269,6 @@ def without_its_file(patch: Patch) -> None:
 MUTANTS: list[tuple[Callable[[Patch], None], Callable[[Path], None]]] = [
     (row_first, crashes),
     (no_fsync, crashes),
-    (no_fsync, block_crashes),
     (no_rename, crashes),
     (digests_unread, corruptions("samples")),
     (digests_unread, corruptions("weights")),
