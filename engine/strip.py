@@ -47,7 +47,7 @@ def film(
     if not is_image(frames[0]):
         return panels(frames, titles, real=real)
     classes = classes or max((int(frame.y.max()) + 1 for frame in frames if frame.y is not None and len(frame)), default=0)
-    rows = [_cells(frame, classes, 1) if classes else _row(frame, across) for frame in frames]
+    rows = [_row(frame, across) if frame.y is None else _cells(frame, classes, 1) for frame in frames]
     return _labelled(np.concatenate(rows), titles, _columns(frames[0], classes))
 
 

@@ -83,3 +83,12 @@ def test_one_replicate_is_shown() -> None:
     other[:, 3] += 1
     assert (strip.picture(Samples(other), real=Samples(x)) == strip.picture(Samples(x), real=Samples(x))).all()
     assert (strip.picture(Samples(first), real=Samples(x)) != strip.picture(Samples(x), real=Samples(x))).any()
+
+
+def test_a_film_of_unlabelled_images_keeps_a_row_per_generation() -> None:
+    """A generator that does not condition, on data that have classes; and classes that are known from the labels alone."""
+    frames = [Samples(flat_images(np.arange(10)).x) for _ in range(3)]
+    three, two = (strip.film(frames[:n], ["0", "1", "2"][:n], classes=10) for n in (3, 2))
+    assert three.shape[0] - two.shape[0] == 40 + strip.GAP
+    labelled = [flat_images(np.arange(5)) for _ in range(2)]
+    assert np.array_equal(strip.film(labelled, ["0", "1"]), strip.film(labelled, ["0", "1"], classes=5))
