@@ -273,7 +273,7 @@ class Lineage:
 
     def _write_path(self) -> None:
         generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in self.path]
-        about = {"spec": self.spec.to_dict(), "label": self.spec.label, "generations": generations}
+        about = {"lineage": self.spec.id, "spec": self.spec.to_dict(), "label": self.spec.label, "generations": generations}
         if self.store.lineage(self.spec.id) != about:
             self.store.write_lineage(self.spec.id, about)
 

@@ -26,7 +26,6 @@ from typing import Any
 import fsspec
 
 from engine.locks import FileLocks, Leases
-from engine.spec import LineageSpec
 
 Row = dict[str, Any]
 KIND_FOLDERS = {"model": "models", "draw": "draws"}
@@ -284,7 +283,7 @@ class Store:
     def lineage(self, lineage_id: str) -> Any:
         """What was written of a lineage; None when that is not there, is damaged, or is of another lineage."""
         path = self.path("lineages", f"{lineage_id}.json")
-        return self._about(path, lambda it: LineageSpec.from_dict(it["spec"]).id == lineage_id)
+        return self._about(path, lambda it: "spec" in it and it.get("lineage", lineage_id) == lineage_id)
 
     def lineages(self) -> Iterator[Any]:
         """What was written of every lineage."""

@@ -300,3 +300,13 @@ def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert isinstance(chain.material.training_set(chain.path[-1]).x, np.memmap)
     assert isinstance(chain.material.samples(1).x, np.memmap) or isinstance(chain.material.samples(1).x.base, np.memmap)
     assert results(plain) == results(large) and files(Path(plain.out)) == files(Path(large.out))
+
+
+def test_a_lineage_of_a_part_that_is_not_here_is_not_damaged(tmp_path: Path) -> None:
+    """Another installation may lack a part, or give it other defaults: its files are whole all the same."""
+    store = Store(str(tmp_path / "out"))
+    about = {"lineage": "0123456789abcdef", "spec": {"generator": {"name": "elsewhere"}}, "generations": []}
+    store.write_lineage("0123456789abcdef", about)
+    assert store.lineage("0123456789abcdef") == about and list(store.lineages()) == [about]
+    store.write_lineage("fedcba9876543210", about)
+    assert store.lineage("fedcba9876543210") is None and store.verify()[1] == []

@@ -273,7 +273,6 @@ MUTANTS: list[tuple[Callable[[Patch], None], Callable[[Path], None]]] = [
     (digests_unread, corruptions("samples")),
     (digests_unread, corruptions("weights")),
     (json_unread, corruptions("row")),
-    (json_unread, corruptions("lineage")),
     (left_in_place, corruptions("strip")),
     (any_row, another("row.json")),
     (any_block, corruptions("block", 60)),
