@@ -24,8 +24,6 @@ class Keeper(Protocol):
 
     def write_partial(self, name: str, data: bytes) -> None: ...
 
-    def drop_partial(self, key: str) -> None: ...
-
 
 @dataclass
 class Place:
@@ -66,7 +64,7 @@ def here() -> Place:
 
 @contextmanager
 def keeping(place: Place) -> Iterator[Place]:
-    """Inside, `here()` is this place; its states are dropped when the block ends well or by an error of the fit itself."""
+    """Inside, `here()` is this place.  Its states stay until the lineage has committed the model and drops them."""
     token = _place.set(place)
     try:
         yield place

@@ -51,9 +51,6 @@ class Memory:
         if self.writes == 0:
             raise Stopped
 
-    def drop_partial(self, key: str) -> None:
-        self.kept = {k: v for k, v in self.kept.items() if not k.startswith(key)}
-
 
 def digits(n: int = 120) -> Any:
     return make("dataset", "digits").sample(n, np.random.default_rng(0))
