@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.plan import Plan
-from engine.screen import NARROW, bar, duration, number, table
+from engine.screen import NARROW, bar, cut, duration, number, one_line_each, table
 from engine.spec import Sweep
 from engine.summary import History, headline, labels, value
 
@@ -206,8 +206,9 @@ class LiveTable(Screen):
         width = max(4, min(20, self.console.width // 8))
         for cell in shown:
             extra = (cell.value, cell.ratio)[2 - len(self._columns()) :]
-            shown_table.add_row(cell.label, bar(cell.done, cell.total, width), f"{cell.done}/{cell.total}", *extra, cell.status)
-        parts: list[RenderableType] = [Text(), shown_table]
+            label = cut(cell.label, 7 * self.console.width // 20)
+            shown_table.add_row(label, bar(cell.done, cell.total, width), f"{cell.done}/{cell.total}", *extra, cell.status)
+        parts: list[RenderableType] = [Text(), one_line_each(shown_table)]
         if hidden:
             parts.append(Text(f"... and {hidden} more cells", style="dim"))
         return Group(*parts, Text(), self._foot(), *(Text(n, style="yellow") for n in self.board.notes[-3:]))

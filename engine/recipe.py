@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.parts import Pick, Recipe
 from engine.samples import Samples, concat
-from engine.spec import LineageSpec, digest
+from engine.spec import LineageSpec, digest, digest_of_text
 
 
 def rng(seed: int, purpose: str, t: int = 0) -> np.random.Generator:
@@ -73,12 +73,20 @@ def _named(sources: tuple[int, ...]) -> str:
 
 def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]) -> Node:
     sources = {s: real if s < 0 else past[s].draw for pick in recipe for s in pick.sources}
-    made_of = [[pick.how, pick.count, [sources[s] for s in pick.sources]] for pick in recipe]
+    quoted = {s: f'"{key}"' for s, key in sources.items()}
+    made_of = [f'["{pick.how}",{pick.count},[{",".join([quoted[s] for s in pick.sources])}]]' for pick in recipe]
     parent = past[-1].model if t and spec.generator.params.get("warm_start") else None
-    model = digest({"generator": spec.generator.canonical, "seed": spec.seed, "t": t, "recipe": made_of, "parent": parent})
-    draw = digest({"model": model, "sampling": spec.sampling.canonical, "n": spec.n_drawn, "real": real})
+    model, draw = _keys(spec, t, ",".join(made_of), parent, real)
     counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}
     return Node(t, recipe, real, model, draw, sources, counts)
+
+
+def _keys(spec: LineageSpec, t: int, made_of: str, parent: str | None, real: str) -> tuple[str, str]:
+    """Of model and draw: canonical JSON, as `digest` would write it, put together because large sweeps have so many of them."""
+    warm = f'"{parent}"' if parent else "null"
+    by = f'"generator":{spec.generator.text},"parent":{warm},"recipe":[{made_of}],"seed":{spec.seed},"t":{t}'
+    model = digest_of_text(f"{{{by}}}")
+    return model, digest_of_text(f'{{"model":"{model}","n":{spec.n_drawn},"real":"{real}","sampling":{spec.sampling.text}}}')
 
 
 def real_key(spec: LineageSpec, t: int) -> str:

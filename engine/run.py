@@ -25,7 +25,7 @@ from engine.live import Board, Screen, screen
 from engine.mirror import kept
 from engine.recipe import Node
 from engine.record import Recorder, film_strip
-from engine.screen import duration, show_end, show_plan, show_summary
+from engine.screen import duration, failures, show_end, show_plan, show_summary
 from engine.spec import Sweep
 from engine.store import Store
 from engine.summary import History, drift, headline, labels, summarise, to_json
@@ -56,7 +56,7 @@ def exit_code(found: Iterable[History], signal: int | None = None, dead: bool = 
     statuses = {h.status for h in found}
     if any(h.reason.startswith("NotReproduced") for h in found):
         return DAMAGED
-    if any(h.reason.startswith(("FileNotFoundError", "ModuleNotFoundError")) for h in found):
+    if any(h.reason.startswith(("FileNotFoundError", "ModuleNotFoundError", "Unwritable")) for h in found):
         return ENVIRONMENT
     if "" in statuses and signal is not None:
         return 128 + signal
@@ -200,7 +200,7 @@ class Run:
         """What happened, as (style, sentence)."""
         left = sum(not h.status for h in found.values())
         again = "the state is saved; the same command goes on"
-        lines = [("red", f"{h.spec.label}, seed {h.spec.seed}: {h.reason}") for h in found.values() if h.status == "failed"]
+        lines = [("red", line) for line in failures(found.values())]
         if dead:
             lines.append(("red", f"{dead}; {again}"))
         elif self.interrupt:

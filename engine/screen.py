@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +14,12 @@ from rich.text import Text
 from engine.parts import Description
 from engine.plan import Plan
 from engine.spec import Sweep
-from engine.summary import Cell, History, Spread, labels
+from engine.summary import Cell, History, Spread, grouped, labels
 from engine.verdict import in_words
 
 NARROW = 70  # columns; below this tables become short paragraphs
+UNREAD = 100  # cells shown where there is no terminal: `--json` has all
+MOST_REASONS = 5  # of failures, or of cells that were left out
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
     ]
-    return [*lines, *(("left out", reason) for reason in sweep.refused)]
+    return [*lines, *(("left out", reason) for reason in first(sweep.refused, "reasons"))]
 
 
 def _forecast(plan: Plan) -> str:
@@ -114,14 +117,28 @@ def _pairs(console: Console, lines: Sequence[tuple[str, str]]) -> None:
 
 
 def show_cells(console: Console, sweep: Sweep, done: Mapping[str, int]) -> None:
-    """Every cell with its lineages and what is there of it."""
+    """Every cell with its lineages and what is there of it; of very many the first."""
     rows = table(("cell", "left"), ("lineages", "right"), ("generations there", "right"))
-    names, per = labels(sweep.lineages), sweep.generations + 1
-    for cell, label in names.items():
-        members = [s for s in sweep.lineages if s.cell_id == cell]
-        there = sum(done.get(s.id, 0) for s in members)
-        rows.add_row(label, str(len(members)), f"{there} of {per * len(members)}")
+    names, cells, per = labels(sweep.lineages), grouped(sweep.lineages), sweep.generations + 1
+    shown = list(cells)[: room(console, len(cells), 13 + len(sweep.refused[:MOST_REASONS]))]
+    for cell in shown:
+        there = sum(done.get(s.id, 0) for s in cells[cell])
+        rows.add_row(names[cell], str(len(cells[cell])), f"{there} of {per * len(cells[cell])}")
     console.print(rows)
+    if hidden := len(cells) - len(shown):
+        console.print(Text(f"... and {hidden} more cells (`ouro plan {sweep.source} --json` has all)", style="dim"))
+
+
+def room(console: Console, cells: int, taken: int) -> int:
+    """How many of these cells to show on a screen with `taken` other lines."""
+    most = max(5, console.height - taken) if console.is_terminal else UNREAD
+    return cells if cells <= most else most
+
+
+def first(lines: Sequence[str], what: str) -> list[str]:
+    """The first few lines, and how many more there are."""
+    more = len(lines) - MOST_REASONS
+    return [*lines[:MOST_REASONS], f"... and {more} more {what}"] if more > 1 else list(lines)
 
 
 def table(*columns: tuple[str, str]) -> Table:
@@ -131,14 +148,35 @@ def table(*columns: tuple[str, str]) -> Table:
     return rows
 
 
+def one_line_each(rows: Table) -> Table:
+    """Cuts long texts instead of folding them."""
+    for column in rows.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    return rows
+
+
 def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) -> None:
-    """One line on how far a sweep is, and a line for each lineage that failed."""
+    """One line on how far a sweep is, and a line for each reason why lineages failed."""
     done, asked = sum(len(h.rows) for h in found.values()), len(found) * (sweep.generations + 1)
     ended = sum(bool(h.status) for h in found.values())
     console.print(f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an outcome")
-    for h in found.values():
+    for line in failures(found.values()):
+        console.print(Text(line, style="red"))
+
+
+def failures(found: Iterable[History]) -> list[str]:
+    """What failed and why; lineages of one reason together."""
+    by_reason: dict[str, list[History]] = {}
+    for h in found:
         if h.status == "failed":
-            console.print(Text(f"{h.spec.label}, seed {h.spec.seed}: {h.reason}", style="red"))
+            by_reason.setdefault(h.reason, []).append(h)
+    return first([f"{_named(members)}: {reason}" for reason, members in by_reason.items()], "reasons")
+
+
+def _named(members: Sequence[History]) -> str:
+    spec, others = members[0].spec, len(members) - 1
+    also = f" and {others} other lineage{'s' if others > 1 else ''}" if others else ""
+    return f"{spec.label}, seed {spec.seed}{also}"
 
 
 # ---- the summary --------------------------------------------------------------------------------------------------------
@@ -147,12 +185,26 @@ def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) ->
 def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
     """Per cell over its seeds: drift, accuracy, verdict, statuses."""
     console.print()
+    lines = 4 if console.width < NARROW else 1
+    shown = loudest(cells, room(console, lines * len(cells), 13) // lines)
     if console.width < NARROW:
-        for cell in cells:
+        for cell in shown:
             _paragraph(console, cell)
     else:
-        console.print(_summary_table(cells))
+        console.print(_overview(shown, console.width) if len(shown) < len(cells) else _summary_table(cells))
+    if hidden := len(cells) - len(shown):
+        console.print(Text(f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` has all)", style="dim"))
     console.print(Text(_caption(cells, sweep), style="dim"))
+
+
+def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
+    """All cells in the order of the file; where they are more than n, first failures, then collapse, then drift."""
+    return list(cells) if len(cells) <= n else sorted(cells, key=_loudness, reverse=True)[:n]
+
+
+def _loudness(cell: Cell) -> tuple[bool, float, float]:
+    drifted = abs(math.log(cell.drift.mean)) if cell.drift and cell.drift.mean > 0 else -1.0
+    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), drifted
 
 
 def _summary_table(cells: Sequence[Cell]) -> Table:
@@ -173,6 +225,25 @@ def _summary_table(cells: Sequence[Cell]) -> Table:
     return rows
 
 
+def _overview(cells: Sequence[Cell], width: int) -> Table:
+    """The same of a few among very many: a line each."""
+    rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
+    for c in cells:
+        drifted = f"{number(c.drift.mean)} x" if c.drift else "-"
+        rows.add_row(cut(c.label, 2 * width // 5), drifted, _verdict(c), _statuses(c))
+    return one_line_each(rows)
+
+
+def cut(label: str, width: int) -> str:
+    """Its longest parts without their middles, as far as needed: what tells cells apart stands at the ends."""
+    parts = label.split(", ")
+    for most in range(max(map(len, parts)), 2, -1):
+        short = ", ".join(p if len(p) <= most else f"{p[: most // 2]}…{p[(1 - most) // 2 :]}" for p in parts)
+        if len(short) <= width:
+            return short
+    return label[:width]
+
+
 def spread_short(s: Spread | None) -> str:
     return "-" if s is None else number(s.mean)
 
@@ -183,7 +254,10 @@ def _verdict(cell: Cell) -> Text:
 
 
 def _statuses(cell: Cell) -> Text:
-    words = [f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}" for s, n in sorted(cell.statuses.items())]
+    rest = {s: n for s, n in sorted(cell.statuses.items()) if s not in ("ok", "unfinished")}
+    done, of = cell.statuses.get("ok", 0), f" of {cell.lineages}" if "unfinished" in cell.statuses else ""
+    words = [f"{done}{of} done"] if done or of else []
+    words += [f"{n} {s.replace('_', ' ')}" for s, n in rest.items()]
     return Text(
         ", ".join(words), style="red" if "failed" in cell.statuses else "yellow" if set(cell.statuses) - {"ok"} else "dim"
     )

@@ -20,7 +20,12 @@ Keep = str | dict[str, int]  # "all", "last" or {"every": k}
 
 def digest(payload: Any, length: int = 24) -> str:
     """The first hex digits of the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(CANONICAL.encode(payload).encode()).hexdigest()[:length]
+    return digest_of_text(CANONICAL.encode(payload), length)
+
+
+def digest_of_text(text: str, length: int = 24) -> str:
+    """The same of canonical JSON that is written already."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Part:
         given = {k: v for k, v in sorted(self.params.items()) if k != "root"}  # where data lie changes nothing
         changed = {k: _canonical(k, v) for k, v in given.items() if known[k].required or v != known[k].default}
         return {"name": self.name, **changed}
+
+    @cached_property
+    def text(self) -> str:
+        """Its canonical JSON."""
+        return CANONICAL.encode(self.canonical)
 
     def make(self) -> Any:
         return make(self.kind, self.name, **self.params)
