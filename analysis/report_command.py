@@ -32,7 +32,7 @@ def report(
     debug: cli.Debug = False,
 ) -> None:
     """Write the answer: one HTML page, and every figure with its numbers."""
-    with cli._errors(debug):
+    with cli.errors(debug):
         sweep = cli._load(file, sets, out)
         cli._store(sweep)
         _write_report(sweep, cli._console(), to, pictures)
@@ -47,7 +47,7 @@ def export(
     debug: cli.Debug = False,
 ) -> None:
     """Write every number of a sweep as one table: a row per lineage, generation and metric."""
-    with cli._errors(debug):
+    with cli.errors(debug):
         sweep = cli._load(file, sets, out)
         cli._store(sweep)
         try:

@@ -25,7 +25,7 @@ def threshold(
     debug: cli.Debug = False,
 ) -> None:
     """Search the synthetic fraction at which collapse begins.  The same command again continues."""
-    with cli._errors(debug):
+    with cli.errors(debug):
         sweep, address = cli._load(file, sets, out), cli._cluster(address, local)
         cli._store(sweep)
         if sweep.threshold is None:

@@ -12,20 +12,20 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
+
+from engine.terminal import BAD_INPUT, DAMAGED, ENVIRONMENT, OK, Refused, errors, open_streams
+from engine.terminal import console as _console
 
 if TYPE_CHECKING:
     from engine.spec import Sweep
     from engine.store import Store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
 KINDS_HELP = "dataset, generator, policy, sampling, reward or metric"
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="an experiment file, such as experiments/quickstart.yaml")]
@@ -38,45 +38,6 @@ Address = Annotated[
     typer.Option("--address", envvar="RAY_ADDRESS", help="a running Ray cluster instead of this machine, e.g. auto"),
 ]
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")]
-
-
-class Refused(Exception):
-    """Ends the command with a message and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def _console(machine: bool = False) -> Console:
-    """Where people read; with --json that is stderr, because stdout is for the machine."""
-    return Console(file=sys.stderr if machine else sys.stdout, highlight=False)
-
-
-@contextlib.contextmanager
-def _errors(debug: bool) -> Iterator[None]:
-    """Every error as a sentence and an exit code; tracebacks only with --debug."""
-    from engine.experiment import SpecError
-    from engine.store import Busy, Damaged
-
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except BrokenPipeError:  # `ouro plan F | head`
-        os._exit(141)
-    except Exception as error:
-        if debug:
-            raise
-        known = {Refused: getattr(error, "code", 1), SpecError: BAD_INPUT, Busy: BUSY, Damaged: DAMAGED}
-        code = next((code for kind, code in known.items() if isinstance(error, kind)), None)
-        if code is None and type(error).__name__ == "EnvironmentProblem":
-            code = ENVIRONMENT
-        message = str(error) if code is not None else f"{type(error).__name__}: {error} (--debug shows where)"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message, style="red"))
-        raise typer.Exit(FAILED if code is None else code) from None
 
 
 def _load(file: str, sets: list[str] | None, out: str | None) -> Sweep:
@@ -116,7 +77,7 @@ def _print_json(value: Any) -> None:
 @app.command()
 def plan(file: File, sets: Set = None, out: Out = None, cpus: Cpus = None, as_json: Json = False, debug: Debug = False) -> None:
     """Show what a file asks for, what of it is there, and a forecast.  Runs nothing."""
-    with _errors(debug):
+    with errors(debug):
         from engine import plan as planning
         from engine import screen
         from engine.doctor import cpus_here
@@ -148,7 +109,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run what is missing.  The same command again continues."""
-    with _errors(debug):
+    with errors(debug):
         sweep, address = _load(file, sets, out), _cluster(address, local)
         _store(sweep)
         if unknown := [o for o in only or () if not any(spec.id.startswith(o) for spec in sweep.lineages)]:
@@ -182,7 +143,7 @@ def _leave(code: int) -> None:
 @app.command()
 def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False) -> None:
     """What the store has of a sweep: reads only, also while it runs."""
-    with _errors(debug):
+    with errors(debug):
         from engine import screen
         from engine.history import histories
         from engine.summary import summarise, to_json
@@ -200,7 +161,7 @@ def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False,
 @app.command()
 def verify(file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False) -> None:
     """Check every digest of the output.  Changes nothing: the next run sets aside what is damaged and makes it again."""
-    with _errors(debug):
+    with errors(debug):
         store = _store(_load(file, sets, out))
         rows, found = store.verify()
         damage = sorted(set(found))
@@ -223,7 +184,7 @@ def parts(
     debug: Debug = False,
 ) -> None:
     """List the parts that an experiment can be made of."""
-    with _errors(debug):
+    with errors(debug):
         from engine import parts as known
         from engine import screen
 
@@ -250,7 +211,7 @@ def ui(
     debug: Debug = False,
 ) -> None:
     """Start MLflow's pages for a sweep, on this machine only.  Ctrl-C ends them."""
-    with _errors(debug):
+    with errors(debug):
         from engine.record import uri_of
 
         sweep = _load(file, sets, out)
@@ -325,7 +286,7 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Look at this machine: libraries, CPU, GPU, disk, ports, data sets."""
-    with _errors(debug):
+    with errors(debug):
         from dataclasses import asdict
         from pathlib import Path
 
@@ -347,7 +308,7 @@ def download(
     debug: Debug = False,
 ) -> None:
     """Fetch a data set into the data root, or weights into $OUROBOROS_WEIGHTS, with digests checked."""
-    with _errors(debug):
+    with errors(debug):
         from engine import features
         from engine.doctor import DATA_FOLDERS
 
@@ -384,8 +345,7 @@ def _ouro(
 
 def main() -> None:
     """The entry point: `ouro`."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that lacks a letter shows a question mark
+    open_streams()
     from analysis.commands import add  # the only door from here to there: analysis knows the engine, not the reverse
 
     add(app)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import scratch
+from engine.disk import Unwritable
 from engine.store import Store
 
 LEAST_FREE = 2_000_000_000  # bytes; below this a sweep may start, but not be believed to end
@@ -49,6 +50,8 @@ def preflight(store: Store, wanted: int = 0) -> str:
     try:
         store.write(probe, b"ouroboros")
         store.fs.rm_file(probe)
+    except Unwritable as error:
+        return str(error)
     except Exception as error:
         return f"cannot write to {store.url}: {error}"
     if store.local and (free := shutil.disk_usage(store.root).free) < wanted:

@@ -17,7 +17,9 @@ import posixpath
 import threading
 import time
 import uuid
-from typing import Any
+from typing import IO, Any
+
+from engine.disk import Disk, Unwritable
 
 BEAT_SECONDS = 1.0
 LOST_AFTER = 12.0  # seconds without a beat
@@ -26,8 +28,8 @@ LOST_AFTER = 12.0  # seconds without a beat
 class FileLocks:
     """Locks of files in one folder; the operating system releases them when a process ends, however it ends."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, disk: Disk | None = None) -> None:
+        self.folder, self.disk = folder, disk or Disk(folder)
 
     def pause(self) -> None:
         """Wait a little before asking again."""
@@ -35,20 +37,24 @@ class FileLocks:
 
     def try_hold(self, name: str, about: str = "") -> contextlib.ExitStack | None:
         """Hold `name` until the returned stack is closed; None when someone else holds it."""
-        path = os.path.join(self.folder, name)
-        os.makedirs(self.folder, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115  # closed by the stack
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        if about:
-            file.truncate(0)
-            file.write(about)
-            file.flush()
+        self.disk.make(self.folder)
         stack = contextlib.ExitStack()
-        stack.callback(file.close)
+        try:
+            file = open(os.path.join(self.folder, name), "a+")  # noqa: SIM115  # closed by the stack
+            stack.callback(file.close)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if about:
+                file.truncate(0)
+                file.write(about)
+                file.flush()
+                stack.callback(_forget, file)
+        except BlockingIOError:
+            stack.close()
+            return None
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what could not be written cannot be written when it is closed
+                stack.close()
+            raise Unwritable.of(self.disk.root, error) from error
         return stack
 
     def holder(self, name: str) -> str:
@@ -58,8 +64,14 @@ class FileLocks:
         return ""
 
     def alive(self, name: str) -> bool:
-        """Whether a name that is held is held by someone who lives."""
-        return True
+        """Whether a name that is held is held by someone who lives, and who has said by now who that is."""
+        return bool(self.holder(name))
+
+
+def _forget(file: IO[str]) -> None:
+    """Whoever takes the name next shall not be taken for us while it has not yet said who it is."""
+    with contextlib.suppress(OSError):
+        file.truncate(0)
 
 
 class Leases:

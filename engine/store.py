@@ -18,13 +18,13 @@ import os
 import posixpath
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from engine.disk import Disk
 from engine.locks import FileLocks, Leases
 
 Row = dict[str, Any]
@@ -79,8 +79,8 @@ class Store:
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.local = protocol in ("file", "local")
         self.root = os.path.abspath(root) if self.local else root.rstrip("/")
-        folder = self.path("locks")
-        self.locks: FileLocks | Leases = FileLocks(folder) if self.local else Leases(self.fs, folder)
+        self.disk, folder = Disk(self.root), self.path("locks")
+        self.locks: FileLocks | Leases = FileLocks(folder, self.disk) if self.local else Leases(self.fs, folder)
         self._blocks: dict[str, dict[str, Row]] = {"model": {}, "draw": {}}
         self._seen_blocks: set[str] = set()
         self._blocks_changed: int | None = None
@@ -96,22 +96,11 @@ class Store:
     # ---- bytes ----
 
     def write(self, path: str, data: bytes) -> None:
-        """All of it or nothing: staged, fsynced and renamed on a disk, one PUT elsewhere."""
-        if not self.local:
+        """All of it or nothing; Unwritable when the disk refuses."""
+        if self.local:
+            self.disk.write(path, data)
+        else:
             self.fs.pipe_file(path, data)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        staged = f"{path}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            with open(staged, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(staged)
-            raise
 
     def read(self, path: str) -> bytes | None:
         """The bytes, or None when there is no such file."""

@@ -32,6 +32,7 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from engine import scratch  # noqa: E402
+from engine.disk import Unwritable  # noqa: E402
 from engine.interrupt import Interrupt, leave  # noqa: E402
 from engine.pulse import Pulse, RayDied  # noqa: E402
 from engine.store import Store  # noqa: E402
@@ -156,8 +157,11 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, NotShared):
         raise Unsatisfiable(str(cause))
-    record = explained(cause if isinstance(cause, Exception) else RuntimeError(str(error)), -1)
-    message = str(cause).strip().splitlines() or ["no message"]
+    if isinstance(cause, Unwritable):
+        raise cause
+    cause = cause if isinstance(cause, Exception) else RuntimeError(str(error))
+    record = getattr(cause, "record", None) or explained(cause, -1)
+    message = record["message"].strip().splitlines() or ["no message"]
     run.store.fail(job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"})
     run.watch.ended(job.spec.id, "failed")
 

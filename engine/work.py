@@ -1,7 +1,7 @@
 """One lineage at work in this process: opened lazily, advanced in steps, its errors recorded in the store.
 
 The Ray actor and `--local` both run this.  What is surely a bug ends the lineage with an error record; what may pass (memory,
-disk, network) is raised, so that the scheduler tries again elsewhere.
+disk, network) is raised, so that the scheduler tries again elsewhere; here, where there is no elsewhere, it ends the lineage.
 """
 
 from __future__ import annotations
@@ -16,21 +16,35 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from engine.disk import Unwritable
 from engine.lineage import ENDS, Lineage
-from engine.memory import keep_freed_memory
+from engine.memory import keep_freed_memory, limit_memory
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store import Row, Store
 from engine.summary import headline, value
 from engine.timeout import limit
 
+GB = 1_000_000_000
 TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
 STATUSES = ("ok", "failed", *ENDS, "class_extinct")  # only numbers leave an actor
+LONGEST = 2000  # characters of an error's message; of its traceback ten times as many
 PASSING = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOMEM}
 
 
 class NotShared(RuntimeError):
     """The output is a local folder that this machine does not see."""
+
+
+class MayPass(RuntimeError):
+    """An error that another try may not meet.  record: as the store keeps it; the error itself might not travel."""
+
+    def __init__(self, message: str, record: dict[str, Any]) -> None:
+        super().__init__(message, record)
+        self.record = record
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -115,19 +129,23 @@ class Work:
             raise NotShared(f"{self.store.root} is not there on this machine; use a shared folder, or s3:// or gs://")
         set_threads(job.threads)
         share_gpu(job.resources.get("gpu", 0.0))
+        limit_memory(job.resources.get("memory", 0.0) * GB)
         self.lineage: Lineage | None = None
         self.start = float("nan")
 
     def step(self) -> dict[str, float]:
-        """At least one generation further."""
+        """At least one generation further.  Raises MayPass, and Unwritable when the output is at fault and no part."""
         try:
             if self.lineage is None and (known := self.store.failure(self.job.spec.id)):  # its leader failed a moment ago
                 return self._report(known["t"] - 1, "failed")
             return self._advance()
-        except Exception as error:
+        except (Unwritable, NotShared):
+            raise
+        except (Exception, SystemExit) as error:  # a part that calls sys.exit() ends its lineage, not the sweep
+            record = explained(error, self.lineage.t if self.lineage else 0)
             if passing(error):
-                raise
-            return self._failed(error)
+                raise MayPass(f"{record['error']}: {record['message']}", record) from None
+            return self.failed(record)
 
     def _advance(self) -> dict[str, float]:
         job = self.job
@@ -154,10 +172,10 @@ class Work:
         minutes = self.job.resources.get("timeout_minutes")
         return None if minutes is None else 60 * minutes
 
-    def _failed(self, error: Exception) -> dict[str, float]:
-        t = self.lineage.t if self.lineage else 0
-        self.store.fail(self.job.spec.id, explained(error, t))
-        return self._report(t - 1, "failed")
+    def failed(self, record: dict[str, Any]) -> dict[str, float]:
+        """End the lineage by an error."""
+        self.store.fail(self.job.spec.id, record)
+        return self._report(record["t"] - 1, "failed")
 
     def _stuck(self, error: Exception, where: traceback.StackSummary) -> None:
         """Told by the watch, from its thread, just before this process ends; whoever takes over finds the record."""
@@ -172,22 +190,38 @@ def _or_nan(number: float | None) -> float:
     return float("nan") if number is None else number
 
 
-def passing(error: Exception) -> bool:
+def passing(error: BaseException) -> bool:
     """Whether trying again elsewhere may help: memory, disk, network.  Everything else is a bug, and sure to come again."""
-    if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared) or "OutOfMemory" in type(error).__name__:
+    if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared | MayPass):
         return True
-    return isinstance(error, OSError) and error.errno in PASSING
+    return "OutOfMemory" in type(error).__name__ or (isinstance(error, OSError) and error.errno in PASSING)
 
 
-def explained(error: Exception, t: int, where: traceback.StackSummary | None = None) -> dict[str, Any]:
+def explained(error: BaseException, t: int, where: traceback.StackSummary | None = None) -> dict[str, Any]:
     """An error as the store keeps it: type, message, generation, the line of the part (or of the engine) that raised it."""
     frames = where or traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename] or frames
     file, line = (ours[-1].filename, ours[-1].lineno) if ours else ("?", 0)
     root = str(Path(__file__).parents[1]) + os.sep
-    text = "".join(where.format() if where else traceback.format_exception(error))
-    head = {"error": type(error).__name__, "message": str(error), "t": t, "file": file.removeprefix(root), "line": line}
-    return {**head, "traceback": text, "time": time.time()}
+    head = {"error": type(error).__name__, "message": said(error), "t": t, "file": file.removeprefix(root), "line": line}
+    return {**head, "traceback": _text(error, where)[-10 * LONGEST :], "time": time.time()}
+
+
+def said(error: BaseException) -> str:
+    """What an error says of itself, of which a part's own error may not be capable."""
+    try:
+        text = str(error)
+    except Exception as second:
+        return f"(its message cannot be told: {type(second).__name__} in {type(error).__name__}.__str__)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
+
+
+def _text(error: BaseException, where: traceback.StackSummary | None) -> str:
+    """The traceback, as far as it can be told."""
+    try:
+        return "".join(where.format() if where else traceback.format_exception(error))
+    except Exception:
+        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -195,7 +229,10 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
     for job in jobs:
         work, done = Work(job), False
         while not done and not stopped():
-            report = work.step()
+            try:
+                report = work.step()
+            except MayPass as error:  # there is nowhere else to try
+                report = work.failed(error.record)
             done = bool(report["done"])
             tell(watch, job, report)
         if stopped():

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine import locks, store
+from engine import disk, locks, store
 from engine.store import Store
 
 LOSSES: dict[str, Callable[[bytes], bytes]] = {
@@ -23,7 +23,7 @@ LOSSES: dict[str, Callable[[bytes], bytes]] = {
     "cut in half": lambda data: data[: len(data) // 2],
     "garbage": lambda data: random.Random(len(data)).randbytes(len(data)),
 }
-CHANGES = ("makedirs", "replace", "rename", "unlink", "remove", "mv", "rm_file", "pipe_file")
+CHANGES = ("makedirs", "mkdir", "replace", "rename", "unlink", "remove", "mv", "rm_file", "pipe_file")
 
 
 class PowerFailure(BaseException):
@@ -96,7 +96,7 @@ class Disk:
 
     def under(self, url: str, patch: pytest.MonkeyPatch) -> Store:
         """A store on this disk."""
-        for module in (store, locks):
+        for module in (disk, store, locks):
             patch.setattr(module, "os", Through(self, os))
             patch.setattr(module, "open", self.open, raising=False)
         made = Store(url)
