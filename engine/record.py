@@ -112,13 +112,15 @@ class Recorder:
             log.exception("recording %s", spec.id)
 
     def _mirror(self, spec: LineageSpec, rows: list[Any], outcome: dict[str, Any] | None = None) -> None:
-        by_t = {row["t"]: row for row in rows}
+        keys = {
+            row["t"]: {"t": row["t"], "model": row["model"], "draw": row["draw"]} for row in rows
+        }  # not the rows: these stay
         with tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-") as folder:
             self.tracker.mirror(
                 spec,
                 rows,
-                lambda t: picture(self.store, spec, by_t[t]),
-                lambda t: weights(self.store, by_t[t]["model"], Path(folder) / str(t)),
+                lambda t: picture(self.store, spec, keys[t]),
+                lambda t: weights(self.store, keys[t]["model"], Path(folder) / str(t)),
                 self.sweep.keep,
             )
             if outcome is not None:

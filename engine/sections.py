@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from engine.parts import NonNegativeInt, PositiveFloat, PositiveInt
 
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
+
+
+def _tracked(place: str) -> str:
+    if place != "none" and "://" not in place:
+        text = "none, or an MLflow URI such as http://127.0.0.1:5000 or sqlite:///mlflow.db; left out: beside the output"
+        raise PydanticCustomError("tracking", text)
+    return place
 
 
 class Strict(BaseModel):
@@ -93,7 +101,7 @@ class File(Strict):
     resources: Resources = Resources()
     keep: Literal["all", "last"] | Every = "all"
     out: str | None = None
-    tracking: str | None = None
+    tracking: Annotated[str, AfterValidator(_tracked)] | None = None
     question: str | None = None
 
 

@@ -119,6 +119,11 @@ class _Watch(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         tell(_runs[-1].watch, Job.from_dict(trial.config["job"]), result)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Tune keeps statistics of every number a trial has reported: half of what the driver gains per lineage."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         _crashed(_runs[-1], Job.from_dict(trial.config["job"]), trial.get_error())
 

@@ -71,6 +71,7 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
         (BASE + "generations: 1\nseeds: []\n", "seeds needs at least one seed"),
         (BASE + "generations: 1\nseeds: [-1]\n", "line 3: seeds.0: should be greater than or equal to 0"),
         (BASE + "generations: 1\nkeep: some\n", "keep: should be 'all' or 'last', got 'some'"),
+        (BASE + "generations: 1\ntracking: sqlite\n", "tracking: none, or an MLflow URI such as http://127.0.0.1:5000 or"),
         (BASE + "generations: 1\ngrid: {n_real: []}\n", "line 3: grid.n_real: an axis needs at least one value"),
         (BASE + "generations: 1\ngrid: {n_reel: [1]}\n", "unknown key 'n_reel' (did you mean 'n_real'?)"),
         (BASE + "generations: 1\ngrid: {policy.fraction: [1]}\n", "no policy of this grid has a parameter 'fraction'"),

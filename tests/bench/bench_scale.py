@@ -8,6 +8,7 @@ Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's m
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ grid:
 seeds: {seeds}
 generations: 5
 metrics: [moments]
-tracking: {tracking}
+{tracking}
 """
 
 
@@ -37,44 +38,59 @@ def ouro(*words: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def plan(n: int, folder: Path) -> None:
-    (folder / "plan.yaml").write_text(TEXT.format(seeds=n // 20, tracking="none"))
+    (folder / "plan.yaml").write_text(TEXT.format(seeds=n // 20, tracking="tracking: none"))
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
         answer = ouro("plan", "plan.yaml", folder=folder)
         text = answer.communicate()[0]
         seconds.append(time.perf_counter() - started)
-    print(f"ouro plan of {n:,} lineages: {min(seconds):.2f} s, {len(text.splitlines())} lines")
+    print(f"ouro plan of {n:,} lineages: {min(seconds):.2f} s, {len(text.splitlines())} lines", flush=True)
 
 
-def run(n: int, tracking: str, folder: Path) -> None:
-    """The driver's resident memory while it runs n lineages, sampled by how many are done."""
-    (folder / f"{tracking}.yaml").write_text(TEXT.format(seeds=n // 20, tracking=tracking))
-    started = time.perf_counter()
-    process = ouro("run", f"{tracking}.yaml", folder=folder)
-    out, seen = folder / "runs" / tracking / "lineages", list[tuple[int, float]]()
+def run(n: int, name: str, folder: Path) -> None:
+    """The driver's resident memory while it runs n lineages, sampled by how many are there; what MLflow takes at the end."""
+    (folder / f"{name}.yaml").write_text(TEXT.format(seeds=n // 20, tracking="tracking: none" if name == "untracked" else ""))
+    started, used = time.perf_counter(), 0.0
+    process = ouro("run", f"{name}.yaml", folder=folder)
+    out, seen = folder / "runs" / name, list[tuple[int, float]]()
     while process.poll() is None:
         time.sleep(1)
-        done = len(os.listdir(out)) if out.is_dir() else 0
+        done = len(os.listdir(out / "lineages")) if (out / "lineages").is_dir() else 0
         try:
-            seen.append((done, psutil.Process(process.pid).memory_info().rss / 1e6))
+            driver = psutil.Process(process.pid)
+            seen.append((done, driver.memory_info().rss / 1e6))
+            used = sum(driver.cpu_times()[:2])
         except psutil.NoSuchProcess:
             break
-    text = process.communicate()[0]
+    ended, text = time.time(), process.communicate()[0]
     seconds = time.perf_counter() - started
-    early, late = ([memory for done, memory in seen if low * n <= done <= high * n] for low, high in ((0.1, 0.3), (0.8, 1.0)))
+    early, late = ([memory for done, memory in seen if low * n <= done <= high * n] for low, high in ((0.1, 0.3), (0.8, 0.99)))
     growth = (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000) if early and late else float("nan")
-    most = max(memory for _, memory in seen)
-    print(f"ouro run of {n:,} lineages, tracking {tracking}: {seconds:.0f} s, exit {process.returncode}, ", end="")
-    print(f"driver {most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages, {len(text.splitlines())} lines in all")
+    most, behind = max(memory for _, memory in seen), ended - os.stat(out / "summary.json").st_mtime
+    print(
+        f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, exit {process.returncode}, driver {used:.0f} s of CPU, ", end=""
+    )
+    print(f"{most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages; {behind:.1f} s after the summary, ", end="")
+    print(f"{len(text.splitlines())} lines in all{mirrored(out)}", flush=True)
+
+
+def mirrored(out: Path) -> str:
+    """What MLflow has: child runs by state, and points."""
+    if not (out / "mlflow.db").exists():
+        return ""
+    with sqlite3.connect(out / "mlflow.db") as database:
+        states = database.execute("select status, count(*) from runs group by status").fetchall()
+        ((points,),) = database.execute("select count(*) from metrics").fetchall()
+    return f"; MLflow has {points:,} points, runs {dict(states)}"
 
 
 def main() -> None:
     to_plan, to_run = (int(word) for word in [*sys.argv[1:], "10000", "2000"][:2])
     with tempfile.TemporaryDirectory() as name:
         plan(to_plan, Path(name))
-        for tracking in ("none", "sqlite"):
-            run(to_run, tracking, Path(name))
+        for tracked in ("untracked", "tracked"):
+            run(to_run, tracked, Path(name))
 
 
 if __name__ == "__main__":
