@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from engine import scratch
 from engine.disk import Unwritable
 from engine.lineage import ENDS, Lineage
 from engine.memory import keep_freed_memory, limit_memory
@@ -226,6 +227,7 @@ def _text(error: BaseException, where: traceback.StackSummary | None) -> str:
 
 def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda: False) -> None:
     """Run lineages in this process, one after the other, without Ray; `watch` hears what happens."""
+    scratch.remove(scratch.dead())
     for job in jobs:
         work, done = Work(job), False
         while not done and not stopped():

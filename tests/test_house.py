@@ -16,7 +16,7 @@ from engine.recipe import path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from the layers before it, and from its own
-    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial", "disk", "locks"},
+    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial", "disk", "locks", "scratch"},
     {"parts"},
     {"nets", "frechet", "bures", "transport"},
     {"lenet", "resnet", "features", "floors"},
