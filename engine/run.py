@@ -176,6 +176,8 @@ class Run:
 
     def _sum_up(self, dead: str, seconds: float) -> int:
         """Summary table, summary.json, film strip, MLflow's end states, and where to look."""
+        if self.store.local:
+            self.store.disk.make(self.store.root)  # there is nothing to sum up in an output that is gone
         found = histories(self.sweep, self.store)
         asked = [h for h in found.values() if not self.options.only or h.spec.id.startswith(self.options.only)]
         code, cells = exit_code(asked, self.interrupt.signal, bool(dead)), summarise(self.sweep, found)
