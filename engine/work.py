@@ -142,8 +142,8 @@ class Work:
             return self._advance()
         except (Unwritable, NotShared):
             raise
-        except (Exception, SystemExit) as error:  # a part that calls sys.exit() ends its lineage, not the sweep
-            record = explained(error, self.lineage.t if self.lineage else 0)
+        except Exception as error:
+            record = self.record(error)
             if passing(error):
                 raise MayPass(f"{record['error']}: {record['message']}", record) from None
             return self.failed(record)
@@ -172,6 +172,9 @@ class Work:
     def _seconds(self) -> float | None:
         minutes = self.job.resources.get("timeout_minutes")
         return None if minutes is None else 60 * minutes
+
+    def record(self, error: BaseException) -> dict[str, Any]:
+        return explained(error, self.lineage.t if self.lineage else 0)
 
     def failed(self, record: dict[str, Any]) -> dict[str, float]:
         """End the lineage by an error."""
@@ -235,6 +238,8 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
                 report = work.step()
             except MayPass as error:  # there is nowhere else to try
                 report = work.failed(error.record)
+            except SystemExit as error:  # a part that calls sys.exit() ends its lineage, not the sweep
+                report = work.failed(work.record(error))
             done = bool(report["done"])
             tell(watch, job, report)
         if stopped():
