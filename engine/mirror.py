@@ -31,7 +31,7 @@ SETTINGS = {  # of MLflow, from the environment unless set there; read when it i
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # default: 246 s on a dead server; a create_run sent twice makes two runs
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",  # of one answer; what was not heard in time is found or sent again later
 }
 KILLED = ("", "unfinished", "interrupted", "killed")
 FAILED = ("failed", "error")

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from engine.summary import History, headline
 from engine.untracked import Nop
 
 log = logging.getLogger(__name__)
+HEALTHY_SECONDS = 1.0  # for MLflow to end the call it is in
 PAUSE_SECONDS = 0.5  # between looks at what changed: several generations of one lineage go in one batch
 MOST_FRAMES = 15  # rows of a film strip
 MOST_TRIED = 20
@@ -70,8 +72,9 @@ class Recorder:
         self.stopped.set()
         if self.uri is None:
             return
+        started = time.monotonic()
         self.thread.join()
-        if self.tracker.behind:
+        if self.tracker.behind and time.monotonic() - started < HEALTHY_SECONDS:  # else a last try would cost as much again
             self._introduce(self.tracker)
         for history in histories.values():
             if history.rows or history.status:

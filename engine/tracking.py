@@ -20,7 +20,6 @@ and `page(uri, sweep_name)` is where `server_command(uri, port, artifacts)` show
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -37,13 +36,13 @@ for _name, _value in mirror.SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import numpy as np  # noqa: E402
-import requests  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
+from sqlalchemy import Engine, event  # noqa: E402
 
 from engine.mirror import Line, Wanted, local, server_command, server_environment  # noqa: E402
-from engine.patience import Patience  # noqa: E402
+from engine.patience import Patience, Timed, database, must_answer  # noqa: E402
 from engine.spec import Keep, LineageSpec  # noqa: E402
 from engine.untracked import Nop  # noqa: E402
 
@@ -74,7 +73,7 @@ class Tracker:
     def __init__(self, uri: str, sweep_name: str, sweep_id: str, artifacts: str | None = None) -> None:
         self.uri, self.sweep_name, self.sweep_id, self.artifacts = uri, sweep_name, sweep_id, artifacts
         self._patience = Patience("MLflow")
-        self._client: MlflowClient | None = None
+        self._client: Any = None
         self._experiment: Experiment | None = None
         self._parent: Run | None = None
         self._reopen: Callable[[], None] | None = None  # the driver's way to create what is not there
@@ -241,8 +240,10 @@ class Tracker:
 
     def _try(self, what: str, action: Callable[[], None]) -> bool:
         def answered() -> None:
-            if time.monotonic() - self._answered > 2:
-                _must_answer(self.uri)
+            if time.monotonic() - self._answered > 2 or database(self.uri):
+                must_answer(self.uri, opened=self._client is not None)
+            if isinstance(self._client, Timed):
+                self._client.waited = 0.0
             action()
             self._answered = time.monotonic()
 
@@ -251,14 +252,15 @@ class Tracker:
     # ---- finding runs ---------------------------------------------------------------------------------------------------
 
     def _connect(self, create: bool = False) -> MlflowClient:
-        if self._client is not None:
-            return self._client
-        if self.uri.startswith("sqlite:///"):
-            file = Path(self.uri.removeprefix("sqlite:///"))
-            if not create and not file.exists():
-                raise Absent(f"{file} is not there yet; the driver creates it, because processes that meet an empty file race")
-            file.parent.mkdir(parents=True, exist_ok=True)
-        self._client = MlflowClient(tracking_uri=self.uri)
+        if self._client is None:
+            if file := database(self.uri):
+                if not create and not file.exists():
+                    text = f"{file} is not there yet; the driver creates it, because processes that meet an empty file race"
+                    raise Absent(text)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()  # or an error at once: MLflow would try for 100 s
+            client = MlflowClient(tracking_uri=self.uri)
+            self._client = Timed(client) if self.uri.startswith("http") else client
         return self._client
 
     def _sweep(self) -> Run:
@@ -314,11 +316,10 @@ class Tracker:
             self._connect().log_batch(run.info.run_id, tags=batch)
 
 
-def _must_answer(uri: str) -> None:
-    """Raises within 2 s when a server does not answer at all; any answer will do."""
-    if uri.startswith(("http://", "https://")):
-        with contextlib.suppress(requests.exceptions.SSLError):  # an answer, too
-            requests.get(uri.rstrip("/") + "/health", timeout=2).close()
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _impatient(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """MLflow waits 20 s in every call for a sqlite file that somebody else has locked."""
+    return statement.replace("busy_timeout = 20000", "busy_timeout = 2000"), parameters
 
 
 def _experiment(client: MlflowClient, name: str, question: str, artifacts: str | None) -> Experiment:
