@@ -29,6 +29,7 @@ from analysis.tables import each, failures, undefined_values
 from analysis.workflows import Workflow, grown, read, sentence
 from engine.archive import machine
 from engine.history import Looking
+from engine.machines import trained_with
 from engine.spec import Sweep
 from engine.verdict import in_words
 
@@ -75,7 +76,8 @@ def write(sweep: Sweep, folder: Path, *, pictures: bool = True, say: Callable[[s
         drawn.setdefault(shown.section, []).append(_put(shown, folder / "figures"))
     sections = [Section(title, found) for title, found in drawn.items()]
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
-    page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched, measured_by(sweep, store))
+    about = [("measured by", measured_by(sweep, store)), ("trained with", trained_with(sweep, store))]
+    page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched, about)
     return _write(folder / "report.html", page)
 
 
@@ -111,7 +113,13 @@ def _write(path: Path, data: bytes | str) -> Path:
 # ---- the page -----------------------------------------------------------------------------------------------------------
 
 
-def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], searched: list[Workflow], by: str) -> str:
+def _page(
+    findings: Findings,
+    sections: list[Section],
+    failed: dict[str, Any],
+    searched: list[Workflow],
+    about: list[tuple[str, str]],
+) -> str:
     sweep = findings.sweep
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
@@ -122,7 +130,7 @@ def _page(findings: Findings, sections: list[Section], failed: dict[str, Any], s
         answers=[_found(own) for own in searched[:MOST_ANSWERS]] if searched else _answers(findings),
         searched=_searched(searched),
         no_answer=no_answer if not findings.frame.empty else "Nothing has been run yet.",
-        facts=_facts(findings, failed) + ([("measured by", by)] if by else []),
+        facts=_facts(findings, failed) + [fact for fact in about if fact[1]],
         warnings=_warnings(findings, failed),
         sections=sections,
         tables=list(_tables(findings, failed)),

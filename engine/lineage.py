@@ -262,7 +262,7 @@ class Lineage:
         row |= {"status": status, "reason": reason, "time": last["time"]}
         row |= {"seconds": round(model["seconds"] + (draw["seconds"] if draw else 0), 4), "counts": model["counts"]}
         row |= {"fit": model["fit"], "speed": model.get("speed", {}), "report": draw["report"] if draw else {}}
-        row |= {"values": {}, "undefined": {}}
+        row |= {"values": {}, "undefined": {}, "machine": model.get("machine", {})}
         for metric in self._due(node.t, draw):
             if draw is None:
                 break

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from engine import machines
 from engine import plan as planning
 from engine.doctor import cpus_here, preflight
 from engine.history import Looking, histories, lineage_of
@@ -125,6 +126,7 @@ class Run:
         self.known = planning.paths(sweep)
         self.plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), self.known)
         self.damaged = set(store.names("damaged"))
+        self.begun: list[History] = []  # what there was of lineages that lack something
         self.board, self.recorder = Board(sweep, self.plan), Recorder(sweep, store)
 
     def whole(self) -> int:
@@ -136,6 +138,8 @@ class Run:
         dead = ""
         with screen(self.console, self.board, self.options.silent) as shown:
             if jobs := self._jobs():
+                if said := machines.elsewhere(self.sweep, self.begun):
+                    shown.note(said)
                 keeper = Keeper(self.sweep, self.store, self.known, {job.spec.id for job in jobs})
                 dead = self._work(jobs, Watch(shown, self.recorder, keeper))
         return self._sum_up(dead, time.monotonic() - started)
@@ -152,6 +156,7 @@ class Run:
             else:
                 self.store.forget_failure(history.spec.id)
                 lacking.append(history.spec)
+                self.begun.append(history)
         todo = planning.order(lacking, self.known, self.sweep.generations)
         todo = [(spec, self.sweep.generations) for spec in lacking] if self.options.local else todo
         return [Job.of(self.sweep, self.store, spec, until) for spec, until in todo]
