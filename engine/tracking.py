@@ -50,6 +50,8 @@ __all__ = ["Nop", "Tracker", "local", "page", "rows", "server_command", "server_
 
 for _name in ("alembic", "mlflow.store.db.utils", "mlflow.store.tracking", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+logging.getLogger("mlflow").handlers.clear()  # it would print tracebacks on the terminal: they go to our log
+logging.getLogger("mlflow").propagate = True
 
 SWEEP = "ouroboros.sweep"  # tag of the parent run: the sweep's id
 LINEAGE = "ouroboros.lineage"  # tag of a child run: the lineage's id

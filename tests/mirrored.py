@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+import requests
 
 from engine import mirror, tracking
-from engine.spec import LineageSpec, Part
+from engine.history import histories
+from engine.record import uri_of
+from engine.spec import LineageSpec, Part, Sweep
+from engine.store import Store
 from engine.tracking import LINEAGE, Tracker
 
 NAME, SWEEP = "how_much", "5eed"
@@ -91,3 +102,59 @@ def picture(t: int) -> np.ndarray:
 
 def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
     return sorted(Path(f.path).name for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder))
+
+
+def check_mirror(sweep: Sweep) -> None:
+    """MLflow has each lineage once, with exactly the points and the rows of the store."""
+    store = Store(sweep.out)
+    uri = str(uri_of(sweep, store)[0])
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(sweep.name)
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{tracking.LINEAGE}` != ''")
+    assert sorted(r.data.tags[tracking.LINEAGE] for r in runs) == sorted(spec.id for spec in sweep.lineages)
+    rows = {h.spec.id: [dict(row) for row in h.rows] for h in histories(sweep, store).values()}
+    for found in runs:
+        points: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        for key in found.data.metrics:
+            for p in client.get_metric_history(found.info.run_id, key):
+                points.setdefault((p.key, p.step), []).append((p.value, p.timestamp))
+        mine = rows[found.data.tags[tracking.LINEAGE]]
+        assert len(mine) == sweep.generations + 1 and same(points, expected(mine)) and found.info.status == "FINISHED"
+    assert tracking.rows(uri, sweep.name) == [row for key in sorted(rows) for row in rows[key]]
+
+
+# ---- servers -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def port(answering: bool) -> Iterator[int]:
+    """A port where nobody listens, or one where somebody takes the call and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if answering:
+            listener.listen(50)
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with port(answering=False) as number:
+        return number
+
+
+@contextmanager
+def server(folder: Path, number: int, database: str = "") -> Iterator[str]:
+    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder, or another database."""
+    uri, place = tracking.local(folder)
+    command, log = tracking.server_command(database or uri, number, place), (folder / "server.log").open("a")
+    process = subprocess.Popen(command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(requests.exceptions.ConnectionError):
+                requests.get(f"http://127.0.0.1:{number}/health", timeout=10)
+                break
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{number}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its own session: the server and its workers, nothing else
+        process.wait()

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import os
-import signal
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +12,24 @@ import mirrored
 import numpy as np
 import pytest
 import requests
-from mirrored import NAME, OK, SWEEP, Opened, artifacts, charted, client_of, expected, picture, rows_of, runs, same, spec
+from mirrored import (
+    NAME,
+    OK,
+    SWEEP,
+    Opened,
+    artifacts,
+    charted,
+    client_of,
+    expected,
+    free_port,
+    picture,
+    port,
+    rows_of,
+    runs,
+    same,
+    server,
+    spec,
+)
 
 from engine import mirror, tracking
 from engine.parts import make
@@ -32,16 +42,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLfl
 
 
 # ---- nothing waits for it -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def port(answering: bool) -> Iterator[int]:
-    """A port where nobody listens, or one where somebody takes the call and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if answering:
-            listener.listen(50)
-        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("answering", [False, True])
@@ -192,25 +192,6 @@ def test_the_do_nothing_member_has_every_method() -> None:
 # ---- a real server ------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def server(folder: Path, number: int) -> Iterator[str]:
-    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder."""
-    uri, place = tracking.local(folder)
-    command, log = tracking.server_command(uri, number, place), (folder / "server.log").open("a")
-    process = subprocess.Popen(command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            with contextlib.suppress(requests.exceptions.ConnectionError):
-                requests.get(f"http://127.0.0.1:{number}/health", timeout=10)
-                break
-            assert process.poll() is None, (folder / "server.log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{number}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session: the server and its workers, nothing else
-        process.wait()
-
-
 @pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
@@ -219,8 +200,7 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
     model = make("generator", "gaussian")
     model.fit(Samples(np.random.default_rng(0).normal(size=(50, 3, 2))), np.random.default_rng(0))
     model.save(tmp_path / "model")
-    with port(answering=False) as number:
-        pass
+    number = free_port()
     with server(tmp_path, number) as uri:
         tracker = Tracker(uri, NAME, SWEEP)
         assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
