@@ -5,19 +5,27 @@ Every one loads or is refused with a SpecError that says why; from the command l
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
+import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from ouro import ouro
 from typer.testing import CliRunner
 
 from engine import cli
 from engine.experiment import SpecError, load
+from engine.plan import make_plan
+from engine.screen import plan_lines
+from engine.store import Store
 from engine.yamlfile import parse
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
@@ -81,7 +89,7 @@ def mangled(draw: st.DrawFn) -> str:
     return str(yaml.dump(values, Dumper=NoAliases, sort_keys=False, allow_unicode=draw(st.booleans())))
 
 
-class NoAliases(yaml.SafeDumper):
+class NoAliases(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
@@ -104,14 +112,26 @@ def scratched(draw: st.DrawFn) -> bytes:
     return b"".join(lines)
 
 
+@functools.cache
+def place() -> Path:
+    """One folder in memory for all mutants: making and removing one costs more than to read a file."""
+    folder = tempfile.TemporaryDirectory(prefix="mutants-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def check_load(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "mutant.yaml"
-        file.write_bytes(data)
-        try:
-            load(file)
-        except SpecError as error:
-            assert error.problems and all(problem.message.strip() for problem in error.problems)
+    """Refused with reasons, or loaded and then planned (not far: some mutants ask for 10^20 generations)."""
+    file = place() / "mutant.yaml"
+    file.write_bytes(data)
+    try:
+        sweep = load(file)
+    except SpecError as error:
+        assert error.problems and all(problem.message.strip() for problem in error.problems)
+        return
+    near = replace(sweep, lineages=sweep.lineages[:20], generations=min(sweep.generations, 2), out=str(place() / "none"))
+    plan = make_plan(near, Store(near.out), 2)
+    assert 0 < plan.unique <= plan.asked and plan_lines(plan, near)
 
 
 def check_mangled(text: str) -> None:
@@ -119,7 +139,8 @@ def check_mangled(text: str) -> None:
 
 
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
-SOME, MANY = settings(max_examples=250, **QUIET), settings(max_examples=1000, **QUIET)  # type: ignore[arg-type]
+SOME = settings(max_examples=250, **QUIET)  # type: ignore[arg-type]
+FEW = settings(max_examples=6, phases=[Phase.generate], **QUIET)  # type: ignore[arg-type]
 
 
 def test_a_mangled_experiment_loads_or_is_refused() -> None:
@@ -161,7 +182,25 @@ def test_from_the_command_line_it_is_exit_0_or_2(what: str, tmp_path: Path, monk
     assert "Traceback" not in result.output and not isinstance(result.exception, Exception)
 
 
-@pytest.mark.slow
+IN_CI, BY_HAND = [pytest.mark.faults, pytest.mark.timeout(900)], [pytest.mark.soak, pytest.mark.timeout(3000)]
+
+
 @pytest.mark.parametrize(("mutants", "check"), [(mangled(), check_mangled), (scratched(), check_load)], ids=["values", "bytes"])
-def test_two_thousand_mutants(mutants: st.SearchStrategy[Any], check: Any) -> None:
-    MANY(given(mutants)(check))()
+@pytest.mark.parametrize("count", [pytest.param(2500, marks=IN_CI), pytest.param(50_000, marks=BY_HAND)])
+def test_thousands_of_mutants(mutants: st.SearchStrategy[Any], check: Any, count: int) -> None:
+    settings(max_examples=count, **QUIET)(given(mutants)(check))()  # type: ignore[arg-type]
+
+
+@pytest.mark.faults
+def test_a_few_through_the_real_command(tmp_path: Path) -> None:
+    """Exit 0 or 2, and never a traceback; not those whose generations became billions, which are right and take their time."""
+
+    def check(data: bytes) -> None:
+        (tmp_path / "mutant.yaml").write_bytes(data)
+        answer = ouro("plan", "mutant.yaml", "--json", cwd=tmp_path)
+        assert answer.returncode in (0, 2) and "Traceback" not in answer.stdout + answer.stderr, answer.stderr
+        assert (answer.returncode == 0) == answer.stdout.startswith("{") and bool(answer.stderr) == (answer.returncode == 2)
+
+    FEW(given(scratched())(check))()
+    some = mangled().filter(lambda text: "generations: 1" in text).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    FEW(given(some)(check))()
