@@ -65,7 +65,9 @@ class FileLocks:
 
     def alive(self, name: str) -> bool:
         """Whether a name that is held is held by someone who lives, and who has said by now who that is."""
-        return bool(self.holder(name))
+        said = self.holder(name)
+        self.pause()  # what a killed one had said stands there for a moment
+        return bool(said) and said == self.holder(name)
 
 
 def _forget(file: IO[str]) -> None:

@@ -326,9 +326,14 @@ def _show_part(console: Console, part: Description) -> None:
 
 def show_findings(console: Console, findings: Sequence[tuple[str, str, bool]]) -> None:
     """What doctor found: a line each, what is wrong in red."""
+    marks = [Text("ok" if good else "no", style="green" if good else "bold red") for _, _, good in findings]
+    if console.width < NARROW:
+        for mark, (name, text, good) in zip(marks, findings, strict=True):
+            console.print(mark + Text(f" {name}: ") + Text(text, style="" if good else "red"))
+        return
     grid = Table.grid(padding=(0, 2))
-    for name, text, good in findings:
-        grid.add_row(
-            Text("ok" if good else "no", style="green" if good else "bold red"), name, Text(text, style="" if good else "red")
-        )
+    for overflow in ("ellipsis", "ellipsis", "fold"):
+        grid.add_column(no_wrap=overflow == "ellipsis", overflow=overflow)  # type: ignore[arg-type]
+    for mark, (name, text, good) in zip(marks, findings, strict=True):
+        grid.add_row(mark, name, Text(text, style="" if good else "red"))
     console.print(grid)

@@ -116,7 +116,7 @@ def check_full(sweep: Sweep, whole: Path, room: int, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("geometric", "dense"),
-    [(6, 3), pytest.param(30, 50, marks=pytest.mark.faults), pytest.param(200, 4000, marks=pytest.mark.soak)],
+    [(6, 3), pytest.param(20, 30, marks=pytest.mark.faults), pytest.param(200, 4000, marks=pytest.mark.soak)],
 )
 def test_a_disk_that_is_full_after_any_number_of_bytes(
     geometric: int, dense: int, sound: Path, capsys: pytest.CaptureFixture[str]

@@ -31,6 +31,7 @@ class Ended:
     text: str
     seconds: float
     left: bool
+    pid: int
 
 
 class Zygote:
@@ -42,6 +43,7 @@ class Zygote:
         own = {"TMPDIR": str(self.tmp), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
         command = [sys.executable, __file__, str(states_every)]
         streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.pid = 0
         self.process = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, **streams)
 
     def __enter__(self) -> Zygote:
@@ -53,18 +55,22 @@ class Zygote:
         self.process.wait(timeout=30)
         self.process.stdout.close()
 
-    def start(self, *words: str, after: float | None = None) -> None:
-        """Begin; `ended` waits for it."""
+    def start(self, *words: str, after: float | None = None, settings: dict[str, str] | None = None) -> None:
+        """Begin, as process `pid`; `ended` waits for it."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"words": words, "after": after}) + "\n")
+        self.process.stdin.write(json.dumps({"words": words, "after": after, "settings": settings or {}}) + "\n")
         self.process.stdin.flush()
+        self.pid = int(self._answer())
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def ended(self) -> Ended:
-        assert self.process.stdout is not None
-        return Ended(**json.loads(self.process.stdout.readline()))
+        return Ended(**json.loads(self._answer()))
 
-    def ouro(self, *words: str, after: float | None = None) -> Ended:
-        self.start(*words, after=after)
+    def ouro(self, *words: str, after: float | None = None, settings: dict[str, str] | None = None) -> Ended:
+        self.start(*words, after=after, settings=settings)
         return self.ended()
 
 
@@ -116,14 +122,16 @@ def lives(group: int) -> bool:
     return False
 
 
-def live(words: list[str], after: float | None) -> Ended:
+def live(words: list[str], after: float | None, settings: dict[str, str]) -> Ended:
     with open("zygote.out", "w+b") as file:
         if (pid := os.fork()) == 0:
+            os.environ |= settings
             born(words, file.fileno())
+        print(pid, flush=True)
         status, seconds = waited(pid, after)
         file.seek(0)
         text = file.read().decode(errors="replace")
-    return Ended(os.waitstatus_to_exitcode(status), text, seconds, lives(pid))
+    return Ended(os.waitstatus_to_exitcode(status), text, seconds, lives(pid), pid)
 
 
 def learn() -> None:
