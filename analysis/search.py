@@ -26,6 +26,7 @@ from engine.interrupt import Interrupt
 from engine.mirror import kept
 from engine.recipe import path
 from engine.record import Recorder
+from engine.restarts import Restarts
 from engine.run import (
     ENVIRONMENT,
     FAILED,
@@ -36,6 +37,7 @@ from engine.run import (
     folder_of,
     log_file,
     logs,
+    own_fd,
     prints_to,
     write_text,
 )
@@ -52,6 +54,7 @@ QUIET_SECONDS = 5.0  # a pipe gets a line of one workflow this often
 def search(sweep: Sweep, console: Console, options: Options) -> int:
     """Runs lineages until every workflow is known well enough; the exit code.  Raises store.Busy and EnvironmentProblem."""
     store, interrupt = Looking(sweep.out), Interrupt()
+    interrupt.terminal = own_fd(console)
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
     with store.hold(f"ouro threshold {sweep.source}"), log_file(logs(sweep, store)), interrupt.listening():
@@ -79,6 +82,7 @@ class Search:
         self.recorder.specs.update(self.specs)
         self.begun, self.there = time.monotonic(), len(self.specs)
         self.shown = Shown(console, list(self.workflows.values()), options.silent)
+        self.restarts = Restarts(options.command, store)
 
     def whole(self) -> int:
         """From what the store knows to the answer."""
@@ -121,6 +125,10 @@ class Search:
 
     def note(self, text: str) -> None:
         self.shown.note(text)
+
+    def died(self, why: str) -> None:
+        """Ray died: may start this process anew."""
+        self.restarts.begin(why, self.shown)
 
     def tick(self) -> None:
         self.shown.tick()

@@ -31,6 +31,7 @@ def threshold(
         if sweep.threshold is None:
             raise cli.Refused(f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}", cli.BAD_INPUT)
         from analysis.search import look_up, search
+        from engine.restarts import own_command
         from engine.run import Options
 
         again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
@@ -38,5 +39,5 @@ def threshold(
         if look:
             code = look_up(sweep, console, as_json)
         else:
-            code = search(sweep, console, Options((), local, address, cpus, as_json, again))
+            code = search(sweep, console, Options((), local, address, cpus, as_json, again, own_command()))
     cli._leave(code)

@@ -114,10 +114,12 @@ def run(
         _store(sweep)
         if unknown := [o for o in only or () if not any(spec.id.startswith(o) for spec in sweep.lineages)]:
             raise Refused(f"no lineage of {file} has the id {unknown[0]!r}; `ouro plan {file} --json` lists them", BAD_INPUT)
+        from engine.restarts import own_command
         from engine.run import Options, run
 
         again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
-        code = run(sweep, _console(as_json), Options(tuple(only or ()), local, address, cpus, as_json, again))
+        options = Options(tuple(only or ()), local, address, cpus, as_json, again, own_command())
+        code = run(sweep, _console(as_json), options)
         _theory(sweep, as_json)
     _leave(code)
 

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks for an end after the generations in flight, the second ends at once.
 
-Either way the state is saved: what is committed stays, what was in flight is made again by the same command.
+Nobody waits long: generations get a few seconds to end, and soon after the process leaves whatever hangs.  Either way the state
+is saved: what is committed stays, what was in flight is made again by the same command.
 """
 
 from __future__ import annotations
@@ -8,19 +9,30 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import FileIO
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GENERATION_SECONDS = 4.0  # for the generations in flight
+LAST_SECONDS = 7.0  # for everything, summary and MLflow included
+AGAIN = "the state is saved; the same command goes on"
 
 
 class Interrupt:
-    """The first signal received, or None."""
+    """The first signal received, or None.
+
+    Python's own handlers wait until the main thread comes back from whatever library it is in, so a thread of ours hears of
+    signals by a pipe.  hurry: what ends the generations in flight; leaving: what to do before the process ends; terminal: where
+    to say why.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.hurry: Callable[[], None] = lambda: None
+        self.leaving: list[Callable[[], None]] = []
+        self.terminal = 1
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -32,12 +44,18 @@ class Interrupt:
             yield self
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
+        hears, tells = os.pipe()
+        os.set_blocking(tells, False)
+        pipe_before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+        threading.Thread(target=self._hear, args=(hears,), daemon=True, name="interrupt").start()
         self.listen()
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(pipe_before)
+            os.close(tells)
 
     def listen(self) -> None:
         """Take the handlers (again: Ray sets its own when it starts)."""
@@ -46,16 +64,60 @@ class Interrupt:
                 if signal.getsignal(number) != signal.SIG_IGN:  # under nohup a closed terminal is no reason to stop
                     signal.signal(number, self._received)
 
-    def _received(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
-            leave(128 + number)
-        self.signal = number
+    def _received(self, number: int, _: FrameType | None = None) -> None:
+        if self.signal is None:
+            self.signal = number
+
+    def _hear(self, pipe: int) -> None:
+        """In the thread: the first signal sets the time, whichever comes next, signal or end of time, ends the process."""
+        with open(pipe, "rb", buffering=0) as told:
+            first = _one_of_ours(told)
+            if first is None:
+                return
+            self._received(first)
+            hurry = after(GENERATION_SECONDS, lambda: self.hurry())
+            over = after(LAST_SECONDS, self._leave, first, f"stopped after {LAST_SECONDS:.0f} s; {AGAIN}")
+            again = _one_of_ours(told)
+            hurry.cancel()
+            over.cancel()
+            if again is not None:
+                self._leave(again, "")
+
+    def leave_nothing(self) -> None:
+        """Do what was to be done before leaving, once."""
+        leaving, self.leaving = self.leaving, []
+        for each in leaving:
+            with contextlib.suppress(Exception):
+                each()
+
+    def _leave(self, number: int, why: str) -> None:
+        leave(128 + number, why, self.terminal, self.leave_nothing)
 
 
-def leave(code: int, why: str = "") -> None:
-    """End this process at once, with the cursor visible again; why: for the terminal, wherever prints go by now."""
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
-    if why:
-        os.write(1, f"{why}\n".encode())
+def after(seconds: float, what: Callable[..., None], *given: object) -> threading.Timer:
+    """Do it then, in a thread that keeps nobody from ending."""
+    timer = threading.Timer(seconds, what, given)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _one_of_ours(told: FileIO) -> int | None:
+    """The next signal that we take; None when nobody will tell any more."""
+    while byte := told.read(1):
+        if byte[0] in SIGNALS:
+            return int(byte[0])
+    return None
+
+
+def leave(code: int, why: str = "", terminal: int = 1, first: Callable[[], None] | None = None) -> None:
+    """End this process within three seconds, with the cursor visible again; why: for the terminal."""
+    after(3.0, os._exit, code)  # a disk or a terminal may hang
+    if first is not None:
+        first()
+    with contextlib.suppress(OSError):  # a closed terminal
+        if os.isatty(terminal):
+            os.write(terminal, b"\x1b[?25h\n")
+        if why:
+            os.write(terminal, f"{why}\n".encode())
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Is Ray alive?  When its local daemon dies, running actors go on, nothing new starts and the driver waits for ever."""
+"""Is Ray alive?  When its local daemons die, running actors go on, nothing new starts and the driver waits for ever."""
 
 from __future__ import annotations
 
@@ -11,22 +11,58 @@ from collections.abc import Callable
 import psutil
 
 LOOK_SECONDS = 2.0
-SILENT_SECONDS = 30.0  # how long Ray's control store may be out of reach
-STALLED_SECONDS = 45.0  # how long the driver may hang in a call to a dead Ray, which ends it without a word after 60
+SILENT_SECONDS = 30.0  # how long Ray's control store may be out of reach, or a daemon stopped
+STALLED_SECONDS = 8.0  # how long the driver may be silent before somebody looks beside it: it may hang in a call to a dead Ray
+DAEMONS = {"raylet": "Ray's local daemon (raylet)", "gcs_server": "Ray's control store (gcs_server)"}
 
 
 class RayDied(RuntimeError):
     """Ray's own processes are gone; nothing new would start."""
 
 
-class Pulse:
-    """check() raises RayDied; end() ends what a dead Ray left running, all of it started by this process."""
+class Family:
+    """The processes below this one that came after this object.  Those whose parent dies are remembered."""
 
-    def __init__(self, control: str, local: bool) -> None:
+    def __init__(self) -> None:
+        self.before = set(psutil.Process().children(recursive=True))
+        self.seen: dict[int, psutil.Process] = {}
+
+    def look(self) -> None:
+        with contextlib.suppress(psutil.Error):
+            below = set(psutil.Process().children(recursive=True)) - self.before
+            self.seen = {process.pid: process for process in below} | self.seen
+
+    def named(self, beginning: str) -> list[psutil.Process]:
+        """Those whose command begins so."""
+        found = []
+        for process in self.seen.values():
+            with contextlib.suppress(psutil.Error):
+                if process.is_running() and (
+                    process.name() == beginning or "".join(process.cmdline()[:1]).startswith(beginning)
+                ):
+                    found.append(process)
+        return found
+
+    def end(self, beginning: str = "") -> None:
+        """End them at once, or those whose command begins so.  They are known by pid and start time.
+
+        What they have committed is whole, and what they hold is released when they die; a stopped one hears no other signal.
+        """
+        self.look()
+        family = self.named(beginning)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(family, timeout=3)
+
+
+class Pulse:
+    """check() raises RayDied.  family: of a Ray that this process has started; None: Ray runs elsewhere."""
+
+    def __init__(self, control: str, family: Family | None) -> None:
         host, _, port = control.rpartition(":")
-        self.control, self.local = (host.strip("[]"), int(port)), local
-        self.family: dict[int, psutil.Process] = {}
-        self.raylet: psutil.Process | None = None
+        self.control, self.family = (host.strip("[]"), int(port)), family
+        self.daemons: dict[str, psutil.Process] = {}
         self.looked = self.heard = self.beat = time.monotonic()
         self._look()
 
@@ -34,16 +70,18 @@ class Pulse:
         """Called several times a second by the driver."""
         self.beat = now = time.monotonic()
         if now - self.looked > LOOK_SECONDS:
-            self.looked = now
             self._look()
             if why := self.dead():
                 raise RayDied(why)
 
     def dead(self) -> str:
         """Why Ray is gone, or ''."""
-        if self.raylet is not None and not _running(self.raylet):
-            return "Ray's local daemon (raylet) has died"
+        for name, process in self.daemons.items():
+            if _state(process) in ("", psutil.STATUS_ZOMBIE):
+                return f"{DAEMONS[name]} has died"
         if time.monotonic() - self.heard > SILENT_SECONDS:
+            if stopped := self._stopped():
+                return f"{DAEMONS[stopped]} has been stopped for {SILENT_SECONDS:.0f} s"
             return f"Ray's control store at {self.control[0]}:{self.control[1]} has not answered for {SILENT_SECONDS:.0f} s"
         return ""
 
@@ -55,39 +93,32 @@ class Pulse:
             while not ended.wait(LOOK_SECONDS):
                 if time.monotonic() - self.beat > STALLED_SECONDS:
                     self._look()
-                    if why := self.dead():
+                    if (why := self.dead()) and not ended.is_set():
                         stalled(why)
 
         threading.Thread(target=look, daemon=True, name="pulse").start()
         return ended
 
     def _look(self) -> None:
+        now = time.monotonic()
+        if now - self.looked > 2 * STALLED_SECONDS:  # nobody looked: this process itself was stopped, and Ray with it perhaps
+            self.heard = now
+        self.looked = now
         with contextlib.suppress(OSError), socket.create_connection(self.control, timeout=1):
-            self.heard = time.monotonic()
-        if self.local:
-            with contextlib.suppress(psutil.Error):
-                self.family |= {p.pid: p for p in psutil.Process().children(recursive=True) if p.pid not in self.family}
-            if self.raylet is None:
-                self.raylet = next((p for p in self.family.values() if _name(p) == "raylet"), None)
+            if not self._stopped():  # a stopped process still takes connections
+                self.heard = time.monotonic()
+        if self.family is not None:
+            self.family.look()
+            missing = [name for name in DAEMONS if name not in self.daemons]
+            self.daemons |= {name: process for name in missing for process in self.family.named(name)[:1]}
 
-    def end(self) -> None:
-        """End the processes of a dead Ray: those seen below this process, recognised by pid and start time."""
-        for process in self.family.values():
-            with contextlib.suppress(psutil.Error):
-                if process.is_running():
-                    process.terminate()
-        psutil.wait_procs(list(self.family.values()), timeout=3)
+    def _stopped(self) -> str:
+        return next((name for name, process in self.daemons.items() if _state(process) == psutil.STATUS_STOPPED), "")
 
 
-def _running(process: psutil.Process) -> bool:
+def _state(process: psutil.Process) -> str:
+    """Its status; '' when it is gone."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return str(process.status()) if process.is_running() else ""
     except psutil.NoSuchProcess:
-        return False
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return str(process.name())
-    except psutil.Error:
         return ""

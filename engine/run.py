@@ -10,8 +10,9 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from engine.live import Board, Screen, screen
 from engine.mirror import kept
 from engine.recipe import Node
 from engine.record import Recorder, film_strip
+from engine.restarts import Restarts
 from engine.screen import duration, failures, show_end, show_plan, show_summary
 from engine.spec import Sweep
 from engine.store import Store
@@ -49,6 +51,7 @@ class Options:
     cpus: int | None = None
     silent: bool = False  # --json: nothing but the summary at the end
     file: str = ""  # the file as later commands must name it, with --out and --set where they were given
+    command: tuple[str, ...] = ()  # of this process, see engine/restarts.py
 
 
 def exit_code(found: Iterable[History], signal: int | None = None, dead: bool = False) -> int:
@@ -92,8 +95,8 @@ def _keys(nodes: Iterable[Node]) -> set[tuple[str, str]]:
 class Watch:
     """Hears what happens and tells screen, recorder and keeper."""
 
-    def __init__(self, shown: Screen, recorder: Recorder, keeper: Keeper) -> None:
-        self.shown, self.recorder, self.keeper = shown, recorder, keeper
+    def __init__(self, shown: Screen, recorder: Recorder, keeper: Keeper, died: Callable[[str], None]) -> None:
+        self.shown, self.recorder, self.keeper, self.died = shown, recorder, keeper, died
         self.note, self.tick = shown.note, shown.tick
 
     def row(self, lineage: str, *report: Any) -> None:
@@ -112,6 +115,7 @@ class Watch:
 def run(sweep: Sweep, console: Console, options: Options) -> int:
     """Runs what the store lacks; the exit code.  Raises store.Busy and EnvironmentProblem."""
     store, interrupt = Looking(sweep.out), Interrupt()
+    interrupt.terminal = own_fd(console)
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
     with store.hold(f"ouro run {sweep.source}"), log_file(logs(sweep, store)), interrupt.listening():
@@ -128,6 +132,7 @@ class Run:
         self.damaged = set(store.names("damaged"))
         self.begun: list[History] = []  # what there was of lineages that lack something
         self.board, self.recorder = Board(sweep, self.plan), Recorder(sweep, store)
+        self.restarts = Restarts(options.command, store)
 
     def whole(self) -> int:
         started = time.monotonic()
@@ -141,7 +146,8 @@ class Run:
                 if said := machines.elsewhere(self.sweep, self.begun):
                     shown.note(said)
                 keeper = Keeper(self.sweep, self.store, self.known, {job.spec.id for job in jobs})
-                dead = self._work(jobs, Watch(shown, self.recorder, keeper))
+                died = partial(self.restarts.begin, shown=shown)
+                dead = self._work(jobs, Watch(shown, self.recorder, keeper, died))
         return self._sum_up(dead, time.monotonic() - started)
 
     def _jobs(self) -> list[Job]:
@@ -261,6 +267,14 @@ def write_text(path: Path, text: str) -> None:
     staged = path.with_name(f".{os.getpid()}-{path.name}")
     staged.write_text(text, encoding="utf-8")
     staged.replace(path)
+
+
+def own_fd(console: Console) -> int:
+    """A file descriptor that stays with the console, whatever is redirected."""
+    try:
+        return os.dup(console.file.fileno())
+    except OSError:  # it writes to no file
+        return 1
 
 
 @contextlib.contextmanager

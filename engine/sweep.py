@@ -10,8 +10,9 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,14 +34,15 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from engine import scratch  # noqa: E402
 from engine.disk import Unwritable  # noqa: E402
-from engine.interrupt import Interrupt, leave  # noqa: E402
-from engine.pulse import Pulse, RayDied  # noqa: E402
+from engine.interrupt import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
+from engine.pulse import Family, Pulse, RayDied  # noqa: E402
 from engine.store import Store  # noqa: E402
 from engine.work import Job, NotShared, Work, explained, tell  # noqa: E402
 
 RETRIES = 3  # of a lineage whose process died
 OBJECTS_BYTES = 100 * 2**20  # Ray's shared memory; our data do not go through it
 GB = 1_000_000_000
+LINEAGES = "ray::LineageActor"  # how Ray names the processes of lineages
 
 
 class Unsatisfiable(RuntimeError):
@@ -105,14 +107,15 @@ class _Run:
 _runs: list[_Run] = []
 
 
+class _Interrupted(Exception):
+    """While Ray was starting."""
+
+
 class _Watch(tune.Callback):
     """Tells the screen what Tune tells us, and looks several times a second whether Ray is alive."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         run = _runs[-1]
-        if run.interrupt and not run.announced:
-            run.announced = True
-            run.watch.note("stopping after the generations in flight; once more stops at once (either way the state is saved)")
         run.watch.tick()
         run.pulse.check()
 
@@ -154,7 +157,12 @@ class _Stop(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return bool(_runs[-1].interrupt)
+        run = _runs[-1]
+        if run.interrupt and not run.announced:
+            run.announced = True
+            seconds = f"{GENERATION_SECONDS:.0f} s for the generations in flight"
+            run.watch.note(f"stopping, with {seconds}; once more stops at once (either way the state is saved)")
+        return bool(run.interrupt)
 
 
 def _crashed(run: _Run, job: Job, error: Any) -> None:
@@ -188,41 +196,73 @@ def run_sweep(
     Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
     """
     scratch.remove(scratch.dead())
-    folder = scratch.make()
+    folder, family = scratch.make(), Family() if address is None else None
+    interrupt.leaving = [lambda: scratch.remove([folder])]
+    if family is not None:
+        interrupt.hurry, interrupt.leaving = partial(family.end, LINEAGES), [family.end, *interrupt.leaving]
+
+    def gone(why: str) -> None:
+        """A Ray of our own has died: `watch.died` may start this process anew."""
+        if family is not None and not interrupt:
+            interrupt.leave_nothing()
+            watch.died(why)
+
     try:
-        with _ray(folder, address, cpus) as pulse:
+        with _ray(folder, address, cpus, gone), _beating(family, gone, interrupt) as pulse:
             interrupt.listen()
             _satisfiable(jobs, elastic=address is not None, watch=watch)
             _runs.append(_Run(store, watch, interrupt, pulse, supply))
             if not interrupt:
                 _tuner(jobs, folder, None if supply is None else _places(jobs, elastic=address is not None)).fit()
+    except (RayDied, _Interrupted):
+        if not interrupt:
+            raise
     finally:
         _runs.clear()
-        scratch.remove([folder])
+        interrupt.leave_nothing()
 
 
 @contextlib.contextmanager
-def _ray(folder: Path, address: str | None, cpus: int | None) -> Iterator[Pulse]:
+def _ray(folder: Path, address: str | None, cpus: int | None, gone: Callable[[str], None]) -> Iterator[None]:
     """Ray, started or joined, and ended or left."""
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    if address is None:
-        own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
-        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
-    else:
-        try:
+    try:
+        if address is None:
+            own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
+            ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
+        else:
             ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # nobody there, or they do not agree
+    except SystemExit:  # what Ray makes of SIGTERM while it starts
+        raise _Interrupted from None
+    except Exception as error:  # of Ray's own kind, or of none
+        if address is not None:
             raise Unsatisfiable(f"cannot join the Ray cluster at {address}: {error}") from None
-    pulse = Pulse(ray.get_runtime_context().gcs_address, local=address is None)
-    stalled = pulse.watch(lambda why: leave(4, f"{why}; the state is saved; the same command goes on"))
+        gone(why := f"it did not start: {(str(error).splitlines() or [''])[0]}")
+        raise RayDied(f"Ray has died: {why}") from None
+    try:
+        yield
+    finally:
+        _shut_down()
+
+
+@contextlib.contextmanager
+def _beating(family: Family | None, gone: Callable[[str], None], interrupt: Interrupt) -> Iterator[Pulse]:
+    """Watched from here and from a thread beside, for the driver may hang."""
+
+    def stalled(why: str) -> None:
+        gone(why)
+        if not interrupt:
+            leave(4, f"{why}; {AGAIN}", interrupt.terminal, interrupt.leave_nothing)
+
+    pulse = Pulse(ray.get_runtime_context().gcs_address, family)
+    ended = pulse.watch(stalled)
     try:
         yield pulse
-    except RayDied:
-        pulse.end()
+    except RayDied as died:
+        gone(str(died))
         raise
     finally:
-        stalled.set()
-        _shut_down()
+        ended.set()
 
 
 def _shut_down() -> None:

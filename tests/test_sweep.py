@@ -1,25 +1,19 @@
-"""Sweeps on a real local Ray: one run for most tests here, with parts that raise, diverge, or kill their process.
-
-In the slow ones the driver is interrupted or killed, or Ray dies.
-"""
+"""Sweeps on a real local Ray: one run for most tests here, with parts that raise, diverge, or kill their process."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from ouro import ROOT, TINY, ouro, start
+from houses import STUMBLING, assert_nothing_is_left, assert_same, built, run_alone, states
+from ouro import TINY, ouro
 from sweeps import results, sweep_of
 
 from engine import scratch, work
@@ -31,48 +25,6 @@ from engine.spec import Sweep
 from engine.store import Store
 from engine.summary import History, Spread, collapsed, drift, key_of, labels, summarise
 from engine.work import Job, Work, explained, passing, run_local
-
-STUMBLING = '''
-"""A normal model that fails in its second generation, once: a test's own part."""
-
-from __future__ import annotations
-
-import os
-import signal
-import time
-from pathlib import Path
-from typing import Literal
-
-from engine.generators.gaussian import Gaussian
-from engine.parts import Finding, NonNegativeFloat
-
-
-class Stumbling(Gaussian):
-    ACCEPTS = ("points",)
-    TINY = {"how": "no"}
-
-    def __init__(self, *, how: Literal["no", "raise", "die", "diverge"], seconds: NonNegativeFloat = 0.0) -> None:
-        super().__init__(divisor="n")
-        self.how, self.seconds = how, seconds
-
-    def fit(self, data, rng):
-        time.sleep(self.seconds)
-        if data.born.max() == 1:
-            self.stumble()
-        return super().fit(data, rng)
-
-    def stumble(self):
-        mark = Path(os.environ["STUMBLED"]) / self.how
-        if self.how == "diverge":
-            raise Finding("diverged", "as it was told to")
-        if self.how in ("raise", "die") and not mark.exists():
-            if self.how == "raise" and os.environ.get("REPAIRED"):
-                return
-            if self.how == "raise":
-                raise ZeroDivisionError("as it was told to")
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-'''
 
 SWEEP = """
 base:
@@ -93,14 +45,8 @@ collapse: {metric: moments/trace_ratio, below: 0.5}
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the engine with one more part: a part is added by writing one file."""
-    root = tmp_path_factory.mktemp("house")
-    shutil.copytree(ROOT / "engine", root / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "engine" / "generators" / "stumbling.py").write_text(STUMBLING)
-    (root / "sweep.yaml").write_text(SWEEP)
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as own:
-        patch.setenv("STUMBLED", str(root))
-        patch.setenv("TMPDIR", own)
+    with built(tmp_path_factory.mktemp("house")) as root:
+        (root / "sweep.yaml").write_text(SWEEP)
         yield root
 
 
@@ -110,13 +56,8 @@ def ran(house: Path) -> subprocess.CompletedProcess[str]:
     return ouro("run", "sweep.yaml", "--cpus", "2", cwd=house, source=house)
 
 
-def states(house: Path) -> dict[str, dict[str, Any]]:
-    """Status, last generation and reason by `how, policy`."""
-    found = json.loads(ouro("status", "sweep.yaml", "--json", cwd=house, source=house).stdout)["lineages"]
-    return {v["label"].replace("stumbling(how=", "").replace(")", ""): v for v in found.values()}
-
-
 def test_a_sweep_goes_on_whatever_its_lineages_do(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
+    assert ran.returncode == 1, ran.stdout + ran.stderr
     found = {k: (v["status"], v["t"]) for k, v in states(house).items()}
     assert found == {
         "gaussian, replace 1": ("ok", 4),
@@ -128,7 +69,6 @@ def test_a_sweep_goes_on_whatever_its_lineages_do(house: Path, ran: subprocess.C
         "diverge, replace 1": ("diverged", 2),
         "diverge, accumulate": ("diverged", 2),
     }
-    assert ran.returncode == 1, ran.stderr
 
 
 def test_an_error_is_told_with_file_and_line(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
@@ -147,25 +87,13 @@ def test_a_process_that_died_is_replaced(house: Path, ran: subprocess.CompletedP
     assert (house / "die").exists(), "nothing died"
     lonely = house / "lonely"
     lonely.mkdir()
-    again = ouro("run", "sweep.yaml", "--local", "--out", str(lonely), "--set", "tracking=none", cwd=house, source=house)
-    assert again.returncode == 1
-    here, there = (committed(folder) for folder in (house / "runs" / "sweep", lonely))
-    assert here == there and len(here) > 20
+    assert run_alone(house, "sweep.yaml", lonely).returncode == 1
+    assert_same(house / "runs" / "sweep", lonely)
     assert "ActorDiedError" in (house / "runs" / "sweep" / "logs" / "sweep.log").read_text()
 
 
-def committed(out: Path) -> dict[str, Any]:
-    """What every committed model and draw is, without times and places."""
-    rows = {(row["kind"], row["key"]): row for row in Store(str(out)).rows()}
-    return {
-        f"{kind} {key}": (row["t"], row["status"], row.get("metrics"), row.get("counts")) for (kind, key), row in rows.items()
-    }
-
-
 def test_nothing_is_left_behind(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
-    assert os.listdir(os.environ["TMPDIR"]) == []
-    alive = [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("PYTHONPATH") == str(house)]
-    assert not alive
+    assert_nothing_is_left(house, seconds=0)
 
 
 def test_the_terminal_is_ours(ran: subprocess.CompletedProcess[str]) -> None:
@@ -210,6 +138,13 @@ def test_a_tracking_server_that_is_not_there_stops_nothing(tmp_path: Path) -> No
     ran = ouro("run", "tiny.yaml", "--local", "--set", "seeds=1", cwd=tmp_path)
     words = " ".join(ran.stdout.split())
     assert ran.returncode == 0 and "all 6 lineages have an outcome" in words and "MLflow is behind" in words and not ran.stderr
+
+
+@pytest.mark.slow
+def test_more_than_the_machine_has_is_refused(house: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    ran = ouro("run", "tiny.yaml", "--set", "resources={cpu: 1, gpu: 99}", cwd=tmp_path)
+    assert ran.returncode == 4 and "asks for 99 GPU" in ran.stderr and "Traceback" not in ran.stderr
 
 
 # ---- what a trial does, in this process ---------------------------------------------------------------------------------
@@ -433,7 +368,7 @@ def test_a_dead_control_store_is_noticed() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        pulse = Pulse(f"127.0.0.1:{server.getsockname()[1]}", local=True)
+        pulse = Pulse(f"127.0.0.1:{server.getsockname()[1]}", None)
         pulse.looked -= 10
         pulse.check()
         assert pulse.dead() == ""
@@ -441,89 +376,3 @@ def test_a_dead_control_store_is_noticed() -> None:
     pulse.looked -= 10
     with pytest.raises(RayDied, match="has not answered"):
         pulse.check()
-
-
-# ---- interrupted, killed, left alone by Ray -----------------------------------------------------------------------------
-
-SLOW = """
-base:
-  dataset: {name: gaussian, replicates: 5}
-  generator: {name: stumbling, how: "no", seconds: 0.4}
-  n_real: 30
-grid:
-  policy: [replace, accumulate]
-  policy.synthetic_fraction: [0.5, 1.0]
-seeds: 2
-generations: 4
-metrics: [moments]
-tracking: none
-"""
-
-
-def begun(out: Path, house: Path, *words: str) -> subprocess.Popen[str]:
-    """A slow sweep that has committed a few generations."""
-    (house / "slow.yaml").write_text(SLOW)
-    process = start("run", "slow.yaml", "--out", str(out), "--cpus", "2", *words, cwd=house, source=house)
-    deadline = time.monotonic() + 90
-    while len(list(out.glob("draws/*/row.json")) + list(out.glob("blocks/*.json"))) < 6:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.1)
-    return process
-
-
-def ended_as(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    stdout, stderr = process.communicate(timeout=60)
-    return process.returncode, stdout, stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_sweeps_say_so_and_go_on(number: int, code: int, house: Path, tmp_path: Path) -> None:
-    process = begun(tmp_path / "out", house)
-    process.send_signal(number)
-    rc, stdout, stderr = ended_as(process)
-    assert rc == code and "the same command goes on" in " ".join(stdout.split()) and not stderr
-    assert ouro("run", "slow.yaml", "--out", str(tmp_path / "out"), "--local", cwd=house, source=house).returncode == 0
-    assert ouro("run", "slow.yaml", "--out", str(tmp_path / "whole"), "--local", cwd=house, source=house).returncode == 0
-    assert committed(tmp_path / "out") == committed(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_a_second_signal_ends_at_once(house: Path, tmp_path: Path) -> None:
-    process = begun(tmp_path / "out", house)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 130
-
-
-@pytest.mark.slow
-def test_a_killed_driver_loses_nothing_that_was_committed(house: Path, tmp_path: Path) -> None:
-    """Actors outlive their driver by seconds and still write: the second start waits for their locks."""
-    process = begun(tmp_path / "out", house)
-    process.kill()
-    process.wait()
-    again = ouro("run", "slow.yaml", "--out", str(tmp_path / "out"), cwd=house, source=house)
-    assert again.returncode == 0, again.stderr
-    assert ouro("run", "slow.yaml", "--out", str(tmp_path / "whole"), "--local", cwd=house, source=house).returncode == 0
-    assert committed(tmp_path / "out") == committed(tmp_path / "whole")
-    assert Store(str(tmp_path / "out")).verify()[1] == []
-
-
-@pytest.mark.slow
-def test_a_dead_ray_is_noticed(house: Path, tmp_path: Path) -> None:
-    process = begun(tmp_path / "out", house)
-    raylet = next(p for p in psutil.Process(process.pid).children(recursive=True) if p.name() == "raylet")
-    family = psutil.Process(process.pid).children(recursive=True)
-    raylet.kill()
-    rc, stdout, stderr = ended_as(process)
-    assert rc == 4 and "raylet" in stdout and not stderr
-    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert ouro("run", "slow.yaml", "--out", str(tmp_path / "out"), "--local", cwd=house, source=house).returncode == 0
-
-
-@pytest.mark.slow
-def test_more_than_the_machine_has_is_refused(house: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    ran = ouro("run", "tiny.yaml", "--set", "resources={cpu: 1, gpu: 99}", cwd=tmp_path)
-    assert ran.returncode == 4 and "asks for 99 GPU" in ran.stderr and "Traceback" not in ran.stderr
