@@ -48,10 +48,10 @@ from engine.untracked import Nop  # noqa: E402
 
 __all__ = ["Nop", "Tracker", "local", "page", "rows", "server_command", "server_environment", "specs"]
 
-for _name in ("alembic", "mlflow.store.db.utils", "mlflow.store.tracking", "urllib3"):
+for _name in ("alembic", "mlflow.store", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
-logging.getLogger("mlflow").handlers.clear()  # it would print tracebacks on the terminal: they go to our log
-logging.getLogger("mlflow").propagate = True
+(_own := logging.getLogger("mlflow")).handlers.clear()  # it would print tracebacks on the terminal: they go to our log
+_own.propagate = True
 
 SWEEP = "ouroboros.sweep"  # tag of the parent run: the sweep's id
 LINEAGE = "ouroboros.lineage"  # tag of a child run: the lineage's id
@@ -80,6 +80,7 @@ class Tracker:
         self._parent: Run | None = None
         self._reopen: Callable[[], None] | None = None  # the driver's way to create what is not there
         self._children: dict[str, Run] | None = None  # by lineage id; None: look one up when it is needed
+        self._asked: set[str] = set()  # lineages whose run was asked for: an answer may get lost, and the run be there
         self._lines: dict[str, Line] = {}
         self._wanted: dict[str, Wanted] = {}
         self._answered = -math.inf  # when MLflow last did what it was asked
@@ -257,8 +258,7 @@ class Tracker:
         if self._client is None:
             if file := database(self.uri):
                 if not create and not file.exists():
-                    text = f"{file} is not there yet; the driver creates it, because processes that meet an empty file race"
-                    raise Absent(text)
+                    raise Absent(f"{file} is not there yet; the driver creates it: processes that meet an empty file race")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()  # or an error at once: MLflow would try for 100 s
             client = MlflowClient(tracking_uri=self.uri)
@@ -292,13 +292,14 @@ class Tracker:
 
     def _child(self, spec: LineageSpec, parent: Run, wanted: Wanted) -> tuple[Run, bool]:
         """The lineage's run, and whether it was there already."""
-        run = self._children.get(spec.id) if self._children is not None else None
-        run = run or self._find(f"tags.`{LINEAGE}` = '{spec.id}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
+        run = (self._children or {}).get(spec.id)
+        if run is None and (self._children is None or spec.id in self._asked):  # who knows all runs need not search for one
+            run = self._find(f"tags.`{LINEAGE}` = '{spec.id}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
         resumed = run is not None
         if run is None:
             tags = {LINEAGE: spec.id, MLFLOW_PARENT_RUN_ID: parent.info.run_id, "cell": mirror.cell_name(spec)}
-            first = wanted.rows[min(wanted.rows)] if wanted.rows else None
-            start = int((first["time"] - first.get("seconds", 0)) * 1000) if first else None
+            start = mirror.begun(wanted.rows[min(wanted.rows)]) if wanted.rows else None
+            self._asked.add(spec.id)
             run = self._connect().create_run(parent.info.experiment_id, start, tags, mirror.run_name(spec))
         params = mirror.parameters(spec)
         if not params.keys() <= run.data.params.keys():

@@ -65,12 +65,12 @@ def run(n: int, name: str, folder: Path) -> None:
             break
     ended, text = time.time(), process.communicate()[0]
     seconds = time.perf_counter() - started
+    if process.returncode:
+        raise SystemExit(f"exit {process.returncode}\n{text[-2000:]}")
     early, late = ([memory for done, memory in seen if low * n <= done <= high * n] for low, high in ((0.1, 0.3), (0.8, 0.99)))
     growth = (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000) if early and late else float("nan")
     most, behind = max(memory for _, memory in seen), ended - os.stat(out / "summary.json").st_mtime
-    print(
-        f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, exit {process.returncode}, driver {used:.0f} s of CPU, ", end=""
-    )
+    print(f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, driver {used:.0f} s of CPU, ", end="")
     print(f"{most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages; {behind:.1f} s after the summary, ", end="")
     print(f"{len(text.splitlines())} lines in all{mirrored(out)}", flush=True)
 
@@ -87,7 +87,7 @@ def mirrored(out: Path) -> str:
 
 def main() -> None:
     to_plan, to_run = (int(word) for word in [*sys.argv[1:], "10000", "2000"][:2])
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:  # not the disk's pace
         plan(to_plan, Path(name))
         for tracked in ("untracked", "tracked"):
             run(to_run, tracked, Path(name))
