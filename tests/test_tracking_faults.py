@@ -108,6 +108,24 @@ def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> Non
     assert tracker.mirror(s, []) and not tracker.behind and tracking.rows(tracker.uri, NAME) == rows_of(s, 2)
 
 
+def test_a_run_whose_creation_was_not_answered_is_found(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    s, tracker = spec(), opened()
+    assert tracker.open_sweep("How much?", {}, 1)
+    client = tracker._connect()
+    create = client.create_run
+
+    def unheard(*words: Any, **options: Any) -> None:
+        create(*words, **options)
+        raise ConnectionError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "create_run", unheard)
+        assert not tracker.mirror(s, rows_of(s, 2))
+    tracker._patience.forget()
+    assert tracker.mirror(s, rows_of(s, 3)) and tracker.finish_lineage(s, OK)
+    assert same(charted(tracker, s), expected(rows_of(s, 3)))  # and there is one run
+
+
 def test_silence_grows_with_what_a_failure_cost() -> None:
     def slow_failure() -> None:
         time.sleep(0.05)
