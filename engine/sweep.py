@@ -293,13 +293,20 @@ def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
     return max(len(jobs) if elastic else 1, *fit)
 
 
+class _Grid(list[Any]):
+    """A list that is not copied: Tune copies the whole grid again for every one of its elements."""
+
+    def __deepcopy__(self, memo: Any) -> _Grid:
+        return self
+
+
 def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
     """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as fit."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": at_once}
     return tune.Tuner(
         LineageActor,
-        param_space={} if at_once else {"job": tune.grid_search([job.to_dict() for job in jobs])},
+        param_space={} if at_once else {"job": tune.grid_search(_Grid(job.to_dict() for job in jobs))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             trial_name_creator=_name_of,

@@ -149,3 +149,14 @@ def check_keys(spec: LineageSpec, generations: int) -> None:
         drawn = {"model": node.model, "sampling": spec.sampling.canonical, "n": spec.n_drawn, "real": node.real}
         assert node.draw == digest(drawn)
         parent = node.model
+
+
+def test_a_grid_of_lineages_is_not_copied_for_each_of_them() -> None:
+    """Tune would: 17 s of CPU for 1,000 lineages, and a hundred times that for 10,000."""
+    from ray.tune.search.variant_generator import generate_variants
+
+    from engine.sweep import _Grid
+
+    grid, started = _Grid({"spec": {"seed": i, "params": {"a": 1.0}}} for i in range(1000)), time.process_time()
+    found = [config["config"]["job"] for _, config in generate_variants({"config": {"job": {"grid_search": grid}}})]
+    assert found == list(grid) and time.process_time() - started < 2
