@@ -7,6 +7,7 @@ the store lacks.  The only file that imports ray.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
@@ -56,7 +57,7 @@ class LineageActor(tune.Trainable):
     """One lineage.  Everything is opened in the first step: `setup` may run twice, in two processes, for one trial."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.job = config["job"]
+        self.job = _job(config)
         self.work: Work | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -64,12 +65,21 @@ class LineageActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, float]:
-        self.work = self.work or Work(Job.from_dict(self.job))
+        self.work = self.work or Work(self.job)
         return self.work.step()
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([_share(config["job"]["resources"])])
+        return tune.PlacementGroupFactory([_share(_job(config).resources)])
+
+
+def _packed(job: Job) -> str:
+    """As one text: Tune copies its whole grid for every lineage of it, and of 10,000 dicts that takes half an hour."""
+    return json.dumps(job.to_dict())
+
+
+def _job(config: dict[str, Any]) -> Job:
+    return Job.from_dict(json.loads(config["job"]))
 
 
 def _share(resources: dict[str, float]) -> dict[str, float]:
@@ -120,7 +130,7 @@ class _Watch(tune.Callback):
         run.pulse.check()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        tell(_runs[-1].watch, Job.from_dict(trial.config["job"]), result)
+        tell(_runs[-1].watch, _job(trial.config), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune keeps statistics of every number a trial has reported: half of what the driver gains per lineage."""
@@ -128,7 +138,7 @@ class _Watch(tune.Callback):
         trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        _crashed(_runs[-1], Job.from_dict(trial.config["job"]), trial.get_error())
+        _crashed(_runs[-1], _job(trial.config), trial.get_error())
 
 
 class _Asked(Searcher):
@@ -139,7 +149,7 @@ class _Asked(Searcher):
         assert run.supply is not None
         job = None if run.interrupt else run.supply.next()
         if job is not None:
-            return {"job": job.to_dict()}
+            return {"job": _packed(job)}
         return Searcher.FINISHED if run.interrupt or run.supply.over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -293,20 +303,13 @@ def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
     return max(len(jobs) if elastic else 1, *fit)
 
 
-class _Grid(list[Any]):
-    """A list that is not copied: Tune copies the whole grid again for every one of its elements."""
-
-    def __deepcopy__(self, memo: Any) -> _Grid:
-        return self
-
-
 def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
     """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as fit."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": at_once}
     return tune.Tuner(
         LineageActor,
-        param_space={} if at_once else {"job": tune.grid_search(_Grid(job.to_dict() for job in jobs))},
+        param_space={} if at_once else {"job": tune.grid_search([_packed(job) for job in jobs])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             trial_name_creator=_name_of,
