@@ -84,9 +84,8 @@ class Interrupt:
                 self._leave(again, "")
 
     def leave_nothing(self) -> None:
-        """Do what was to be done before leaving, once."""
-        leaving, self.leaving = self.leaving, []
-        for each in leaving:
+        """Do what is to be done before leaving; again where it was done too early."""
+        for each in self.leaving:
             with contextlib.suppress(Exception):
                 each()
 

@@ -26,6 +26,12 @@ def dead() -> list[Path]:
     return sorted(p for p in found if p.stat().st_uid == os.getuid() and not _alive(p.name.split("-")[1]))
 
 
+def former() -> list[Path]:
+    """What this process left when it was started anew in its own place: Ray's threads may write to the very end."""
+    here = {p for base in {tempfile.gettempdir(), "/tmp"} for p in Path(base).glob(f"{PREFIX}{os.getpid()}-*")}
+    return sorted(p for p in here if "-weights-" not in p.name)
+
+
 def remove(folders: list[Path]) -> None:
     """Remove them; a process of Ray that is just ending may still write there, so try a few times."""
     for folder in folders:

@@ -205,7 +205,7 @@ def run_sweep(
     watch: row(...), ended(...), note(text) and tick(), see engine.live.Screen.  address: an existing Ray cluster; None starts
     Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
     """
-    scratch.remove(scratch.dead())
+    scratch.remove([*scratch.dead(), *scratch.former()])
     folder, family = scratch.make(), Family() if address is None else None
     interrupt.leaving = [lambda: scratch.remove([folder])]
     if family is not None:

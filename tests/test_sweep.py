@@ -360,6 +360,8 @@ def test_scratch_folders_of_dead_runs_are_known(tmp_path: Path, monkeypatch: pyt
     mine = tmp_path / f"{scratch.PREFIX}{os.getpid()}-abc"
     mine.mkdir()
     assert [p for p in scratch.dead() if p.parent == tmp_path] == [gone]
+    (tmp_path / f"{scratch.PREFIX}{os.getpid()}-weights-abc").mkdir()
+    assert [p for p in scratch.former() if p.parent == tmp_path] == [mine], "MLflow's copies of weights are in use"
 
 
 def test_a_dead_control_store_is_noticed() -> None:
