@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from engine import archive, scratch
-from engine.history import Looking, lineage_of
-from engine.mirror import local
+from engine.history import Looking, history
+from engine.mirror import fingerprint, local, summary
 from engine.recipe import real_key, rng
 from engine.samples import Samples
 from engine.spec import LineageSpec, Sweep
@@ -50,6 +50,7 @@ class Recorder:
         self.uri, self.artifacts = uri_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
         self.dirty: set[str] = set()
+        self.recorded: dict[str, tuple[str, str, str]] = {}  # what MLflow has of the lineages that are over
         self.stopped = threading.Event()
         self.tracker: Any = Nop()
         self.unopened = ""
@@ -76,10 +77,9 @@ class Recorder:
         self.thread.join()
         if self.tracker.behind and time.monotonic() - started < HEALTHY_SECONDS:  # else a last try would cost as much again
             self._introduce(self.tracker)
-        for history in histories.values():
-            if history.rows or history.status:
-                outcome = {"status": history.status or "unfinished", "reason": history.reason}
-                self._mirror(history.spec, list(history.rows), outcome)
+        for found in histories.values():
+            if found.rows or found.status:
+                self._mirror(found, over=True)
         self.tracker.finish_sweep(status, numbers, [f for f in files if f.exists()])
 
     # ---- in the thread ----
@@ -110,24 +110,31 @@ class Recorder:
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
-            self._mirror(spec, lineage_of(self.sweep, self.store, spec).rows())
+            self._mirror(history(self.sweep, self.store, spec))
         except Exception:
             log.exception("recording %s", spec.id)
 
-    def _mirror(self, spec: LineageSpec, rows: list[Any], outcome: dict[str, Any] | None = None) -> None:
+    def _mirror(self, found: History, over: bool = False) -> None:
+        """What the store has of a lineage, and its end state if it has an outcome or the sweep is over."""
+        spec, rows = found.spec, list(found.rows)
+        all_of_it = (summary(map(fingerprint, rows)), found.status, found.reason)
+        if self.recorded.get(spec.id) == all_of_it:
+            return
         keys = {
             row["t"]: {"t": row["t"], "model": row["model"], "draw": row["draw"]} for row in rows
         }  # not the rows: these stay
         with tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-") as folder:
-            self.tracker.mirror(
+            there = self.tracker.mirror(
                 spec,
                 rows,
                 lambda t: picture(self.store, spec, keys[t]),
                 lambda t: weights(self.store, keys[t]["model"], Path(folder) / str(t)),
                 self.sweep.keep,
             )
-            if outcome is not None:
-                self.tracker.finish_lineage(spec, outcome)
+            if found.status or over:
+                outcome = {"status": found.status or "unfinished", "reason": found.reason}
+                if self.tracker.finish_lineage(spec, outcome) and there:
+                    self.recorded[spec.id] = all_of_it
 
 
 def _parameters(sweep: Sweep) -> dict[str, Any]:
