@@ -2,16 +2,16 @@
 
     python tests/bench/bench_scale.py [lineages to plan, lineages to run]        # 10,000 and 2,000
 
-Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's memory grows by a bounded amount per 1,000; MLflow
-is not behind when the sweep ends.  Measured on 2 cores that were shared with other work (hence CPU, where the clock says little):
+Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's memory grows by a bounded amount per 1,000;
+MLflow is not far behind when the sweep ends.  Measured on 2 busy cores (load 5 to 20: the clock says little, CPU more):
 
-    plan of 10,000          1.4 s of CPU with imports, 0.9 s without (1.9 and 1.4 before keys were put together as text)
-    run of 2,000            602 s on the busy machine, driver 44 s of CPU (143 s when Tune copied the grid as dicts, for each lineage)
-    driver, untracked       510 MB at most, +10 MB per 1,000 lineages (+60 with Tune's statistics of each trial)
-    driver, tracked         +49 MB per 1,000: about 27 are the recorder's copy of the rows; 174 points per lineage, 78 ms of CPU each
-    after the summary       18 s for 1,000 tracked, 26 s for 2,000 untracked: the end states are there when the lineages are over
+    plan of 10,000        1.4 s of CPU with imports, 0.9 s without (1.8 and 1.4 before keys were put together as text)
+    run of 2,000          602 s; driver 44 s of CPU (143 s when the grid was dicts: Tune copies all of it for each lineage)
+    driver, untracked     510 MB at most, +10 MB per 1,000 lineages (and 26 more with Tune's statistics of each trial)
+    driver, tracked       +49 MB per 1,000 (+85 with end states set at the end), of which 27 are the recorder's copy of rows
+    run of 1,000 tracked  driver 78 s of CPU; ends 18 s after the summary; 2,000 untracked end 26 s after it (pictures, theory)
 
-What grows: Tune keeps its trials (10 MB per 1,000), and its grid is unfolded in n^2: 0.6 s of CPU for 2,000, 13 s for 10,000.
+What grows: Tune keeps its trials, and unfolds its grid in n^2: 0.6 s of CPU for 2,000 lineages, 13 s for 10,000.
 """
 
 from __future__ import annotations
