@@ -186,7 +186,7 @@ IN_CI, BY_HAND = [pytest.mark.faults, pytest.mark.timeout(900)], [pytest.mark.so
 
 
 @pytest.mark.parametrize(("mutants", "check"), [(mangled(), check_mangled), (scratched(), check_load)], ids=["values", "bytes"])
-@pytest.mark.parametrize("count", [pytest.param(2500, marks=IN_CI), pytest.param(50_000, marks=BY_HAND)])
+@pytest.mark.parametrize("count", [pytest.param(5000, marks=IN_CI), pytest.param(50_000, marks=BY_HAND)])
 def test_thousands_of_mutants(mutants: st.SearchStrategy[Any], check: Any, count: int) -> None:
     settings(max_examples=count, **QUIET)(given(mutants)(check))()  # type: ignore[arg-type]
 
