@@ -32,7 +32,7 @@ def elsewhere(sweep: Sweep, begun: Iterable[History]) -> str:
     torch = importlib.metadata.version("torch")
     found: dict[str, set[tuple[str, int]]] = {}
     for history in filter(lambda h: _learned(h.spec), begun):
-        here = named({"torch": torch, "threads": threads(sweep, history.spec)})
+        here = named({"torch": torch, "threads": threads(sweep.resources_of(history.spec))})
         for row in history.rows:
             if (there := named(row["machine"])) and there != here:
                 found.setdefault(f"were trained with {there}, here are {here}", set()).add((history.spec.id, row["t"]))
@@ -49,9 +49,9 @@ def trained_with(sweep: Sweep, store: Store) -> str:
     return "; ".join(f"{n} generations: {name}" for name, n in counts.most_common()) + f"; {NOTE}"
 
 
-def threads(sweep: Sweep, spec: LineageSpec) -> int:
+def threads(resources: Mapping[str, float]) -> int:
     """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator depend on."""
-    return max(1, int(sweep.resources_of(spec)["cpu"]))
+    return max(1, int(resources["cpu"]))
 
 
 def _learned(spec: LineageSpec) -> bool:

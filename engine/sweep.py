@@ -38,11 +38,10 @@ from engine.disk import Unwritable  # noqa: E402
 from engine.interrupt import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
 from engine.pulse import Family, Pulse, RayDied  # noqa: E402
 from engine.store import Store  # noqa: E402
-from engine.work import Job, NotShared, Work, explained, tell  # noqa: E402
+from engine.work import GB, Job, NotShared, Work, explained, tell  # noqa: E402
 
 RETRIES = 3  # of a lineage whose process died
 OBJECTS_BYTES = 100 * 2**20  # Ray's shared memory; our data do not go through it
-GB = 1_000_000_000
 LINEAGES = "ray::LineageActor"  # how Ray names the processes of lineages
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from engine import scratch
 from engine.disk import Unwritable
 from engine.lineage import ENDS, Lineage
+from engine.machines import threads
 from engine.memory import keep_freed_memory, limit_memory
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store import Row, Store
@@ -65,11 +66,6 @@ class Job:
     def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
         out = store.root if store.local else store.url
         return cls(spec, until, sweep.generations, sweep.metrics_of(spec), headline(sweep), out, sweep.resources_of(spec))
-
-    @property
-    def threads(self) -> int:
-        """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator depend on."""
-        return max(1, int(self.resources["cpu"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they travel to an actor."""
@@ -128,7 +124,7 @@ class Work:
         self.store = store_at(job.out)
         if self.store.local and not Path(self.store.root).is_dir():
             raise NotShared(f"{self.store.root} is not there on this machine; use a shared folder, or s3:// or gs://")
-        set_threads(job.threads)
+        set_threads(threads(job.resources))
         share_gpu(job.resources.get("gpu", 0.0))
         limit_memory(job.resources.get("memory", 0.0) * GB)
         self.lineage: Lineage | None = None

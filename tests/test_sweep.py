@@ -18,6 +18,7 @@ from sweeps import results, sweep_of
 
 from engine import scratch, work
 from engine.history import histories
+from engine.machines import threads
 from engine.plan import make_plan, order, paths
 from engine.pulse import Pulse, RayDied
 from engine.run import Keeper, exit_code
@@ -257,8 +258,8 @@ def test_what_is_worth_another_try(error: Exception, again: bool) -> None:
 
 
 def test_threads_are_the_whole_cpus_of_a_lineage(tmp_path: Path) -> None:
-    for cpu, threads in ((0.5, 1), (1, 1), (2.5, 2)):
-        assert jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].threads == threads
+    for cpu, expected in ((0.5, 1), (1, 1), (2.5, 2)):
+        assert threads(jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].resources) == expected
 
 
 # ---- order, keeping, ends -----------------------------------------------------------------------------------------------
