@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from engine.vision import torchvision  # noqa: F401  (before diffusers, which imports it)
+from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
 
 from diffusers import DDPMPipeline, ImagePipelineOutput  # isort: skip
 

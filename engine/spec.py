@@ -225,7 +225,7 @@ class Sweep:
         return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in kept}}
 
     def costs_of(self, spec: LineageSpec) -> dict[str, Any]:
-        """What is declared of a generation's cost, likewise; see engine/cost.py."""
+        """What is declared of a generation's cost, likewise; see engine/planning/cost.py."""
         return {k: v for k, v in self._resources_of(spec).items() if k.endswith(("_per_generation", "_per_hour"))}
 
     def _resources_of(self, spec: LineageSpec) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.lineage.recipe import rng, take
 from engine.parts import make
-from engine.recipe import rng, take
 from engine.samples import Samples, given
 
 

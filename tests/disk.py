@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from engine import disk, locks, store
-from engine.store import Store
+from engine.store import disk, locks, store
+from engine.store.store import Store
 
 LOSSES: dict[str, Callable[[bytes], bytes]] = {
     "kept": lambda data: data,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import brentq
 
-from analysis.theory import mix_mean_error
+from analysis.theory.gaussian import mix_mean_error
 
 N, D, T = 100, 40, 5  # rows, dimensions, last generation
 

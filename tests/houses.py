@@ -22,8 +22,8 @@ import pytest
 from ouro import ROOT, ouro, start
 from sweeps import files
 
-from engine.scratch import PREFIX
-from engine.store import Store
+from engine.files import PREFIX
+from engine.store.store import Store
 
 SLOWEST = 240  # seconds to wait for what takes ten on a quiet machine
 

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 import requests
 
-from engine import mirror, tracking
-from engine.history import histories
-from engine.record import uri_of
+from engine.lineage.history import histories
 from engine.spec import LineageSpec, Part, Sweep
-from engine.store import Store
-from engine.tracking import LINEAGE, Tracker
+from engine.store.store import Store
+from engine.tracking import mlflow as tracking
+from engine.tracking import mlflow_rows as mirror
+from engine.tracking.mlflow import LINEAGE, Tracker
+from engine.tracking.recorder import uri_of
 
 NAME, SWEEP = "how_much", "5eed"
 OK = {"status": "ok", "reason": ""}

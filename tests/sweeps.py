@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engine.experiment import load
-from engine.history import Looking
-from engine.lineage import Lineage
+from engine.experiment.reader import load
+from engine.lineage.history import Looking
+from engine.lineage.loop import Lineage
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 GAUSSIAN = """
 # Question: a test of the loop

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.alignment import alignment, compared
-from engine.transport import exact, labelled
+from analysis.report.alignment import alignment, compared
+from engine.distances.transport import exact, labelled
 
 
 def points(n: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

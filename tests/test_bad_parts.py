@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 from sweeps import GAUSSIAN, sweep_of
 
-from engine import memory, work
+from engine import _memory as memory
 from engine.generators.gaussian import Gaussian
-from engine.history import histories
-from engine.run import exit_code
-from engine.store import Store
-from engine.untracked import Nop
-from engine.work import Job, MayPass, Work, explained, run_local
+from engine.lineage.history import histories
+from engine.running import worker as work
+from engine.running.session import exit_code
+from engine.running.worker import Job, MayPass, Work, explained, run_local
+from engine.store.store import Store
+from engine.tracking.tracker import Nop
 
 SMALL = ("grid={policy: [replace, accumulate]}", "seeds=1", "generations=3")
 

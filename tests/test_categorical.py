@@ -9,7 +9,7 @@ import pytest
 from chains import assert_mean, chain, measured
 from scipy.stats import chisquare
 
-from analysis import theory_discrete as theory
+from analysis.theory import discrete as theory
 from engine.generators.categorical import Categorical
 from engine.parts import make
 from engine.samples import Samples, concat

@@ -12,13 +12,13 @@ import pytest
 from ouro import ROOT, TINY, environment, ouro
 from sweeps import sweep_of
 
-from engine.doctor import DATA_FOLDERS, preflight
-from engine.interrupt import Interrupt
-from engine.live import Board, Lines, LiveTable, screen
-from engine.plan import make_plan
-from engine.screen import duration, number, show_plan, show_summary, size, spread
-from engine.store import Store
-from engine.summary import Cell, Spread
+from engine.console.live import Board, Lines, LiveTable, screen
+from engine.console.tables import duration, number, show_plan, show_summary, size, spread
+from engine.outcome.summary import Cell, Spread
+from engine.planning.plan import make_plan
+from engine.running.doctor import DATA_FOLDERS, preflight
+from engine.running.signals import Interrupt
+from engine.store.store import Store
 
 HEAVY = ("torch", "ray", "mlflow", "diffusers", "umap", "sklearn", "pandas", "matplotlib", "scipy")
 
@@ -45,7 +45,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("words", [["--help"], ["plan", "tiny.yaml"], ["status", "tiny.yaml"], ["run", "--help"], ["parts"]])
 def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
     program = (
-        "import sys; from engine import cli\n"
+        "import sys; from engine.cli import main as cli\n"
         "try: cli.app(sys.argv[1:], standalone_mode=False)\n"
         "except SystemExit: pass\n"
         f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])"
@@ -320,7 +320,7 @@ def test_interrupts_are_counted_not_obeyed_at_once() -> None:
         assert interrupt and interrupt.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     program = (
-        "import os, signal, time; from engine.interrupt import Interrupt\n"
+        "import os, signal, time; from engine.running.signals import Interrupt\n"
         "with Interrupt().listening():\n"
         "    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
     )

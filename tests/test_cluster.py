@@ -168,7 +168,7 @@ def test_the_address_of_the_jobs_api_is_not_a_cluster_to_join(tmp_path: Path, mo
 
 def test_a_search_asks_a_cluster_without_workers_for_one_lineage_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise one would run after the other: Ray starts machines for what waits."""
-    from engine import sweep
+    from engine.running import ray_tune as sweep
 
     jobs = [SimpleNamespace(resources={"cpu": 1, "gpu": gpu}) for gpu in (0.5, 1.0, 0.25)]
     for have, wanted in (({}, (3, 1)), ({"CPU": 8.0, "GPU": 2.0}, (8, 8))):

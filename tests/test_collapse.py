@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.collapse import functional, times
-from analysis.rows import tidy
-from analysis.survival import hazard, kaplan_meier, median_time
-from engine.experiment import SpecError, load
+from analysis.collapse.functional import functional, times
+from analysis.collapse.survival import hazard, kaplan_meier, median_time
+from analysis.frame.rows import tidy
+from engine.experiment.reader import SpecError, load
+from engine.outcome.rule import Point, first_passage, in_words, judge
+from engine.outcome.summary import History, collapsed
 from engine.spec import LineageSpec, Part
-from engine.summary import History, collapsed
-from engine.verdict import Point, first_passage, in_words, judge
 
 ABOVE = {"metric": "fid", "above": 3.0}
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.checks import checked_part
-from engine.measure import flatten
+from engine.experiment.values import checked_part
+from engine.lineage.measure import flatten
+from engine.lineage.recipe import rng
 from engine.parts import KINDS, Undefined, class_name, describe, make, names
-from engine.recipe import rng
 from engine.samples import REAL, Samples, given
 
 N = 60

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from sweeps import GAUSSIAN, results, resume, run, sweep_of
 
-from engine.history import Looking
+from engine.lineage.history import Looking
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 TEXT = GAUSSIAN.replace("[replace, accumulate, augment]", "[replace, accumulate]").replace("[0.0, 0.25, 0.5, 0.75]", "[0.5]")
 SWEEP = ("seeds=1", "generations=3", "metrics=[moments, nll]")

@@ -9,11 +9,11 @@ import pytest
 from ouro import ouro
 from sweeps import sweep_of
 
-from engine.cost import Cost, Lack, forecast
-from engine.experiment import SpecError
-from engine.plan import make_plan
-from engine.screen import plan_lines
-from engine.store import Store
+from engine.console.tables import plan_lines
+from engine.experiment.reader import SpecError
+from engine.planning.cost import Cost, Lack, forecast
+from engine.planning.plan import make_plan
+from engine.store.store import Store
 
 SWEEP = """
 base: {dataset: {name: gaussian, replicates: 3}, n_real: 30}

@@ -12,9 +12,9 @@ import pytest
 from disk import LOSSES, Disk, PowerFailure
 from sweeps import GAUSSIAN, files, lineages, results, resume, run, sweep_of
 
-from analysis.rows import Reading, _recorded
+from analysis.frame.rows import Reading, _recorded
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 TINY = ("grid={}", "seeds=1", "generations=1")
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import lenet
 from engine.generators import _unet, ddpm
 from engine.generators.ddpm import Ddpm, integrate, sampling_times, signal_shares
 from engine.parts import Finding, make
 from engine.pipelines import ConditionalDDPMPipeline
 from engine.samples import Samples, given
+from engine.training import classifiers as lenet
 
 from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip
 

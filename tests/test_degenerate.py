@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from test_contracts import constant, dataset_for
 
-from engine.measure import flatten
+from engine.lineage.measure import flatten
+from engine.lineage.recipe import rng
 from engine.parts import Undefined, describe, make, names
-from engine.recipe import rng
 from engine.samples import Samples
 
 N = 60

@@ -19,13 +19,15 @@ import pytest
 from rich.console import Console
 from sweeps import GAUSSIAN, files, results, sweep_of
 
-from engine import disk, locks, run, work
-from engine.disk import Disk, Unwritable
+from engine.console.errors import ENVIRONMENT, OK, errors
 from engine.generators.gaussian import Gaussian
-from engine.run import Options
+from engine.running import session as run
+from engine.running import worker as work
+from engine.running.session import Options
 from engine.spec import Sweep
-from engine.store import Store
-from engine.terminal import ENVIRONMENT, OK, errors
+from engine.store import disk, locks
+from engine.store.disk import Disk, Unwritable
+from engine.store.store import Store
 
 SMALL = ("grid={}", "seeds=2", "generations=2", "tracking=none")
 HERE = Path(__file__).parent

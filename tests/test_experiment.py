@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweeps import GAUSSIAN, sweep_of
 
-from engine.experiment import SpecError, load
+from engine.experiment.reader import SpecError, load
+from engine.experiment.yaml import parse
 from engine.spec import Sweep
-from engine.yamlfile import parse
 
 THRESHOLD = "generations: 1\nmetrics: [moments]\ncollapse: {metric: moments/kl, above: 2}\nthreshold: "
 BASE = "base: {dataset: gaussian, generator: gaussian, n_real: 10}\n"

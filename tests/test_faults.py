@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
 
-from engine.store import Store
+from engine.store.store import Store
 
 HERE = Path(__file__).parent
 PROGRAM = """

@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from engine import features, lenet
+from engine._torchvision import torchvision
+from engine.distances import features
 from engine.parts import make
-from engine.resnet import ResNet18
 from engine.samples import Samples
-from engine.vision import torchvision
+from engine.training import classifiers as lenet
+from engine.training.resnet import ResNet18
 
 
 def rng(seed: int = 0) -> np.random.Generator:

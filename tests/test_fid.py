@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_frechet import by_definition
 
-from engine import features
-from engine.floors import real_pool
+from engine.distances import features
+from engine.distances.floors import real_pool
 from engine.parts import Undefined, make
 from engine.samples import Samples
 

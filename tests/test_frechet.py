@@ -10,8 +10,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from engine.frechet import frechet, moments, moments_by_group, moments_of
-from engine.vision import torchvision  # noqa: F401  (before anything that imports torchvision itself)
+from engine._torchvision import torchvision  # noqa: F401  (before anything that imports torchvision itself)
+from engine.distances.frechet import frechet, moments, moments_by_group, moments_of
 
 # isort: split
 from pytorch_fid.fid_score import calculate_frechet_distance

@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 from sweeps import run, sweep_of
 
-from analysis import plots_gain, style, theory_verifier
-from analysis.gain import gains
-from analysis.gallery import Findings, figures
-from analysis.laws import against
-from analysis.rows import from_store
-from analysis.tables import each
+from analysis.collapse.gain import gains
+from analysis.frame.rows import from_store
+from analysis.frame.tables import each
+from analysis.plots import gain as plots_gain
+from analysis.plots import style
+from analysis.report.figures import Findings, figures
+from analysis.theory import verifier as theory_verifier
+from analysis.theory.laws import against
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 TEXT = """
 base:

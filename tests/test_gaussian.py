@@ -9,7 +9,7 @@ import pytest
 from chains import assert_mean, assert_variance, chain, measured
 from scipy import stats
 
-from analysis import theory
+from analysis.theory import gaussian as theory
 from engine.parts import Finding, make
 from engine.samples import Samples, concat
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from sweeps import files, results, run, sweep_of
 
-from engine import nets, partial
 from engine.parts import describe, make, names
+from engine.running.worker import share_gpu
 from engine.samples import Samples
-from engine.work import share_gpu
+from engine.training import loop as nets
+from engine.training import resume as partial
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 LEARNED = [name for name in names("generator") if describe("generator", name).constants.get("COST") != "tiny"]

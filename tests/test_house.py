@@ -10,30 +10,44 @@ from pathlib import Path
 
 import pytest
 
-from engine.experiment import load
+from engine.experiment.reader import load
+from engine.lineage.recipe import path
 from engine.parts import KINDS, class_name, names
-from engine.recipe import path
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [  # each may import from the layers before it, and from its own
-    {"samples", "vision", "yamlfile", "memory", "minibatches", "checkpoint", "partial", "disk", "locks", "scratch"},
-    {"parts"},
-    {"nets", "frechet", "bures", "transport"},
-    {"lenet", "resnet", "features", "floors"},
-    {f"{folder}.*" for folder in KINDS.values()},
-    {"spec"},
-    {"checks", "recipe", "sections", "store"},
-    {"experiment", "archive", "measure"},
-    {"material"},
-    {"lineage"},
-    {"*"},
+LAYERS = [  # folders and files from the ground up: each may import from those before it, and from its own
+    "engine.samples",
+    "engine.files",
+    "engine._torchvision",
+    "engine._memory",
+    "engine.parts",
+    "engine.pipelines",
+    "engine.spec",
+    "engine.training",
+    "engine.distances",
+    *(f"engine.{folder}" for folder in KINDS.values()),
+    "engine.store",
+    "engine.lineage",
+    "engine.experiment",
+    "engine.outcome",
+    "engine.planning",
+    "engine.console",
+    "engine.tracking",
+    "engine.running",
+    "analysis.frame",
+    "analysis.theory",
+    "analysis.collapse",
+    "analysis.threshold",
+    "analysis.plots",
+    "analysis.report",
+    "engine.cli",
 ]
-ONLY = {"ray": {"sweep"}, "mlflow": {"tracking", "mirror"}}
+ONLY = {"ray": {"engine.running.ray_tune"}, "mlflow": {"engine.tracking.mlflow", "engine.tracking.mlflow_rows"}}
 
 
 def modules() -> dict[str, ast.Module]:
-    files = [p for p in (ROOT / "engine").rglob("*.py") if p.stem != "__init__"]
-    return {".".join(p.relative_to(ROOT / "engine").with_suffix("").parts): ast.parse(p.read_text()) for p in files}
+    files = [p for root in ("engine", "analysis") for p in (ROOT / root).rglob("*.py") if not p.stem.startswith("__")]
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts): ast.parse(p.read_text()) for p in files}
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -47,10 +61,8 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def layer(module: str) -> int:
-    for i, names_of in enumerate(LAYERS):
-        if module in names_of or (f"{module.split('.')[0]}.*" in names_of and "." in module):
-            return i
-    return len(LAYERS) - 1
+    # ValueError for a folder that has no floor: a new one must say where it stands
+    return LAYERS.index(".".join(module.split(".")[:2]))
 
 
 MODULES = modules()
@@ -58,13 +70,11 @@ MODULES = modules()
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down(module: str) -> None:
-    for name in imported(MODULES[module]):
-        if name.startswith("engine.") and (target := name.removeprefix("engine.")) in MODULES:
-            assert layer(target) <= layer(module), f"engine/{module} imports upwards: {target}"
-        assert name.split(".")[0] != "analysis" or module == "cli", f"engine/{module} imports analysis"
+    for name in imported(MODULES[module]) & MODULES.keys():
+        assert layer(name) <= layer(module), f"{module} imports upwards: {name}"
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if "." in m))
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.split(".")[1] in KINDS.values()))
 def test_a_part_never_imports_another_part(module: str) -> None:
     for name in imported(MODULES[module]):
         parts = name.removeprefix("engine.").split(".")
@@ -81,7 +91,7 @@ def test_only_one_file_knows_ray_and_mlflow(library: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_name_is_the_registry(kind: str) -> None:
     for name in names(kind):
-        tree = MODULES[f"{KINDS[kind]}.{name}"]
+        tree = MODULES[f"engine.{KINDS[kind]}.{name}"]
         public = [n.name for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
         assert class_name(name) in public, f"{KINDS[kind]}/{name}.py defines {public}"
         assert ast.get_docstring(tree), f"{KINDS[kind]}/{name}.py does not say what it is"
@@ -104,7 +114,7 @@ def test_files_stay_readable() -> None:
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= (150 if source.name == "nets.py" else 60), f"{source.name}: {node.name} has {length} lines"
+                assert length <= (150 if source.name == "loop.py" else 60), f"{source.name}: {node.name} has {length} lines"
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:
@@ -127,7 +137,7 @@ def test_an_experiment_says_question_expected_answer_and_cost_and_can_be_planned
     assert all(path(spec, min(sweep.generations, 3)) for spec in sweep.lineages)
 
 
-@pytest.mark.parametrize("module", ["engine.cli", "engine.experiment", "engine.recipe"])
+@pytest.mark.parametrize("module", ["engine.cli", "engine.experiment.reader", "engine.lineage.recipe"])
 def test_planning_needs_none_of_the_heavy_libraries(module: str) -> None:
     heavy = ("torch", "ray", "mlflow", "diffusers", "umap", "sklearn", "pandas", "matplotlib")
     program = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
 
-from analysis import theory
+from analysis.theory import gaussian as theory
 from engine.generators import kde
 from engine.parts import make
 from engine.samples import Samples, concat

@@ -15,7 +15,7 @@ from sweeps import files, results, sweep_of
 from zygote import Ended, Zygote
 
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 CLOSED = """
 # Question: a test of resuming

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.laws import against, alarms, check, expected, worst_z
-from analysis.rows import tidy
-from engine.history import lineage_of
-from engine.lineage import Lineage
+from analysis.frame.rows import tidy
+from analysis.theory.laws import against, alarms, check, expected, worst_z
+from engine.lineage.history import lineage_of
+from engine.lineage.loop import Lineage
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 METRICS = {"gaussian": "moments", "regression": "moments", "categorical": "discrete"}
 

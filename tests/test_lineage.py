@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
 
-from engine import archive
-from engine.lineage import Lineage
-from engine.material import NotReproduced
+from engine.lineage.generations import NotReproduced
+from engine.lineage.loop import Lineage
 from engine.parts import Finding
 from engine.spec import LineageSpec
-from engine.store import Store
+from engine.store import artifacts as archive
+from engine.store.store import Store
 
 
 def test_founders_are_trained_once(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_large_arrays_of_closed_forms_do_not_pile_up(tmp_path: Path, monkeypatch
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
     run(sweep)
     clean = results(sweep)
-    monkeypatch.setattr("engine.lineage.LARGE_BYTES", 1)
+    monkeypatch.setattr("engine.lineage.loop.LARGE_BYTES", 1)
     (lean := tmp_path / "lean").mkdir()
     sweep = sweep_of(GAUSSIAN, lean, "grid={}", "seeds=1")
     run(sweep)
@@ -294,7 +294,7 @@ def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "b").mkdir()
     plain, large = sweep_of(text, tmp_path / "a"), sweep_of(text, tmp_path / "b")
     run(plain)
-    for module in ("samples", "archive", "material"):
+    for module in ("samples", "store.artifacts", "lineage.generations"):
         monkeypatch.setattr(f"engine.{module}.MAPPED_BYTES", 1)
     chain = run(large)[-1]
     assert isinstance(chain.material.training_set(chain.path[-1]).x, np.memmap)

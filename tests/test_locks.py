@@ -11,9 +11,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from engine import locks
-from engine.locks import FileLocks, Leases
-from engine.store import Busy, Store
+from engine.store import locks
+from engine.store.locks import FileLocks, Leases
+from engine.store.store import Busy, Store
 
 FOLDER = "/test_locks/locks"
 
@@ -160,7 +160,7 @@ def test_a_dead_sweep_on_an_object_store_is_waited_out(clock: Hand) -> None:
 
 def test_file_locks_die_with_their_process(tmp_path: Path) -> None:
     program = (
-        "import sys, os; from engine.locks import FileLocks\n"
+        "import sys, os; from engine.store.locks import FileLocks\n"
         "held = FileLocks(sys.argv[1]).try_hold('key', 'the other process')\n"
         "print('held', flush=True); sys.stdin.read()"
     )

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 from sweeps import GAUSSIAN, lineages, run, sweep_of
 
-from engine import archive
-from engine import run as running
-from engine.history import histories
-from engine.machines import elsewhere, named, trained_with
-from engine.run import Options
-from engine.store import Store
+from engine.lineage.history import histories
+from engine.running import session as running
+from engine.running.provenance import elsewhere, named, trained_with
+from engine.running.session import Options
+from engine.store import artifacts as archive
+from engine.store.store import Store
 
 LEARNED = """
 # Question: a test of two machines

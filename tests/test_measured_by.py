@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.measured_by import measured_by
-from engine.lineage import Lineage
+from analysis.report.measured_by import measured_by
+from engine.lineage.loop import Lineage
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
-from engine.store import Store
+from engine.store.store import Store
 
 
 def test_the_rows_name_the_extractor_and_the_network(tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ from sweeps import GAUSSIAN, files, lineages, run, sweep_of
 from test_corruption import build, check_corruption, check_corruptions, restore, tree
 from test_crashes import TINY, check_every_crash
 
-from engine import nets, store
-from engine.checkpoint import HEADER
 from engine.generators.gaussian import Gaussian
-from engine.lineage import Lineage
-from engine.locks import FileLocks
-from engine.material import Material
-from engine.store import Row, Store, sealed, sha256
+from engine.lineage.generations import Material
+from engine.lineage.loop import Lineage
+from engine.store import store
+from engine.store.locks import FileLocks
+from engine.store.store import Row, Store, sealed, sha256
+from engine.training import loop as nets
+from engine.training.state import HEADER
 
 # ---- checks -------------------------------------------------------------------------------------------------------------
 

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from ouro import ouro
 from typer.testing import CliRunner
 
-from engine import cli
-from engine.experiment import SpecError, load
-from engine.plan import make_plan
-from engine.screen import plan_lines
-from engine.store import Store
-from engine.yamlfile import parse
+from engine.cli import main as cli
+from engine.console.tables import plan_lines
+from engine.experiment.reader import SpecError, load
+from engine.experiment.yaml import parse
+from engine.planning.plan import make_plan
+from engine.store.store import Store
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
 TEXTS = [file.read_text() for file in FILES]

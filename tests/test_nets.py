@@ -10,9 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from engine import nets
-from engine.minibatches import Minibatches, take
 from engine.parts import Finding
+from engine.training import loop as nets
+from engine.training.minibatches import Minibatches, take
 
 
 def rng(seed: int = 0) -> np.random.Generator:

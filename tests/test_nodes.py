@@ -15,10 +15,10 @@ import pytest
 from houses import SLOWEST, alive, assert_same, built, ended_as, eventually, run_alone
 from ouro import ROOT, environment
 
-from engine.experiment import load
+from engine.experiment.reader import load
 from engine.parts import make
-from engine.store import Store
-from engine.work import Job
+from engine.running.worker import Job
+from engine.store.store import Store
 
 CLUSTER = """
 import sys

@@ -16,7 +16,7 @@ pytest.importorskip("moto", reason="tests on S3 need moto[server] and s3fs, whic
 pytest.importorskip("s3fs")
 from object_store import BUCKET, Server, serving
 
-from engine.store import Store
+from engine.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of boto's and werkzeug's own
 SMALL = GAUSSIAN.replace("seeds: 2", "seeds: 1").replace("[0.0, 0.25, 0.5, 0.75]", "[0.5]")

@@ -12,14 +12,14 @@ from scipy.linalg import sqrtm
 from scipy.special import logsumexp
 from test_fid import SPOILT, Points, Unlabelled, measured, prepared
 
-from engine import transport
-from engine.bures import class_gaussians, label_distances
-from engine.measure import Measure
+from engine.distances import transport
+from engine.distances.class_gaussians import class_gaussians, label_distances
+from engine.distances.transport import Labelled, exact, labelled, sinkhorn
+from engine.lineage.measure import Measure
 from engine.metrics.otdd import alike
 from engine.parts import Undefined, make
 from engine.samples import Samples, proportional_labels
 from engine.spec import MeasureSpec, Part
-from engine.transport import Labelled, exact, labelled, sinkhorn
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -16,7 +16,7 @@ import pytest
 from ouro import ROOT, TINY
 from zygote import Zygote
 
-from engine.terminal import BROKEN_PIPE, ENVIRONMENT, OK
+from engine.console.errors import BROKEN_PIPE, ENVIRONMENT, OK
 
 pytestmark = pytest.mark.faults
 COMMANDS = (

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.lineage.recipe import path, take
 from engine.parts import Pick, make, names
-from engine.recipe import path, take
 from engine.samples import REAL, Samples
 from engine.spec import LineageSpec, Part
 

@@ -21,7 +21,7 @@ import pytest
 from mirrored import check_mirror, free_port, server
 from ouro import start
 
-from engine.experiment import load
+from engine.experiment.reader import load
 
 psycopg2 = pytest.importorskip("psycopg2")
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

@@ -34,9 +34,9 @@ from houses import (
 from ouro import environment, ouro
 from sweeps import files
 
-from engine import restarts
-from engine.restarts import NAME, TRIES, Restarts
-from engine.store import Store
+from engine.running import restart as restarts
+from engine.running.restart import NAME, TRIES, Restarts
+from engine.store.store import Store
 
 pytestmark = pytest.mark.timeout(900)
 RAYLET, CONTROL, LINEAGES = "raylet", "gcs_server", "ray::LineageActor"
@@ -51,8 +51,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine.generators.gaussian import Gaussian
-from engine.store import Store
-from engine.work import Work
+from engine.store.store import Store
+from engine.running.worker import Work
 
 asked, commit, step = "", Store.commit, Work.step
 
@@ -114,7 +114,7 @@ import signal
 from pathlib import Path
 
 from engine.generators.flow import Flow
-from engine.partial import Place
+from engine.training.resume import Place
 
 write = Place.write
 
@@ -155,7 +155,7 @@ tracking: none
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the engine that keeps half-trained states at once, and does not wait half a minute for who is stopped."""
-    changed = {"partial": "EVERY_SECONDS = 0.0", "pulse": "SILENT_SECONDS = 3.0"}
+    changed = {"training/resume": "EVERY_SECONDS = 0.0", "running/ray_health": "SILENT_SECONDS = 3.0"}
     with built(tmp_path_factory.mktemp("house"), **changed) as root:
         (root / "engine" / "generators" / "dying.py").write_text(FIVE_MOMENTS)
         (root / "engine" / "generators" / "half_trained.py").write_text(HALF_TRAINED)
@@ -261,7 +261,7 @@ def test_a_new_row_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_next_process_has_this_ones_command(tmp_path: Path) -> None:
     (tmp_path / "engine").symlink_to(Path(restarts.__file__).parent)
     program = (
-        "import os, sys; from engine.restarts import own_command\n"
+        "import os, sys; from engine.running.restart import own_command\n"
         "print(sys.argv[1:], flush=True)\n"
         "if 'AGAIN' not in os.environ: os.environ['AGAIN'] = '1'; os.execv(own_command()[0], own_command())"
     )

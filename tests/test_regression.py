@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from chains import assert_mean, chain, measured
 
-from analysis import theory, theory_verifier
+from analysis.theory import gaussian as theory
+from analysis.theory import verifier as theory_verifier
 from engine.generators import linear_regression
 from engine.parts import Finding, make
 from engine.samples import Samples, concat

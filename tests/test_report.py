@@ -18,17 +18,21 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import export, plots, plots_collapse, report, style
-from analysis.alignment import alignment, compared, embedded, separability
-from analysis.answers import grouped, sentences, thresholds
-from analysis.collapse import functional, times
-from analysis.rows import from_store, tidy
-from analysis.survival import hazard, kaplan_meier
-from analysis.tables import arrange, collapse_share, failures, natural, over_seeds, shortened, undefined_values
-from engine.experiment import load
-from engine.history import lineage_of
+from analysis.collapse.functional import functional, times
+from analysis.collapse.survival import hazard, kaplan_meier
+from analysis.frame import export
+from analysis.frame.rows import from_store, tidy
+from analysis.frame.tables import arrange, collapse_share, failures, natural, over_seeds, shortened, undefined_values
+from analysis.plots import collapse as plots_collapse
+from analysis.plots import curves as plots
+from analysis.plots import style
+from analysis.report import page as report
+from analysis.report.alignment import alignment, compared, embedded, separability
+from analysis.report.answers import grouped, sentences, thresholds
+from engine.experiment.reader import load
+from engine.lineage.history import lineage_of
 from engine.spec import LineageSpec, Part
-from engine.store import Store
+from engine.store.store import Store
 
 RULE = {"metric": "fid", "above": 3.0}
 FRACTIONS, SEEDS, LAST = (0.0, 0.25, 0.5, 0.75, 1.0), 4, 5

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from analysis.rows import from_mlflow, from_store, tidy
-from analysis.tidy import BESIDE, COLUMNS
-from engine.history import histories, lineage_of
-from engine.record import Recorder
+from analysis.frame.rows import from_mlflow, from_store, tidy
+from analysis.frame.tidy import BESIDE, COLUMNS
+from engine.lineage.history import histories, lineage_of
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
-from engine.store import Store
+from engine.store.store import Store
+from engine.tracking.recorder import Recorder
 
 GAUSSIAN = Part("dataset", "gaussian", {"replicates": 5})
 

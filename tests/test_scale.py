@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 from sweeps import sweep_of
 
-from engine import plan as planning
-from engine.experiment import load
-from engine.live import Board, LiveTable
-from engine.recipe import path
-from engine.screen import cut, failures, show_cells, show_plan, show_status, show_summary
+from engine.console.live import Board, LiveTable
+from engine.console.tables import cut, failures, show_cells, show_plan, show_status, show_summary
+from engine.experiment.reader import load
+from engine.lineage.recipe import path
+from engine.outcome.summary import History, summarise
+from engine.planning import plan as planning
 from engine.spec import LineageSpec, Sweep, digest
-from engine.store import Store
-from engine.summary import History, summarise
+from engine.store.store import Store
 
 EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
 MANY = """
@@ -155,8 +155,8 @@ def test_a_grid_of_lineages_is_unfolded_in_seconds(many: Sweep) -> None:
     """Tune copies the whole grid for every lineage of it: of dicts 17 s of CPU for 1,000, half an hour for 10,000."""
     from ray.tune.search.variant_generator import generate_variants
 
-    from engine.sweep import _job, _packed
-    from engine.work import Job
+    from engine.running.ray_tune import _job, _packed
+    from engine.running.worker import Job
 
     jobs, started = [Job.of(many, Store(many.out), spec, 3) for spec in many.lineages[:1000]], time.process_time()
     grid = {"config": {"job": {"grid_search": [_packed(job) for job in jobs]}}}

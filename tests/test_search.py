@@ -15,11 +15,12 @@ from ouro import environment, ouro, start
 from sweeps import results, run, sweep_of
 from test_faults import killed
 
-from analysis import gallery, report
-from analysis.workflows import design_of, grown, read, recorded
-from engine.experiment import load
-from engine.store import Store
-from engine.summary import History
+from analysis.report import figures as gallery
+from analysis.report import page as report
+from analysis.threshold.workflows import design_of, grown, read, recorded
+from engine.experiment.reader import load
+from engine.outcome.summary import History
+from engine.store.store import Store
 
 HERE = Path(__file__).parent
 BASE = """
@@ -189,11 +190,11 @@ def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path:
 
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
-from engine.cli import _console
-from engine.experiment import load
-from engine.interrupt import Interrupt
-from engine.run import Options
-from analysis.search import Looking, Search
+from engine.cli.main import _console
+from engine.experiment.reader import load
+from engine.running.signals import Interrupt
+from engine.running.session import Options
+from analysis.threshold.search import Looking, Search
 
 class Telling(Search):
     def ended(self, lineage, status):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from engine import cli, work
-from engine.archive import read_generator
+from engine.cli import main as cli
+from engine.running import worker as work
 from engine.spec import Part
-from engine.store import Damaged, Store, sha256, sound, stays
+from engine.store.artifacts import read_generator
+from engine.store.store import Damaged, Store, sha256, sound, stays
 
 SWEEP = """
 base:
@@ -66,7 +67,7 @@ def ouro(*words: str) -> int:
     """The exit code of a command, in this process but without what it remembers."""
     work._stores.clear()
     if "report" not in {c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands}:
-        from analysis.commands import add
+        from engine.cli.analysis_commands import add
 
         add(cli.app)
     return CliRunner().invoke(cli.app, list(words)).exit_code

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import strip
 from engine.parts import make
 from engine.samples import Samples
+from engine.tracking import pictures as strip
 
 
 def flat_images(labels: np.ndarray, channels: int = 1) -> Samples:

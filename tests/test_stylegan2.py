@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import lenet
 from engine.generators import _stylegan2 as networks
 from engine.generators._augment import Chance, _moved, augmented
 from engine.generators.stylegan2 import PATH_DECAY, Stylegan2
 from engine.parts import Finding, make
 from engine.samples import Samples, given
+from engine.training import classifiers as lenet
 
 SMALL: dict[str, Any] = {"steps": 4, "batch": 8, "channels": 32, "channels_max": 8, "latent": 8}
 

@@ -16,16 +16,17 @@ from houses import STUMBLING, assert_nothing_is_left, assert_same, built, run_al
 from ouro import TINY, ouro
 from sweeps import results, sweep_of
 
-from engine import scratch, work
-from engine.history import histories
-from engine.machines import threads
-from engine.plan import make_plan, order, paths
-from engine.pulse import Pulse, RayDied
-from engine.run import Keeper, exit_code
+from engine import files as scratch
+from engine.lineage.history import histories
+from engine.outcome.summary import History, Spread, collapsed, drift, key_of, labels, summarise
+from engine.planning.plan import make_plan, order, paths
+from engine.running import worker as work
+from engine.running.provenance import threads
+from engine.running.ray_health import Pulse, RayDied
+from engine.running.session import Keeper, exit_code
+from engine.running.worker import Job, Work, explained, passing, run_local
 from engine.spec import Sweep
-from engine.store import Store
-from engine.summary import History, Spread, collapsed, drift, key_of, labels, summarise
-from engine.work import Job, Work, explained, passing, run_local
+from engine.store.store import Store
 
 SWEEP = """
 base:
@@ -108,8 +109,8 @@ def test_the_terminal_is_ours(ran: subprocess.CompletedProcess[str]) -> None:
 def test_mlflow_mirrors_the_run(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
     from mlflow import MlflowClient
 
-    from engine.mirror import local
-    from engine.tracking import rows  # takes seconds to import
+    from engine.tracking.mlflow import rows  # takes seconds to import
+    from engine.tracking.mlflow_rows import local
 
     uri = local(house / "runs" / "sweep")[0]
     client = MlflowClient(tracking_uri=uri)

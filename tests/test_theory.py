@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from analysis import theory, theory_discrete, theory_verifier
+from analysis.theory import discrete as theory_discrete
+from analysis.theory import gaussian as theory
+from analysis.theory import verifier as theory_verifier
 
 
 def printed(text: str) -> object:

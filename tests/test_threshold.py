@@ -10,9 +10,9 @@ import pytest
 from gaussian_mix import chains, expected, truth
 from scipy.stats import norm, t
 
-from analysis import grid
-from analysis.levelset import crossings
-from analysis.threshold import Design, Outcome, begin, estimate, finished, on_lattice, propose, seed_for, settled
+from analysis.threshold import grid
+from analysis.threshold.estimate import Design, Outcome, begin, estimate, finished, on_lattice, propose, seed_for, settled
+from analysis.threshold.levelset import crossings
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 import bench_threshold as bench
@@ -250,7 +250,7 @@ def test_a_table_needs_whole_seeds() -> None:
 def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
     from dataclasses import replace
 
-    from analysis.threshold import Threshold
+    from analysis.threshold.estimate import Threshold
 
     answer = Threshold("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
     assert answer.words == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from sweeps import GAUSSIAN, sweep_of
 
-from engine import timeout, work
 from engine.generators.gaussian import Gaussian
-from engine.store import Store
-from engine.timeout import OutOfTime, limit
-from engine.work import Job, Work
+from engine.running import timeout
+from engine.running import worker as work
+from engine.running.timeout import OutOfTime, limit
+from engine.running.worker import Job, Work
+from engine.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +43,7 @@ def test_what_is_in_time_is_left_alone() -> None:
 
 def test_what_does_not_come_back_is_given_up(tmp_path: Path) -> None:
     program = (
-        "import sys, time\nfrom engine import timeout\ntimeout.GRACE_SECONDS = 0.05\n"
+        "import sys, time\nfrom engine.running import timeout\ntimeout.GRACE_SECONDS = 0.05\n"
         "def stuck(error, where): print(type(error).__name__, where[-1].line, flush=True)\n"
         "with timeout.limit(0.05, stuck):\n    time.sleep(60)\n"
     )

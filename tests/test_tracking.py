@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from mirrored import NAME, OK, SWEEP, Opened, artifacts, charted, client_of, expected, picture, row, rows_of, runs, same, spec
 
-from engine import mirror, tracking
-from engine.lineage import Lineage
+from engine.lineage.loop import Lineage
 from engine.parts import describe, make
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec, Part
-from engine.store import Store
-from engine.tracking import Tracker
+from engine.store.store import Store
+from engine.tracking import mlflow as tracking
+from engine.tracking import mlflow_rows as mirror
+from engine.tracking.mlflow import Tracker
 
 opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the tests' own clients

@@ -31,11 +31,12 @@ from mirrored import (
     spec,
 )
 
-from engine import mirror, tracking
 from engine.parts import make
-from engine.patience import SHARE, Patience
 from engine.samples import Samples
-from engine.tracking import Tracker
+from engine.tracking import mlflow as tracking
+from engine.tracking import mlflow_rows as mirror
+from engine.tracking.backoff import SHARE, Patience
+from engine.tracking.mlflow import Tracker
 
 opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the tests' own clients
@@ -185,7 +186,7 @@ def _worker(uri: str, seed: int, gate: Any, answers: Any) -> None:
 
 def test_four_processes_on_one_file(opened: Opened) -> None:
     context = multiprocessing.get_context("forkserver")  # new processes, which import mlflow once
-    context.set_forkserver_preload(["engine.tracking"])
+    context.set_forkserver_preload(["engine.tracking.mlflow"])
     tracker, gate, answers = opened(), context.Event(), context.Queue()
     workers = [context.Process(target=_worker, args=(tracker.uri, seed, gate, answers)) for seed in range(4)]
     for worker in workers:

@@ -27,11 +27,11 @@ from mirrored import check_mirror
 from sweeps import run, sweep_of
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from engine import tracking
-from engine.history import histories
-from engine.record import Recorder
+from engine.lineage.history import histories
 from engine.spec import Sweep
-from engine.store import Store
+from engine.store.store import Store
+from engine.tracking import mlflow as tracking
+from engine.tracking.recorder import Recorder
 
 empty_database = mirrored.empty_database  # fixture
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's own libraries, whose server runs in this process

@@ -15,9 +15,10 @@ import torch
 from sweeps import files, lineages, results, run, sweep_of
 from torch import Tensor, nn
 
-from engine import nets, partial
 from engine.parts import make
-from engine.store import Store
+from engine.store.store import Store
+from engine.training import loop as nets
+from engine.training import resume as partial
 
 VAE = """
 # Question: a test of long generations
@@ -215,8 +216,8 @@ def test_memory_that_runs_out_halves_the_minibatch_once(tmp_path: Path, monkeypa
 
 
 def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.material import TooLarge
-    from engine.work import passing
+    from engine.lineage.generations import TooLarge
+    from engine.running.worker import passing
 
     def none(*args: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -231,7 +232,7 @@ PROGRAM = """
 import json, sys
 import numpy as np, torch
 torch.set_num_threads(1)
-from engine import nets
+from engine.training import loop as nets
 from torch import nn
 x = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
 with nets.seeded(np.random.default_rng(0)):
@@ -273,7 +274,7 @@ def free_port() -> int:
 
 
 def test_a_packed_lineage_is_held_to_its_share_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.work import share_gpu
+    from engine.running.worker import share_gpu
 
     shares: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

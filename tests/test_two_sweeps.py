@@ -15,8 +15,8 @@ from ouro import TINY, start
 from sweeps import GAUSSIAN, files, results, resume, run, sweep_of
 from zygote import Zygote
 
-from engine.store import Busy, Store
-from engine.terminal import BUSY, OK
+from engine.console.errors import BUSY, OK
+from engine.store.store import Busy, Store
 
 ENDLESS = ("generations=6000", "grid={}", "seeds=1", "tracking=none")
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from engine import lenet
 from engine.generators.vae import ImageVae, Vae, halvings_of
 from engine.parts import Finding, make
 from engine.samples import Samples, given
+from engine.training import classifiers as lenet
 
 QUICK: dict[str, Any] = {"steps": 300, "lr": 1e-2, "kl_weight": 0.3}  # the quickstart's
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine import lenet
 from engine.generators._dcgan import DcganCritic, DcganGenerator, halvings
 from engine.generators.wgan import ImageGan, Wgan
+from engine.lineage.recipe import path
 from engine.parts import make
-from engine.recipe import path
 from engine.samples import Samples, given
 from engine.spec import LineageSpec, Part
+from engine.training import classifiers as lenet
 
 SMALL: dict[str, Any] = {"steps": 4, "batch": 16, "width": 4, "latent": 5, "critic_steps": 2}
 

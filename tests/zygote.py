@@ -79,7 +79,7 @@ class Zygote:
 
 def born(words: list[str], file: int) -> None:
     """The child: `ouro` with these words, then the names of all modules it has come to need."""
-    from engine import cli
+    from engine.cli import main as cli
 
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -146,8 +146,8 @@ def learn() -> None:
 
 
 def main() -> None:
-    importlib.import_module("engine.run")
-    from engine import partial
+    importlib.import_module("engine.running.session")
+    from engine.training import resume as partial
 
     partial.EVERY_SECONDS = float(sys.argv[1])
     for line in sys.stdin:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from engine._torchvision import torchvision
 from engine.datasets._finite import shuffled, thumbnail
-from engine.features import cache, write_atomically
+from engine.distances.features import cache, write_atomically
 from engine.samples import Samples
-from engine.vision import torchvision
 
 CLASS = {
     "mnist": "MNIST",

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from engine._torchvision import torchvision
 from engine.datasets._finite import FiniteImages, stratified_split, thumbnail
 from engine.datasets._torchvision import data_root, kept, thumbnails
 from engine.parts import Fraction, PositiveInt
 from engine.samples import Samples
-from engine.vision import torchvision
 
 
 class Images(FiniteImages):

@@ -20,9 +20,9 @@ from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
 
-from engine import nets
+from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
 from engine.generators._labels import label_counts
-from engine.vision import torchvision  # noqa: F401  (before diffusers, which imports it)
+from engine.training import loop as nets
 
 from diffusers import UNet2DModel  # isort: skip
 

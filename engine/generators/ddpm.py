@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine import nets
 from engine.generators import _unet
 from engine.generators._labels import labels_for, same_networks
 from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler, __version__  # isort: skip
 

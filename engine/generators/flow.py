@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
-from engine import nets
 from engine.parts import Finding, Fraction, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 BATCH_OUT = 4096  # points mapped at a time
 LOG_2PI = math.log(2 * math.pi)

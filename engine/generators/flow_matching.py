@@ -21,11 +21,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import nets
 from engine.generators import _unet
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 BATCH_OUT = 256  # images drawn at a time; points are drawn at once
 POINTS = _unet.Size((64, 64, 64), 1, (), 0.0, 1000, 256, 5e-3, 0.99)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import nets
 from engine.generators._augment import augmented
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.generators._stylegan2 import Discriminator, StyleGenerator
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 BATCH_OUT = 128  # samples drawn at a time
 MEAN_OF = 2000  # latents whose w are averaged, for each class

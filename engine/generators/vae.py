@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import nets
 from engine.generators._labels import label_counts, labels_for
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 BATCH_OUT = 1024  # samples decoded at a time
 LABEL_LENGTH = 10.0  # of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 % here)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import nets
 from engine.generators._dcgan import DcganCritic, DcganGenerator
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
+from engine.training import loop as nets
 
 BATCH_OUT = 1024  # images drawn at a time
 POINTS: dict[str, Any] = {"lr": 1e-3, "width": 64, "latent": 2, "penalty_weight": 1.0, "clip": 0.1}

@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from engine import features, lenet
+from engine.distances import features
 from engine.parts import Dataset, Finding, Generator, PositiveFloat, PositiveInt, Undefined, Value
 from engine.samples import Samples
+from engine.training import classifiers as lenet
 
 KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
 

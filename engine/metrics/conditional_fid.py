@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine import features
-from engine.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
-from engine.frechet import Moments, frechet, moments_by_group
+from engine.distances import features
+from engine.distances.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
+from engine.distances.frechet import Moments, frechet, moments_by_group
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 

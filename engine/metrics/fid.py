@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine import features
-from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
-from engine.frechet import frechet, moments_of
+from engine.distances import features
+from engine.distances.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances.frechet import frechet, moments_of
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine import features
-from engine.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances import features
+from engine.distances.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
 from engine.parts import Dataset, Extractor, Generator, NonNegativeInt, PositiveInt, Undefined, Value
 from engine.samples import Samples
 

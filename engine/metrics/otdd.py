@@ -1,6 +1,6 @@
 """Optimal transport dataset distance (Alvarez-Melis and Fusi 2002.02923) between real and synthetic labelled samples.
 
-A sample is its features and its class, a class the Gaussian of its features; see `engine/transport.py` for the cost.  Names of
+A sample is its features and its class, a class the Gaussian of its features; see `engine/distances/transport.py` for the cost.  Names of
 labels do not matter: unlike `conditional_fid`, classes that swapped their names are at distance 0.  On features it is not the
 published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with equal class counts, 0.8 s with unequal ones.
 """
@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from engine import features
-from engine.floors import defined, degenerate, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances import features
+from engine.distances.floors import defined, degenerate, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances.transport import Labelled, exact, labelled, sinkhorn
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
-from engine.transport import Labelled, exact, labelled, sinkhorn
 
 
 class Otdd:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine import features
-from engine.floors import defined, disjoint_pairs, first, mean_and_spread, real_pool, refusal
+from engine.distances import features
+from engine.distances.floors import defined, disjoint_pairs, first, mean_and_spread, real_pool, refusal
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 

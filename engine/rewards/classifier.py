@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_softmax
 
-from engine import lenet
 from engine.parts import Dataset, Finite, Generator, NonNegativeInt, PositiveInt
 from engine.samples import Samples
+from engine.training import classifiers as lenet
 
 
 class Classifier:

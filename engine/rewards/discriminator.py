@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
-from engine import nets
 from engine.parts import Dataset, Generator, PositiveInt
 from engine.samples import Samples, given
+from engine.training import loop as nets
 
 BATCH_OUT = 8192  # samples scored at a time
 

@@ -26,10 +26,10 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 # isort: split
 from chains import chain  # noqa: E402
 
-from analysis import theory  # noqa: E402
-from engine import nets  # noqa: E402
-from engine.memory import keep_freed_memory  # noqa: E402
+from analysis.theory import gaussian as theory  # noqa: E402
+from engine._memory import keep_freed_memory  # noqa: E402
 from engine.parts import make  # noqa: E402
+from engine.training import loop as nets  # noqa: E402
 
 LEGACY = np.random.RandomState(0)  # the generator behind np.random.normal
 GENERATIONS = 99  # after the founder: 100 fits

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import nets, partial
 from engine.parts import make
 from engine.samples import Samples
+from engine.training import loop as nets
+from engine.training import resume as partial
 
 WAYS = {  # name: parameters of the generator
     "float32": {"precision": "no"},

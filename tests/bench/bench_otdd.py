@@ -2,7 +2,7 @@
 
     python tests/bench/bench_otdd.py [--quick]
 
-Ours: `engine/transport.py`, exact, the real side prepared once (its cost is included).  Theirs: a loop over class pairs with
+Ours: `engine/distances/transport.py`, exact, the real side prepared once (its cost is included).  Theirs: a loop over class pairs with
 scipy's matrix root of the product of two covariances, and an entropic solver at the published temperature 0.1, nothing kept
 between generations.  The solver is POT's in the log domain (100 iterations, not yet converged) and, where geomloss is
 installed, its debiased divergence, which the published implementation calls.  What is too slow is timed in part and multiplied:
@@ -26,7 +26,7 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_limits
 
-from engine.transport import exact, labelled
+from engine.distances.transport import exact, labelled
 
 try:
     from geomloss import SamplesLoss

@@ -28,13 +28,13 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from engine.experiment import load  # noqa: E402
-from engine.history import histories, lineage_of  # noqa: E402
-from engine.interrupt import Interrupt  # noqa: E402
-from engine.record import Recorder  # noqa: E402
+from engine.experiment.reader import load  # noqa: E402
+from engine.lineage.history import histories, lineage_of  # noqa: E402
+from engine.running.signals import Interrupt  # noqa: E402
+from engine.running.worker import Job, run_local, set_threads  # noqa: E402
 from engine.spec import Sweep  # noqa: E402
-from engine.store import Store  # noqa: E402
-from engine.work import Job, run_local, set_threads  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+from engine.tracking.recorder import Recorder  # noqa: E402
 
 GOAL_LINEAGE, GOAL_GENERATION, GOAL_SHARE = 0.1, 0.012, 0.15
 ROUNDS, WARM = 3, 5  # rounds of the plain loop; lineages after which an actor counts as warm
@@ -77,7 +77,7 @@ def tiny(unit: str) -> Iterator[tuple[Sweep, list[Job]]]:
 
 def through_tune(unit: str) -> float:
     """Seconds per lineage; a run of its own, with one worker."""
-    from engine.sweep import run_sweep
+    from engine.running.ray_tune import run_sweep
 
     with tiny(unit) as (sweep, jobs):
         clock = Clock()
@@ -156,7 +156,7 @@ def share() -> bool:
 
 
 def _tracker(recorder: Recorder) -> Any:
-    from engine.tracking import Tracker
+    from engine.tracking.mlflow import Tracker
 
     assert recorder.uri is not None
     recorder.tracker = Tracker(recorder.uri, recorder.sweep.name, recorder.sweep.id, recorder.artifacts)

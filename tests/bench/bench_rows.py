@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.rows import from_store
-from engine.archive import machine
-from engine.recipe import Node, path
+from analysis.frame.rows import from_store
+from engine.lineage.recipe import Node, path
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
-from engine.store import Store
+from engine.store.artifacts import machine
+from engine.store.store import Store
 
 GENERATIONS = 49
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # 200,000 small files are slow to write to a disk

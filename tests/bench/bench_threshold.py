@@ -23,8 +23,8 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 from gaussian_mix import chains, expected  # noqa: E402
 
-from analysis.grid import interpolated  # noqa: E402
-from analysis.threshold import Design, Outcome, Threshold, begin, draws_of, estimate, finished, judged, propose  # noqa: E402
+from analysis.threshold.estimate import Design, Outcome, Threshold, begin, draws_of, estimate, finished, judged, propose  # noqa: E402
+from analysis.threshold.grid import interpolated  # noqa: E402
 
 SLOTS, BUDGET, WIDTH = 4, 64, 0.1
 GRID = np.arange(9) / 8

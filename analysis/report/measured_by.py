@@ -1,0 +1,19 @@
+"""Which extractor or network stands behind the values of a metric: distances on different ones are different quantities."""
+
+from __future__ import annotations
+
+from engine.lineage.recipe import path
+from engine.spec import Sweep
+from engine.store.store import Store
+
+
+def measured_by(sweep: Sweep, store: Store) -> str:
+    """As the founders' rows say, one lineage of each data set: "lenet: fid, conditional_fid"; '' where none was needed."""
+    found: dict[str, dict[str, None]] = {}  # in the order of the metrics
+    for spec in {spec.dataset.label: spec for spec in sweep.lineages}.values():
+        draw = store.row("draw", path(spec, 0)[0].draw)
+        for metric in sweep.metrics_of(spec) if draw is not None else ():
+            measured = store.measured(draw, metric.id) or {}  # type: ignore[arg-type]
+            for name in measured.get("about", {}).values():
+                found.setdefault(name, {})[metric.part.name] = None
+    return "; ".join(f"{name}: {', '.join(metrics)}" for name, metrics in found.items())

@@ -1,0 +1,116 @@
+"""Samples of a few lineages for pictures: for every workflow the lowest seed at its highest synthetic fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame.tables import each, natural
+from analysis.report.alignment import LEAST, alignment, embedded
+from analysis.report.answers import grouped
+from engine.lineage.recipe import path, rng
+from engine.samples import Samples
+from engine.spec import LineageSpec, Sweep
+from engine.store import artifacts as archive
+from engine.store.store import Store
+
+MOST_WORKFLOWS, MOST_FRAMES = 6, 7
+EMBEDDED = 400  # samples of each set
+Frames = dict[str, dict[int, Samples]]
+
+
+def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
+    """One lineage per workflow, by the name that the figures show."""
+    about = grouped(frame.drop_duplicates("lineage"))
+    about = about.sort_values(["synthetic_fraction", "seed"], ascending=[False, True], kind="stable", na_position="last")
+    specs = {spec.id: spec for spec in sweep.lineages}
+    best = about.drop_duplicates("group").sort_values("group", key=lambda names: names.map(natural), kind="stable")
+    named = ((_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)]) for row in each(best))
+    return dict(list(named)[:MOST_WORKFLOWS])
+
+
+def _name(group: str, fraction: float) -> str:
+    return group if np.isnan(fraction) else f"{group} {fraction:g}"
+
+
+def generations(last: int, most: int = MOST_FRAMES) -> list[int]:
+    """0..last, thinned evenly to as many as a picture can show."""
+    return sorted({round(i * last / max(min(most, last + 1) - 1, 1)) for i in range(min(most, last + 1))})
+
+
+def strips(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int = MOST_FRAMES) -> Frames:
+    """The few samples that were stored of each generation for its picture."""
+    return _read(sweep, store, specs, most, archive.STRIP)
+
+
+def draws(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int) -> Frames:
+    """Whole draws, of the generations that were kept."""
+    return _read(sweep, store, specs, most, archive.SAMPLES)
+
+
+def _read(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int, what: str) -> Frames:
+    store.refresh()
+    found = {name: _frames(store, spec, generations(sweep.generations, most), what) for name, spec in specs.items()}
+    return {name: frames for name, frames in found.items() if frames}
+
+
+def _frames(store: Store, spec: LineageSpec, wanted: Sequence[int], what: str) -> dict[int, Samples]:
+    nodes = path(spec, max(wanted))
+    rows = {t: store.row("draw", nodes[t].draw) for t in range(len(nodes))}
+    there = [t for t, row in rows.items() if row is not None and what in row["files"]]
+    frames = {t: archive.read_samples(store, rows[t], what) for t in _near(wanted, there)}  # type: ignore[arg-type]
+    return {t: samples for t, samples in frames.items() if samples is not None}
+
+
+def _near(wanted: Sequence[int], there: Sequence[int]) -> list[int]:
+    """The stored generations nearest to the wanted ones (blocks keep the arrays of their last generation alone)."""
+    return sorted({min(there, key=lambda s: (abs(s - t), s)) for t in wanted}) if there else []
+
+
+def real_of(spec: LineageSpec) -> Samples:
+    """The real set that a lineage started from."""
+    return spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+
+
+def latent(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]) -> tuple[pd.DataFrame, pd.DataFrame, str] | None:
+    """(alignment over generations, embedding, name of the features) of images; None where nothing can be said."""
+    from engine.distances import features
+
+    images = {name: spec for name, spec in specs.items() if spec.dataset.constant("GIVES") == "images"}
+    if not images:
+        return None
+    dataset = next(iter(images.values())).dataset.make()
+    images = {name: spec for name, spec in images.items() if spec.dataset == next(iter(images.values())).dataset}
+    real = dataset.held_out(2 * EMBEDDED)
+    sets = {
+        (name, t): samples.take(slice(0, EMBEDDED))
+        for name, own in draws(sweep, store, images, 4).items()
+        for t, samples in own.items()
+        if len(samples) >= LEAST
+    }
+    if len(real) < 2 * LEAST or not sets:
+        return None
+    extractor = features.resolve("auto", dataset)
+    x = {key: features.extract(samples, extractor, dataset) for key, samples in sets.items()}
+    real_x = features.extract(real, extractor, dataset)
+    set_y = {key: samples.y for key, samples in sets.items()}
+    return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), extractor
+
+
+def _aligned(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per workflow and generation, and one of the floor, which they share."""
+    names = [("", -1) if key == "floor" else key for key in table["set"]]
+    sets_named = ["floor" if key == "floor" else "generated" for key in table["set"]]
+    return table.assign(set=sets_named, group=[name for name, _ in names], t=[t for _, t in names])
+
+
+def _embedded(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
+    """The first generation, which all share, and the last of each workflow."""
+    last = {name: max(t for n, t in sets if n == name) for name, _ in sets}
+    shown = {f"{name}, generation {t}": x for (name, t), x in sets.items() if t == last[name]}
+    first = [x for (_, t), x in sets.items() if t == 0][:1]
+    finite = {name: x for name, x in [*(("generation 0", x) for x in first), *shown.items()] if np.isfinite(x).all()}
+    table = embedded(real[:EMBEDDED], finite)
+    return table.assign(panel=table["set"])

@@ -1,0 +1,190 @@
+"""What a search knows of one workflow (everything but fraction and seed), and which of its lineages to run next.
+
+All of it is read from the store, in order of lineage id, so a search that was killed goes on where it was, and lineages that a
+grid put there count like its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from rich.text import Text
+
+from analysis.threshold import estimate as threshold
+from analysis.threshold.estimate import Design, Outcome, Threshold
+from engine.lineage.history import history
+from engine.outcome.rule import judge, level_of
+from engine.outcome.summary import History, curve
+from engine.spec import LineageSpec, Part, Sweep
+from engine.store.store import Store
+
+
+class Workflow:
+    """One line of the answer."""
+
+    def __init__(self, template: LineageSpec, sweep: Sweep, label: str) -> None:
+        assert sweep.collapse is not None
+        self.template, self.label, self.rule = template, label, sweep.collapse
+        self.design, self.level = design_of(sweep, template), level_of(sweep.collapse)
+        self.known: dict[str, Outcome] = {}  # of lineages that ended, by id
+        self.specs: dict[str, LineageSpec] = {}  # of all that were started
+        self.running: set[str] = set()
+        self.waiting: deque[LineageSpec] = deque()  # started earlier, not ended
+        self.failed: set[str] = set()
+
+    @property
+    def taken(self) -> list[tuple[float, int]]:
+        return [(_fraction(spec), spec.seed) for spec in self.specs.values()]
+
+    def found(self, past: History) -> None:
+        """A lineage that the store has: its outcome, or that it is to be finished."""
+        self.specs[past.spec.id] = past.spec
+        if past.status in ("", "failed"):
+            self.waiting.append(past.spec)
+        else:
+            self._learn(past)
+
+    def ended(self, past: History) -> None:
+        """A lineage of this search is over."""
+        self.running.discard(past.spec.id)
+        if past.status in ("", "failed"):
+            self.failed.add(past.spec.id)
+        else:
+            self._learn(past)
+
+    def _learn(self, past: History) -> None:
+        y = judge(curve(past.rows, self.rule), self.rule).y
+        self.known[past.spec.id] = Outcome(_fraction(past.spec), past.spec.seed, y)
+        for name in ("posterior", "answer"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def posterior(self) -> Any:
+        return threshold.draws_of(list(self.known.values()), self.level, self.design.between)
+
+    @cached_property
+    def answer(self) -> Threshold:
+        axis, confidence = self.design.between, self.design.confidence
+        outcomes = list(self.known.values())
+        return threshold.judged(outcomes, self.posterior, axis=axis, confidence=confidence, level=self.level)
+
+    @property
+    def enough(self) -> bool:
+        """Nothing more is started."""
+        if self.waiting:
+            return False
+        spent = len(self.specs) >= self.design.budget
+        return spent or threshold.finished(self.answer, len(self.running), len(self.known), self.design)
+
+    def next(self) -> LineageSpec | None:
+        """The next lineage, noted as running; None when there is enough, or no seed left."""
+        if self.enough:
+            return None
+        spec = self.waiting.popleft() if self.waiting else self._new()
+        if spec is not None:
+            self.specs[spec.id] = spec
+            self.running.add(spec.id)
+        return spec
+
+    def _new(self) -> LineageSpec | None:
+        point = threshold.propose(self.posterior, self.taken, self.design)
+        return None if point is None else self.template.at(*point)
+
+    @property
+    def why(self) -> str:
+        """Why it ended, or where it stands."""
+        if self.running or self.waiting:
+            return f"{len(self.running) + len(self.waiting)} running"
+        if not self.enough and threshold.propose(self.posterior, self.taken, self.design) is not None:
+            return "going on"
+        if (settled := threshold.settled(self.answer, self.design)) != "":
+            return "sure" if settled == "sure" else f"width {self.answer.width:.3f}"
+        return "budget spent" if len(self.specs) >= self.design.budget else "no seed left"
+
+    def to_dict(self) -> dict[str, Any]:
+        a, spec = self.answer, self.template
+        about = {"label": self.label, "workflow": spec.workflow, "generator": spec.generator.label, "policy": spec.policy.name}
+        said = {k: getattr(a, k) for k in ("verdict", "estimate", "low", "high", "confidence", "lineages", "seeds", "words")}
+        counts = {"absorbed": a.absorbed, "undefined": a.undefined, "failed": len(self.failed), "ended": self.why}
+        outcomes = [
+            {"lineage": i, "fraction": o.fraction, "seed": o.seed, "y": o.y if math.isfinite(o.y) else str(o.y)}
+            for i, o in sorted(self.known.items())
+        ]
+        return {**about, **said, **counts, "level": self.level, "outcomes": outcomes}
+
+
+def design_of(sweep: Sweep, spec: LineageSpec) -> Design:
+    """The file's threshold section for one workflow."""
+    asked = dict(sweep.threshold or {})
+    own: dict[str, Any] = {k: asked[k] for k in ("width", "confidence", "budget", "seeds") if k in asked}
+    own |= {"start": tuple(asked["start"])} if "start" in asked else {}
+    step = asked.get("step", max(0.01, 1 / spec.n_real))
+    return Design(**own, step=step, between=threshold.axis_of(asked, spec.policy.name))
+
+
+def workflows(sweep: Sweep) -> dict[str, Workflow]:
+    """One for every workflow of the sweep that has a synthetic fraction."""
+    templates = {s.workflow: s for s in sweep.lineages if s.has_fraction}
+    names = _names(list(templates.values()))
+    return {key: Workflow(spec, sweep, name) for (key, spec), name in zip(templates.items(), names, strict=True)}
+
+
+def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
+    """All lineages of these workflows that the output has, in order of id."""
+    wanted, found = set(keys), []
+    for about in store.lineages():
+        spec = LineageSpec.from_dict(about["spec"])
+        if spec.has_fraction and spec.synthetic_fraction is not None and spec.workflow in wanted:
+            found.append(spec)
+    return found
+
+
+def grown(sweep: Sweep, store: Store) -> Sweep:
+    """The sweep with every lineage of its workflows that the store has: what to read a search's curves by."""
+    extra = recorded(store, [s.workflow for s in sweep.lineages if s.has_fraction])
+    asked = sweep.lineages if sweep.threshold is None else tuple(s for s in sweep.lineages if not s.has_fraction)
+    return replace(sweep, lineages=tuple({s.id: s for s in [*asked, *extra]}.values()))
+
+
+def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:
+    """Everything that the store knows of the sweep's workflows."""
+    found = workflows(sweep)
+    for spec in recorded(store, found):
+        own = found[spec.workflow]
+        low, high = own.design.between
+        if low <= _fraction(spec) <= high:
+            own.found(history(sweep, store, spec))
+    return found
+
+
+def _fraction(spec: LineageSpec) -> float:
+    assert spec.synthetic_fraction is not None
+    return float(spec.synthetic_fraction)
+
+
+def _names(specs: list[LineageSpec]) -> list[str]:
+    """Generator and policy, and whatever else tells the workflows apart."""
+    fields = [_fields(spec) for spec in specs]
+    shown = [k for k in (fields[0] if fields else {}) if k == "policy" or len({f[k] for f in fields}) > 1]
+    return [", ".join(f[k] for k in shown if f[k]) for f in fields]
+
+
+def _fields(spec: LineageSpec) -> dict[str, str]:
+    policy = Part("policy", spec.policy.name, {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"})
+    sizes = {"n_real": f"n={spec.n_real}", "arrival": spec.arrival}
+    parts = {"dataset": spec.dataset, "generator": spec.generator, "policy": policy, "sampling": spec.sampling}
+    return {k: p.label for k, p in parts.items()} | sizes
+
+
+def sentence(own: Workflow) -> Text:
+    """One workflow's answer and what it rests on."""
+    a = own.answer
+    rest = f"{a.lineages} lineages"
+    for n, word in ((a.absorbed, "in an absorbing state"), (a.undefined, "without a value"), (len(own.failed), "failed")):
+        rest += f", {n} {word}" if n else ""
+    return Text.assemble((own.label, "bold cyan"), f": {a.words}", (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"))

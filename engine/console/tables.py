@@ -1,0 +1,339 @@
+"""What the terminal shows before and after a sweep: plan, status, summary, parts, findings.  Narrow ones get paragraphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from engine.outcome.rule import in_words
+from engine.outcome.summary import Cell, History, Spread, grouped, labels
+from engine.parts import Description
+from engine.planning.plan import Plan
+from engine.spec import Sweep
+
+NARROW = 70  # columns; below this tables become short paragraphs
+UNREAD = 100  # cells shown where there is no terminal: `--json` has all
+MOST_REASONS = 5  # of failures, or of cells that were left out
+
+
+# ---- numbers ------------------------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    if s < 86400:
+        return f"{s // 3600} h {s % 3600 // 60:02d} min"
+    return f"{s // 86400} d {s % 86400 // 3600} h"
+
+
+def size(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1e5 else f"{value:.1e}"
+
+
+def spread(s: Spread | None, unit: str = "") -> str:
+    """mean unit (least..greatest); the range only where the seeds differ."""
+    if s is None:
+        return "-"
+    tail = f" ({number(s.low)}..{number(s.high)})" if s.low != s.high else ""
+    return f"{number(s.mean)}{unit}{tail}"
+
+
+def bar(done: int, total: int, width: int) -> Text:
+    full = round(width * done / total) if total else width
+    return Text("━" * full, style="cyan") + Text("━" * (width - full), style="bright_black")
+
+
+# ---- the plan -----------------------------------------------------------------------------------------------------------
+
+
+def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
+    """The plan as (name, value) pairs."""
+    lines = [
+        ("question", sweep.question or "-"),
+        ("cells", f"{plan.cells} ({plan.seeds})"),
+        ("lineages", f"{plan.lineages}, generations 0 to {sweep.generations}"),
+        ("generations", f"{plan.asked} asked, {plan.unique} distinct ({plan.founders} founders), {plan.present} already there"),
+        ("to compute", "nothing" if not plan.missing else _forecast(plan)),
+        *([("cost", _cost(plan))] if plan.missing and plan.cpu_hours is not None and (plan.gpu_hours or plan.price) else []),
+        ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
+        ("output", sweep.out),
+    ]
+    return [*lines, *(("left out", reason) for reason in first(sweep.refused, "reasons"))]
+
+
+def _forecast(plan: Plan) -> str:
+    text = f"{plan.missing} generations"
+    if plan.seconds is not None:
+        text += f", about {duration(plan.seconds)} on {plan.workers} worker{'s' if plan.workers != 1 else ''}"
+    if plan.bytes is not None:
+        text += f", about {size(plan.bytes)} of disk"
+    return text + ("" if plan.seconds is not None else "; the time is known once some have run")
+
+
+def _cost(plan: Plan) -> str:
+    """GPU hours, or CPU hours where no GPU is asked for; the price; and where both come from."""
+    text = f"{number(plan.gpu_hours)} GPU-hours" if plan.gpu_hours else f"{number(plan.cpu_hours or 0.0)} CPU-hours"
+    if plan.price:
+        text += ", " + " to ".join(dict.fromkeys(f"{usd:.2f}" for usd in plan.price)) + " USD"
+    return f"{text} (a generation's hours are {plan.basis})"
+
+
+def show_plan(console: Console, plan: Plan, sweep: Sweep) -> None:
+    console.print(Text("ouroboros ", style="bold") + Text(sweep.name, style="bold cyan"))
+    _pairs(console, plan_lines(plan, sweep))
+
+
+def _pairs(console: Console, lines: Sequence[tuple[str, str]]) -> None:
+    """Names dim at the left, values at the right; one below the other where it is narrow."""
+    if console.width < 40:
+        for name, value in lines:
+            console.print(Text(f"{name}: ", style="dim") + Text(value))
+        return
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in lines:
+        grid.add_row(f"  {name}", Text(value))
+    console.print(grid)
+
+
+def show_cells(console: Console, sweep: Sweep, done: Mapping[str, int]) -> None:
+    """Every cell with its lineages and what is there of it; of very many the first."""
+    rows = table(("cell", "left"), ("lineages", "right"), ("generations there", "right"))
+    names, cells, per = labels(sweep.lineages), grouped(sweep.lineages), sweep.generations + 1
+    shown = list(cells)[: room(console, len(cells), 13 + len(sweep.refused[:MOST_REASONS]))]
+    for cell in shown:
+        there = sum(done.get(s.id, 0) for s in cells[cell])
+        rows.add_row(names[cell], str(len(cells[cell])), f"{there} of {per * len(cells[cell])}")
+    console.print(rows)
+    if hidden := len(cells) - len(shown):
+        console.print(Text(f"... and {hidden} more cells (`ouro plan {sweep.source} --json` has all)", style="dim"))
+
+
+def room(console: Console, cells: int, taken: int) -> int:
+    """How many of these cells to show on a screen with `taken` other lines."""
+    most = max(5, console.height - taken) if console.is_terminal else UNREAD
+    return cells if cells <= most else most
+
+
+def first(lines: Sequence[str], what: str) -> list[str]:
+    """The first few lines, and how many more there are."""
+    more = len(lines) - MOST_REASONS
+    return [*lines[:MOST_REASONS], f"... and {more} more {what}"] if more > 1 else list(lines)
+
+
+def table(*columns: tuple[str, str]) -> Table:
+    rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name, justify in columns:
+        rows.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+    return rows
+
+
+def one_line_each(rows: Table) -> Table:
+    """Cuts long texts instead of folding them."""
+    for column in rows.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    return rows
+
+
+def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) -> None:
+    """One line on how far a sweep is, and a line for each reason why lineages failed."""
+    done, asked = sum(len(h.rows) for h in found.values()), len(found) * (sweep.generations + 1)
+    ended = sum(bool(h.status) for h in found.values())
+    console.print(f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an outcome")
+    for line in failures(found.values()):
+        console.print(Text(line, style="red"))
+
+
+def failures(found: Iterable[History]) -> list[str]:
+    """What failed and why; lineages of one reason together."""
+    by_reason: dict[str, list[History]] = {}
+    for h in found:
+        if h.status == "failed":
+            by_reason.setdefault(h.reason, []).append(h)
+    return first([f"{_named(members)}: {reason}" for reason, members in by_reason.items()], "reasons")
+
+
+def _named(members: Sequence[History]) -> str:
+    spec, others = members[0].spec, len(members) - 1
+    also = f" and {others} other lineage{'s' if others > 1 else ''}" if others else ""
+    return f"{spec.label}, seed {spec.seed}{also}"
+
+
+# ---- the summary --------------------------------------------------------------------------------------------------------
+
+
+def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
+    """Per cell over its seeds: drift, accuracy, verdict, statuses."""
+    console.print()
+    lines = 4 if console.width < NARROW else 1
+    shown = loudest(cells, room(console, lines * len(cells), 13) // lines)
+    if console.width < NARROW:
+        for cell in shown:
+            _paragraph(console, cell)
+    else:
+        console.print(_overview(shown, console.width) if len(shown) < len(cells) else _summary_table(cells))
+    if hidden := len(cells) - len(shown):
+        console.print(Text(f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` has all)", style="dim"))
+    console.print(Text(_caption(cells, sweep), style="dim"))
+
+
+def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
+    """All cells in the order of the file; where they are more than n, first failures, then collapse, then drift."""
+    return list(cells) if len(cells) <= n else sorted(cells, key=_loudness, reverse=True)[:n]
+
+
+def _loudness(cell: Cell) -> tuple[bool, float, float]:
+    drifted = abs(math.log(cell.drift.mean)) if cell.drift and cell.drift.mean > 0 else -1.0
+    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), drifted
+
+
+def _summary_table(cells: Sequence[Cell]) -> Table:
+    accuracy = any(c.accuracy for c in cells)
+    rows = table(
+        ("cell", "left"),
+        ("start", "right"),
+        ("end", "right"),
+        ("drift", "right"),
+        *((("accuracy", "right"),) if accuracy else ()),
+        ("collapsed", "left"),
+        ("status", "left"),
+    )
+    for c in cells:
+        extra = (spread_short(c.accuracy),) if accuracy else ()
+        cells_of = (c.label, spread_short(c.start), spread_short(c.last), spread(c.drift, " x"))
+        rows.add_row(*cells_of, *extra, _verdict(c), _statuses(c))
+    return rows
+
+
+def _overview(cells: Sequence[Cell], width: int) -> Table:
+    """The same of a few among very many: a line each."""
+    rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
+    for c in cells:
+        drifted = f"{number(c.drift.mean)} x" if c.drift else "-"
+        rows.add_row(cut(c.label, 2 * width // 5), drifted, _verdict(c), _statuses(c))
+    return one_line_each(rows)
+
+
+def cut(label: str, width: int) -> str:
+    """Its longest parts without their middles, as far as needed: what tells cells apart stands at the ends."""
+    parts = label.split(", ")
+    for most in range(max(map(len, parts)), 2, -1):
+        short = ", ".join(p if len(p) <= most else f"{p[: most // 2]}…{p[(1 - most) // 2 :]}" for p in parts)
+        if len(short) <= width:
+            return short
+    return label[:width]
+
+
+def spread_short(s: Spread | None) -> str:
+    return "-" if s is None else number(s.mean)
+
+
+def _verdict(cell: Cell) -> Text:
+    word = {"collapsed": "yes", "no": "no"}.get(cell.verdict, cell.verdict.removeprefix("collapsed "))
+    return Text(word, style="bold yellow" if cell.collapsed else "")
+
+
+def _statuses(cell: Cell) -> Text:
+    rest = {s: n for s, n in sorted(cell.statuses.items()) if s not in ("ok", "unfinished")}
+    done, of = cell.statuses.get("ok", 0), f" of {cell.lineages}" if "unfinished" in cell.statuses else ""
+    words = [f"{done}{of} done"] if done or of else []
+    words += [f"{n} {s.replace('_', ' ')}" for s, n in rest.items()]
+    return Text(
+        ", ".join(words), style="red" if "failed" in cell.statuses else "yellow" if set(cell.statuses) - {"ok"} else "dim"
+    )
+
+
+def _paragraph(console: Console, cell: Cell) -> None:
+    console.print(Text(cell.label, style="bold"))
+    console.print(f"  drift {spread(cell.drift, ' x')}", highlight=False)
+    if cell.accuracy:
+        console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
+    console.print(Text("  collapsed: ") + _verdict(cell))
+    console.print(Text("  ") + _statuses(cell))
+
+
+def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
+    metric = cells[0].metric if cells else ""
+    text = (
+        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means over seeds (range)."
+        if metric
+        else ""
+    )
+    if sweep.collapse and all(c.start is None for c in cells):
+        text += f" No row has a finite {sweep.collapse['metric']} yet, so nothing is judged."
+    elif sweep.collapse:
+        text += f" Collapsed: {in_words(sweep.collapse)}."
+    return text.strip()
+
+
+def show_end(console: Console, said: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> None:
+    """What happened, and where to look next."""
+    console.print()
+    for style, sentence in said:
+        console.print(Text(sentence, style=style))
+    _pairs(console, places)
+
+
+# ---- parts and machines -------------------------------------------------------------------------------------------------
+
+
+def described(part: Description) -> dict[str, Any]:
+    """A part for machines."""
+    fields = {p.name: {"type": p.annotation, "required": p.required, "default": p.default} for p in part.parameters.values()}
+    return {"summary": part.summary, "parameters": fields, "constants": part.constants}
+
+
+def show_parts(console: Console, found: Mapping[str, Sequence[Description]], long: bool) -> None:
+    """Names and parameters by kind; with `long`, each part's sentence and its parameters' types."""
+    for kind, members in found.items():
+        console.print(Text(kind, style="bold"))
+        for part in members:
+            _show_part(console, part) if long else console.print(Text(f"  {part.name}", style="cyan") + Text(_signature(part)))
+
+
+def _signature(part: Description) -> str:
+    named = [p.name if p.required else f"{p.name}={p.default!r}" for p in part.parameters.values()]
+    return f"({', '.join(named)})" if named else ""
+
+
+def _show_part(console: Console, part: Description) -> None:
+    console.print(Text(f"  {part.name}", style="bold cyan"))
+    console.print(Padding(part.summary, (0, 0, 0, 4)))
+    for p in part.parameters.values():
+        tail = " (required)" if p.required else f" = {p.default!r}"
+        console.print(Padding(Text(f"{p.name}: {p.annotation}{tail}", style="dim"), (0, 0, 0, 6)))
+
+
+def show_findings(console: Console, findings: Sequence[tuple[str, str, bool]]) -> None:
+    """What doctor found: a line each, what is wrong in red."""
+    marks = [Text("ok" if good else "no", style="green" if good else "bold red") for _, _, good in findings]
+    if console.width < NARROW:
+        for mark, (name, text, good) in zip(marks, findings, strict=True):
+            console.print(mark + Text(f" {name}: ") + Text(text, style="" if good else "red"))
+        return
+    grid = Table.grid(padding=(0, 2))
+    for overflow in ("ellipsis", "ellipsis", "fold"):
+        grid.add_column(no_wrap=overflow == "ellipsis", overflow=overflow)  # type: ignore[arg-type]
+    for mark, (name, text, good) in zip(marks, findings, strict=True):
+        grid.add_row(mark, name, Text(text, style="" if good else "red"))
+    console.print(grid)

@@ -1,0 +1,385 @@
+"""An experiment file -> a Sweep, with every mistake in it reported at once: line, key path, what was found, what is allowed.
+
+Parts are checked against the signatures of their constructors, read without importing them, so this needs none of torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from engine.experiment.schema import Collapse, File, Resources, Share, Sizes, Threshold
+from engine.experiment.values import checked_part, distinct, explain, named, nearest
+from engine.experiment.yaml import Document, Problem, parse, parse_value
+from engine.lineage.recipe import path as plan_path
+from engine.parts import describe, names, unknown
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+
+MOST_LINEAGES = 100_000
+PART_KEYS = ("dataset", "generator", "policy", "sampling")
+DEFAULTS: dict[str, Any] = {"policy": "replace", "sampling": "plain", "arrival": "fixed", "n_synthetic": None}
+Where = tuple[str | int, ...]  # a key path in the file
+Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
+
+
+class SpecError(Exception):
+    """An experiment file that cannot be planned; `problems` holds all that is wrong with it."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source, self.problems = source, sorted(problems, key=lambda p: p.line or 0)
+        super().__init__("\n".join(f"{source}: {p}" for p in self.problems))
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
+    """The sweep of an experiment file; SpecError with all problems, FileNotFoundError when it is not there."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]) from None
+    document = parse(text)
+    if document.problems:
+        raise SpecError(str(path), document.problems)
+    return _Reader(path, document, text, overrides or []).sweep()
+
+
+class _Reader:
+    """Collects problems while it turns one document into a sweep."""
+
+    def __init__(self, path: Path, document: Document, text: str, overrides: list[str]) -> None:
+        self.path, self.document, self.text = path, document, text
+        self.problems: list[Problem] = []
+        self.refused: dict[str, None] = {}
+        self.values = document.values if isinstance(document.values, dict) else {}
+        if not isinstance(document.values, dict):
+            self._problem(f"an experiment file is a mapping with base, grid, generations, ..., got {document.values!r:.60}", ())
+        for text_of in overrides:
+            self._override(text_of)
+
+    def sweep(self) -> Sweep:
+        head = self._model(File, self.values, ())
+        if head is None:
+            self._loose(self.values)
+            self._stop()
+        assert head is not None
+        axes = self._axes(head.grid, head.base)
+        self._count(axes, head.seeds)
+        self._stop()
+        lineages = self._lineages(head, axes)
+        metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
+        self._accepted(metrics, lineages, head)
+        self._affordable(head.resources, {spec.generator.name for spec in lineages})
+        if not lineages and not self.problems:
+            self._problem("no cell of this grid makes sense: " + "; ".join(self.refused), ("grid",))
+        self._stop()
+        return self._sweep(head, lineages, metrics)
+
+    def _loose(self, values: dict[str, Any]) -> None:
+        """Check what can be checked by itself in a file whose frame is wrong."""
+        base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
+        self._axes(grid, base)
+        if isinstance(base, dict) and "n_real" in base:
+            self._model(Sizes, {key: base[key] for key in Sizes.model_fields if key in base}, ("base",))
+        for kind in PART_KEYS:
+            if isinstance(base, dict) and kind in base:
+                self._part(kind, named(base[kind]), ("base", kind))
+            choices = grid.get(kind) if isinstance(grid, dict) else None
+            for i, value in enumerate(choices if isinstance(choices, list) else ()):
+                self._part(kind, named(value), ("grid", kind, i))
+        for i, value in enumerate(metrics if isinstance(metrics, list) else ()):
+            self._metric(value, i)
+
+    def _sweep(self, head: File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
+        question = head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
+        return Sweep(
+            name=self.path.stem,
+            lineages=tuple(lineages),
+            generations=head.generations,
+            metrics=tuple(metrics),
+            collapse=None if head.collapse is None else head.collapse.model_dump(exclude_none=True),
+            threshold=None if head.threshold is None else head.threshold.model_dump(exclude_none=True),
+            resources=head.resources.model_dump(exclude_none=True),
+            keep=head.keep if isinstance(head.keep, str) else {"every": head.keep.every},
+            out=head.out or str(Path("runs") / self.path.stem),
+            tracking=head.tracking,
+            question=question.strip(),
+            source=str(self.path),
+            refused=tuple(self.refused),
+        )
+
+    # ---- problems ----
+
+    def _problem(self, message: str, path: Where) -> None:
+        problem = Problem(message, path, self.document.line(path))
+        said = {p.path for p in self.problems} if path[:1] == ("grid",) and path in self.document.lines else set()
+        if problem not in self.problems and path not in said:
+            self.problems.append(problem)
+
+    def _stop(self) -> None:
+        if self.problems:
+            raise SpecError(str(self.path), self.problems)
+
+    def _model(self, model: type[BaseModel], values: Any, path: Where) -> Any:
+        """Values checked against a model; None, and problems, when they do not fit."""
+        try:
+            return model.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            for e in distinct(error):
+                self._problem(explain(e, list(model.model_fields)), (*path, *e["loc"]))
+        return None
+
+    def _override(self, text: str) -> None:
+        """Apply one `--set key.path=value`."""
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            return self.problems.append(Problem(f"--set wants key=value, got {text!r}"))
+        try:
+            parsed = parse_value(value)
+        except ValueError as error:
+            return self.problems.append(Problem(f"--set {key}: {error}"))
+        _set(self.values, key, parsed)
+
+    # ---- the grid ----
+
+    def _axes(self, grid: Any, base: Any) -> dict[str, list[Any]]:
+        """The axes of the grid, checked by name."""
+        known = (*PART_KEYS, *Sizes.model_fields)
+        for where, keys in (("base", base), ("grid", grid)):
+            for key in keys if isinstance(keys, dict) else ():
+                head = key.split(".")[0]
+                if head not in known or (where == "base" and "." in key) or ("." in key and head not in PART_KEYS):
+                    self._problem(f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}", (where, key))
+        if not isinstance(grid, dict):
+            return {}
+        for key, values in grid.items():
+            if isinstance(values, list) and not values:
+                self._problem("an axis needs at least one value, got an empty list; remove the axis or fill it", ("grid", key))
+        return grid
+
+    def _count(self, axes: dict[str, list[Any]], seeds: int | list[int]) -> None:
+        sizes = {key: len(values) for key, values in axes.items()}
+        sizes["seeds"] = seeds if isinstance(seeds, int) else len(seeds)
+        if isinstance(seeds, list) and not seeds:
+            self._problem("seeds needs at least one seed, got an empty list", ("seeds",))
+        if (total := math.prod(sizes.values())) > MOST_LINEAGES:
+            factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
+            self._problem(f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once", ("grid",))
+
+    def _lineages(self, head: File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
+        found: dict[str, LineageSpec] = {}
+        self._left_out(head.without)
+        seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
+        for cell in self._cells(head.base, axes):
+            spec = self._spec(cell, head.generations)
+            made = {kind: getattr(spec, kind).name for kind in PART_KEYS} if spec else {}
+            if spec and any(all(made.get(kind) == name for kind, name in pair.items()) for pair in head.without):
+                continue
+            for seed in seeds if spec else ():
+                assert spec is not None
+                own = LineageSpec(**{**_fields(spec), "seed": seed})
+                found.setdefault(own.id, own)
+        return list(found.values())
+
+    def _left_out(self, without: list[dict[str, str]]) -> None:
+        """Combinations that name no part would leave out nothing, or everything."""
+        for i, pair in enumerate(without):
+            if not pair:
+                self._problem(
+                    "a combination to leave out names parts, such as {dataset: digits, generator: wgan}", ("without", i)
+                )
+            for kind, name in pair.items():
+                if kind not in PART_KEYS:
+                    self._problem(
+                        f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: {', '.join(PART_KEYS)}", ("without", i)
+                    )
+                elif name not in names(kind):
+                    self._problem(unknown(kind, name), ("without", i, kind))
+
+    def _cells(self, base: dict[str, Any], axes: dict[str, list[Any]]) -> Iterator[Cell]:
+        """Every combination of the axes over the base: key -> (value, where it stands in the file)."""
+        keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
+        used: set[str] = set()
+        for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
+            cell: Cell = {k: (named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
+            for key, i in zip(keys, choice, strict=True):
+                self._place(cell, key, axes[key][i], ("grid", key, i), used)
+            yield cell
+        for key in keys:
+            if "." in key and key not in used:
+                kind, parameter = key.split(".", 1)
+                self._problem(f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key))
+
+    def _place(self, cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
+        """Put one axis value into a cell.  A part without that parameter ignores it: its lineages run once."""
+        kind, _, parameter = key.partition(".")
+        if not parameter:
+            cell[key] = (named(value), where)
+            return
+        part, _ = cell.get(kind, (None, where))
+        name = part.get("name") if isinstance(part, dict) else None
+        if name in names(kind) and parameter.split(".")[0] in describe(kind, name).parameters:
+            part = copy.deepcopy(part)
+            _set(part, parameter, value)
+            cell[kind] = (part, where)
+            used.add(key)
+        elif name not in names(kind):
+            used.add(key)  # the unknown part is reported by itself
+
+    def _spec(self, cell: Cell, generations: int) -> LineageSpec | None:
+        """One cell's spec (seed 0); None, with a refusal or problems, when it makes no sense."""
+        before = len(self.problems)
+        chosen = {kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS}
+        sizes = {key: cell[key][0] for key in Sizes.model_fields if key in cell}
+        checked = self._model(Sizes, sizes, ("base",))
+        if len(self.problems) > before or checked is None or None in chosen.values():
+            return None
+        spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
+        reason = _refusal(spec, generations)
+        if reason:
+            self.refused[f"{spec.label}: {reason}"] = None
+        return None if reason else spec
+
+    # ---- parts and metrics ----
+
+    def _part(self, kind: str, value: Any, where: Where) -> Part | None:
+        if value is None:
+            self._problem(f"{kind} is missing; there are: {', '.join(names(kind))}", where[:1])
+            return None
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            self._problem(f"a {kind} is {{name: ..., its parameters}}, got {value!r:.60}", where)
+            return None
+        part, complaints = checked_part(kind, json.dumps(value))
+        for message, key in complaints:
+            exact = (*where, key)
+            self._problem(message, exact if exact in self.document.lines else where)
+        return part
+
+    def _metric(self, value: Any, i: int) -> MeasureSpec | None:
+        value = dict(value) if isinstance(value, dict) else value
+        every = value.pop("every", 1) if isinstance(value, dict) else 1
+        part = self._part("metric", named(value), ("metrics", i))
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            self._problem(f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every"))
+            return None
+        return MeasureSpec(part, every) if part else None
+
+    def _accepted(self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: File) -> None:
+        """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a metric not measured."""
+        gives = {spec.dataset.constant("GIVES") for spec in lineages}
+        for i, metric in enumerate(metrics):
+            accepts = metric.part.constant("ACCEPTS", ())
+            if gives and not gives & set(accepts):
+                have, want = ", ".join(map(str, sorted(gives, key=str))), ", ".join(accepts)
+                self._problem(f"{metric.part.name} measures {want}, but the data here are {have}", ("metrics", i))
+        ids = [m.id for m in metrics]
+        for i, name in enumerate(ids):
+            if name in ids[:i]:
+                self._problem(f"{name} is listed twice", ("metrics", i))
+        if head.collapse is not None:
+            self._collapse(head.collapse, ids)
+        if head.threshold is not None:
+            self._threshold(head.threshold, head, lineages)
+
+    def _affordable(self, asked: Resources, used: set[str]) -> None:
+        """Resources of generators that are not there, prices the wrong way round or of two different things."""
+        known, units = names("generator"), set()
+        for name in asked.generators:
+            if name not in known:
+                message = f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+                self._problem(message, ("resources", "generators", name))
+        for share, where in [(asked, ()), *((own, ("generators", name)) for name, own in asked.generators.items())]:
+            if (price := share.price_per_hour) and price[0] > price[1]:
+                message = f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
+                self._problem(message, ("resources", *where, "price_per_hour"))
+        for own in (asked.generators.get(name, Share()) for name in used):
+            if own.price_per_hour is None:
+                units.add("GPU" if (asked.gpu if own.gpu is None else own.gpu) else "CPU")
+        if asked.price_per_hour and len(units) > 1:
+            message = "this would be the price of a GPU's hour and of a CPU's; give it under generators, to each its own"
+            self._problem(message, ("resources", "price_per_hour"))
+
+    def _threshold(self, asked: Threshold, head: File, lineages: list[LineageSpec]) -> None:
+        searched = [spec for spec in lineages if spec.has_fraction]
+        policies = {spec.policy.name for spec in searched}
+        if head.collapse is None:
+            self._problem("a threshold needs a collapse rule: it is where collapse begins", ("threshold",))
+        if lineages and not searched:
+            self._problem("no policy of this grid has a synthetic_fraction to search along", ("threshold",))
+        for name in asked.policies:
+            if name not in policies:
+                message = f"no policy {name!r} with a synthetic_fraction is in this grid{nearest(name, policies)}"
+                self._problem(message, ("threshold", "policies", name))
+        if asked.budget < (first := len(asked.start or ())):
+            self._problem(f"budget {asked.budget} is less than the {first} lineages of start", ("threshold", "budget"))
+        fewest = min((s.n_real for s in searched), default=1)
+        if asked.step and asked.step * fewest < 1:
+            message = f"a step of {asked.step:g} is less than one row of n_real {fewest}; use {1 / fewest:g} or leave it out"
+            self._problem(message, ("threshold", "step"))
+        for spec in searched:
+            self._searchable(spec, asked.policies.get(spec.policy.name, asked).between, head.generations)
+
+    def _searchable(self, spec: LineageSpec, between: list[float], generations: int) -> None:
+        low, high = between
+        where: Where = ("threshold", "policies", spec.policy.name, "between")
+        where = where if where in self.document.lines else ("threshold", "between")
+        if low >= high:
+            return self._problem(f"between wants a lower and a higher fraction, got {low:g} and {high:g}", where)
+        for fraction in between:
+            if reason := _refusal(spec.at(fraction, 0), generations):
+                own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
+                return self._problem(f"{reason}; say where to search, such as {own}", where)
+
+    def _collapse(self, rule: Collapse, ids: list[str]) -> None:
+        if rule.metric.split("/")[0] not in ids and ids:
+            near = nearest(rule.metric.split("/")[0], ids)
+            message = f"collapse is judged by {rule.metric!r}, which is not measured{near}; metrics: {', '.join(ids)}"
+            self._problem(message, ("collapse", "metric"))
+        if (rule.above is None) == (rule.below is None):
+            self._problem("collapse needs one of above and below (times the value of generation 0)", ("collapse",))
+        watched = rule.absorbing
+        if watched is not None and (watched.metric is None) != (watched.below is None):
+            self._problem("absorbing needs metric and below together, or neither", ("collapse", "absorbing"))
+        if watched is not None and watched.metric and watched.metric.split("/")[0] not in ids and ids:
+            message = f"{watched.metric!r} is not measured; metrics: {', '.join(ids)}"
+            self._problem(message, ("collapse", "absorbing", "metric"))
+
+
+def _refusal(spec: LineageSpec, generations: int) -> str | None:
+    """Why a cell makes no sense, or None."""
+    gives, accepts = spec.dataset.constant("GIVES"), spec.generator.constant("ACCEPTS", ())
+    if gives not in accepts:
+        return f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} gives {gives}"
+    size = spec.dataset.constant("SIZE")
+    if size and spec.n_real > size[0]:
+        return f"{spec.dataset.name} has {size[0]:,} training rows, n_real is {spec.n_real:,}"
+    try:
+        plan_path(spec, min(generations, 3))
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping first."""
+    head, _, rest = key.partition(".")
+    if not rest or head == "grid":
+        if head == "grid" and rest:
+            values.setdefault("grid", {})[rest] = value
+        else:
+            values[head] = value
+        return
+    inner = named(values.get(head, {}))
+    values[head] = inner if isinstance(inner, dict) else {}
+    _set(values[head], rest, value)
+
+
+def _fields(spec: LineageSpec) -> dict[str, Any]:
+    return {k: getattr(spec, k) for k in LineageSpec.__dataclass_fields__}

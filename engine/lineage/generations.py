@@ -1,0 +1,242 @@
+"""What a lineage works with: real sets, models and draws, in memory, from the store, or made again bit for bit.
+
+Whatever was pruned or damaged is made again from the nearest ancestor that was kept, and must have the bits its row names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.lineage.recipe import Node, rng, take
+from engine.parts import Dataset, Draw, Generator, Sampling
+from engine.samples import MAPPED_BYTES, Samples
+from engine.spec import LineageSpec
+from engine.store import artifacts as archive
+from engine.store.store import Row, Store
+from engine.training import resume as partial
+
+STRIP_POINTS = 500
+
+
+class TooLarge(RuntimeError):
+    """A generation that does not fit into the device's memory, not even half a minibatch at a time."""
+
+
+class NotReproduced(RuntimeError):
+    """A pruned or damaged generation came out differently when it was made again."""
+
+
+class Material:
+    """The samples and generators of one lineage, by generation.
+
+    fits  how many models this object has trained.
+    half_trained  keys of models whose training left its state in the store.
+    speed  what the last training measured: examples per second, peak memory.
+    """
+
+    def __init__(self, spec: LineageSpec, store: Store, path: Sequence[Node]) -> None:
+        self.spec, self.store, self.path = spec, store, path
+        self.fits = 0
+        self.half_trained: set[str] = set()
+        self.speed: dict[str, float] = {}
+        self._last_use = {s: node.t for node in path for s in node.needs}
+        self._draws: dict[int, Samples] = {}
+        self._reals: dict[int, Samples] = {}
+        self._generators: dict[int, Generator] = {}  # at most the newest
+        self._dataset: Dataset | None = None
+        self._sampling: Sampling | None = None
+
+    def rng(self, purpose: str, t: int) -> np.random.Generator:
+        return rng(self.spec.seed, purpose, t)
+
+    # ---- what there is ----
+
+    @property
+    def dataset(self) -> Dataset:
+        if self._dataset is None:
+            self._dataset = self.spec.dataset.make()
+        return self._dataset
+
+    def real(self, t: int) -> Samples:
+        """The real set of generation t: of generation 0, unless new data arrive."""
+        arrived = t if self.spec.arrival == "fresh" else 0
+        if arrived not in self._reals:
+            self._reals = {k: v for k, v in self._reals.items() if k == 0}
+            self._reals[arrived] = self.dataset.sample(self.spec.n_real, self.rng("real", arrived))
+        return self._reals[arrived]
+
+    def samples(self, t: int) -> Samples:
+        """The draw of generation t."""
+        if t not in self._draws:
+            self._draws[t] = self._stored_draw(t) or self.redraw(t)
+        return self._draws[t]
+
+    def has_samples(self, t: int) -> bool:
+        return t in self._draws
+
+    def generator(self, t: int) -> Generator:
+        """The model of generation t."""
+        if t not in self._generators:
+            row = self.store.row("model", self.path[t].model)
+            generator = archive.read_generator(self.store, row, self.spec.generator) if row else None
+            if generator is None:
+                self.refit(t)
+            else:
+                self._generators = {t: generator}
+        return self._generators[t]
+
+    def has_generator(self, t: int) -> bool:
+        return t in self._generators
+
+    def strip(self, t: int) -> Samples:
+        """A few samples for the film strip: one image per class from the same latents each generation, or some points."""
+        real = self.real(0)
+        if real.replicates is not None:
+            return Samples(self.samples(t).x[:STRIP_POINTS, :1]).drawn_at(t)
+        labels = None if real.y is None else np.unique(real.y)
+        n = 10 if labels is None else len(labels)
+        return self.generator(t).sample(n, self.rng("strip", 0), labels).drawn_at(t)
+
+    # ---- the loop's two steps ----
+
+    def training_set(self, node: Node) -> Samples:
+        for s in sorted(self._missing(node)):
+            self._draws[s] = self._stored_draw(s) or self.redraw(s)
+        sources = {s: self._real_to_train_on(node.t) if s < 0 else self._draws[s] for s in node.sources}
+        return take(sources, node.recipe, self.spec.seed, node.t)
+
+    def _real_to_train_on(self, t: int) -> Samples:
+        """The real set; without its class labels for a generator that could not label its own samples."""
+        real = self.real(t)
+        if self.spec.generator.conditional or real.y is None:
+            return real
+        return real.memo.setdefault("unlabelled", Samples(real.x, None, real.born))
+
+    def fit(self, node: Node, data: Samples) -> dict[str, float]:
+        """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not suffice.
+
+        Where memory runs out the generation is trained again with every minibatch in two halves, whose gradients add up to
+        the same step.
+        """
+        try:
+            return self._fit(node, data, micro_batches=1)
+        except Exception as error:
+            if "OutOfMemory" not in type(error).__name__:
+                raise
+            first = str(error).splitlines()[0]
+        self._generators.clear()
+        try:
+            return self._fit(node, data, micro_batches=2)
+        except Exception as error:
+            if "OutOfMemory" not in type(error).__name__:
+                raise
+        raise TooLarge(
+            f"generation {node.t} of {self.spec.generator.name} does not fit into the device's memory, nor does it with half a "
+            f"minibatch at a time ({first}); lower the generator's batch or size, or give the lineage more of the device "
+            "(resources.gpu, or a machine with more memory)"
+        )
+
+    def _fit(self, node: Node, data: Samples, micro_batches: int) -> dict[str, float]:
+        generator: Generator = self.spec.generator.make()
+        if node.t and self.spec.generator.params.get("warm_start"):
+            generator = self.generator(node.t - 1)
+        self._generators.clear()
+        with partial.keeping(self._place(node.model, micro_batches)) as place:
+            report = generator.fit(data, self.rng("fit", node.t))
+        self.speed = place.speed
+        self._generators[node.t] = generator
+        self.fits += 1
+        return report
+
+    def _place(self, key: str, micro_batches: int) -> partial.Place:
+        """Where this model's training keeps its state; closed forms need none."""
+        if self.spec.generator.constant("COST") == "tiny":
+            return partial.Place()
+        self.half_trained.add(key)
+        machine = json.dumps(archive.machine(), sort_keys=True)
+        return partial.Place(self.store, key, machine, partial.EVERY_SECONDS, micro_batches)
+
+    def draw(self, node: Node) -> Draw:
+        """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""
+        generator = self.generator(node.t)
+        draw = self._prepared(node.t).draw(generator, self.spec.n_drawn, self.real(node.t), self.rng("draw", node.t))
+        return Draw(draw.samples.drawn_at(node.t), draw.report)
+
+    def keep(self, t: int, samples: Samples) -> None:
+        self._draws[t] = samples
+
+    def forget(self, t: int) -> None:
+        """Let go of what no generation after t trains on."""
+        self._draws = {s: draw for s, draw in self._draws.items() if s == t or self._last_use.get(s, -1) > t}
+        for s, draw in self._draws.items():
+            if s < t and draw.x.nbytes >= MAPPED_BYTES and not isinstance(draw.x, np.memmap):
+                self._draws[s] = self._stored_draw(s) or draw  # read again from its file when it is needed
+
+    def _prepared(self, t: int) -> Sampling:
+        if self._sampling is None:
+            sampling: Sampling = self.spec.sampling.make()
+            newest, self._generators = self._generators, dict(self._generators)
+            founder = self.generator(0)
+            self._generators = newest  # the one at hand is not forgotten for the founder
+            sampling.prepare(self.dataset, self.real(0), founder, self.rng("prepare", 0))
+            self._sampling = sampling
+        return self._sampling
+
+    def _missing(self, node: Node) -> set[int]:
+        """The past draws that must be read or made again before this generation can be trained."""
+        wanted: set[int] = set()
+        ask = list(node.needs)
+        while ask:
+            s = ask.pop()
+            if s in wanted or s in self._draws:
+                continue
+            wanted.add(s)
+            row = self.store.row("draw", self.path[s].draw)
+            if row is None or not archive.has_samples(self.store, row):
+                ask += self.path[s].needs
+        return wanted
+
+    def _stored_draw(self, t: int) -> Samples | None:
+        row = self.store.row("draw", self.path[t].draw)
+        return archive.read_samples(self.store, row) if row else None
+
+    # ---- made again ----
+
+    def refit(self, t: int) -> None:
+        """Train generation t again; NotReproduced when its bits differ."""
+        node = self.path[t]
+        self._generators.pop(t, None)
+        self.fit(node, self.training_set(node))
+        self._same(self.store.row("model", node.model), archive.generator_files(self._generators[t]))
+
+    def redraw(self, t: int) -> Samples:
+        """Draw generation t again; NotReproduced when its bits differ."""
+        node = self.path[t]
+        samples = self.draw(node).samples
+        self._same(self.store.row("draw", node.draw), archive.sample_files(samples))
+        return samples
+
+    def restore(self, row: Row) -> None:
+        """Make the damaged files of a committed row again."""
+        t = row["t"]
+        if row["kind"] == "model":
+            self.refit(t)
+            return
+        self._draws[t] = self.redraw(t)
+        if archive.STRIP in row["files"]:
+            self._same(row, archive.strip_files(self.strip(t)))
+
+    def _same(self, row: Row | None, files: dict[str, bytes]) -> None:
+        """Files made again must have the bits their row names; those that were set aside are put back."""
+        if row is None:
+            return
+        known = {name: data for name, data in files.items() if name in row["files"]}
+        if any(archive.differs(row, name, data) for name, data in known.items()):
+            raise NotReproduced(
+                f"{row['kind']} {row['key']} (generation {row['t']}) was made by {row['machine']} and comes out differently "
+                f"here ({archive.machine()}); use the same versions and thread count, or another output folder"
+            )
+        self.store.put(row["kind"], row["key"], known)

@@ -1,0 +1,94 @@
+"""A metric at work in a lineage: prepared once, gated, and its answer flattened into numbers and reasons.
+
+Arrays over replicates become their mean, standard error and quantiles; whatever is not finite becomes undefined, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from engine.lineage.recipe import real_key, rng
+from engine.parts import Dataset, Generator, Metric, Undefined, Value
+from engine.samples import Samples
+from engine.spec import LineageSpec, MeasureSpec
+
+QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
+MOST_PREPARED = 64
+
+
+class Measure:
+    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}, and what made it as "about"."""
+
+    def __init__(self, metric: Metric, spec: MeasureSpec) -> None:
+        self.metric, self.spec = metric, spec
+
+    def __call__(self, samples: Samples, generator: Generator, stream: np.random.Generator) -> dict[str, dict[str, Any]]:
+        with np.errstate(all="ignore"):
+            answer = self.metric(samples, generator, stream)
+        about = getattr(self.metric, "about_", {})
+        return flatten({self._named(key): value for key, value in answer.items()}) | ({"about": about} if about else {})
+
+    def _named(self, key: str) -> str:
+        """The metric's id instead of its name, so that two settings of one metric stay apart."""
+        return self.spec.id + key.removeprefix(self.spec.part.name)
+
+
+_prepared: OrderedDict[tuple[str, ...], Measure] = OrderedDict()
+
+
+def prepared(metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples) -> Measure:
+    """The metric with its reference; shared by all lineages of this process that have the same real set."""
+    key = (metric.id, real_key(spec, 0), str(spec.n_drawn))
+    if key not in _prepared:
+        made = metric.part.make()
+        made.prepare(dataset, real, spec.n_drawn, rng(spec.seed, f"reference {metric.part.name}"))
+        _prepared[key] = Measure(made, metric)
+        while len(_prepared) > MOST_PREPARED:
+            _prepared.popitem(last=False)
+    _prepared.move_to_end(key)
+    return _prepared[key]
+
+
+def flatten(answer: dict[str, Value]) -> dict[str, dict[str, Any]]:
+    """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes /se, /q05, /q50, /q95 and its mean."""
+    values: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    arrays = {k: np.asarray(v, dtype=float) for k, v in answer.items() if isinstance(v, np.ndarray) and np.size(v) > 1}
+    for key, value in answer.items():
+        if key in arrays:
+            continue
+        if isinstance(value, Undefined):
+            undefined[key] = value.reason
+        elif np.isfinite(number := float(np.squeeze(value))):
+            values[key] = number
+        else:
+            undefined[key] = f"the value is {number}"
+    if arrays:
+        _summarise(arrays, values, undefined)
+    return {"values": values, "undefined": undefined}
+
+
+def _summarise(arrays: dict[str, np.ndarray], values: dict[str, float], undefined: dict[str, str]) -> None:
+    table = np.stack(list(arrays.values()))  # [keys, replicates]
+    finite = np.isfinite(table)
+    with np.errstate(all="ignore"):
+        mean, se = table.mean(axis=1), table.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
+        quantiles = _quantiles(table)
+    for i, key in enumerate(arrays):
+        if finite[i].all():
+            values |= {key: float(mean[i]), f"{key}/se": float(se[i])}
+        else:
+            undefined[key] = f"{int((~finite[i]).sum())} of {table.shape[1]} replicates have no finite value"
+        values |= {f"{key}/{name}": float(q) for name, q in zip(QUANTILES, quantiles[:, i], strict=True) if np.isfinite(q)}
+
+
+def _quantiles(table: np.ndarray) -> np.ndarray:
+    """[quantiles, keys] of a table [keys, replicates], interpolated linearly as numpy does, at a third of its cost."""
+    ranked = np.sort(table, axis=1)
+    place = np.array(list(QUANTILES.values())) * (table.shape[1] - 1)
+    below = place.astype(int)
+    above = np.minimum(below + 1, table.shape[1] - 1)
+    return (ranked[:, below] + (ranked[:, above] - ranked[:, below]) * (place - below)).T

@@ -1,0 +1,180 @@
+"""What a sweep's rows say, per cell over its seeds: drift against generation 0, accuracy, verdict, statuses.
+
+Pure functions of rows and outcomes; the interval of a cell is the range over its seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.lineage.history import History
+from engine.outcome.rule import Point, Rule, judge
+from engine.spec import LineageSpec, Part, Sweep
+
+Row = Mapping[str, Any]
+ACCURACY = "classifier_accuracy"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, least and greatest over the seeds of a cell."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread | None:
+        known = [v for v in values if v is not None and math.isfinite(v)]
+        return cls(sum(known) / len(known), min(known), max(known), len(known)) if known else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's summary over its seeds."""
+
+    label: str
+    lineages: int
+    generations: int  # committed, over all its lineages
+    statuses: dict[str, int]
+    metric: str
+    start: Spread | None  # the metric at generation 0
+    last: Spread | None  # ... and at the last generation that has it
+    drift: Spread | None  # last / start
+    accuracy: Spread | None
+    collapsed: int | None  # lineages past the rule; None without a rule or without numbers
+    judged: int
+
+    @property
+    def verdict(self) -> str:
+        if self.collapsed is None:
+            return "-"
+        if self.collapsed in (0, self.judged):
+            return "collapsed" if self.collapsed else "no"
+        return f"collapsed {self.collapsed}/{self.judged}"
+
+
+def grouped(specs: Iterable[LineageSpec]) -> dict[str, list[LineageSpec]]:
+    """Lineages by cell, in the order of the file."""
+    cells: dict[str, list[LineageSpec]] = {}
+    for spec in specs:
+        cells.setdefault(spec.cell_id, []).append(spec)
+    return cells
+
+
+def labels(specs: Iterable[LineageSpec]) -> dict[str, str]:
+    """A short name per cell: only what differs between the cells."""
+    fields = {cell: _fields(members[0]) for cell, members in grouped(specs).items()}
+    varying = [k for k in next(iter(fields.values()), {}) if len({f[k] for f in fields.values()}) > 1]
+    kept = varying or ["generator", "policy"]
+    return {cell: ", ".join(f[k] for k in kept if f[k]) for cell, f in fields.items()}
+
+
+def _fields(spec: LineageSpec) -> dict[str, str]:
+    policy = spec.policy.name if spec.synthetic_fraction is None else f"{spec.policy.name} {spec.synthetic_fraction:g}"
+    others = Part("policy", spec.policy.name, {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"}).label
+    return {
+        "dataset": spec.dataset.label,
+        "generator": spec.generator.label,
+        "policy": policy + others.removeprefix(spec.policy.name),
+        "sampling": spec.sampling.label,
+        "n_real": f"n={spec.n_real}",
+        "n_synthetic": "" if spec.n_synthetic is None else f"{spec.n_synthetic} synthetic",
+        "arrival": spec.arrival,
+    }
+
+
+def headline(sweep: Sweep) -> str:
+    """The metric to show where there is room for one: the collapse rule's, else the first one measured."""
+    return str(sweep.collapse["metric"]) if sweep.collapse else sweep.metrics[0].id if sweep.metrics else ""
+
+
+def key_of(values: Iterable[str], metric: str) -> str:
+    """The key a metric is shown by: its own, or the first of its parts (`moments` -> `moments/kl`)."""
+    keys = sorted(k for k in values if k == metric or k.startswith(f"{metric}/"))
+    return keys[0] if keys else metric
+
+
+def value(rows: Iterable[Row], metric: str) -> float | None:
+    """The metric in the first of these rows that has a finite value of it."""
+    found = (row["values"].get(key_of(row["values"], metric)) for row in rows)
+    return next((float(v) for v in found if v is not None and math.isfinite(v)), None)
+
+
+def drift(rows: tuple[Row, ...], metric: str) -> float | None:
+    """The metric at the last generation that has it, as a multiple of generation 0; None where that has no meaning."""
+    start, last = value(rows[:1], metric), value(reversed(rows), metric)
+    return last / start if start and last is not None and start > 0 else None
+
+
+def curve(rows: Iterable[Row], rule: Rule) -> list[Point]:
+    """What a collapse rule reads of a lineage's rows."""
+    metric, watched = str(rule["metric"]), rule.get("absorbing", {}).get("metric")
+    points = []
+    for row in rows:
+        key = key_of(row["values"], metric)
+        due = any(_is_of(k, metric) for part in ("values", "undefined") for k in row.get(part, ()))
+        floor = row["values"].get(f"{key}/floor", row["values"].get(f"{key}_floor"))
+        seen = row["values"].get(key_of(row["values"], watched)) if watched else None
+        points.append(Point(row["t"], row["values"].get(key), floor, seen, row["status"], due))
+    return points
+
+
+def _is_of(key: str, metric: str) -> bool:
+    return key == metric or key.startswith(f"{metric}/")
+
+
+def collapsed(history: History, rule: Mapping[str, Any] | None) -> bool | None:
+    """Whether a lineage is past the collapse rule; None when it cannot be judged."""
+    if not rule or history.status in ("", "failed"):
+        return None
+    return judge(curve(history.rows, rule), rule).verdict
+
+
+def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
+    """One summary per cell, in the order of the file."""
+    metric = key_of({key for h in histories.values() for row in h.rows for key in row["values"]}, headline(sweep))
+    names = labels(sweep.lineages)
+    return [
+        _cell(names[c], metric, [histories[s.id] for s in members], sweep) for c, members in grouped(sweep.lineages).items()
+    ]
+
+
+def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Cell:
+    verdicts = [v for h in histories if (v := collapsed(h, sweep.collapse)) is not None]
+    return Cell(
+        label=label,
+        lineages=len(histories),
+        generations=sum(len(h.rows) for h in histories),
+        statuses=dict(Counter(h.status or "unfinished" for h in histories)),
+        metric=metric,
+        start=Spread.of(value(h.rows[:1], metric) for h in histories),
+        last=Spread.of(value(reversed(h.rows), metric) for h in histories),
+        drift=Spread.of(drift(h.rows, metric) for h in histories),
+        accuracy=Spread.of(value(reversed(h.rows), ACCURACY) for h in histories),
+        collapsed=sum(verdicts) if verdicts else None,
+        judged=len(verdicts),
+    )
+
+
+def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
+    """What `summary.json` holds: the cells, and every lineage's end."""
+    cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
+    lineages = {
+        h.spec.id: {
+            "label": h.spec.label,
+            "seed": h.spec.seed,
+            "t": h.t,
+            "status": h.status or "unfinished",
+            "reason": h.reason,
+        }
+        for h in histories.values()
+    }
+    statuses = Counter(v["status"] for v in lineages.values())
+    head = {"name": sweep.name, "question": sweep.question, "generations": sweep.generations, "collapse": sweep.collapse}
+    return {**head, "statuses": dict(statuses), "cells": cells, "lineages": lineages}

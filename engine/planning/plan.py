@@ -1,0 +1,145 @@
+"""What a sweep will compute, before anything runs: keys need no data, so what lineages share and what is there is known.
+
+Also the order in which to run: founders that several lineages share first, then the lineages, repeats of others last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.lineage.recipe import Node, path
+from engine.planning.cost import Cost, Lack, forecast
+from engine.spec import LineageSpec, Sweep
+from engine.store.store import Row, Store
+
+Paths = Mapping[str, tuple[Node, ...]]  # the generations of each lineage, by its id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of a sweep, and a forecast where earlier rows allow one."""
+
+    cells: int
+    seeds: str
+    lineages: int
+    asked: int  # generations over all lineages
+    unique: int  # ... of different keys
+    founders: int
+    present: int  # ... committed already
+    workers: int
+    seconds: (
+        float | None
+    )  # forecast of what is missing, see engine/planning/cost.py; None where nothing is known of a generator
+    bytes: int | None
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
+    price: tuple[float, float] | None = None  # USD, lowest and highest
+    basis: str = ""  # of the forecast: measured, declared, or both
+
+    @property
+    def missing(self) -> int:
+        return self.unique - self.present
+
+
+def paths(sweep: Sweep) -> dict[str, tuple[Node, ...]]:
+    with _no_collection():
+        return {spec.id: path(spec, sweep.generations) for spec in sweep.lineages}
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Tens of thousands of nodes, none of them garbage: looking through them again and again took half of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def order(lineages: Sequence[LineageSpec], known: Paths, generations: int) -> list[tuple[LineageSpec, int]]:
+    """(lineage, last generation) in the order to start them: one leader per shared founder up to generation 0 comes first,
+    lineages that repeat others come last."""
+    by_founder: dict[str, list[LineageSpec]] = {}
+    ends: set[str] = set()
+    first: list[LineageSpec] = []
+    again: list[LineageSpec] = []
+    for spec in lineages:
+        nodes = known[spec.id]
+        by_founder.setdefault(nodes[0].model, []).append(spec)
+        (again if nodes[-1].draw in ends else first).append(spec)
+        ends.add(nodes[-1].draw)
+    leaders = [members[0] for members in by_founder.values() if len(members) > 1 and generations]
+    return [(spec, 0) for spec in leaders] + [(spec, generations) for spec in [*first, *again]]
+
+
+def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = None) -> Plan:
+    """Count what is asked, what of it is distinct, and what the store has."""
+    known = known or paths(sweep)
+    generator = {node.draw: spec.generator.name for spec in sweep.lineages for node in known[spec.id]}
+    there = present(store, generator)
+    seeds = len({spec.seed for spec in sweep.lineages})
+    share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
+    workers = max(1, min(int(share), len(sweep.lineages)))
+    ahead = forecast(_lacks(sweep, generator, there))
+    return Plan(
+        cells=len({spec.cell_id for spec in sweep.lineages}),
+        seeds=f"{seeds} seed{'s' if seeds != 1 else ''} each",
+        lineages=len(sweep.lineages),
+        asked=sum(len(nodes) for nodes in known.values()),
+        unique=len(generator),
+        founders=len({nodes[0].model for nodes in known.values()}),
+        present=len(there),
+        workers=workers,
+        seconds=None if ahead.seconds is None else ahead.seconds / workers,
+        bytes=ahead.bytes,
+        gpu_hours=ahead.gpu_hours,
+        cpu_hours=ahead.cpu_hours,
+        price=ahead.price,
+        basis=ahead.basis,
+    )
+
+
+def present(store: Store, keys: Iterable[str]) -> dict[str, Cost]:
+    """The committed draws among these keys, with what their generations took."""
+    store.refresh()
+    names = set(store.names("draws")) | set(store._blocks["draw"])
+    draws = {key: row for key in keys if key in names and (row := store.row("draw", key))}
+    return {key: _cost([draw, store.row("model", draw["model"])]) for key, draw in draws.items()}
+
+
+def _cost(rows: Iterable[Row | None]) -> Cost:
+    known = [row for row in rows if row]
+    n_bytes = sum(file["bytes"] for row in known for file in row["files"].values())
+    return Cost(sum(row["seconds"] for row in known), n_bytes)
+
+
+def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]) -> list[Lack]:
+    """What is missing, by generator."""
+    lacks = []
+    for spec in {s.generator.name: s for s in sweep.lineages}.values():
+        mine = [key for key, own in generator.items() if own == spec.generator.name]
+        known = [there[key] for key in mine if key in there]
+        lacks.append(Lack(len(mine) - len(known), known, sweep.resources_of(spec), sweep.costs_of(spec)))
+    return lacks
+
+
+def rows_there(store: Store, known: Paths) -> dict[str, int]:
+    """Committed generations by lineage."""
+    there = present(store, {node.draw for nodes in known.values() for node in nodes})
+    return {lineage: sum(node.draw in there for node in nodes) for lineage, nodes in known.items()}
+
+
+def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
+    """The plan for machines, with every lineage."""
+    each = [
+        {"id": s.id, "label": s.label, "cell": s.cell_id, "seed": s.seed, "generations_there": there[s.id]}
+        for s in sweep.lineages
+    ]
+    head = {"name": sweep.name, "question": sweep.question, "out": sweep.out, "generations": sweep.generations}
+    return {**head, **asdict(plan), "missing": plan.missing, "refused": list(sweep.refused), "each": each}

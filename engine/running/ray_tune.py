@@ -1,0 +1,331 @@
+"""Ray Tune places lineages on machines and restarts what died: one trial = one actor = one lineage; one step = one generation.
+
+Tune holds no state of ours: its checkpoints and loggers are off, its scratch folder is thrown away, and every start builds what
+the store lacks.  The only file that imports ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would end the run without a word
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_THRESHOLD_S": "1000000",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from engine import files as scratch  # noqa: E402
+from engine.running.ray_health import Family, Pulse, RayDied  # noqa: E402
+from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
+from engine.running.worker import GB, Job, NotShared, Work, explained, tell  # noqa: E402
+from engine.store.disk import Unwritable  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+
+RETRIES = 3  # of a lineage whose process died
+OBJECTS_BYTES = 100 * 2**20  # Ray's shared memory; our data do not go through it
+LINEAGES = "ray::LineageActor"  # how Ray names the processes of lineages
+
+
+class Unsatisfiable(RuntimeError):
+    """The machines at hand cannot run this sweep; says what is missing."""
+
+
+# ---- in the actor -------------------------------------------------------------------------------------------------------
+
+
+class LineageActor(tune.Trainable):
+    """One lineage.  Everything is opened in the first step: `setup` may run twice, in two processes, for one trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.job = _job(config)
+        self.work: Work | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, float]:
+        self.work = self.work or Work(self.job)
+        return self.work.step()
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([_share(_job(config).resources)])
+
+
+def _packed(job: Job) -> str:
+    """As one text: Tune copies its whole grid for every lineage of it, and of 10,000 dicts that takes half an hour."""
+    return json.dumps(job.to_dict())
+
+
+def _job(config: dict[str, Any]) -> Job:
+    return Job.from_dict(json.loads(config["job"]))
+
+
+def _share(resources: dict[str, float]) -> dict[str, float]:
+    """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our files, bytes here."""
+    share = {"CPU": resources["cpu"], "GPU": resources.get("gpu", 0.0), "memory": resources.get("memory", 0.0) * GB}
+    return {name: amount for name, amount in share.items() if amount}
+
+
+# ---- in the driver ------------------------------------------------------------------------------------------------------
+
+
+class Supply(Protocol):
+    """Where lineages come from that are not known beforehand: asked whenever a place is free."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come."""
+
+    def next(self) -> Job | None:
+        """What to run now; None: nothing until something has ended."""
+
+
+@dataclass
+class _Run:
+    """What Tune's callbacks need.  They are pickled by Tune, so they find it in this module instead of holding it."""
+
+    store: Store
+    watch: Any
+    interrupt: Interrupt
+    pulse: Pulse
+    supply: Supply | None = None
+    announced: bool = False
+
+
+_runs: list[_Run] = []
+
+
+class _Interrupted(Exception):
+    """While Ray was starting."""
+
+
+class _Watch(tune.Callback):
+    """Tells the screen what Tune tells us, and looks several times a second whether Ray is alive."""
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        run = _runs[-1]
+        run.watch.tick()
+        run.pulse.check()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        tell(_runs[-1].watch, _job(trial.config), result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Tune keeps statistics of every number a trial has reported: half of what the driver gains per lineage."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        _crashed(_runs[-1], _job(trial.config), trial.get_error())
+
+
+class _Asked(Searcher):
+    """Tune's way of asking for one lineage after the other.  It keeps no state: that is in the store."""
+
+    def suggest(self, trial_id: str) -> Any:
+        run = _runs[-1]
+        assert run.supply is not None
+        job = None if run.interrupt else run.supply.next()
+        if job is not None:
+            return {"job": _packed(job)}
+        return Searcher.FINISHED if run.interrupt or run.supply.over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The watch has heard of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class _Stop(tune.Stopper):
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        run = _runs[-1]
+        if run.interrupt and not run.announced:
+            run.announced = True
+            seconds = f"{GENERATION_SECONDS:.0f} s for the generations in flight"
+            run.watch.note(f"stopping, with {seconds}; once more stops at once (either way the state is saved)")
+        return bool(run.interrupt)
+
+
+def _crashed(run: _Run, job: Job, error: Any) -> None:
+    """A lineage whose retries are spent: its process died, or memory, disk or network failed, each time."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, NotShared):
+        raise Unsatisfiable(str(cause))
+    if isinstance(cause, Unwritable):
+        raise cause
+    cause = cause if isinstance(cause, Exception) else RuntimeError(str(error))
+    record = getattr(cause, "record", None) or explained(cause, -1)
+    message = record["message"].strip().splitlines() or ["no message"]
+    run.store.fail(job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"})
+    run.watch.ended(job.spec.id, "failed")
+
+
+def run_sweep(
+    jobs: Sequence[Job],
+    store: Store,
+    watch: Any,
+    interrupt: Interrupt,
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    supply: Supply | None = None,
+) -> None:
+    """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is set.
+
+    supply: asked for jobs instead; `jobs` are then one of each kind that it may ask for.
+    watch: row(...), ended(...), note(text) and tick(), see engine.console.live.Screen.  address: an existing Ray cluster; None starts
+    Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
+    """
+    scratch.remove([*scratch.dead(), *scratch.former()])
+    folder, family = scratch.make(), Family() if address is None else None
+    interrupt.leaving = [lambda: scratch.remove([folder])]
+    if family is not None:
+        interrupt.hurry, interrupt.leaving = partial(family.end, LINEAGES), [family.end, *interrupt.leaving]
+
+    def gone(why: str) -> None:
+        """A Ray of our own has died: `watch.died` may start this process anew."""
+        if family is not None and not interrupt:
+            interrupt.leave_nothing()
+            watch.died(why)
+
+    try:
+        with _ray(folder, address, cpus, gone), _beating(family, gone, interrupt) as pulse:
+            interrupt.listen()
+            _satisfiable(jobs, elastic=address is not None, watch=watch)
+            _runs.append(_Run(store, watch, interrupt, pulse, supply))
+            if not interrupt:
+                _tuner(jobs, folder, None if supply is None else _places(jobs, elastic=address is not None)).fit()
+    except (RayDied, _Interrupted):
+        if not interrupt:
+            raise
+    finally:
+        _runs.clear()
+        interrupt.leave_nothing()
+
+
+@contextlib.contextmanager
+def _ray(folder: Path, address: str | None, cpus: int | None, gone: Callable[[str], None]) -> Iterator[None]:
+    """Ray, started or joined, and ended or left."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    try:
+        if address is None:
+            own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
+            ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except SystemExit:  # what Ray makes of SIGTERM while it starts
+        raise _Interrupted from None
+    except Exception as error:  # of Ray's own kind, or of none
+        if address is not None:
+            raise Unsatisfiable(f"cannot join the Ray cluster at {address}: {error}") from None
+        gone(why := f"it did not start: {(str(error).splitlines() or [''])[0]}")
+        raise RayDied(f"Ray has died: {why}") from None
+    try:
+        yield
+    finally:
+        _shut_down()
+
+
+@contextlib.contextmanager
+def _beating(family: Family | None, gone: Callable[[str], None], interrupt: Interrupt) -> Iterator[Pulse]:
+    """Watched from here and from a thread beside, for the driver may hang."""
+
+    def stalled(why: str) -> None:
+        gone(why)
+        if not interrupt:
+            leave(4, f"{why}; {AGAIN}", interrupt.terminal, interrupt.leave_nothing)
+
+    pulse = Pulse(ray.get_runtime_context().gcs_address, family)
+    ended = pulse.watch(stalled)
+    try:
+        yield pulse
+    except RayDied as died:
+        gone(str(died))
+        raise
+    finally:
+        ended.set()
+
+
+def _shut_down() -> None:
+    """ray.shutdown, which can wait for ever when Ray has died."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(20)
+
+
+def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
+    """Tune would wait for ever for a GPU that is not there: say so instead.  A cluster may grow, so there it is a remark."""
+    have = ray.cluster_resources()
+    for job in jobs:
+        lacks = [f"{v:g} {k}" for k, v in _share(job.resources).items() if v > have.get(k, 0.0)]
+        if lacks:
+            there = ", ".join(f"{have.get(k, 0.0):g} {k}" for k in _share(job.resources))
+            text = f"a lineage of {job.spec.generator.name} asks for {', '.join(lacks)}, but here are {there}"
+            if not elastic:
+                raise Unsatisfiable(f"{text}; change resources in the file, or use --address of a cluster that has them")
+            watch.note(f"{text}; waiting for the cluster to grow")
+            return
+
+
+def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
+    """How many lineages run at once: what fits; at least one, and one of each kind where the cluster may grow."""
+    have = ray.cluster_resources()
+    fit = (int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs)
+    return max(len(jobs) if elastic else 1, *fit)
+
+
+def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
+    """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as fit."""
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": at_once}
+    return tune.Tuner(
+        LineageActor,
+        param_space={} if at_once else {"job": tune.grid_search([_packed(job) for job in jobs])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+            **(one_by_one if at_once else {}),
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(folder / "tune"),
+            verbose=0,
+            callbacks=[_Watch()],
+            stop=_Stop(),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+
+
+def _name_of(trial: Any) -> str:
+    return str(trial.trial_id)

@@ -1,0 +1,132 @@
+"""Samples, generators and strips to files of the store and back.  Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from engine import files as scratch
+from engine.parts import Generator
+from engine.samples import MAPPED_BYTES, Samples
+from engine.spec import Part
+from engine.store.store import Row, Store, sha256
+
+SAMPLES, STRIP, WEIGHTS = "samples.safetensors", "strip.safetensors", "weights/"
+DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
+
+
+def sample_files(samples: Samples) -> dict[str, bytes]:
+    return {SAMPLES: encode(samples)}
+
+
+def strip_files(strip: Samples) -> dict[str, bytes]:
+    return {STRIP: encode(strip)}
+
+
+def encode(samples: Samples) -> bytes:
+    """One safetensors file.  Points that lie in memory by replicate stay so: sums over them round by the memory order."""
+    by_replicate = samples.x.ndim == 3 and not samples.x.flags.c_contiguous and samples.x.swapaxes(0, 1).flags.c_contiguous
+    x = {"x_by_replicate": samples.x.swapaxes(0, 1)} if by_replicate else {"x": samples.x}
+    arrays = {**x, "y": samples.y, "born": samples.born}
+    return save_tensors({k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None})
+
+
+def decode(data: bytes) -> Samples:
+    """The inverse of `encode`, in memory of its own."""
+    return _samples({k: v.copy() for k, v in load_tensors(data).items()})
+
+
+def _samples(arrays: dict[str, np.ndarray]) -> Samples:
+    x = arrays["x_by_replicate"].swapaxes(0, 1) if "x_by_replicate" in arrays else arrays["x"]
+    return Samples(x, arrays.get("y"), arrays["born"])
+
+
+def generator_files(generator: Generator) -> dict[str, bytes]:
+    """What the generator saves, by name within the model's folder."""
+    with _scratch() as name:
+        folder = Path(name)
+        generator.save(folder)
+        found = sorted(p for p in folder.rglob("*") if p.is_file())
+        return {WEIGHTS + p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def has_samples(store: Store, row: Row) -> bool:
+    return SAMPLES in row["files"] and store.fs.exists(f"{store.folder(row['kind'], row['key'])}/{SAMPLES}")
+
+
+def read_samples(store: Store, row: Row, name: str = SAMPLES) -> Samples | None:
+    """A draw's samples, verified; None when they were pruned."""
+    data = store.get(row, name) if name in row["files"] else None
+    if data is None:
+        return None
+    if not store.local or len(data) < MAPPED_BYTES:
+        return decode(data)
+    return mapped(Path(store.folder(row["kind"], row["key"])) / name)
+
+
+def mapped(path: Path) -> Samples:
+    """Samples whose arrays are views of the file (copied where they are written to): old generations of large images need
+    no memory between two reads."""
+    whole = np.memmap(path, np.uint8, "c")
+    start = 8 + int.from_bytes(bytes(whole[:8]), "little")  # safetensors: the header's length, the header as JSON, the arrays
+    arrays = {}
+    for name, about in json.loads(bytes(whole[8:start])).items():
+        begin, end = (start + offset for offset in about["data_offsets"])
+        arrays[name] = whole[begin:end].view(DTYPES[about["dtype"]]).reshape(about["shape"])
+    return _samples(arrays)
+
+
+def read_strip(store: Store, row: Row) -> Samples | None:
+    return read_samples(store, row, STRIP)
+
+
+def read_generator(store: Store, row: Row, part: Part) -> Generator | None:
+    """A model's generator, its files verified; None when they were pruned."""
+    files = {name: store.get(row, name) for name in row["files"]}
+    if not files or any(data is None for data in files.values()):
+        return None
+    generator: Generator = part.make()
+    with _scratch() as name:
+        for file, data in files.items():
+            target = Path(name) / file.removeprefix(WEIGHTS)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data or b"")
+        generator.load(Path(name))
+    return generator
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is known by its name as that of a dead run, should this one be killed."""
+    return tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-")
+
+
+def differs(row: Row, name: str, data: bytes) -> bool:
+    return bool(sha256(data) != row["files"][name]["sha256"])
+
+
+def machine() -> dict[str, Any]:
+    """What the bits of a learned generation may depend on: the versions, the threads, the device."""
+    torch = sys.modules.get("torch")
+    found: dict[str, Any] = {"numpy": np.__version__}
+    if torch is not None:
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        found |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device}
+    return found | {"ouroboros": _version()}
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ouroboros-engine")
+    except importlib.metadata.PackageNotFoundError:
+        return os.environ.get("OUROBOROS_VERSION", "source")

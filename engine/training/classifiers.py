@@ -1,0 +1,124 @@
+"""LeNet-5 (LeCun et al. 1998) with rectifiers, and how it and its relatives are trained: the classifiers behind features,
+classifier accuracy and rewards.
+
+Its 84 penultimate values are the features that MAD (2307.01850) uses for MNIST.  Images larger than 32 pixels are reduced to
+32; images smaller than 28 (8 x 8 digits) get 3 x 3 kernels, since 5 x 5 ones would leave nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.samples import Samples
+from engine.training import loop as nets
+
+BATCH_OUT = 1024  # images at a time when nothing is learnt
+
+
+class LeNet(nn.Module):
+    """uint8 [n, height, width, channels] -> logits [n, classes]."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        height, width, channels = shape
+        self.small = min(height, width) < 28
+        self.reduced = (min(height, 32), min(width, 32))
+        kernel, pad = (3, 1) if self.small else (5, 2 if self.reduced[0] < 32 else 0)
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, 16 if self.small else 6, kernel, padding=pad), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16 if self.small else 6, 16, kernel, padding=1 if self.small else 0), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(),
+        )  # fmt: skip
+        with torch.no_grad():
+            n_flat = self.convolutions(torch.zeros(1, channels, *self.reduced)).shape[1]
+        self.dense = nn.Sequential(nn.Linear(n_flat, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+        self.head = nn.Linear(84, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # [n, channels, height, width]
+        if x.shape[2:] != self.reduced:
+            x = functional.interpolate(x, self.reduced, mode="bilinear", antialias=True)
+        return self.dense(self.convolutions(x))  # [n, 84]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+class PointClassifier(nn.Module):
+    """One hidden layer per replicate: points [n, replicates, d] -> logits [n, replicates, classes]."""
+
+    def __init__(self, replicates: int, d: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.standardise = nets.Standardise(replicates, d)
+        self.layers = nets.stacked_mlp(replicates, (d, width, width, classes), nn.ReLU)
+
+    def forward(self, points: Tensor) -> Tensor:
+        z = self.standardise(points.transpose(0, 1).float())  # [replicates, n, d]
+        return self.layers(z).transpose(0, 1)
+
+
+def fit(
+    data: Samples,
+    classes: int,
+    rng: np.random.Generator,
+    *,
+    steps: int,
+    batch: int = 128,
+    lr: float = 2e-3,
+    network: str = "lenet",
+) -> nn.Module:
+    """A classifier of labelled images (lenet or resnet18) or points (stacked MLP), trained on data by cross entropy."""
+    assert data.y is not None
+    points = data.x.ndim == 3
+    with nets.seeded(rng):
+        model = (
+            PointClassifier(data.x.shape[1], data.x.shape[2], classes)
+            if points
+            else of_images(network, data.x.shape[1:], classes)
+        )
+    x = data.x.astype(np.float32) if points else data.x
+    if points:
+        nets.refuse_non_finite_data([x])
+        model.standardise.learn(x)  # type: ignore[union-attr,operator]
+
+    def cross_entropy(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
+        logits, y = model(batch[0]), batch[1]
+        if not points:
+            return functional.cross_entropy(logits, y)
+        each = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        return each.view_as(y).mean(0)  # [replicates]
+
+    how = nets.Training(steps=steps, batch=batch, replicates=x.shape[1] if points else None, decay=True)
+    nets.train([nets.Turn(model, cross_entropy, lr=lr)], [x, data.y], rng, how)
+    return model
+
+
+def of_images(network: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The untrained network by name."""
+    if network == "lenet":
+        return LeNet(shape, classes)
+    from engine.training.resnet import ResNet18  # torchvision takes seconds to import
+
+    return ResNet18(shape, classes)
+
+
+def logits(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """[n, classes] of images, [n, replicates, classes] of points; float32."""
+    return _in_batches(model, model.forward, x)
+
+
+def features(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """The penultimate layer, float32: [n, 84] of LeNet, [n, 512] of ResNet-18."""
+    return _in_batches(model, model.features, x)  # type: ignore[arg-type]
+
+
+def _in_batches(model: nn.Module, function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
+    model.to(nets.device()).eval()
+    with torch.inference_mode():
+        parts = [function(nets.tensor(x[i : i + BATCH_OUT], nets.device())).cpu() for i in range(0, len(x), BATCH_OUT)]
+    return torch.cat(parts).numpy()
