@@ -22,14 +22,13 @@ import numpy as np
 from sklearn.neighbors import KernelDensity
 from threadpoolctl import threadpool_limits
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 # isort: split
-from chains import chain  # noqa: E402
-
-from analysis.theory import gaussian as theory  # noqa: E402
-from engine._memory import keep_freed_memory  # noqa: E402
-from engine.parts import make  # noqa: E402
-from engine.training import loop as nets  # noqa: E402
+from analysis.theory import gaussian as theory
+from engine._memory import keep_freed_memory
+from engine.parts import make
+from engine.training import loop as nets
+from tests.support.chains import chain
 
 LEGACY = np.random.RandomState(0)  # the generator behind np.random.normal
 GENERATIONS = 99  # after the founder: 100 fits

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from gaussian_mix import chains, expected  # noqa: E402
-
-from analysis.threshold.estimate import Design, Outcome, Threshold, begin, draws_of, estimate, finished, judged, propose  # noqa: E402
-from analysis.threshold.grid import interpolated  # noqa: E402
+from analysis.threshold.estimate import Design, Outcome, Threshold, begin, draws_of, estimate, finished, judged, propose
+from analysis.threshold.grid import interpolated
+from tests.support.gaussian_mix import chains, expected
 
 SLOTS, BUDGET, WIDTH = 4, 64, 0.1
 GRID = np.arange(9) / 8

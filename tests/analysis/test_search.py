@@ -1,0 +1,248 @@
+"""The adaptive search on the engine: what it knows comes from the store, so it resumes, counts grids, and says how it ended."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.report import figures as gallery
+from analysis.report import page as report
+from analysis.threshold.workflows import design_of, grown, read, recorded
+from engine.experiment.reader import load
+from engine.outcome.summary import History
+from engine.store.store import Store
+from tests.faults.test_faults import killed
+from tests.support.ouro import environment, ouro, start
+from tests.support.sweeps import results, run, sweep_of
+
+ROOT = Path(__file__).parents[2]
+BASE = """
+base:
+  dataset: {name: gaussian, d: 2, replicates: 10}
+  generator: gaussian
+  n_real: 50
+grid:
+  policy: [replace, augment]
+generations: 5
+metrics: [moments]
+collapse: {metric: moments/mean_error, above: 3.0}
+tracking: none
+keep: last
+"""
+SEARCH = BASE + "threshold: {width: 0.2, budget: 14, policies: {augment: {between: [0.0, 0.9]}}}\n"
+
+
+def written(folder: Path, text: str = SEARCH) -> Path:
+    file = folder / "experiment.yaml"
+    file.write_text(text + f"out: {folder / 'out'}\n")
+    return file
+
+
+def answers(folder: Path) -> dict[str, dict[str, object]]:
+    found = json.loads((folder / "out" / "threshold.json").read_text())
+    return {own["label"]: own for own in found["workflows"]}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One search to its end, in one process."""
+    folder = tmp_path_factory.mktemp("searched")
+    end = ouro("threshold", str(written(folder)), "--local", cwd=folder)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert "replace: collapse begins at a synthetic fraction of" in " ".join(end.stdout.split())
+    return folder
+
+
+def test_it_finds_what_theory_says(searched: Path) -> None:
+    found = answers(searched)
+    assert set(found) == {"replace", "augment"}
+    low, high = found["replace"]["low"], found["replace"]["high"]
+    assert low is not None and high is not None and low < 0.764 < high  # type: ignore[operator]  # E y by 3,000 plain chains in numpy
+    assert found["augment"]["words"] == "not bracketed: no collapse up to 0.9"  # at most 1.5 times, SCIENCE.md 5.4
+    for own in found.values():
+        points = [(o["fraction"], o["seed"]) for o in own["outcomes"]]  # type: ignore[attr-defined]
+        assert len(set(points)) == len(points) <= 14
+
+
+def test_the_same_command_again_has_nothing_to_do(searched: Path) -> None:
+    before = answers(searched)
+    end = ouro("threshold", str(searched / "experiment.yaml"), "--local", cwd=searched)
+    assert end.returncode == 0 and ", 0 of them new" in end.stdout
+    assert answers(searched) == before
+
+
+def test_a_larger_budget_goes_on(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched / "out", tmp_path / "out")
+    file, before = written(tmp_path), {o["lineage"] for o in answers(searched)["replace"]["outcomes"]}  # type: ignore[attr-defined]
+    words = ("--local", "--json", "--set", "threshold.budget=17", "--set", "threshold.width=0.01")
+    end = ouro("threshold", str(file), *words, cwd=tmp_path)
+    found = {own["label"]: own for own in json.loads(end.stdout)["workflows"]}
+    after = {o["lineage"] for o in found["replace"]["outcomes"]}
+    assert before < after and len(after) == 17 and found["replace"]["ended"] == "budget spent"
+
+
+def test_looking_runs_nothing(searched: Path) -> None:
+    end = ouro("threshold", str(searched / "experiment.yaml"), "--look", cwd=searched)
+    assert end.returncode == 0 and "collapse: moments/mean_error above 3 x generation 0, generation 5" in end.stdout
+
+
+def test_what_a_grid_ran_is_counted(tmp_path: Path) -> None:
+    """Lineages are ordinary ones: a grid's are outcomes of the search, whose lineages can be read as a sweep."""
+    grid = sweep_of(BASE.replace("[replace, augment]\n", "[replace]\n  policy.synthetic_fraction: [0.0, 0.5, 1.0]\n"), tmp_path)
+    run(grid, seconds=1)
+    sweep = sweep_of(SEARCH, tmp_path)
+    known = read(sweep, Store(sweep.out))
+    replace = next(own for own in known.values() if own.template.policy.name == "replace")
+    assert sorted(o.fraction for o in replace.known.values()) == [0.0, 0.5, 1.0] and not replace.waiting
+    assert {s.id for s in grown(sweep, Store(sweep.out)).lineages} == {s.id for s in grid.lineages}
+    new = replace.next()  # the first of the start that is missing: 0.25, on the lattice
+    assert new is not None and new.synthetic_fraction == 0.24 and new.seed == 1
+
+
+def test_an_unfinished_lineage_is_finished_first(tmp_path: Path) -> None:
+    short = sweep_of(BASE, tmp_path, "generations=2", "grid.policy=[replace]")
+    run(short, seconds=1)
+    sweep = sweep_of(SEARCH, tmp_path)
+    store = Store(sweep.out)
+    assert len(recorded(store, [s.workflow for s in sweep.lineages])) == 1
+    own = next(own for own in read(sweep, store).values() if own.template.policy.name == "replace")
+    assert not own.known and own.next() == short.lineages[0]
+
+
+def test_policies_of_one_search_share_their_seeds(searched: Path) -> None:
+    seeds = [[o["seed"] for o in own["outcomes"]] for own in answers(searched).values()]  # type: ignore[attr-defined]
+    fewest = min(len(s) for s in seeds)
+    assert all(sorted(s)[:fewest] == list(range(fewest)) for s in seeds)
+
+
+def test_the_design_is_the_files(tmp_path: Path) -> None:
+    sweep = sweep_of(SEARCH, tmp_path)
+    by = {s.policy.name: design_of(sweep, s) for s in sweep.lineages}
+    assert by["augment"].between == (0.0, 0.9) and by["replace"].between == (0.0, 1.0)
+    assert by["replace"].step == 0.02 and by["replace"].budget == 14 and by["replace"].confidence == 0.9
+
+
+def test_a_file_without_a_threshold_is_refused(tmp_path: Path) -> None:
+    end = ouro("threshold", str(written(tmp_path, BASE)), cwd=tmp_path)
+    assert end.returncode == 2 and "has no threshold section" in end.stderr
+
+
+def test_a_failed_lineage_is_no_collapse_and_is_tried_again(tmp_path: Path) -> None:
+    sweep = sweep_of(SEARCH, tmp_path)
+    own = next(iter(read(sweep, Store(sweep.out)).values()))
+    spec = own.next()
+    assert spec is not None
+    own.ended(History(spec, (), "failed", "ZeroDivisionError"))
+    assert own.failed == {spec.id} and not own.known and not own.running and own.answer.verdict == "too few"
+    assert own.to_dict()["failed"] == 1 and own.next() != spec
+    again = next(iter(read(sweep, Store(sweep.out)).values()))
+    again.found(History(spec, (), "failed", "ZeroDivisionError"))
+    assert again.next() == spec
+
+
+def test_the_page_has_the_lineages_that_the_search_grew(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("phase_diagram", "curve_moments_mean_error")
+    few = lambda *of, **how: (s for s in gallery.figures(*of, **how) if s.name in names)  # noqa: E731
+    monkeypatch.setattr(report, "figures", few)
+    sweep = load(searched / "experiment.yaml")
+    text = report.write(sweep, tmp_path / "report", pictures=False).read_text()
+    found, answer = answers(searched), text[text.index("<h2>Answer</h2>") : text.index("</section>")]
+    for own in found.values():
+        low_high = [f">{own[k]:.4g}<" for k in ("low", "high") if own[k] is not None]
+        for said in (f"<b>{own['label']}:</b> {own['words']}", f">{own['ended']}<", *low_high):
+            assert said in answer, said
+    made = sum(len(own["outcomes"]) for own in found.values())  # type: ignore[arg-type]
+    assert made > len(sweep.lineages) and f"<dd>{made} of {made}</dd>" in text
+    numbers = pd.read_csv(tmp_path / "report" / "figures" / "phase_diagram.csv").set_index("group")
+    for label, own in found.items():  # the figure says what the search says
+        assert numbers.loc[label, "verdict"] == own["verdict"] and numbers.loc[label, "last"] == (
+            0.9 if label == "augment" else 1
+        )
+        assert own["estimate"] is None or numbers.loc[label, "estimate"] == pytest.approx(own["estimate"])
+    curve = pd.read_csv(tmp_path / "report" / "figures" / "curve_moments_mean_error.csv")
+    assert set(curve["synthetic_fraction"]) == {o["fraction"] for own in found.values() for o in own["outcomes"]}  # type: ignore[attr-defined]
+
+
+def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path: Path) -> None:
+    """Under augment nothing collapses: sure after all of the start and four more, and before that the budget has run out."""
+    assert answers(searched)["augment"]["ended"] == "sure"
+    shutil.copytree(searched / "out", tmp_path / "out")
+    for path in (tmp_path / "out" / "lineages").glob("*.json"):
+        spec = json.loads(path.read_text())["value"]["spec"]
+        if spec["policy"]["name"] == "augment" and spec["seed"] > 8:
+            path.unlink()
+    file = written(tmp_path)
+    end = ouro("threshold", str(file), "--look", "--json", "--set", "threshold.budget=9", cwd=tmp_path)
+    own = next(own for own in json.loads(end.stdout)["workflows"] if own["label"] == "augment")
+    assert (own["verdict"], own["lineages"], own["ended"]) == ("never", 9, "budget spent")
+
+
+# ---- killed -------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys; sys.path.insert(0, sys.argv[2])
+from engine.cli.main import _console
+from engine.experiment.reader import load
+from engine.running.signals import Interrupt
+from engine.running.session import Options
+from analysis.threshold.search import Looking, Search
+
+class Telling(Search):
+    def ended(self, lineage, status):
+        super().ended(lineage, status)
+        print(lineage, flush=True)
+
+sweep = load(sys.argv[1])
+store = Looking(sweep.out)
+with store.hold("test"):
+    Telling(sweep, store, _console(True), Options((), True, None, None, True, ""), Interrupt()).whole()
+"""
+
+
+def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(searched: Path, tmp_path: Path) -> None:
+    file, choose = written(tmp_path), random.Random(3)
+    for kill in range(2):
+        child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file), str(ROOT)], stdout=-1, text=True, env=environment())
+        assert killed(child, choose.randrange(2, 8), choose.uniform(0, 0.05)), f"the search had ended before kill {kill}"
+    assert not (tmp_path / "out" / "threshold.json").exists()
+    end = ouro("threshold", str(file), "--local", cwd=tmp_path)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert answers(tmp_path) == answers(searched), "the same lineages, outcomes and words"
+    broken, whole = (load(folder / "experiment.yaml") for folder in (tmp_path, searched))
+    assert results(grown(broken, Store(broken.out))) == results(grown(whole, Store(whole.out))), "the same rows, bit for bit"
+    looked = ouro("threshold", str(file), "--look", "--json", cwd=tmp_path)
+    assert {own["label"]: own for own in json.loads(looked.stdout)["workflows"]} == answers(tmp_path), "what the store says"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_on_ray_killed_and_resumed(tmp_path: Path, searched: Path) -> None:
+    """Ctrl-C in the middle: the same command goes on; on Ray all workflows are served at once."""
+    import signal
+    import time
+
+    file = written(tmp_path)
+    running = start("threshold", str(file), "--cpus", "2", cwd=tmp_path)
+    folder, until = tmp_path / "out" / "lineages", time.monotonic() + 200
+    while time.monotonic() < until and (not folder.exists() or len(list(folder.glob("*.json"))) < 6):
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=100)
+    assert running.returncode in (0, 130)
+    there = len(list(folder.glob("*.json")))
+    end = ouro("threshold", str(file), "--cpus", "2", cwd=tmp_path)
+    assert end.returncode == 0, end.stdout + end.stderr
+    new = int(end.stdout.split(" of them new")[0].split()[-1])
+    assert new == len(list(folder.glob("*.json"))) - there > 0
+    found = answers(tmp_path)
+    assert found["augment"]["verdict"] == "never" and len(found["replace"]["outcomes"]) <= 14  # type: ignore[arg-type]
+    assert found["replace"]["low"] < 0.764 < found["replace"]["high"]  # type: ignore[operator]

@@ -1,0 +1,155 @@
+"""Result folders of others: nothing in them is executed, and nothing outside of them is read, moved or removed."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli import main as cli
+from engine.running import worker as work
+from engine.spec import Part
+from engine.store.artifacts import read_generator
+from engine.store.store import Damaged, Store, sha256, sound, stays
+
+SWEEP = """
+base:
+  dataset: {name: gaussian, replicates: 3}
+  generator: gaussian
+  n_real: 30
+grid: {policy: [replace, accumulate]}
+seeds: 1
+generations: 2
+metrics: [moments]
+collapse: {metric: moments/trace_ratio, below: 0.5}
+tracking: none
+"""
+
+
+# ---- pickles ------------------------------------------------------------------------------------------------------------
+
+
+class Canary:
+    """Unpickling it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def payloads(mark: Path) -> dict[str, bytes]:
+    """A pickle as pickle, torch and numpy would load it, by the ending they know it by."""
+    plain, torch, array = pickle.dumps(Canary(mark)), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(torch, "w") as file:
+        file.writestr("archive/data.pkl", plain)
+        file.writestr("archive/version", "3\n")
+    np.save(array, np.array([Canary(mark)], dtype=object), allow_pickle=True)
+    as_torch, as_array = torch.getvalue(), array.getvalue()
+    return {".pkl": plain, ".pt": as_torch, ".bin": as_torch, ".npy": as_array, ".npz": as_array}
+
+
+def test_the_canary_sings(tmp_path: Path) -> None:
+    for name, load in ((".pkl", pickle.loads), (".npy", lambda data: np.load(io.BytesIO(data), allow_pickle=True))):
+        load(payloads(tmp_path / name)[name])  # type: ignore[operator]
+        assert (tmp_path / name).exists()
+
+
+def ouro(*words: str) -> int:
+    """The exit code of a command, in this process but without what it remembers."""
+    work._stores.clear()
+    if "report" not in {c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands}:
+        from engine.cli.analysis_commands import add
+
+        add(cli.app)
+    return CliRunner().invoke(cli.app, list(words)).exit_code
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["instead", "beside"])
+def test_no_pickle_in_a_result_folder_is_loaded(replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file replaced by a pickle, or pickles laid beside every file under the names that libraries look for."""
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.yaml").write_text(SWEEP)
+    assert ouro("run", "sweep.yaml", "--local") == 0
+    files = [p for p in Path("runs").rglob("*") if p.is_file()]
+    assert len(files) > 10
+    mark = tmp_path / "executed"
+    for file in files:
+        if replaced:
+            file.write_bytes(payloads(mark).get(file.suffix, payloads(mark)[".pkl"]))
+        else:
+            for ending, data in payloads(mark).items():
+                for name in (file.stem, "pytorch_model", "tuner", "error", "model"):
+                    (file.parent / f"{name}{ending}").write_bytes(data)
+    for command in ("status", "verify", "report", "export"):
+        ouro(command, "sweep.yaml")
+        assert not mark.exists(), command
+    assert ouro("run", "sweep.yaml", "--local") == 0, "what is damaged is made again"
+    assert not mark.exists()
+    assert ouro("verify", "sweep.yaml") == 0
+
+
+# ---- paths --------------------------------------------------------------------------------------------------------------
+
+OUTSIDE = ["../../../victim", "weights/../../../../victim", "weights//victim", "/victim", "..", "", "a/./b"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leads_out_is_none(name: str) -> None:
+    assert not stays(name) and stays("weights/unet/config.json") and stays("..a/b..")
+    row = {"kind": "model", "key": "k", "files": {name: {"sha256": "0", "bytes": 1}}}
+    assert not sound(row) and sound({**row, "files": {"weights/a": {}}})
+    assert not sound({**row, "files": {}, "key": name}) and not sound([]) and not sound({**row, "kind": "../x"})
+
+
+@pytest.mark.parametrize("as_block", [False, True])
+def test_rows_of_others_touch_nothing_outside(as_block: bool, tmp_path: Path) -> None:
+    """Digests that are right, file names that are not: the file outside is neither moved as damaged nor removed nor written."""
+    victim, out = tmp_path / "victim", Store(str(tmp_path / "out"))
+    victim.write_text("precious")
+    files = {"../../../victim": {"sha256": "0" * 64, "bytes": 8}}
+    row = {"kind": "model", "key": "k", "files": files, "seconds": 0.0}
+    (tmp_path / "out" / "models" / "k").mkdir(parents=True)
+    if as_block:
+        out.write_json(out.path("blocks", "b.json"), [row])
+    else:
+        out.write_json(out.path("models", "k", "row.json"), row)
+    rows, damage = Store(out.url).verify()
+    assert (rows, len(damage)) == (0, 1) and victim.read_text() == "precious"
+    Store(out.url).prune(set(), {("model", "k")})
+    assert victim.read_text() == "precious" and not Store(out.url).row("model", "k")
+
+
+def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
+    out, data = Store(str(tmp_path / "out")), b"evil"
+    name = f"weights/{'../' * 12}{(tmp_path / 'written').relative_to('/')}"
+    row = {"kind": "model", "key": "k", "files": {name: {"sha256": sha256(data), "bytes": 4}}, "seconds": 0.0}
+    out.write_json(out.path("models", "k", "row.json"), row)
+    assert out.row("model", "k") is None
+    with pytest.raises(Damaged, match="a path out of the output"):
+        read_generator(out, {**row, "key": "../k"}, Part("generator", "gaussian"))
+    assert not (tmp_path / "written").exists()
+
+
+# ---- versions -----------------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_floors_are_those_that_are_explained_and_the_tested_versions_keep_them() -> None:
+    explained = dict(re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", (ROOT / "SECURITY.md").read_text(), re.M))
+    assert set(explained) == {"ray", "mlflow", "torch", "pyyaml"}
+    project, pinned = (ROOT / "pyproject.toml").read_text(), (ROOT / "requirements.txt").read_text()
+    for name, floor in explained.items():
+        floors = set(re.findall(rf'"{name}(?:\[\w+\])?>=([\d.]+)"', project))
+        assert floors == {floor}, f"{name}: SECURITY.md says {floor}, pyproject.toml {floors}"
+        (tested,) = re.findall(rf"^{name}==([\d.]+)", pinned, re.M)
+        assert [int(n) for n in tested.split(".")][:2] >= [int(n) for n in floor.split(".")]
