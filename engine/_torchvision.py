@@ -1,8 +1,9 @@
 """torchvision, importable also beside a CPU build of torch.
 
-The registry's only Linux wheel of torchvision is built against CUDA.  Beside a CPU build of torch its compiled operators do
-not load, and the import then fails because two operator schemas are missing.  What this project uses of it (data sets, models,
-transforms) is plain Python, so declaring those two schemas is enough.  Import torchvision from here.
+The registry's only Linux wheel of torchvision is built against CUDA.  Beside a CPU build of torch
+its compiled operators do not load, and the import then fails because two operator schemas are
+missing.  What this project uses of it (data sets, models, transforms) is plain Python, so declaring
+          those two schemas is enough.  Import torchvision from here.
 """
 
 from __future__ import annotations

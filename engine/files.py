@@ -1,4 +1,6 @@
-"""Ray's scratch folders: one per run, named by the process that made it, so that those of dead runs are known and removed."""
+"""Ray's scratch folders: one per run, named by the process that made it, so that those of dead runs
+are known and removed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 PREFIX = "ouro-"
 TRIES = 10
-LONGEST = 20  # characters of the folder above: Ray puts sockets below, and their paths are limited to about 100
+# characters of the folder above: Ray puts sockets below, and their paths are limited to about 100
+LONGEST = 20
 
 
 def make() -> Path:
@@ -22,18 +25,33 @@ def make() -> Path:
 
 def dead() -> list[Path]:
     """Our folders whose process is gone."""
-    found = {p for base in {tempfile.gettempdir(), "/tmp"} for p in Path(base).glob(f"{PREFIX}*-*") if p.is_dir()}
-    return sorted(p for p in found if p.stat().st_uid == os.getuid() and not _alive(p.name.split("-")[1]))
+    found = {
+        p
+        for base in {tempfile.gettempdir(), "/tmp"}
+        for p in Path(base).glob(f"{PREFIX}*-*")
+        if p.is_dir()
+    }
+    return sorted(
+        p for p in found if p.stat().st_uid == os.getuid() and not _alive(p.name.split("-")[1])
+    )
 
 
 def former() -> list[Path]:
-    """What this process left when it was started anew in its own place: Ray's threads may write to the very end."""
-    here = {p for base in {tempfile.gettempdir(), "/tmp"} for p in Path(base).glob(f"{PREFIX}{os.getpid()}-*")}
+    """What this process left when it was started anew in its own place: Ray's threads may write to
+    the very end.
+    """
+    here = {
+        p
+        for base in {tempfile.gettempdir(), "/tmp"}
+        for p in Path(base).glob(f"{PREFIX}{os.getpid()}-*")
+    }
     return sorted(p for p in here if "-weights-" not in p.name)
 
 
 def remove(folders: list[Path]) -> None:
-    """Remove them; a process of Ray that is just ending may still write there, so try a few times."""
+    """Remove them; a process of Ray that is just ending may still write there,
+    so try a few times.
+    """
     for folder in folders:
         for _ in range(TRIES):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """The parts a lineage is made of, and how they are found.
 
-The file name is the registry: `{name: kde, bandwidth: 0.3}` is class `Kde` in `engine/generators/kde.py`.  The constructor's
-signature is the schema: `describe` reads it from the source without importing the file, so that a plan needs none of torch.
+The file name is the registry: `{name: kde, bandwidth: 0.3}` is class `Kde` in
+`engine/generators/kde.py`.  The constructor's signature is the schema: `describe` reads it from the
+                             source without importing the file, so that a plan needs none of torch.
 """
 
 from __future__ import annotations
@@ -44,18 +45,21 @@ PositiveFloat = Annotated[float, _FromText, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, _FromText, Field(ge=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-Extractor = Literal["auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception"]  # see features.py
+Extractor = Literal[
+    "auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception"
+]  # see features.py
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
 
-# ---- what a lineage can find --------------------------------------------------------------------------------------------
+# ---- what a lineage can find ---------------------------------------------------------------------
 
 
 class Finding(Exception):
-    """Something the study is about rather than an error: it ends the lineage, with a status and a reason in its row.
+    """Something the study is about rather than an error: it ends the lineage, with a status and a
+    reason in its row.
 
-    status  `diverged` (non-finite loss or weights), `constant` (all samples equal), `quota_unfilled` (a verifier rejected too
-            much), or `extinct` (nothing left to draw).
+    status  `diverged` (non-finite loss or weights), `constant` (all samples equal),
+            `quota_unfilled` (a verifier rejected too much), or `extinct` (nothing left to draw).
     """
 
     def __init__(self, status: str, reason: str) -> None:
@@ -73,11 +77,14 @@ class Undefined:
 Value = float | np.ndarray | Undefined  # an array holds one value per replicate: [replicates]
 
 
-# ---- the protocols ------------------------------------------------------------------------------------------------------
+# ---- the protocols -------------------------------------------------------------------------------
 
 
 class Dataset(Protocol):
-    """The truth.  Images are uint8 [n, height, width, channels]; points float [n, replicates, d]."""
+    """The truth.
+
+    Images are uint8 [n, height, width, channels]; points float [n, replicates, d].
+    """
 
     TINY: ClassVar[dict[str, Any]]
     GIVES: ClassVar[str]  # points, tokens, regression or images
@@ -88,30 +95,47 @@ class Dataset(Protocol):
         ...
 
     def held_out(self, n: int) -> Samples:
-        """The same n real samples every time, never among those of `sample`; fewer when a finite set has fewer."""
+        """The same n real samples every time, never among those of `sample`; fewer when a finite
+        set has fewer.
+        """
         ...
 
 
 class Generator(Protocol):
-    """A model of the data.  The constructor stores, `fit` works, learnt values end in an underscore.
+    """A model of the data.  The constructor stores, `fit` works, learnt values end in an
+                             underscore.
 
-    A generator that takes `warm_start=True` continues from its present learnt values when fitted again.
+    A generator that takes `warm_start=True` continues from its present learnt values when fitted
+    again.
     """
 
     TINY: ClassVar[dict[str, Any]]
     ACCEPTS: ClassVar[tuple[str, ...]]  # the `GIVES` of data sets it can be fitted to
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
-        """Learn from data; returns what training reports (losses, steps).  Raises Finding when it diverges."""
+        """Learn from data; returns what training reports (losses, steps).
+
+        Raises Finding when it diverges.
+        """
         ...
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """n samples.  labels: what to condition on, see `samples.given`.  bias: the family's quality-diversity knob, 1 or
-        None = honest sampling."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """n samples.  labels: what to condition on, see `samples.given`.  bias: the family's
+                       quality-diversity knob, 1 or
+        None = honest sampling.
+        """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the learnt values (safetensors, npz without objects, JSON) into an existing empty folder."""
+        """Write the learnt values (safetensors, npz without objects, JSON) into an existing empty
+        folder.
+        """
         ...
 
     def load(self, folder: Path) -> None:
@@ -121,10 +145,12 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class Pick:
-    """`count` rows out of the concatenation of some sources; source -1 is the real set, i the synthetic set of generation i.
+    """`count` rows out of the concatenation of some sources; source -1 is the real set, i the
+    synthetic set of generation i.
 
-    how  `without_replacement`: uniform over all rows of those sources, none twice (all of them, in order, when count is
-         their size); `uniform_source`: each row picks one of the sources uniformly, then one of its rows uniformly.
+    how  `without_replacement`: uniform over all rows of those sources, none twice (all of them, in
+         order, when count is their size); `uniform_source`: each row picks one of the sources
+         uniformly, then one of its rows uniformly.
     """
 
     sources: tuple[int, ...]
@@ -141,16 +167,23 @@ class Policy(Protocol):
     TINY: ClassVar[dict[str, Any]]
 
     def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
-        """The picks of generation t >= 1.  ValueError when the sizes cannot give what the policy promises."""
+        """The picks of generation t >= 1.
+
+        ValueError when the sizes cannot give what the policy promises.
+        """
         ...
 
     def needs(self, n_real: int) -> int:
-        """Synthetic samples that must be drawn from each generation so that every later recipe can be filled."""
+        """Synthetic samples that must be drawn from each generation so that every later recipe can
+        be filled.
+        """
         ...
 
 
 def rounded(share: float, n: int) -> int:
-    """The whole number nearest to share * n, halves upwards: how every policy turns a fraction into a count."""
+    """The whole number nearest to share * n, halves upwards: how every policy turns a fraction into
+    a count.
+    """
     return int(np.floor(share * n + 0.5))
 
 
@@ -167,7 +200,9 @@ class Sampling(Protocol):
 
     TINY: ClassVar[dict[str, Any]]
 
-    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+    def prepare(
+        self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
+    ) -> None:
         """Once per opened lineage, before its first draw; founder is the model of generation 0."""
         ...
 
@@ -181,7 +216,9 @@ class Reward(Protocol):
 
     TINY: ClassVar[dict[str, Any]]
 
-    def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
+    def fit(
+        self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, float]:
         """Learn what it needs (a classifier, a discriminator); returns what that reports."""
         ...
 
@@ -191,9 +228,11 @@ class Reward(Protocol):
 
 
 class Metric(Protocol):
-    """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a slash: `fid/floor`.
+    """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a
+    slash: `fid/floor`.
 
-    What "auto" came to mean (the extractor, the network) may stand in `about_`, texts by name: it is kept beside the values.
+    What "auto" came to mean (the extractor, the network) may stand in `about_`, texts by name: it
+    is kept beside the values.
     """
 
     TINY: ClassVar[dict[str, Any]]
@@ -203,12 +242,14 @@ class Metric(Protocol):
         """Build the reference and the real-vs-real floor for comparisons of n synthetic samples."""
         ...
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         """Values, [replicates] arrays, or Undefined with a reason."""
         ...
 
 
-# ---- finding them -------------------------------------------------------------------------------------------------------
+# ---- finding them --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -250,13 +291,26 @@ def unknown(kind: str, name: str) -> str:
 
 @cache
 def describe(kind: str, name: str) -> Description:
-    """The part's description, without importing it.  KeyError with the list of names when there is no such part."""
+    """The part's description, without importing it.
+
+    KeyError with the list of names when there is no such part.
+    """
     if name not in names(kind):
         raise KeyError(unknown(kind, name))
     tree = ast.parse((Path(__file__).parent / KINDS[kind] / f"{name}.py").read_text())
-    cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name(name))
-    init = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    summary = (ast.get_docstring(tree) or ast.get_docstring(cls) or "").split("\n\n")[0].replace("\n", " ")
+    cls = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == class_name(name)
+    )
+    init = next(
+        (n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
+    )
+    summary = (
+        (ast.get_docstring(tree) or ast.get_docstring(cls) or "")
+        .split("\n\n")[0]
+        .replace("\n", " ")
+    )
     return Description(kind, name, summary, _parameters(init) if init else {}, _constants(cls))
 
 
@@ -264,7 +318,9 @@ def _parameters(init: ast.FunctionDef) -> dict[str, Parameter]:
     found = {}
     for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
         annotation = ast.unparse(arg.annotation) if arg.annotation else "Any"
-        annotation = f"Literal{list(get_args(Extractor))}" if annotation == "Extractor" else annotation  # as a reader wants it
+        annotation = (
+            f"Literal{list(get_args(Extractor))}" if annotation == "Extractor" else annotation
+        )  # as a reader wants it
         value = None if default is None else ast.literal_eval(default)
         found[arg.arg] = Parameter(arg.arg, annotation, value, default is None)
     return found
@@ -282,7 +338,10 @@ def _constants(cls: ast.ClassDef) -> dict[str, Any]:
 
 
 def make(kind: str, name: str, **params: Any) -> Any:
-    """The part, constructed.  KeyError for an unknown name, ValueError or TypeError for bad parameters."""
+    """The part, constructed.
+
+    KeyError for an unknown name, ValueError or TypeError for bad parameters.
+    """
     if name not in names(kind):
         raise KeyError(unknown(kind, name))
     module = importlib.import_module(f"engine.{KINDS[kind]}.{name}")

@@ -4,8 +4,9 @@
     pipeline = ConditionalDDPMPipeline.from_pretrained(folder)
     pictures = pipeline([3, 1, 4], guidance=1.0, num_inference_steps=100).images
 
-Pictures come with the padding that the network was trained with, if any (`shape` in config.json is without it).  A sweep does
-not use it: there the generator draws, with the sampler its constructor names.  A saved unconditional `ddpm` needs nothing of
+Pictures come with the padding that the network was trained with, if any (`shape` in config.json is
+without it).  A sweep does not use it: there the generator draws, with the sampler its constructor
+              names.  A saved unconditional `ddpm` needs nothing of
 ours: `diffusers.DDPMPipeline.from_pretrained(folder)` opens and runs it.
 """
 
@@ -22,7 +23,9 @@ from diffusers import DDPMPipeline, ImagePipelineOutput  # isort: skip
 
 
 class ConditionalDDPMPipeline(DDPMPipeline):  # type: ignore[misc]
-    """Guidance is (1 + w) prediction given the label - w prediction given the null class, which is the last one."""
+    """Guidance is (1 + w) prediction given the label - w prediction given the null class, which is
+    the last one.
+    """
 
     @torch.no_grad()
     def __call__(
@@ -47,4 +50,6 @@ class ConditionalDDPMPipeline(DDPMPipeline):  # type: ignore[misc]
                 predicted = (1 + guidance) * predicted - guidance * unet(x, t, null).sample
             x = pipe.scheduler.step(predicted, t, x, generator=generator).prev_sample
         pictures = (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return ImagePipelineOutput(images=pipe.numpy_to_pil(pictures) if output_type == "pil" else pictures)
+        return ImagePipelineOutput(
+            images=pipe.numpy_to_pil(pictures) if output_type == "pil" else pictures
+        )

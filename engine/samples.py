@@ -1,7 +1,8 @@
 """Samples: data that remembers which generation drew it.
 
-One array layout serves truth and model alike.  The sample axis comes first; closed-form families and small point networks
-carry a second axis of independent replicates, so indexing and concatenation need not know about it.
+One array layout serves truth and model alike.  The sample axis comes first; closed-form families
+and small point networks carry a second axis of independent replicates, so indexing and
+concatenation need not know about it.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ def _nothing() -> Any:
 class Samples:
     """n samples with labels and provenance.
 
-    x     [n, ...]: points [n, replicates, d] float; tokens [n, replicates] int; images [n, height, width, channels] uint8.
+    x     [n, ...]: points [n, replicates, d] float; tokens [n, replicates] int; images [n, height,
+          width, channels] uint8.
     y     class labels [n] int, or responses [n, replicates] float (regression), or None.
-    born  generation that drew each sample, REAL (-1) for real data: [n], or [n, replicates] once rows were chosen
-          independently per replicate.
-    blocks  the whole sets these samples were concatenated from, in order (empty when this is one set): a generator whose fit
-            is a sum over samples may add up per-block statistics kept in `memo` instead of reading old rows again.
-    memo  derived values (features, sufficient statistics) by name; never part of the data's identity.
+    born  generation that drew each sample, REAL (-1) for real data: [n], or [n, replicates] once
+          rows were chosen independently per replicate.
+    blocks  the whole sets these samples were concatenated from, in order (empty when this is one
+            set): a generator whose fit is a sum over samples may add up per-block statistics kept
+            in `memo` instead of reading old rows again.
+    memo  derived values (features, sufficient statistics) by name; never part of the data's
+          identity.
     """
 
     x: np.ndarray
@@ -43,7 +47,9 @@ class Samples:
     def __post_init__(self) -> None:
         if self.born is None:
             object.__setattr__(self, "born", np.full(len(self.x), REAL, dtype=np.int32))
-        assert len(self.born) == len(self.x), f"born has {len(self.born)} entries for {len(self.x)} samples"
+        assert len(self.born) == len(self.x), (
+            f"born has {len(self.born)} entries for {len(self.x)} samples"
+        )
         assert self.y is None or len(self.y) == len(self.x), "y and x differ in length"
 
     def __len__(self) -> int:
@@ -57,11 +63,17 @@ class Samples:
     @property
     def replicates(self) -> int | None:
         """How many independent replicates the second axis holds; None for images."""
-        return None if self.x.ndim != 2 and np.issubdtype(self.x.dtype, np.integer) else self.x.shape[1]
+        return (
+            None
+            if self.x.ndim != 2 and np.issubdtype(self.x.dtype, np.integer)
+            else self.x.shape[1]
+        )
 
     @property
     def independent_replicates(self) -> int | None:
-        """The replicates for which rows are chosen independently: not where class labels are shared by them."""
+        """The replicates for which rows are chosen independently: not where class labels are shared
+        by them.
+        """
         shared = self.y is not None and np.issubdtype(self.y.dtype, np.integer)
         return None if shared else self.replicates
 
@@ -77,8 +89,16 @@ class Samples:
 
     def _take_per_replicate(self, rows: np.ndarray) -> Samples:
         across = np.arange(rows.shape[1])[None, :]  # [1, replicates]
-        born = self.born if self.born.ndim == 2 else np.broadcast_to(self.born[:, None], (len(self), rows.shape[1]))
-        y = self.y if self.y is None else (self.y[rows, across] if self.y.ndim == 2 else self.y[rows])
+        born = (
+            self.born
+            if self.born.ndim == 2
+            else np.broadcast_to(self.born[:, None], (len(self), rows.shape[1]))
+        )
+        y = (
+            self.y
+            if self.y is None
+            else (self.y[rows, across] if self.y.ndim == 2 else self.y[rows])
+        )
         return Samples(self.x[rows, across], y, born[rows, across])
 
     def of_class(self, label: int) -> Samples:
@@ -108,20 +128,33 @@ class Joined(Samples):
         x = [block.x for block in self.blocks]
         if sum(each.nbytes for each in x) < MAPPED_BYTES:
             return np.concatenate(x)
-        with tempfile.TemporaryFile() as file:  # nameless, on disk: the system may drop it from memory
-            return np.concatenate(x, out=np.memmap(file, np.result_type(*x), "w+", shape=(len(self), *x[0].shape[1:])))
+        with (
+            tempfile.TemporaryFile() as file
+        ):  # nameless, on disk: the system may drop it from memory
+            return np.concatenate(
+                x, out=np.memmap(file, np.result_type(*x), "w+", shape=(len(self), *x[0].shape[1:]))
+            )
 
     def _joined_y(self) -> np.ndarray | None:
-        return None if self.blocks[0].y is None else np.concatenate([_labels(block) for block in self.blocks])
+        return (
+            None
+            if self.blocks[0].y is None
+            else np.concatenate([_labels(block) for block in self.blocks])
+        )
 
     def _joined_born(self) -> np.ndarray:
-        wide = max(self.blocks, key=lambda block: block.born.ndim).born.shape[1:]  # [] or [replicates]
+        wide = max(self.blocks, key=lambda block: block.born.ndim).born.shape[
+            1:
+        ]  # [] or [replicates]
         each = [b.born if b.born.ndim > len(wide) else b.born[:, None] for b in self.blocks]
         return np.concatenate([np.broadcast_to(born, (len(born), *wide)) for born in each])
 
 
 def concat(parts: Sequence[Samples]) -> Samples:
-    """All samples of `parts`, in order; remembers whole parts as blocks.  One part comes back as it is."""
+    """All samples of `parts`, in order; remembers whole parts as blocks.
+
+    One part comes back as it is.
+    """
     return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 
@@ -139,8 +172,8 @@ def split(samples: Samples, n_first: int, rng: np.random.Generator) -> tuple[Sam
 def given(real: Samples, n: int) -> np.ndarray | None:
     """What n conditional samples are drawn given, as in the real set.
 
-    Class labels [n] with the real set's proportions (largest remainder, classes interleaved); for a regression the real
-    covariates, repeated [n, replicates, d]; None for unlabelled data.
+    Class labels [n] with the real set's proportions (largest remainder, classes interleaved); for a
+    regression the real covariates, repeated [n, replicates, d]; None for unlabelled data.
     """
     if real.y is None:
         return None
@@ -150,7 +183,9 @@ def given(real: Samples, n: int) -> np.ndarray | None:
 
 
 def proportional_labels(y: np.ndarray, n: int) -> np.ndarray:
-    """n labels in the proportions of y [m]: largest remainder (ties to the smaller label), spread evenly over the order."""
+    """n labels in the proportions of y [m]: largest remainder (ties to the smaller label), spread
+    evenly over the order.
+    """
     labels, counts = np.unique(y, return_counts=True)
     share = counts * (n / counts.sum())
     quota = np.floor(share).astype(int)

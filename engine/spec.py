@@ -1,4 +1,5 @@
-"""What a lineage is (LineageSpec: everything that changes the samples, nothing else) and what a sweep of them is.
+"""What a lineage is (LineageSpec: everything that changes the samples, nothing else) and what a
+sweep of them is.
 
 Identity is apart from extent: generations, metrics, resources and paths are in no id.
 """
@@ -40,8 +41,14 @@ class Part:
     def canonical(self) -> dict[str, Any]:
         """Name and the parameters that differ from their defaults: what a key is made of."""
         known = describe(self.kind, self.name).parameters
-        given = {k: v for k, v in sorted(self.params.items()) if k != "root"}  # where data lie changes nothing
-        changed = {k: _canonical(k, v) for k, v in given.items() if known[k].required or v != known[k].default}
+        given = {
+            k: v for k, v in sorted(self.params.items()) if k != "root"
+        }  # where data lie changes nothing
+        changed = {
+            k: _canonical(k, v)
+            for k, v in given.items()
+            if known[k].required or v != known[k].default
+        }
         return {"name": self.name, **changed}
 
     @cached_property
@@ -58,9 +65,14 @@ class Part:
 
     @property
     def conditional(self) -> bool:
-        """Whether a generator draws by class: its kind can (CONDITIONAL), and its parameter `conditional` is not off."""
+        """Whether a generator draws by class: its kind can (CONDITIONAL), and its parameter
+        `conditional` is not off.
+        """
         known = describe(self.kind, self.name).parameters.get("conditional")
-        return bool(self.constant("CONDITIONAL", False) and (known is None or self.params.get("conditional", known.default)))
+        return bool(
+            self.constant("CONDITIONAL", False)
+            and (known is None or self.params.get("conditional", known.default))
+        )
 
     @property
     def label(self) -> str:
@@ -71,7 +83,9 @@ class Part:
 
 
 def _canonical(name: str, value: Any) -> Any:
-    if isinstance(value, dict) and "name" in value and name in KINDS:  # a nested part, such as verify's reward
+    if (
+        isinstance(value, dict) and "name" in value and name in KINDS
+    ):  # a nested part, such as verify's reward
         return Part(name, value["name"], {k: v for k, v in value.items() if k != "name"}).canonical
     return value
 
@@ -93,7 +107,9 @@ class LineageSpec:
     n_real: int
     seed: int
     n_synthetic: int | None = None  # None: n_real, or what the policy needs if that is more
-    arrival: str = "fixed"  # fixed: the same real set stays; fresh: a new draw of it each generation
+    arrival: str = (
+        "fixed"  # fixed: the same real set stays; fresh: a new draw of it each generation
+    )
 
     @cached_property
     def id(self) -> str:
@@ -101,8 +117,17 @@ class LineageSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        parts = {kind: getattr(self, kind).canonical for kind in ("dataset", "generator", "policy", "sampling")}
-        return {**parts, "n_real": self.n_real, "n_drawn": self.n_drawn, "arrival": self.arrival, "seed": self.seed}
+        parts = {
+            kind: getattr(self, kind).canonical
+            for kind in ("dataset", "generator", "policy", "sampling")
+        }
+        return {
+            **parts,
+            "n_real": self.n_real,
+            "n_drawn": self.n_drawn,
+            "arrival": self.arrival,
+            "seed": self.seed,
+        }
 
     @cached_property
     def n_drawn(self) -> int:
@@ -136,7 +161,9 @@ class LineageSpec:
     def synthetic_fraction(self) -> float | None:
         """The policy's synthetic_fraction, given or by default; None for policies without one."""
         known = describe("policy", self.policy.name).parameters.get("synthetic_fraction")
-        return None if known is None else self.policy.params.get("synthetic_fraction", known.default)
+        return (
+            None if known is None else self.policy.params.get("synthetic_fraction", known.default)
+        )
 
     @property
     def has_fraction(self) -> bool:
@@ -145,44 +172,60 @@ class LineageSpec:
 
     def at(self, fraction: float, seed: int) -> LineageSpec:
         """The same workflow at another synthetic fraction, of another seed."""
-        policy = Part("policy", self.policy.name, {**self.policy.params, "synthetic_fraction": fraction})
+        policy = Part(
+            "policy", self.policy.name, {**self.policy.params, "synthetic_fraction": fraction}
+        )
         return replace(self, policy=policy, seed=seed)
 
     @cached_property
     def workflow(self) -> str:
-        """What lineages along the synthetic fraction have in common: everything but the fraction and the seed."""
+        """What lineages along the synthetic fraction have in common: everything but the fraction
+        and the seed.
+        """
         policy = {k: v for k, v in self.policy.canonical.items() if k != "synthetic_fraction"}
         rest = {k: v for k, v in self.identity.items() if k not in ("policy", "n_drawn", "seed")}
         return digest({**rest, "policy": policy, "n_synthetic": self.n_synthetic}, 16)
 
     def to_dict(self) -> dict[str, Any]:
         parts = {kind: {"name": p.name, **p.params} for kind, p in self._parts()}
-        sizes = {"n_real": self.n_real, "n_synthetic": self.n_synthetic, "arrival": self.arrival, "seed": self.seed}
+        sizes = {
+            "n_real": self.n_real,
+            "n_synthetic": self.n_synthetic,
+            "arrival": self.arrival,
+            "seed": self.seed,
+        }
         return {**parts, **sizes}
 
     def _parts(self) -> Iterable[tuple[str, Part]]:
-        return ((kind, getattr(self, kind)) for kind in ("dataset", "generator", "policy", "sampling"))
+        return (
+            (kind, getattr(self, kind)) for kind in ("dataset", "generator", "policy", "sampling")
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LineageSpec:
         """The inverse of `to_dict`."""
         kinds = ("dataset", "generator", "policy", "sampling")
         parts: dict[str, Any] = {
-            k: Part(k, values[k]["name"], {p: v for p, v in values[k].items() if p != "name"}) for k in kinds
+            k: Part(k, values[k]["name"], {p: v for p, v in values[k].items() if p != "name"})
+            for k in kinds
         }
         return cls(**parts, **{k: v for k, v in values.items() if k not in kinds})
 
 
 @dataclass(frozen=True)
 class MeasureSpec:
-    """A metric and how often it is measured: at generations 0, every, 2 every, ... and at the last one."""
+    """A metric and how often it is measured: at generations 0, every, 2 every, ... and at the last
+    one.
+    """
 
     part: Part
     every: int = 1
 
     @property
     def id(self) -> str:
-        """The metric's name, followed by what differs from its defaults: `fid`, `fid.extractor-raw`."""
+        """The metric's name, followed by what differs from its defaults: `fid`,
+        `fid.extractor-raw`.
+        """
         changed = {k: v for k, v in self.part.canonical.items() if k != "name"}
         text = "".join(f".{k}-{_short(v)}" for k, v in changed.items())
         return self.part.name + "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
@@ -200,7 +243,9 @@ class Sweep:
     generations: int  # after the founder: a lineage has generations 0..generations
     metrics: tuple[MeasureSpec, ...] = ()
     collapse: dict[str, Any] | None = None
-    threshold: dict[str, Any] | None = None  # what `ouro threshold` searches, see sections.Threshold
+    threshold: dict[str, Any] | None = (
+        None  # what `ouro threshold` searches, see sections.Threshold
+    )
     resources: dict[str, Any] = field(default_factory=dict)
     keep: Keep = "all"
     out: str = ""
@@ -220,20 +265,32 @@ class Sweep:
         return digest({"sweep": self.name, "out": self.out}, 16)
 
     def resources_of(self, spec: LineageSpec) -> dict[str, float]:
-        """CPU, GPU, memory and time of one lineage: the sweep's, overridden under `generators` by the generator's name."""
+        """CPU, GPU, memory and time of one lineage: the sweep's, overridden under `generators` by
+        the generator's name.
+        """
         kept = ("cpu", "gpu", "memory", "timeout_minutes")
         return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in kept}}
 
     def costs_of(self, spec: LineageSpec) -> dict[str, Any]:
         """What is declared of a generation's cost, likewise; see engine/planning/cost.py."""
-        return {k: v for k, v in self._resources_of(spec).items() if k.endswith(("_per_generation", "_per_hour"))}
+        return {
+            k: v
+            for k, v in self._resources_of(spec).items()
+            if k.endswith(("_per_generation", "_per_hour"))
+        }
 
     def _resources_of(self, spec: LineageSpec) -> dict[str, Any]:
-        return {**self.resources, **self.resources.get("generators", {}).get(spec.generator.name, {})}
+        return {
+            **self.resources,
+            **self.resources.get("generators", {}).get(spec.generator.name, {}),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
-        names = "name generations collapse threshold resources keep out tracking question source refused"
+        names = (
+            "name generations collapse threshold resources keep out tracking question "
+            "source refused"
+        )
         return {
             **{k: getattr(self, k) for k in names.split()},
             "metrics": metrics,
@@ -244,8 +301,20 @@ class Sweep:
     def from_dict(cls, values: dict[str, Any]) -> Sweep:
         """The inverse of `to_dict`."""
         metrics = tuple(
-            MeasureSpec(Part("metric", m["name"], {k: v for k, v in m.items() if k not in ("name", "every")}), m["every"])
+            MeasureSpec(
+                Part(
+                    "metric", m["name"], {k: v for k, v in m.items() if k not in ("name", "every")}
+                ),
+                m["every"],
+            )
             for m in values["metrics"]
         )
         lineages = tuple(LineageSpec.from_dict(s) for s in values["lineages"])
-        return cls(**{**values, "metrics": metrics, "lineages": lineages, "refused": tuple(values["refused"])})
+        return cls(
+            **{
+                **values,
+                "metrics": metrics,
+                "lineages": lineages,
+                "refused": tuple(values["refused"]),
+            }
+        )

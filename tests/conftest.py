@@ -1,4 +1,6 @@
-"""What all tests share: one thread, no network, a cache folder of their own, and the real data where they are."""
+"""What all tests share: one thread, no network, a cache folder of their own, and the real data
+where they are.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts pytest in the background ignores it
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell that starts pytest in the background ignores it
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -34,7 +38,11 @@ def real_data() -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory where there is one: for thousands of commits, whose fsync takes its time on a busy disk."""
+    """A folder in memory where there is one: for thousands of commits, whose fsync takes its time
+    on a busy disk.
+    """
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="ouro-", dir=shared if os.access(shared, os.W_OK) else None) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="ouro-", dir=shared if os.access(shared, os.W_OK) else None
+    ) as name:
         yield Path(name)

@@ -1,4 +1,6 @@
-"""`.ci/audit` fails for a known hole, and neither fails nor is fooled where pip-audit's service is out of reach."""
+"""`.ci/audit` fails for a known hole, and neither fails nor is fooled where pip-audit's service is
+out of reach.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ UNREACHED = {"name": "jinja2", "skip_reason": "Dependency not found"}
 
 
 def audited(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> int:
-    """The exit code when pip-audit answers with these reports, one after the other; an exception stands for none."""
+    """The exit code when pip-audit answers with these reports, one after the other; an exception
+    stands for none.
+    """
     module = runpy.run_path(str(AUDIT))
     left = list(answers)
 
     def ran(*words: Any, **_: Any) -> None:
         if "-o" in words:
             answer = left.pop(0)
-            Path(words[-1]).write_text(answer if isinstance(answer, str) else json.dumps({"dependencies": answer}))
+            Path(words[-1]).write_text(
+                answer if isinstance(answer, str) else json.dumps({"dependencies": answer})
+            )
 
     scope = module["main"].__globals__
     monkeypatch.setitem(scope, "ran", ran)
@@ -46,7 +52,11 @@ def audited(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> int:
     ],
 )
 def test_a_hole_fails_and_silence_is_called_silence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: Any, code: int, said: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: Any,
+    code: int,
+    said: str,
 ) -> None:
     assert audited(monkeypatch, *answers) == code and said in capsys.readouterr().out
 

@@ -1,6 +1,8 @@
-"""From the tidy frame to one outcome per lineage by the sweep's collapse rule (engine/outcome/rule.py), and to times until collapse.
+"""From the tidy frame to one outcome per lineage by the sweep's collapse rule
+(engine/outcome/rule.py), and to times until collapse.
 
-A lineage that has not reached its last generation is censored there: it is neither collapsed nor safe, and never left out.
+A lineage that has not reached its last generation is censored there: it is neither collapsed nor
+safe, and never left out.
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ ABOUT = [
 
 
 def functional(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) -> pd.DataFrame:
-    """One row per lineage: y against the level (see `verdict.Judged`), verdict (True, False or None), censored, status, reason.
+    """One row per lineage: y against the level (see `verdict.Judged`), verdict (True, False or
+    None), censored, status, reason.
 
-    y          grows as things get worse; +inf in an absorbing state, NaN (reason in `undefined`) where it has no value.
+    y          grows as things get worse; +inf in an absorbing state, NaN (reason in `undefined`)
+               where it has no value.
     t          the generation that y was read at.
-    censored   the lineage ended before its last generation, so y is that of an earlier one: a finding, or it is unfinished;
-               generations: the last one that was asked for (default: the last one in the frame).
+    censored   the lineage ended before its last generation, so y is that of an earlier one: a
+               finding, or it is unfinished; generations: the last one that was asked for (default:
+               the last one in the frame).
     verdict    None for unfinished lineages, too.
     """
     last = _last(frame, generations)
@@ -46,15 +51,22 @@ def functional(frame: pd.DataFrame, rule: Rule, *, generations: int | None = Non
         whole = end["t"] == last or end["status"] in ENDS
         verdict = judged.verdict if whole or judged.absorbed else None
         censored = not judged.absorbed and (judged.t < last)
-        undefined = judged.undefined or ("" if whole else f"unfinished: generation {end['t']} of {last}")
-        rows.append({**about, **_numbers(judged, verdict), "censored": censored, "undefined": undefined} | _end(end))
+        undefined = judged.undefined or (
+            "" if whole else f"unfinished: generation {end['t']} of {last}"
+        )
+        rows.append(
+            {**about, **_numbers(judged, verdict), "censored": censored, "undefined": undefined}
+            | _end(end)
+        )
     return _frame(rows, [*ABOUT, "seed", *_NUMBERS, "censored", "undefined", "status", "reason"])
 
 
 def times(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) -> pd.DataFrame:
-    """One row per lineage: the first generation at which the rule holds (event True), or the last one seen (event False).
+    """One row per lineage: the first generation at which the rule holds (event True), or the last
+    one seen (event False).
 
-    fits is the number of trainings until then, one more than the generation (papers count either)."""
+    fits is the number of trainings until then, one more than the generation (papers count either).
+    """
     rows = []
     for about, points, end in curves(frame, rule):
         passed = first_passage(points, rule)
@@ -63,29 +75,54 @@ def times(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) ->
     return _frame(rows, [*ABOUT, "seed", "t", "fits", "event", "status", "reason"])
 
 
-def curves(frame: pd.DataFrame, rule: Rule) -> Iterator[tuple[dict[str, Any], list[Point], dict[str, Any]]]:
-    """Of every lineage: what it is, its curve as the rule reads it, and its last generation {t, status, reason}."""
+def curves(
+    frame: pd.DataFrame, rule: Rule
+) -> Iterator[tuple[dict[str, Any], list[Point], dict[str, Any]]]:
+    """Of every lineage: what it is, its curve as the rule reads it, and its last generation {t,
+    status, reason}.
+    """
     wide = generations_of(frame)
-    value, watched = _column(frame, str(rule["metric"])), _column(frame, rule.get("absorbing", {}).get("metric"))
-    wide = wide.join(value, on=["lineage", "t"]).join(watched["value"].rename("watched"), on=["lineage", "t"])
+    value, watched = (
+        _column(frame, str(rule["metric"])),
+        _column(frame, rule.get("absorbing", {}).get("metric")),
+    )
+    wide = wide.join(value, on=["lineage", "t"]).join(
+        watched["value"].rename("watched"), on=["lineage", "t"]
+    )
     for _, own in wide.groupby("lineage", observed=True, sort=False):
         due = own["due"].eq(True) | own["status"].isin(ABSORBING)
-        columns = (own["t"], own["value"], own["floor"], own["watched"], own["status"].astype(str), due)
-        points = [Point(int(t), _some(v), _some(f), _some(w), s, bool(d)) for t, v, f, w, s, d in zip(*columns, strict=True)]
+        columns = (
+            own["t"],
+            own["value"],
+            own["floor"],
+            own["watched"],
+            own["status"].astype(str),
+            due,
+        )
+        points = [
+            Point(int(t), _some(v), _some(f), _some(w), s, bool(d))
+            for t, v, f, w, s, d in zip(*columns, strict=True)
+        ]
         first, last = own.iloc[0], own.iloc[-1]
         about = {name: first[name] for name in [*ABOUT, "seed"]}
-        yield about, points, {"t": int(last["t"]), "status": str(last["status"]), "reason": str(last["reason"])}
+        yield (
+            about,
+            points,
+            {"t": int(last["t"]), "status": str(last["status"]), "reason": str(last["reason"])},
+        )
 
 
 def generations_of(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per lineage and generation, with its status."""
-    return frame.drop_duplicates(["lineage", "t"])[[*ABOUT, "seed", "t", "status", "reason"]].sort_values(
-        ["t"], kind="stable", ignore_index=True
-    )
+    return frame.drop_duplicates(["lineage", "t"])[
+        [*ABOUT, "seed", "t", "status", "reason"]
+    ].sort_values(["t"], kind="stable", ignore_index=True)
 
 
 def shown_key(frame: pd.DataFrame, metric: str) -> str:
-    """The key a metric is judged by: its own, or the first of its parts, as `ouro status` has it."""
+    """The key a metric is judged by: its own, or the first of its parts,
+    as `ouro status` has it.
+    """
     return key_of([str(k) for k in frame["key"].unique()], metric)
 
 
@@ -116,5 +153,7 @@ def _some(value: float) -> float | None:
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values(
-        ["generator", "policy", "sampling", "synthetic_fraction", "seed"], kind="stable", ignore_index=True
+        ["generator", "policy", "sampling", "synthetic_fraction", "seed"],
+        kind="stable",
+        ignore_index=True,
     )

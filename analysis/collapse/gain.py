@@ -1,7 +1,9 @@
-"""Yi's gain map (2510.16657): what a verifier of some bias (`delta`) and selectivity (`radius`) makes of its own samples.
+"""Yi's gain map (2510.16657): what a verifier of some bias (`delta`) and selectivity (`radius`)
+makes of its own samples.
 
-gain at t = 1/2 log(loss of generation 0 / loss of generation t): above 0 verified synthetic data beat the real data alone.  The
-loss is the squared error of the weights, a mean over replicates and seeds.  Not the gain over samples without a verifier.
+gain at t = 1/2 log(loss of generation 0 / loss of generation t): above 0 verified synthetic data
+beat the real data alone.  The loss is the squared error of the weights, a mean over replicates and
+                           seeds.  Not the gain over samples without a verifier.
 """
 
 from __future__ import annotations
@@ -19,20 +21,41 @@ from engine.spec import LineageSpec, Part
 LOSS = "moments/weight_error"
 AXES = ("delta", "radius")
 ABOUT = ["cell", "panel", *AXES, "t"]
-NUMBERS = ["loss_0", "loss", "expected", "z", "gain", "se", "theory"]  # expected, z: of the loss; theory: of the gain
-OTHERS = ["dataset", "generator", "n_real", "n_synthetic", "sampling", "policy", "synthetic_fraction"]
+NUMBERS = [
+    "loss_0",
+    "loss",
+    "expected",
+    "z",
+    "gain",
+    "se",
+    "theory",
+]  # expected, z: of the loss; theory: of the gain
+OTHERS = [
+    "dataset",
+    "generator",
+    "n_real",
+    "n_synthetic",
+    "sampling",
+    "policy",
+    "synthetic_fraction",
+]
 
 
 def gains(specs: Iterable[LineageSpec], frame: pd.DataFrame, laws: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell of a grid over both axes, at generation 1 and at the last: loss, gain, se, theory, z.  Else no rows.
+    """One row per cell of a grid over both axes, at generation 1 and at the last: loss, gain, se,
+    theory, z.  Else no rows.
 
-    se takes the two losses for independent; they share their founder, so it is rather too large.  laws: `laws.against`."""
+    se takes the two losses for independent; they share their founder, so it is rather too large.
+    laws: `laws.against`.
+    """
     placed = _placed(specs, frame)
     if placed.empty:
         return pd.DataFrame(columns=[*ABOUT, *NUMBERS])
     losses = _losses(frame).merge(_theory(laws), on=["cell", "t"], how="left")
     first = losses[losses["t"] == 0].drop(columns="t").set_index("cell").add_suffix("_0")
-    later = losses[losses["t"].isin({1, losses["t"].max()} - {0})].join(first, on="cell", how="inner")
+    later = losses[losses["t"].isin({1, losses["t"].max()} - {0})].join(
+        first, on="cell", how="inner"
+    )
     found = placed.merge(later, on="cell")
     found["gain"] = np.log(found["loss_0"] / found["loss"]) / 2
     found["se"] = np.hypot(found["se_0"] / found["loss_0"], found["se"] / found["loss"]) / 2
@@ -41,11 +64,15 @@ def gains(specs: Iterable[LineageSpec], frame: pd.DataFrame, laws: pd.DataFrame)
 
 
 def _losses(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and s.e. of the loss by cell and generation; replicates of different seeds are independent."""
+    """Mean and s.e. of the loss by cell and generation; replicates of different seeds are
+    independent.
+    """
     rows = frame[(frame["key"] == LOSS) & frame["value"].gt(0)]
     rows = rows.assign(cell=rows["cell"].astype(str), square=rows["se"] ** 2)
     found = rows.groupby(["cell", "t"], as_index=False).agg(
-        loss=("value", "mean"), square=("square", lambda s: s.sum(skipna=False)), n=("value", "size")
+        loss=("value", "mean"),
+        square=("square", lambda s: s.sum(skipna=False)),
+        n=("value", "size"),
     )
     return found.assign(se=np.sqrt(found["square"]) / found["n"])[["cell", "t", "loss", "se"]]
 
@@ -53,20 +80,32 @@ def _losses(frame: pd.DataFrame) -> pd.DataFrame:
 def _theory(laws: pd.DataFrame) -> pd.DataFrame:
     """What the loss should be, and by how many standard errors it is not (over the seeds)."""
     own = laws[laws["key"] == LOSS].astype({"expected": float, "z": float})
-    found = own.groupby(["cell", "t"], as_index=False).agg(expected=("expected", "mean"), z=("z", "sum"), n=("z", "count"))
+    found = own.groupby(["cell", "t"], as_index=False).agg(
+        expected=("expected", "mean"), z=("z", "sum"), n=("z", "count")
+    )
     z = (found["z"] / np.sqrt(found["n"])).where(found["n"] > 0)
     return found.assign(z=z, cell=found["cell"].astype(str))[["cell", "t", "expected", "z"]]
 
 
 def _placed(specs: Iterable[LineageSpec], frame: pd.DataFrame) -> pd.DataFrame:
-    """Where each cell of a verifier is on the map, and on which; maps that do not vary both axes are left out."""
-    cells = {s.cell_id: s for s in specs if s.sampling.name == "verify" and s.sampling.params.get("rule") == "threshold"}
-    about = frame.drop_duplicates("cell").astype({"cell": str, "sampling": object})[["cell", *OTHERS]]
+    """Where each cell of a verifier is on the map, and on which; maps that do not vary both axes
+    are left out.
+    """
+    cells = {
+        s.cell_id: s
+        for s in specs
+        if s.sampling.name == "verify" and s.sampling.params.get("rule") == "threshold"
+    }
+    about = frame.drop_duplicates("cell").astype({"cell": str, "sampling": object})[
+        ["cell", *OTHERS]
+    ]
     about = about[about["cell"].isin(list(cells))].reset_index(drop=True)
     for axis in AXES:
         about[axis] = [float(_value(cells[cell].sampling, axis)) for cell in about["cell"]]
     about["sampling"] = [_rest(cells[cell].sampling) for cell in about["cell"]]
-    varying = [c for c in OTHERS if about[c].nunique(dropna=False) > 1 and c != "synthetic_fraction"]
+    varying = [
+        c for c in OTHERS if about[c].nunique(dropna=False) > 1 and c != "synthetic_fraction"
+    ]
     about["panel"] = panel_names(about, varying)
     wide = about.groupby("panel")[list(AXES)].transform("nunique").gt(1).all(axis=1)
     return about.loc[wide, ["cell", "panel", *AXES]]
@@ -77,4 +116,6 @@ def _value(sampling: Part, name: str) -> Any:
 
 
 def _rest(sampling: Part) -> str:
-    return Part("sampling", sampling.name, {k: v for k, v in sampling.params.items() if k not in AXES}).label
+    return Part(
+        "sampling", sampling.name, {k: v for k, v in sampling.params.items() if k not in AXES}
+    ).label

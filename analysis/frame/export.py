@@ -1,4 +1,6 @@
-"""The tidy frame as files: Parquet keeps types, CSV opens anywhere, and no cell of it is a formula to a spreadsheet."""
+"""The tidy frame as files: Parquet keeps types, CSV opens anywhere, and no cell of it is a formula
+to a spreadsheet.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beg
 
 
 def write(frame: pd.DataFrame, path: Path) -> Path:
-    """By the name's ending: .parquet or .csv; all of it or nothing.  ValueError for another ending."""
+    """By the name's ending: .parquet or .csv; all of it or nothing.
+
+    ValueError for another ending.
+    """
     writers = {".parquet": _parquet, ".csv": _csv}
     if path.suffix not in writers:
         raise ValueError(f"{path.name} should end in .parquet or .csv")
@@ -34,15 +39,27 @@ def _csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with an apostrophe before every text that a spreadsheet would run as a formula; column names, too."""
-    changed = {name: _quoted(frame[name]) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
-    return frame.assign(**changed).rename(columns=lambda name: _harmless(name) if isinstance(name, str) else name)
+    """The frame with an apostrophe before every text that a spreadsheet would run as a formula;
+    column names, too.
+    """
+    changed = {
+        name: _quoted(frame[name])
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name])
+    }
+    return frame.assign(**changed).rename(
+        columns=lambda name: _harmless(name) if isinstance(name, str) else name
+    )
 
 
 def _quoted(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):  # each distinct text once
         names = {name: _harmless(name) for name in column.cat.categories}
-        return column.cat.rename_categories(names) if len(set(names.values())) == len(names) else column.map(names)
+        return (
+            column.cat.rename_categories(names)
+            if len(set(names.values())) == len(names)
+            else column.map(names)
+        )
     return column.map(_harmless)
 
 

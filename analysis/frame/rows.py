@@ -3,9 +3,12 @@
     frame = from_store("experiments/quickstart.yaml")      # or a Sweep, or an output folder
     frame = from_mlflow("http://127.0.0.1:5000", "quickstart")
 
-Both give the same frame.  What belongs to a number stands beside it instead of below it: the replicates' se and quantiles, the
-number of samples compared, the real-vs-real floor.  What fitting and sampling told (a loss, an acceptance) are metrics named
-fit/... and report/...  An undefined value is NaN with its reason, never a missing row; a generation that ended its lineage
+Both give the same frame.  What belongs to a number stands beside it instead of below it: the
+                           replicates' se and quantiles, the
+number of samples compared, the real-vs-real floor.  What fitting and sampling told (a loss, an
+acceptance) are metrics named
+fit/... and report/...  An undefined value is NaN with its reason, never a missing row; a generation
+                        that ended its lineage
 before anything was measured (a model that diverged) has one row whose metric and key are empty.
 """
 
@@ -31,17 +34,29 @@ from engine.store.store import sha256
 Row = Mapping[str, Any]
 BODY = slice(88, -2)  # of a file of the store: {"sha256": "<64 digits>", "value": <body>}\n
 DIGEST = slice(12, 76)
-SILENT = {"status": "ok", "reason": "", "fit": {}}  # what most models of closed forms say, once for all of them
+SILENT = {
+    "status": "ok",
+    "reason": "",
+    "fit": {},
+}  # what most models of closed forms say, once for all of them
 
 
 def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
-    """The frame of a sweep, of an experiment file, or of everything in an output folder (then every metric found in it)."""
-    sweep = load(source) if isinstance(source, str) and source.endswith((".yaml", ".yml")) else source
+    """The frame of a sweep, of an experiment file, or of everything in an output folder (then every
+    metric found in it).
+    """
+    sweep = (
+        load(source) if isinstance(source, str) and source.endswith((".yaml", ".yml")) else source
+    )
     store = Reading(sweep.out if isinstance(sweep, Sweep) else sweep)
-    specs = {s.id: s for s in sweep.lineages} if isinstance(sweep, Sweep) else dict(_recorded(store))
+    specs = (
+        {s.id: s for s in sweep.lineages} if isinstance(sweep, Sweep) else dict(_recorded(store))
+    )
     name = sweep.name if isinstance(sweep, Sweep) else store.root.rsplit("/", 1)[-1]
     table = Table(name, specs)
-    shown = track(specs.values(), "reading lineages", transient=True, disable=not progress or len(specs) < 50)
+    shown = track(
+        specs.values(), "reading lineages", transient=True, disable=not progress or len(specs) < 50
+    )
     for spec in shown:
         for row in store.generations(spec, sweep if isinstance(sweep, Sweep) else None):
             table.add(spec.id, row)
@@ -55,7 +70,9 @@ def from_mlflow(uri: str, sweep_name: str, *, sweep_id: str | None = None) -> pd
     return tidy(rows(uri, sweep_name, sweep_id), specs(uri, sweep_name, sweep_id), sweep_name)
 
 
-def tidy(rows: Iterable[Row], specs: Mapping[str, LineageSpec], sweep_name: str = "") -> pd.DataFrame:
+def tidy(
+    rows: Iterable[Row], specs: Mapping[str, LineageSpec], sweep_name: str = ""
+) -> pd.DataFrame:
     """The frame of rows as `Lineage.rows()` gives them."""
     table = Table(sweep_name, specs)
     for row in rows:
@@ -67,7 +84,9 @@ Shape = dict[str, tuple[int, tuple[str, ...]]]  # metric -> where its numbers be
 
 
 class Packed(Mapping[str, Any]):
-    """A draw's metrics in little memory: the numbers in one array, the keys shared by all draws that have the same."""
+    """A draw's metrics in little memory: the numbers in one array, the keys shared by all draws
+    that have the same.
+    """
 
     def __init__(self, shape: Shape, numbers: array[float], undefined: dict[str, Any]) -> None:
         self.shape, self.numbers, self.undefined = shape, numbers, undefined
@@ -77,9 +96,13 @@ class Packed(Mapping[str, Any]):
         keys = tuple((metric, tuple(found["values"])) for metric, found in metrics.items())
         if keys not in shapes:
             starts = itertools.accumulate((len(names) for _, names in keys), initial=0)
-            shapes[keys] = {metric: (start, names) for (metric, names), start in zip(keys, starts, strict=False)}
+            shapes[keys] = {
+                metric: (start, names) for (metric, names), start in zip(keys, starts, strict=False)
+            }
         numbers = array("d", [v for found in metrics.values() for v in found["values"].values()])
-        undefined = {metric: found["undefined"] for metric, found in metrics.items() if found["undefined"]}
+        undefined = {
+            metric: found["undefined"] for metric, found in metrics.items() if found["undefined"]
+        }
         return cls(shapes[keys], numbers, undefined)
 
     def __getitem__(self, metric: str) -> dict[str, dict[str, Any]]:
@@ -98,8 +121,9 @@ class Packed(Mapping[str, Any]):
 
 
 class Reading(Looking):
-    """A store read from end to end: digests are checked on the bytes as they were written, and of a block only what the frame
-    shows is kept."""
+    """A store read from end to end: digests are checked on the bytes as they were written, and of a
+    block only what the frame shows is kept.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -132,7 +156,11 @@ class Reading(Looking):
             if model is None or (draw is None and model["status"] not in ENDS):
                 return
             last = model if draw is None or model["status"] != "ok" else draw
-            due = None if metrics is None or sweep is None else [name for m, name in metrics if m.due(t, sweep.generations)]
+            due = (
+                None
+                if metrics is None or sweep is None
+                else [name for m, name in metrics if m.due(t, sweep.generations)]
+            )
             measured = self._measured(draw, due) if draw else {"values": {}, "undefined": {}}
             told = {"fit": model["fit"], "report": draw["report"] if draw else {}}
             yield {"t": t, "status": last["status"], "reason": last["reason"], **told, **measured}
@@ -140,18 +168,25 @@ class Reading(Looking):
                 return
 
     def _keys(self, spec: LineageSpec, sweep: Sweep | None) -> Iterable[tuple[str, str]]:
-        """Keys of model and draw by generation: as recorded, else (a longer sweep than ever ran) as they would be."""
+        """Keys of model and draw by generation: as recorded, else (a longer sweep than ever ran) as
+        they would be.
+        """
         about = self.lineage(spec.id)
         nodes = about["generations"] if about else []
         if sweep is not None and len(nodes) <= sweep.generations:
             return [(n.model, n.draw) for n in path(spec, sweep.generations)]
-        return [(n["model"], n["draw"]) for n in nodes[: None if sweep is None else sweep.generations + 1]]
+        return [
+            (n["model"], n["draw"])
+            for n in nodes[: None if sweep is None else sweep.generations + 1]
+        ]
 
     def _measured(self, row: dict[str, Any], due: list[str] | None) -> dict[str, dict[str, Any]]:
         """Values and reasons of the metrics that are due; of all there are, when that is None."""
         found: dict[str, dict[str, Any]] = {"values": {}, "undefined": {}}
         if due is None:
-            later = (name.removesuffix(".json") for name in self.names(f"draws/{row['key']}/metrics"))
+            later = (
+                name.removesuffix(".json") for name in self.names(f"draws/{row['key']}/metrics")
+            )
             due = list(dict.fromkeys([*row["metrics"], *later]))
         elif row["status"] in ENDS and row["status"] != "constant":
             return found

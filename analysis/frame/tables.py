@@ -1,7 +1,8 @@
-"""The numbers behind the figures, each a small frame: curves over seeds, shares of collapsed lineages, thresholds, failures.
+"""The numbers behind the figures, each a small frame: curves over seeds, shares of collapsed
+lineages, thresholds, failures.
 
-An interval over seeds is mean +- t s.e. (95 %, Student); of a single seed with replicates it is +- 1.96 s.e. over those, and of
-a single seed without them there is none: `interval` says which.
+An interval over seeds is mean +- t s.e. (95 %, Student); of a single seed with replicates it is +-
+1.96 s.e. over those, and of a single seed without them there is none: `interval` says which.
 """
 
 from __future__ import annotations
@@ -17,20 +18,49 @@ from scipy.stats import t as student
 from analysis.frame.tidy import TOLD
 from engine.parts import KINDS, describe
 
-WHAT = ["dataset", "generator", "n_real", "n_synthetic", "sampling", "policy", "synthetic_fraction"]  # what makes a cell
-ALONG = ["synthetic_fraction", "policy", "sampling", "n_real", "generator", "dataset"]  # what may be told apart by colour
+WHAT = [
+    "dataset",
+    "generator",
+    "n_real",
+    "n_synthetic",
+    "sampling",
+    "policy",
+    "synthetic_fraction",
+]  # what makes a cell
+ALONG = [
+    "synthetic_fraction",
+    "policy",
+    "sampling",
+    "n_real",
+    "generator",
+    "dataset",
+]  # what may be told apart by colour
 
 
-# ---- curves over generations --------------------------------------------------------------------------------------------
+# ---- curves over generations ---------------------------------------------------------------------
 
 
 def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds without), floor, floor_sd."""
+    """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds
+    without), floor, floor_sd.
+    """
     measured = key.split("/")[0] not in TOLD  # a generation without any value lacks this one, too
     rows = frame[(frame["key"] == key) | (frame["key"] == "") & measured]
     if rows.empty:
         return pd.DataFrame(
-            columns=["cell", *WHAT, "t", "mean", "low", "high", "n", "undefined", "floor", "floor_sd", "interval"]
+            columns=[
+                "cell",
+                *WHAT,
+                "t",
+                "mean",
+                "low",
+                "high",
+                "n",
+                "undefined",
+                "floor",
+                "floor_sd",
+                "interval",
+            ]
         )
     grouped = rows.groupby(["cell", "t"], observed=True, sort=False)
     plain = {name: (name, "first") for name in WHAT}
@@ -46,7 +76,10 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     ).reset_index()
     half, kind = _half_width(found)
     found = found.assign(
-        low=found["mean"] - half, high=found["mean"] + half, undefined=found["seeds"] - found["n"], interval=kind
+        low=found["mean"] - half,
+        high=found["mean"] + half,
+        undefined=found["seeds"] - found["n"],
+        interval=kind,
     )
     return found.drop(columns=["sd", "se", "seeds"]).sort_values(["cell", "t"], ignore_index=True)
 
@@ -60,12 +93,13 @@ def _half_width(found: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return over, kind
 
 
-# ---- how cells are told apart -------------------------------------------------------------------------------------------
+# ---- how cells are told apart --------------------------------------------------------------------
 
 
 def arrange(table: pd.DataFrame) -> tuple[list[str], str]:
-    """Which columns name the panels and which one the lines: the fraction if it varies within otherwise equal cells, else the
-    policy, the sampling, or the first thing with few values."""
+    """Which columns name the panels and which one the lines: the fraction if it varies within
+    otherwise equal cells, else the policy, the sampling, or the first thing with few values.
+    """
     varying = [c for c in WHAT if table[c].nunique(dropna=False) > 1]
     fixed = [c for c in varying if c != "synthetic_fraction"]
     if _fractions(table, fixed) > 1:
@@ -80,12 +114,20 @@ def arrange(table: pd.DataFrame) -> tuple[list[str], str]:
 def _fractions(table: pd.DataFrame, fixed: list[str]) -> int:
     if table.empty:
         return 0
-    counted = table.groupby(fixed, observed=True, dropna=False)["synthetic_fraction"] if fixed else None
-    return int(counted.nunique().max()) if counted is not None else int(table["synthetic_fraction"].nunique())
+    counted = (
+        table.groupby(fixed, observed=True, dropna=False)["synthetic_fraction"] if fixed else None
+    )
+    return (
+        int(counted.nunique().max())
+        if counted is not None
+        else int(table["synthetic_fraction"].nunique())
+    )
 
 
 def panel_names(table: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """A short name per row from the columns that tell its panel from others: only what differs is said."""
+    """A short name per row from the columns that tell its panel from others: only what differs is
+    said.
+    """
     if not columns:
         return pd.Series("", index=table.index)
     parts = [shortened(table[c].map(lambda v, c=c: _said(c, v)).astype(str), c) for c in columns]
@@ -103,17 +145,29 @@ def _said(column: str, value: object) -> str:
 
 
 def shortened(labels: pd.Series, kind: str = "") -> pd.Series:
-    """Labels such as verify(delta=0.2, radius=0.1) without the parameters that all of them share; kind: of part, for the
-    defaults that some leave out."""
+    """Labels such as verify(delta=0.2, radius=0.1) without the parameters that all of them share;
+    kind: of part, for the defaults that some leave out.
+    """
     known = {label: _parsed(label) for label in labels.unique()}
-    heads, all_params = {head for head, _ in known.values()}, [params for _, params in known.values()]
+    heads, all_params = (
+        {head for head, _ in known.values()},
+        [params for _, params in known.values()],
+    )
     names = list(dict.fromkeys(name for params in all_params for name in params))
     if len(heads) == 1 and kind in KINDS:
         defaults = {name: _default(kind, next(iter(heads)), name) for name in names}
-        known = {label: (head, {n: params.get(n, defaults[n]) for n in names}) for label, (head, params) in known.items()}
+        known = {
+            label: (head, {n: params.get(n, defaults[n]) for n in names})
+            for label, (head, params) in known.items()
+        }
         all_params = [params for _, params in known.values()]
     shared = {k for k in names if all(p.get(k) == all_params[0].get(k) for p in all_params)}
-    return labels.map({label: _joined(head, params, shared, len(heads) == 1) for label, (head, params) in known.items()})
+    return labels.map(
+        {
+            label: _joined(head, params, shared, len(heads) == 1)
+            for label, (head, params) in known.items()
+        }
+    )
 
 
 def _parsed(label: str) -> tuple[str, dict[str, str]]:
@@ -130,7 +184,9 @@ def _default(kind: str, part: str, parameter: str) -> str:
 def natural(text: str) -> tuple[Any, ...]:
     """A sorting key by which n = 32 comes before n = 100."""
     pieces = re.split(r"(\d[\d,]*\.?\d*)", str(text))
-    return tuple((1, float(p.replace(",", "")), "") if p[:1].isdigit() else (0, 0.0, p) for p in pieces)
+    return tuple(
+        (1, float(p.replace(",", "")), "") if p[:1].isdigit() else (0, 0.0, p) for p in pieces
+    )
 
 
 def _joined(head: str, params: dict[str, str], shared: set[str], same_head: bool) -> str:
@@ -138,11 +194,13 @@ def _joined(head: str, params: dict[str, str], shared: set[str], same_head: bool
     return own if same_head and own else f"{head}, {own}" if own else head
 
 
-# ---- collapse -----------------------------------------------------------------------------------------------------------
+# ---- collapse ------------------------------------------------------------------------------------
 
 
 def collapse_share(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: how many of its lineages collapsed, and y over its seeds (infinite where all are absorbed)."""
+    """One row per cell: how many of its lineages collapsed, and y over its seeds (infinite where
+    all are absorbed).
+    """
     judged = outcomes.assign(bad=outcomes["verdict"].eq(True), known=outcomes["verdict"].notna())
     finite = judged["y"].where(np.isfinite(judged["y"]))
     found = (
@@ -163,8 +221,12 @@ def collapse_share(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def failures(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Lineages that ended early, were never finished, or could not be judged; with their reasons."""
-    odd = outcomes[(outcomes["status"] != "ok") | (outcomes["undefined"] != "") | outcomes["censored"]]
+    """Lineages that ended early, were never finished, or could not be judged;
+    with their reasons.
+    """
+    odd = outcomes[
+        (outcomes["status"] != "ok") | (outcomes["undefined"] != "") | outcomes["censored"]
+    ]
     columns = ["label", "n_real", "seed", "t", "status", "reason", "undefined", "lineage"]
     return odd[columns].astype({"reason": str, "undefined": str}).reset_index(drop=True)
 

@@ -1,4 +1,6 @@
-"""Rows of generations to the columns of one frame, by the set of keys they hold: what is computed per key is computed once."""
+"""Rows of generations to the columns of one frame, by the set of keys they hold: what is computed
+per key is computed once.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,51 @@ import pandas as pd
 
 from engine.spec import LineageSpec, Part
 
-BESIDE = ("se", "q05", "q50", "q95", "n", "floor", "floor_sd")  # numbers that stand beside the one they belong to
+BESIDE = (
+    "se",
+    "q05",
+    "q50",
+    "q95",
+    "n",
+    "floor",
+    "floor_sd",
+)  # numbers that stand beside the one they belong to
 TOLD = ("fit", "report")  # parts of a row that are metrics of the frame, too
 REPLICATES = ("se", "q05", "q50", "q95")
 COLUMNS = [
-    *("sweep", "lineage", "cell", "label", "dataset", "generator", "policy", "sampling", "synthetic_fraction"),
-    *("n_real", "n_synthetic", "seed", "t", "metric", "key", "value", "class_", *BESIDE, "undefined", "status", "reason"),
+    *(
+        "sweep",
+        "lineage",
+        "cell",
+        "label",
+        "dataset",
+        "generator",
+        "policy",
+        "sampling",
+        "synthetic_fraction",
+    ),
+    *(
+        "n_real",
+        "n_synthetic",
+        "seed",
+        "t",
+        "metric",
+        "key",
+        "value",
+        "class_",
+        *BESIDE,
+        "undefined",
+        "status",
+        "reason",
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which output rows a generation with these keys gives, and where in its values their numbers stand (-1: nowhere)."""
+    """Which output rows a generation with these keys gives, and where in its values their numbers
+    stand (-1: nowhere).
+    """
 
     values: tuple[str, ...]
     undefined: tuple[str, ...]
@@ -40,8 +75,13 @@ class Layout:
     def places(self) -> dict[str, np.ndarray]:
         """By column, where in the values each output row finds its number."""
         at = {key: i for i, key in enumerate(self.values)}
-        places = {column: [at.get(_beside(key, column), -1) for key in self.keys] for column in BESIDE}
-        return {k: np.array(v) for k, v in {"value": [at.get(key, -1) for key in self.keys], **places}.items()}
+        places = {
+            column: [at.get(_beside(key, column), -1) for key in self.keys] for column in BESIDE
+        }
+        return {
+            k: np.array(v)
+            for k, v in {"value": [at.get(key, -1) for key in self.keys], **places}.items()
+        }
 
     @cached_property
     def reasons(self) -> list[int]:
@@ -50,7 +90,9 @@ class Layout:
 
 
 def _owner(key: str) -> tuple[str, str]:
-    """The key whose row a number stands beside, and in which column; ('', '') for a key with a row of its own."""
+    """The key whose row a number stands beside, and in which column; ('', '') for a key with a row
+    of its own.
+    """
     base, _, last = key.rpartition("/")
     if base and last in BESIDE:
         return base, last
@@ -68,7 +110,9 @@ def _folded(key: str, known: set[str]) -> bool:
 
 
 def _beside(key: str, column: str) -> str:
-    """Where the number of a column stands for a key; floors belong to the key itself, n to all keys of the metric."""
+    """Where the number of a column stands for a key; floors belong to the key itself, n to all keys
+    of the metric.
+    """
     if column in REPLICATES:
         return f"{key}/{column}"
     if column == "n":
@@ -88,7 +132,9 @@ class Words(dict[str, int]):
         names = sorted(self)
         place = {name: i for i, name in enumerate(names)}
         lookup = np.array([place[name] for name in self], dtype=np.int32)
-        found: Any = pd.Categorical.from_codes(lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str))
+        found: Any = pd.Categorical.from_codes(
+            lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str)
+        )
         return found
 
 
@@ -101,7 +147,9 @@ class Table:
         self._place = {spec.id: i for i, spec in enumerate(self.specs)}
         self._layouts: dict[tuple[tuple[str, ...], tuple[str, ...]], Layout] = {}
         self._words = {name: Words() for name in ("key", "undefined", "status", "reason")}
-        self._rows: dict[Layout, list[tuple[int, int, int, int]]] = {}  # (lineage, t, status, reason), texts by number
+        self._rows: dict[
+            Layout, list[tuple[int, int, int, int]]
+        ] = {}  # (lineage, t, status, reason), texts by number
         self._values: dict[Layout, list[np.ndarray]] = {}
         self._reasons: dict[Layout, list[list[int]]] = {}
 
@@ -119,39 +167,71 @@ class Table:
             layout = self._layouts[known] = Layout(*known)
             self._rows[layout], self._values[layout], self._reasons[layout] = [], [], []
         words = self._words
-        place = (self._place[lineage], row["t"], words["status"][row["status"]], words["reason"][row["reason"]])
+        place = (
+            self._place[lineage],
+            row["t"],
+            words["status"][row["status"]],
+            words["reason"][row["reason"]],
+        )
         self._rows[layout].append(place)
         self._values[layout].append(np.fromiter(values.values(), dtype=float, count=len(values)))
-        self._reasons[layout].append([words["undefined"][reason] for reason in (*undefined.values(), "")])
+        self._reasons[layout].append(
+            [words["undefined"][reason] for reason in (*undefined.values(), "")]
+        )
 
     def frame(self) -> pd.DataFrame:
         """Sorted by what the lineages are, then by generation and key."""
         parts = [self._part(layout) for layout in list(self._rows) or [Layout((), ())]]
-        whole = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+        whole = {
+            name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])
+        }
         texts = {name: words.sorted(whole.pop(name)) for name, words in self._words.items()}
         order = np.lexsort((texts["key"].codes, whole["t"], whole["lineage"]))
-        return self._typed({name: column[order] for name, column in whole.items()}, {k: v[order] for k, v in texts.items()})
+        return self._typed(
+            {name: column[order] for name, column in whole.items()},
+            {k: v[order] for k, v in texts.items()},
+        )
 
     def _part(self, layout: Layout) -> dict[str, np.ndarray]:
         """The columns of all generations that have one layout: [generations x keys]."""
-        rows, across = np.array(self._rows.get(layout, ()), dtype=np.int32).reshape(-1, 4), len(layout.keys)
+        rows, across = (
+            np.array(self._rows.get(layout, ()), dtype=np.int32).reshape(-1, 4),
+            len(layout.keys),
+        )
         found = np.array(self._values.pop(layout, ())).reshape(len(rows), len(layout.values))
         values = np.column_stack([found, np.full(len(rows), np.nan)])
-        reasons = np.array(self._reasons.get(layout, ()), dtype=np.int32).reshape(len(rows), len(layout.undefined) + 1)
+        reasons = np.array(self._reasons.get(layout, ()), dtype=np.int32).reshape(
+            len(rows), len(layout.undefined) + 1
+        )
         columns = {name: values[:, place].ravel() for name, place in layout.places.items()}
-        columns |= {name: np.repeat(rows[:, i], across) for i, name in enumerate(("lineage", "t", "status", "reason"))}
+        columns |= {
+            name: np.repeat(rows[:, i], across)
+            for i, name in enumerate(("lineage", "t", "status", "reason"))
+        }
         key = np.array([self._words["key"][k] for k in layout.keys], dtype=np.int32)
-        return columns | {"key": np.tile(key, len(rows)), "undefined": reasons[:, layout.reasons].ravel()}
+        return columns | {
+            "key": np.tile(key, len(rows)),
+            "undefined": reasons[:, layout.reasons].ravel(),
+        }
 
-    def _typed(self, columns: dict[str, np.ndarray], texts: dict[str, pd.Categorical]) -> pd.DataFrame:
+    def _typed(
+        self, columns: dict[str, np.ndarray], texts: dict[str, pd.Categorical]
+    ) -> pd.DataFrame:
         lineage = columns.pop("lineage")
         about = {name: _spread(values, lineage) for name, values in self._about().items()}
         keys, codes = [str(k) for k in texts["key"].categories], texts["key"].codes
         metric = pd.Categorical.from_codes(*_merged(codes, [k.split("/")[0] for k in keys]))
-        classes = np.array([int(m[1]) if (m := re.search(r"/class_(\d+)$", k)) else -1 for k in keys], dtype=np.int16)
+        classes = np.array(
+            [int(m[1]) if (m := re.search(r"/class_(\d+)$", k)) else -1 for k in keys],
+            dtype=np.int16,
+        )
         class_ = classes[codes]
-        of_class = pd.arrays.IntegerArray(np.where(class_ < 0, 1, class_).astype(np.int16), class_ < 0)
-        return pd.DataFrame({**about, **texts, "metric": metric, "class_": of_class, **columns})[COLUMNS]
+        of_class = pd.arrays.IntegerArray(
+            np.where(class_ < 0, 1, class_).astype(np.int16), class_ < 0
+        )
+        return pd.DataFrame({**about, **texts, "metric": metric, "class_": of_class, **columns})[
+            COLUMNS
+        ]
 
     def _about(self) -> dict[str, list[Any]]:
         """What every row of a lineage says of it."""
@@ -164,15 +244,21 @@ class Table:
             "generator": [s.generator.label for s in self.specs],
             "policy": [policy_label(s) for s in self.specs],
             "sampling": [s.sampling.label for s in self.specs],
-            "synthetic_fraction": [np.nan if s.synthetic_fraction is None else s.synthetic_fraction for s in self.specs],
+            "synthetic_fraction": [
+                np.nan if s.synthetic_fraction is None else s.synthetic_fraction for s in self.specs
+            ],
             "n_real": [s.n_real for s in self.specs],
             "n_synthetic": [s.n_drawn for s in self.specs],
             "seed": [s.seed for s in self.specs],
         }
 
 
-def _told(row: Mapping[str, Any], values: dict[str, Any], undefined: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """With what fitting (`fit/<key>`) and sampling (`report/<key>`) told; what was not finite is undefined."""
+def _told(
+    row: Mapping[str, Any], values: dict[str, Any], undefined: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """With what fitting (`fit/<key>`) and sampling (`report/<key>`) told; what was not finite is
+    undefined.
+    """
     for group in TOLD:
         for key, value in row.get(group, {}).items():
             if value is None:
@@ -184,12 +270,23 @@ def _told(row: Mapping[str, Any], values: dict[str, Any], undefined: dict[str, s
 
 def policy_label(spec: LineageSpec) -> str:
     """The policy with its parameters but the synthetic fraction, which has a column of its own."""
-    return Part("policy", spec.policy.name, {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"}).label
+    return Part(
+        "policy",
+        spec.policy.name,
+        {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"},
+    ).label
 
 
 def _order(spec: LineageSpec) -> tuple[Any, ...]:
     fraction = -1.0 if spec.synthetic_fraction is None else spec.synthetic_fraction
-    parts = (spec.dataset.label, spec.generator.label, spec.n_real, policy_label(spec), fraction, spec.sampling.label)
+    parts = (
+        spec.dataset.label,
+        spec.generator.label,
+        spec.n_real,
+        policy_label(spec),
+        fraction,
+        spec.sampling.label,
+    )
     return (*parts, spec.n_drawn, spec.arrival, spec.seed, spec.id)
 
 

@@ -1,6 +1,8 @@
-"""Figures of a sweep: a table of `analysis.tables` in, a matplotlib Figure out.  `width` in inches; panels stack when narrow.
+"""Figures of a sweep: a table of `analysis.tables` in, a matplotlib Figure out.  `width` in inches;
+panels stack when narrow.
 
-Intervals are always drawn and named; a value that is undefined is a cross at the panel's lower edge, never a gap; n is stated.
+Intervals are always drawn and named; a value that is undefined is a cross at the panel's lower
+edge, never a gap; n is stated.
 """
 
 from __future__ import annotations
@@ -46,12 +48,17 @@ def curves(
     note: str = "",
     width: float = WIDE,
 ) -> Figure:
-    """A metric over generations.  table: `tables.over_seeds`; level: the collapse rule's value, where it is one number;
-    theory: columns cell, t, expected, drawn dotted over the cells that have a law."""
+    """A metric over generations.  table: `tables.over_seeds`; level: the collapse rule's value,
+                                   where it is one number;
+    theory: columns cell, t, expected, drawn dotted over the cells that have a law.
+    """
     panels, line = arrange(table)
     table = table.assign(panel=panel_names(table, panels), line=line_names(table, line))
     shown = sorted(set(table["panel"]), key=natural)
-    least, ratio = 1.35 if len(shown) > 9 and width > 5 else 2.0, 0.5 if len(shown) == 1 and width > 5 else 0.72
+    least, ratio = (
+        1.35 if len(shown) > 9 and width > 5 else 2.0,
+        0.5 if len(shown) == 1 and width > 5 else 0.72,
+    )
     figure, axes = sheet(min(len(shown), MOST_PANELS), width, least=least, ratio=ratio)
     _make_room(figure, axes, shown)
     colours = _line_colours(table, line)
@@ -67,7 +74,12 @@ def curves(
     _share_limits(axes, table, log, [level] if level else [])
     edge_labels(axes, "generation", name)
     handles = _handles(table, line, colours, level, theory)
-    return finish(figure, title or f"{name} over generations", f"{_curves_note(table, len(shown))}  {note}".rstrip(), handles)
+    return finish(
+        figure,
+        title or f"{name} over generations",
+        f"{_curves_note(table, len(shown))}  {note}".rstrip(),
+        handles,
+    )
 
 
 def _make_room(figure: Figure, axes: list[Axes], titles: list[str]) -> None:
@@ -90,7 +102,9 @@ def _line_colours(table: pd.DataFrame, line: str) -> dict[str, tuple[str, str]]:
     return marks(sorted(set(table["line"]), key=natural))
 
 
-def _panel_of_curves(axis: Axes, table: pd.DataFrame, colours: dict[str, tuple[str, str]], log: bool) -> None:
+def _panel_of_curves(
+    axis: Axes, table: pd.DataFrame, colours: dict[str, tuple[str, str]], log: bool
+) -> None:
     if log:
         axis.set_yscale("log")
     _floor(axis, table)
@@ -99,7 +113,15 @@ def _panel_of_curves(axis: Axes, table: pd.DataFrame, colours: dict[str, tuple[s
             own = own.sort_values("t")
             every = max(1, len(own) // 8)
             axis.fill_between(own["t"], own["low"], own["high"], color=colour, alpha=0.15, lw=0)
-            axis.plot(own["t"], own["mean"], color=colour, marker=marker, markevery=every, mec="white", mew=0.4)
+            axis.plot(
+                own["t"],
+                own["mean"],
+                color=colour,
+                marker=marker,
+                markevery=every,
+                mec="white",
+                mew=0.4,
+            )
             _crosses(axis, own, colour)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
@@ -109,29 +131,59 @@ def _floor(axis: Axes, table: pd.DataFrame) -> None:
     floor = table.dropna(subset=["floor"]).groupby("t")[["floor", "floor_sd"]].mean()
     if len(floor):
         sd = floor["floor_sd"].fillna(0)
-        axis.fill_between(floor.index, floor["floor"] - 2 * sd, floor["floor"] + 2 * sd, color=REAL, alpha=0.5, lw=0)
+        axis.fill_between(
+            floor.index,
+            floor["floor"] - 2 * sd,
+            floor["floor"] + 2 * sd,
+            color=REAL,
+            alpha=0.5,
+            lw=0,
+        )
         axis.plot(floor.index, floor["floor"], color=FAINT, lw=0.8)
 
 
 def _crosses(axis: Axes, table: pd.DataFrame, colour: str) -> None:
     """Where no seed has a value (bold) or some have none (thin): crosses on the lower edge."""
-    for gone, weight in ((table[table["n"] == 0], 1.6), (table[(table["n"] > 0) & (table["undefined"] > 0)], 0.6)):
+    for gone, weight in (
+        (table[table["n"] == 0], 1.6),
+        (table[(table["n"] > 0) & (table["undefined"] > 0)], 0.6),
+    ):
         if len(gone):
             edge = axis.get_xaxis_transform()
-            axis.plot(gone["t"], np.full(len(gone), 0.03), "x", color=colour, mew=weight, ms=4.5, transform=edge, clip_on=False)
+            axis.plot(
+                gone["t"],
+                np.full(len(gone), 0.03),
+                "x",
+                color=colour,
+                mew=weight,
+                ms=4.5,
+                transform=edge,
+                clip_on=False,
+            )
 
 
 def _theory(axis: Axes, table: pd.DataFrame, theory: pd.DataFrame) -> None:
-    for _, law in theory[theory["cell"].isin(table["cell"].astype(str))].groupby("cell", observed=True):
+    for _, law in theory[theory["cell"].isin(table["cell"].astype(str))].groupby(
+        "cell", observed=True
+    ):
         law = law.sort_values("t")
         axis.plot(law["t"], law["expected"], color=INK, lw=1.0, ls=(0, (1, 1.6)), zorder=5)
 
 
 def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[float]) -> None:
-    """The same vertical axis everywhere: all means, and of the bands what is within a third as much again."""
+    """The same vertical axis everywhere: all means, and of the bands what is within a third as much
+    again.
+    """
     floor = (table["floor"] + 2 * table["floor_sd"].fillna(0)).to_numpy(float)
     scale = np.log if log else np.asarray
-    values = np.concatenate([table["mean"].to_numpy(float), floor, table["floor"].to_numpy(float), np.array(also, dtype=float)])
+    values = np.concatenate(
+        [
+            table["mean"].to_numpy(float),
+            floor,
+            table["floor"].to_numpy(float),
+            np.array(also, dtype=float),
+        ]
+    )
     values = scale(values[np.isfinite(values) & ((values > 0) | (not log))])
     if not len(values):
         return
@@ -155,18 +207,33 @@ def edge_labels(axes: list[Axes], x: str, y: str) -> None:
         below = i + columns < len(axes)
         axis.set_xlabel("" if below else x)
         axis.tick_params(labelbottom=not below, labelleft=i % columns == 0)
-        axis.set_ylabel(wrapped(y, int(11 * height)) if i % columns == 0 and len(axes) <= columns * 2 else "")
+        axis.set_ylabel(
+            wrapped(y, int(11 * height)) if i % columns == 0 and len(axes) <= columns * 2 else ""
+        )
 
 
 def _handles(
-    table: pd.DataFrame, line: str, colours: dict[str, tuple[str, str]], level: float | None, theory: pd.DataFrame | None
+    table: pd.DataFrame,
+    line: str,
+    colours: dict[str, tuple[str, str]],
+    level: float | None,
+    theory: pd.DataFrame | None,
 ) -> list[Line2D | Patch]:
     what = {"synthetic_fraction": "synthetic fraction "}.get(line, "")
     named = list(colours.items())
-    if line == "synthetic_fraction" and len(named) > MOST_FRACTIONS:  # a scale: some of it tells the rest
-        named = [named[round(i * (len(named) - 1) / (MOST_FRACTIONS - 1))] for i in range(MOST_FRACTIONS)]
-    shown = [Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=what + name) for name, (c, m) in named]
-    handles: list[Line2D | Patch] = list(shown) if len(colours) > 1 or line == "synthetic_fraction" else []
+    if (
+        line == "synthetic_fraction" and len(named) > MOST_FRACTIONS
+    ):  # a scale: some of it tells the rest
+        named = [
+            named[round(i * (len(named) - 1) / (MOST_FRACTIONS - 1))] for i in range(MOST_FRACTIONS)
+        ]
+    shown = [
+        Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=what + name)
+        for name, (c, m) in named
+    ]
+    handles: list[Line2D | Patch] = (
+        list(shown) if len(colours) > 1 or line == "synthetic_fraction" else []
+    )
     if table["floor"].notna().any():
         handles.append(Patch(color=REAL, alpha=0.7, label="real against real (floor)"))
     if level is not None:
@@ -181,7 +248,11 @@ def _handles(
 def _curves_note(table: pd.DataFrame, panels: int) -> str:
     n, kinds = table.loc[table["n"] > 0, "n"], set(table.loc[table["n"] > 0, "interval"])
     most = int(n.max()) if len(n) else 0
-    seeds = f"{n.min()} to {most} seeds" if len(n) and n.min() != most else f"{most} seed" + "s" * (most != 1)
+    seeds = (
+        f"{n.min()} to {most} seeds"
+        if len(n) and n.min() != most
+        else f"{most} seed" + "s" * (most != 1)
+    )
     band = {
         "seeds": "band: 95 % t interval over seeds",
         "replicates": "band: 95 % interval over the replicates of one seed",

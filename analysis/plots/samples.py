@@ -1,4 +1,6 @@
-"""Figures of the samples themselves: film strips, densities of points, the embedding of features, latent alignment."""
+"""Figures of the samples themselves: film strips, densities of points, the embedding of features,
+latent alignment.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,19 @@ Frames = Mapping[str, Mapping[int, Samples]]  # a lineage's name -> generation -
 MASS = (0.9, 0.5)  # the contours hold these shares of the density
 
 
-# ---- film strip ---------------------------------------------------------------------------------------------------------
+# ---- film strip ----------------------------------------------------------------------------------
 
 
 @styled
 def film(frames: Frames, *, classes: int = 0, width: float = WIDE) -> Figure:
-    """Images: a row per generation, a column per class (from the same latents); a vanished class is a crossed place."""
+    """Images: a row per generation, a column per class (from the same latents); a vanished class is
+    a crossed place.
+    """
     strips = {name: _strip(own, classes) for name, own in frames.items()}
     first = next(iter(strips.values()))
-    figure, axes = sheet(len(strips), width, ratio=first.shape[0] / first.shape[1] * 0.95, least=2.2)
+    figure, axes = sheet(
+        len(strips), width, ratio=first.shape[0] / first.shape[1] * 0.95, least=2.2
+    )
     for axis, (name, strip), own in zip(axes, strips.items(), frames.values(), strict=True):
         axis.imshow(strip, interpolation="nearest", aspect="equal")
         cell = strip.shape[0] / len(own)
@@ -42,20 +48,35 @@ def film(frames: Frames, *, classes: int = 0, width: float = WIDE) -> Figure:
             side.set_visible(False)
         heading(axis, name, width / across(axes))
         axis.set_ylabel("generation")
-    note = "One sample of each class, from the same latents in every generation." if classes else "The same latents everywhere."
-    return finish(figure, "Samples over the generations", f"{note}  One lineage (the lowest seed) of each workflow.")
+    note = (
+        "One sample of each class, from the same latents in every generation."
+        if classes
+        else "The same latents everywhere."
+    )
+    return finish(
+        figure,
+        "Samples over the generations",
+        f"{note}  One lineage (the lowest seed) of each workflow.",
+    )
 
 
 def _strip(frames: Mapping[int, Samples], classes: int) -> np.ndarray:
     """[height, width, 3] uint8, cells a pixel apart."""
     columns = list(range(classes)) if classes else list(range(10))
     rows = [[_cell(samples, c, classes) for c in columns] for samples in frames.values()]
-    padded = [[np.pad(cell, ((0, 1), (0, 1), (0, 0)), constant_values=255) for cell in row] for row in rows]
+    padded = [
+        [np.pad(cell, ((0, 1), (0, 1), (0, 0)), constant_values=255) for cell in row]
+        for row in rows
+    ]
     return np.concatenate([np.concatenate(row, axis=1) for row in padded])
 
 
 def _cell(samples: Samples, column: int, classes: int) -> np.ndarray:
-    images = samples.x[samples.y == column] if classes and samples.y is not None else samples.x[column : column + 1]
+    images = (
+        samples.x[samples.y == column]
+        if classes and samples.y is not None
+        else samples.x[column : column + 1]
+    )
     if not len(images):
         height, width = samples.x.shape[1:3]
         cross = np.eye(height, width, dtype=bool) | np.eye(height, width, dtype=bool)[:, ::-1]
@@ -63,18 +84,21 @@ def _cell(samples: Samples, column: int, classes: int) -> np.ndarray:
     return images[0] if images.shape[-1] == 3 else images[0].repeat(3, axis=2)
 
 
-# ---- densities of points ------------------------------------------------------------------------------------------------
+# ---- densities of points -------------------------------------------------------------------------
 
 
 @styled
 def densities(frames: Frames, real: Samples, *, width: float = WIDE) -> Figure:
-    """Points: kernel density of generations over that of the real data (grey).  One dimension: curves; more: contours of the
-    first two coordinates that hold 50 and 90 % of the mass."""
+    """Points: kernel density of generations over that of the real data (grey).  One dimension:
+    curves; more: contours of the first two coordinates that hold 50 and 90 % of the mass.
+    """
     if _points(real).shape[1] == 1:
         return _lines(frames, _points(real)[:, 0], width)
     shown = [(name, t, s) for name, own in frames.items() for t, s in own.items()]
     per = max(len(own) for own in frames.values())
-    figure, axes = sheet(len(shown), width, ratio=0.95, least=min(width / per, 2.4) if width > 5 else 1.7)
+    figure, axes = sheet(
+        len(shown), width, ratio=0.95, least=min(width / per, 2.4) if width > 5 else 1.7
+    )
     under = _points(real)[:, :2]
     low, high = under.min(0), under.max(0)
     air = 0.2 * (high - low)
@@ -84,8 +108,16 @@ def densities(frames: Frames, real: Samples, *, width: float = WIDE) -> Figure:
         _cloud(axis, _points(samples)[:, :2])
         heading(axis, f"{name}, generation {t}", width / across(axes), 8.0)
     edge_labels(axes, "first coordinate", "second")
-    handles = [Patch(color=REAL, alpha=0.8, label="real, 50 and 90 %"), Line2D([], [], color=GOOD, label="model, 50 and 90 %")]
-    return finish(figure, "Density of the samples", f"{_sizes(frames)}  Points outside are counted in the panel.", handles)
+    handles = [
+        Patch(color=REAL, alpha=0.8, label="real, 50 and 90 %"),
+        Line2D([], [], color=GOOD, label="model, 50 and 90 %"),
+    ]
+    return finish(
+        figure,
+        "Density of the samples",
+        f"{_sizes(frames)}  Points outside are counted in the panel.",
+        handles,
+    )
 
 
 def _sizes(frames: Frames) -> str:
@@ -97,7 +129,9 @@ def _points(samples: Samples) -> np.ndarray:
     """The first replicate [n, d]; a regression's pairs of first covariate and response."""
     x = samples.x[:, 0] if samples.x.ndim > 2 else samples.x
     if samples.y is not None and samples.y.dtype.kind == "f":
-        return np.column_stack([x[:, 0], samples.y[:, 0] if samples.y.ndim > 1 else samples.y]).astype(float)
+        return np.column_stack(
+            [x[:, 0], samples.y[:, 0] if samples.y.ndim > 1 else samples.y]
+        ).astype(float)
     return x.astype(float)
 
 
@@ -117,7 +151,9 @@ def _contours(axis: Axes, points: np.ndarray, *, filled: bool = False) -> None:
     x, y = np.meshgrid(np.linspace(x0, x1, 90), np.linspace(y0, y1, 90))
     z = density(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
     at_points = np.sort(density(density.dataset))[::-1]
-    levels = sorted({float(at_points[min(int(m * len(at_points)), len(at_points) - 1)]) for m in MASS})
+    levels = sorted(
+        {float(at_points[min(int(m * len(at_points)), len(at_points) - 1)]) for m in MASS}
+    )
     if not levels or levels[0] >= z.max():
         return
     if filled:
@@ -128,14 +164,27 @@ def _contours(axis: Axes, points: np.ndarray, *, filled: bool = False) -> None:
 
 def _cloud(axis: Axes, points: np.ndarray) -> None:
     finite = points[np.isfinite(points).all(1)]
-    axis.plot(finite[:, 0], finite[:, 1], ".", color=GOOD, ms=1.6, alpha=0.45, mew=0, rasterized=True)
+    axis.plot(
+        finite[:, 0], finite[:, 1], ".", color=GOOD, ms=1.6, alpha=0.45, mew=0, rasterized=True
+    )
     if len(finite) > 2:
         _contours(axis, finite)
     (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
-    inside = (finite[:, 0] >= x0) & (finite[:, 0] <= x1) & (finite[:, 1] >= y0) & (finite[:, 1] <= y1)
+    inside = (
+        (finite[:, 0] >= x0) & (finite[:, 0] <= x1) & (finite[:, 1] >= y0) & (finite[:, 1] <= y1)
+    )
     gone = len(points) - int(inside.sum())
     if gone:
-        axis.text(0.97, 0.03, f"{gone} outside", transform=axis.transAxes, ha="right", va="bottom", fontsize=7, color=BAD)
+        axis.text(
+            0.97,
+            0.03,
+            f"{gone} outside",
+            transform=axis.transAxes,
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            color=BAD,
+        )
 
 
 def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
@@ -159,16 +208,22 @@ def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
     edge_labels(axes, "x", "density")
     lines = [Line2D([], [], color=c, label=f"generation {t}") for t, c in colours.items()]
     handles = [Patch(color=REAL, alpha=0.7, label="real"), *lines]
-    note = f"{_sizes(frames)}  The axis ends at 3.2 times the real peak at most; a higher peak leaves it."
+    note = (
+        f"{_sizes(frames)}  The axis ends at 3.2 times the real peak at most; a higher peak "
+        "leaves it."
+    )
     return finish(figure, "Density of the samples", note, handles)
 
 
-# ---- latent space -------------------------------------------------------------------------------------------------------
+# ---- latent space --------------------------------------------------------------------------------
 
 
 @styled
 def embedding(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Figure:
-    """Real samples (grey) and each set's in one plane.  table: `alignment.embedded`, with a column panel."""
+    """Real samples (grey) and each set's in one plane.
+
+    table: `alignment.embedded`, with a column panel.
+    """
     panels = list(dict.fromkeys(table.loc[table["set"] != "real", "panel"]))
     figure, axes = sheet(len(panels), width, ratio=0.9, least=1.7)
     real = table[table["set"] == "real"]
@@ -180,36 +235,59 @@ def embedding(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Fig
         axis.set(xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[])
         heading(axis, f"{panel} (n = {len(own)})", width / across(axes), 8.0)
     handles = [
-        Line2D([], [], color=REAL, marker="o", lw=0, ms=4, label=f"real, held out (n = {len(real)})"),
+        Line2D(
+            [], [], color=REAL, marker="o", lw=0, ms=4, label=f"real, held out (n = {len(real)})"
+        ),
         Line2D([], [], color=BAD, marker="o", lw=0, ms=4, label="generated"),
     ]
-    note = f"UMAP fitted on real samples alone, features: {features}.  Read overlap, not lengths: a UMAP has no scale."
+    note = (
+        f"UMAP fitted on real samples alone, features: {features}.  Read overlap, not "
+        "lengths: a UMAP has no scale."
+    )
     return finish(figure, "Where the samples lie", note, handles)
 
 
 @styled
 def aligned(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Figure:
-    """Separability with its interval, centroid and covariance distance over generations.  table: columns group, t, set, auc,
-    auc_low, auc_high, centroid, covariance, otdd (NaN without labels); the rows of set "floor" are real against real."""
+    """Separability with its interval, centroid and covariance distance over generations.  table:
+    columns group, t, set, auc, auc_low, auc_high, centroid, covariance, otdd (NaN without labels);
+    the rows of set "floor" are real against real.
+    """
     names = list(dict.fromkeys(table.loc[table["set"] != "floor", "group"]))
     styles, floors = marks(names), table[table["set"] == "floor"]
-    titles = {"auc": "can be told from real (AUC)", "centroid": "distance of the means", "covariance": "of the covariances"}
+    titles = {
+        "auc": "can be told from real (AUC)",
+        "centroid": "distance of the means",
+        "covariance": "of the covariances",
+    }
     if table["otdd"].notna().any():
         titles["otdd"] = "of the data sets (OTDD)"
     figure, axes = sheet(len(titles), width, ratio=0.9, least=1.6)
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
-        low, high = (floors["auc_low"].mean(), floors["auc_high"].mean()) if column == "auc" else (0, floors[column].max())
+        low, high = (
+            (floors["auc_low"].mean(), floors["auc_high"].mean())
+            if column == "auc"
+            else (0, floors[column].max())
+        )
         axis.axhspan(low, high, color=REAL, alpha=0.5, lw=0)
         for name, (colour, marker) in styles.items():
             own = table[(table["group"] == name) & (table["set"] != "floor")].sort_values("t")
             if column == "auc":
-                axis.fill_between(own["t"], own["auc_low"], own["auc_high"], color=colour, alpha=0.15, lw=0)
+                axis.fill_between(
+                    own["t"], own["auc_low"], own["auc_high"], color=colour, alpha=0.15, lw=0
+                )
             axis.plot(own["t"], own[column], color=colour, marker=marker, mec="white", mew=0.4)
         axis.set_title(title, fontsize=8)
         axis.set_xlabel("generation")
     axes[0].axhline(0.5, color=FAINT, lw=0.8)
-    handles = [Line2D([], [], color=c, marker=m, mec="white", label=name) for name, (c, m) in styles.items()]
+    handles = [
+        Line2D([], [], color=c, marker=m, mec="white", label=name)
+        for name, (c, m) in styles.items()
+    ]
     handles.append(Line2D([], [], color=REAL, lw=6, alpha=0.6, label="real against real"))
     n = int(table["n"].min()) if len(table) else 0
-    note = f"Features: {features}; n = {n} on each side.  Linear two-sample classifier, cross-fitted; 95 % interval."
+    note = (
+        f"Features: {features}; n = {n} on each side.  Linear two-sample classifier, "
+        "cross-fitted; 95 % interval."
+    )
     return finish(figure, "Latent alignment", note, handles)

@@ -1,6 +1,8 @@
-"""How all figures look: one set of sizes and colours, fit for print and for colour-blind eyes, without global state.
+"""How all figures look: one set of sizes and colours, fit for print and for colour-blind eyes,
+without global state.
 
-Colours: Okabe and Ito's for things without an order, plasma for the synthetic fraction.  Real data is grey, always.
+Colours: Okabe and Ito's for things without an order, plasma for the synthetic fraction.  Real data
+is grey, always.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ SETTINGS: Any = {
     "legend.labelspacing": 0.25,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
-    "figure.dpi": 200,  # of the layout: at lower ones letters are as wide as pixels allow, and long labels leave the page
+    # of the layout: at lower ones letters are as wide as pixels allow, and long labels leave the
+    # page
+    "figure.dpi": 200,
     "savefig.dpi": 200,
     "svg.hashsalt": "ouroboros",  # equal figures are equal bytes
     "svg.fonttype": "path",
@@ -70,15 +74,20 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = draw(*args, **kwargs)
             figure.canvas = FigureCanvasAgg(figure)
             for _ in range(PASSES):
-                figure.draw_without_rendering()  # ticks and layout are settled under these settings, once and for all
+                # ticks and layout are settled under these settings, once and for all
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")
             return figure
 
     return wrapped
 
 
-def sheet(panels: int, width: float, *, ratio: float = 0.72, least: float = 2.0) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, as many side by side as fit with `least` inches each; unused places are empty."""
+def sheet(
+    panels: int, width: float, *, ratio: float = 0.72, least: float = 2.0
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, as many side by side as fit with `least` inches each; unused
+    places are empty.
+    """
     across = max(1, min(panels, int(width // least)))
     if panels > across and panels % across and across > 2 and panels % (across - 1) == 0:
         across -= 1  # a full grid instead of a hole
@@ -92,9 +101,14 @@ def sheet(panels: int, width: float, *, ratio: float = 0.72, least: float = 2.0)
 
 
 def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Artist] = ()) -> Figure:
-    """Title and legend above, a note below, in strips of their own that make the figure taller; wrapped to its width."""
+    """Title and legend above, a note below, in strips of their own that make the figure taller;
+    wrapped to its width.
+    """
     width, height = figure.get_size_inches()
-    title, note = wrapped(title, int(width * 12.5)), wrapped(note, int(width * 18.5)) if note else ""
+    title, note = (
+        wrapped(title, int(width * 12.5)),
+        wrapped(note, int(width * 18.5)) if note else "",
+    )
     longest = max((len(str(h.get_label())) for h in handles), default=1)
     columns = max(1, min(len(handles), int(width / (0.5 + 0.066 * longest))))
     title_inches = 0.2 * (title.count("\n") + 1) + 0.06
@@ -104,11 +118,35 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Artist]
     figure.set_size_inches(width, whole)
     figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole), w_pad=0.1)
     edge = 0.06 / width
-    figure.text(edge, 1 - 0.04 / whole, title, ha="left", va="top", fontsize=10, fontweight="bold", color=INK)
-    figure.text(edge, 0.04 / whole, note, ha="left", va="bottom", fontsize=7, color="#555555", linespacing=1.25)
+    figure.text(
+        edge,
+        1 - 0.04 / whole,
+        title,
+        ha="left",
+        va="top",
+        fontsize=10,
+        fontweight="bold",
+        color=INK,
+    )
+    figure.text(
+        edge,
+        0.04 / whole,
+        note,
+        ha="left",
+        va="bottom",
+        fontsize=7,
+        color="#555555",
+        linespacing=1.25,
+    )
     if handles:
         place = (0.0, 1 - title_inches / whole)
-        figure.legend(handles=list(handles), loc="upper left", bbox_to_anchor=place, ncols=columns, borderaxespad=0.1)
+        figure.legend(
+            handles=list(handles),
+            loc="upper left",
+            bbox_to_anchor=place,
+            ncols=columns,
+            borderaxespad=0.1,
+        )
     return figure
 
 
@@ -122,18 +160,28 @@ def heading(axis: Axes, text: str, inches: float, size: float = 9.0) -> None:
 def wrapped(text: str, characters: int) -> str:
     """Lines of so many characters at most; `n = 10` stays together."""
     text = re.sub(r" (=|\+-) ", "\u00a0\\1\u00a0", text)
-    return "\n".join(line for part in text.split("\n") for line in (textwrap.wrap(part, max(characters, 12)) or [""]))
+    return "\n".join(
+        line
+        for part in text.split("\n")
+        for line in (textwrap.wrap(part, max(characters, 12)) or [""])
+    )
 
 
 def shades(values: Sequence[float]) -> dict[float, str]:
     """A colour per synthetic fraction, by its place between 0 (dark) and 1 (orange)."""
     cmap = mpl.colormaps["plasma"]
-    return {v: to_hex(cmap(0.76 * float(np.clip(v, 0, 1)))) if np.isfinite(v) else "#000000" for v in values}
+    return {
+        v: to_hex(cmap(0.76 * float(np.clip(v, 0, 1)))) if np.isfinite(v) else "#000000"
+        for v in values
+    }
 
 
 def marks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker per name."""
-    return {name: (DISTINCT[i % len(DISTINCT)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    return {
+        name: (DISTINCT[i % len(DISTINCT)], MARKERS[i % len(MARKERS)])
+        for i, name in enumerate(names)
+    }
 
 
 def needs_log(values: Any) -> bool:

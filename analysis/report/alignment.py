@@ -1,11 +1,15 @@
-"""Latent alignment (Zverev 2512.11867): do generated samples lie where real ones do, in a real-trained classifier's features?
+"""Latent alignment (Zverev 2512.11867): do generated samples lie where real ones do, in a
+real-trained classifier's features?
 
-separability   AUC of a linear two-sample classifier (shrunk discriminant), cross-fitted: 0.5 where nobody can tell them apart,
-               1 where all can.  The 95 % interval is Hanley and McNeil's (1982) on the held-out folds.
+separability   AUC of a linear two-sample classifier (shrunk discriminant), cross-fitted: 0.5 where
+               nobody can tell them apart, 1 where all can.  The 95 % interval is Hanley and
+               McNeil's (1982) on the held-out folds.
 centroid       distance of the means over the root mean square distance of real samples from theirs
 covariance     Frobenius distance of the covariances over that of the real one
-otdd           optimal transport dataset distance of the labelled features (`engine/distances/transport.py`); NaN without labels
-Each beside its floor, real against other real samples of the same size.  Not FID, which cannot say whether two clouds overlap.
+otdd           optimal transport dataset distance of the labelled features
+               (`engine/distances/transport.py`); NaN without labels
+Each beside its floor, real against other real samples of the same size.  Not FID, which cannot say
+whether two clouds overlap.
 """
 
 from __future__ import annotations
@@ -35,26 +39,36 @@ def alignment(
     real_y: np.ndarray | None = None,
     set_y: Mapping[Any, np.ndarray | None] | None = None,
 ) -> pd.DataFrame:
-    """Real features [n, d] and generated ones by name (a generation) -> a row per name, and one named "floor".
+    """Real features [n, d] and generated ones by name (a generation) -> a row per name, and one
+    named "floor".
 
-    One half of the real samples is the reference; the other half is the floor.  All sides are cut to the same n.  Labels [n],
-    where there are any, are cut alike."""
+    One half of the real samples is the reference; the other half is the floor.  All sides are cut
+    to the same n.  Labels [n], where there are any, are cut alike.
+    """
     n = min([len(real) // 2, *(len(x) for x in sets.values())])
     if n < LEAST:
-        raise ValueError(f"alignment needs {LEAST} samples on each side, and twice as many real ones; it got {n}")
+        raise ValueError(
+            f"alignment needs {LEAST} samples on each side, and twice as many real ones; it got {n}"
+        )
     one, two = _halves(len(real), n, real_y)
 
     def labels(of: np.ndarray | None) -> Labels | None:
         return None if real_y is None or of is None else (real_y[one], of[:n])
 
-    rows = [("floor", compared(real[one], real[two], labels(None if real_y is None else real_y[two])))]
-    rows += [(name, compared(real[one], x[:n], labels((set_y or {}).get(name)))) for name, x in sets.items()]
+    rows = [
+        ("floor", compared(real[one], real[two], labels(None if real_y is None else real_y[two])))
+    ]
+    rows += [
+        (name, compared(real[one], x[:n], labels((set_y or {}).get(name))))
+        for name, x in sets.items()
+    ]
     return pd.DataFrame([{"set": name, **values} for name, values in rows])
 
 
 def _halves(m: int, n: int, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two disjoint choices of n out of m rows, with the same classes where there are labels y [m]: chance in the number of each
-    class is no distance between them."""
+    """Two disjoint choices of n out of m rows, with the same classes where there are labels y [m]:
+    chance in the number of each class is no distance between them.
+    """
     rng = np.random.default_rng(0)
     order = rng.permutation(m)
     if y is not None:
@@ -63,13 +77,25 @@ def _halves(m: int, n: int, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarra
     return pairs[:, 0], pairs[:, 1]
 
 
-def compared(real: np.ndarray, generated: np.ndarray, labels: Labels | None = None) -> dict[str, Any]:
-    """auc, auc_low, auc_high, centroid, covariance, otdd, n of two feature sets [n, d]; NaN and a reason where not finite."""
+def compared(
+    real: np.ndarray, generated: np.ndarray, labels: Labels | None = None
+) -> dict[str, Any]:
+    """auc, auc_low, auc_high, centroid, covariance, otdd, n of two feature sets [n, d]; NaN and a
+    reason where not finite.
+    """
     names = ("auc", "auc_low", "auc_high", "centroid", "covariance", "otdd")
     if not np.isfinite(generated).all():
-        return dict.fromkeys(names, np.nan) | {"n": len(generated), "undefined": "some features are not finite"}
+        return dict.fromkeys(names, np.nan) | {
+            "n": len(generated),
+            "undefined": "some features are not finite",
+        }
     distance = dataset_distance(real, generated, labels)
-    values = (*separability(real, generated), centroid(real, generated), covariance(real, generated), distance)
+    values = (
+        *separability(real, generated),
+        centroid(real, generated),
+        covariance(real, generated),
+        distance,
+    )
     return dict(zip(names, values, strict=True)) | {"n": len(generated), "undefined": ""}
 
 
@@ -78,7 +104,9 @@ def dataset_distance(real: np.ndarray, generated: np.ndarray, labels: Labels | N
     if labels is None:
         return float("nan")
     rng = np.random.default_rng(0)  # of the part that is coupled, beyond COUPLED points
-    one, two = (labelled(x, y, COUPLED, rng) for x, y in zip((real, generated), labels, strict=True))
+    one, two = (
+        labelled(x, y, COUPLED, rng) for x, y in zip((real, generated), labels, strict=True)
+    )
     return exact(one, two)
 
 
@@ -90,7 +118,9 @@ def separability(real: np.ndarray, generated: np.ndarray) -> tuple[float, float,
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[train], y[train])
         raw = model.decision_function(x[test])
-        score[test] = rankdata(raw) / len(raw)  # ranks within the fold: scores of two models are not on one scale
+        score[test] = rankdata(raw) / len(
+            raw
+        )  # ranks within the fold: scores of two models are not on one scale
     return _auc(score, y)
 
 
@@ -114,13 +144,23 @@ def covariance(real: np.ndarray, generated: np.ndarray) -> float:
 
 
 def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0) -> pd.DataFrame:
-    """UMAP (McInnes 2018) fitted on real features alone, then applied to the generated ones: columns set, x, y."""
+    """UMAP (McInnes 2018) fitted on real features alone, then applied to the generated ones:
+    columns set, x, y.
+    """
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its random state and numba's
         from umap import UMAP
 
-        model = UMAP(n_neighbors=min(15, len(real) - 1), min_dist=0.1, random_state=seed, n_jobs=1).fit(real)
-        parts = [("real", model.embedding_), *((name, model.transform(x)) for name, x in sets.items())]
-    return pd.concat([pd.DataFrame({"set": str(name), "x": p[:, 0], "y": p[:, 1]}) for name, p in parts], ignore_index=True)
+        model = UMAP(
+            n_neighbors=min(15, len(real) - 1), min_dist=0.1, random_state=seed, n_jobs=1
+        ).fit(real)
+        parts = [
+            ("real", model.embedding_),
+            *((name, model.transform(x)) for name, x in sets.items()),
+        ]
+    return pd.concat(
+        [pd.DataFrame({"set": str(name), "x": p[:, 0], "y": p[:, 1]}) for name, p in parts],
+        ignore_index=True,
+    )

@@ -1,4 +1,6 @@
-"""The answer in words: where collapse begins along the synthetic fraction, for every generator and policy that was swept."""
+"""The answer in words: where collapse begins along the synthetic fraction, for every generator and
+policy that was swept.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +18,45 @@ from analysis.threshold.estimate import Outcome, Threshold, axis_of, estimate, f
 from engine.outcome.rule import in_words
 
 WIDTH = 0.1  # of the interval that a grid's seeds are counted for, where the file asks for none
-NOTHING = {"width": math.nan, "seeds_needed": math.nan, "needs": ""}  # of `needed`, where there is nothing to need
+NOTHING = {
+    "width": math.nan,
+    "seeds_needed": math.nan,
+    "needs": "",
+}  # of `needed`, where there is nothing to need
 
 GROUP = [c for c in WHAT if c not in ("synthetic_fraction", "n_synthetic")]
 
 
 def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes with the name of the workflow that each belongs to: what is the same apart from fraction and seed."""
+    """The outcomes with the name of the workflow that each belongs to: what is the same apart from
+    fraction and seed.
+    """
     varying = [c for c in GROUP if outcomes[c].nunique() > 1] or ["policy"]
     order = [c for c in varying if c != "policy"] + [c for c in varying if c == "policy"]
     return outcomes.assign(group=panel_names(outcomes, order))
 
 
 def thresholds(outcomes: pd.DataFrame, asked: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words, lineages, seeds, last fraction run;
-    and how many seeds an interval of some width needs (`needed`).  asked: the file's `threshold`, if it has one.
+    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words,
+    lineages, seeds, last fraction run; and how many seeds an interval of some width needs
+    (`needed`).  asked: the file's `threshold`, if it has one.
 
-    Workflows without a synthetic fraction, or with a single one, have no threshold: they say the share that collapsed."""
+    Workflows without a synthetic fraction, or with a single one, have no threshold: they say the
+    share that collapsed.
+    """
     rows: list[dict[str, Any]] = []
     for label, own in grouped(outcomes).groupby("group", sort=False):
         name = str(label)
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
             found = _threshold(own, asked or {})
-            settled = found["verdict"] in ("never", "always")  # more seeds would not give it an interval
-            rows.append({"group": name, **found, **(NOTHING if settled else needed(own, asked or {}))})
+            settled = found["verdict"] in (
+                "never",
+                "always",
+            )  # more seeds would not give it an interval
+            rows.append(
+                {"group": name, **found, **(NOTHING if settled else needed(own, asked or {}))}
+            )
         else:
             rows.append({"group": name, **_share(own), **NOTHING})
     ordered: list[dict[str, Any]] = sorted(rows, key=_by_name)
@@ -52,9 +68,12 @@ def _by_name(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def by_policy(answers: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Many workflows of one fraction each, summed up: how many lineages of each policy collapsed."""
+    """Many workflows of one fraction each, summed up:
+    how many lineages of each policy collapsed.
+    """
     rows = [
-        {"group": str(name), **_share(own), **NOTHING} for name, own in outcomes.groupby("policy", observed=True, sort=True)
+        {"group": str(name), **_share(own), **NOTHING}
+        for name, own in outcomes.groupby("policy", observed=True, sort=True)
     ]
     return pd.DataFrame(rows)[list(answers.columns)]
 
@@ -67,8 +86,16 @@ def _threshold(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
         known = known[known["synthetic_fraction"].between(*axis)]
     confidence, level = asked.get("confidence", 0.9), float(own["level"].iloc[0])
     found = estimate(_points(known), level, axis=axis, confidence=confidence)
-    ends = {name: math.nan if (v := getattr(found, name)) is None else v for name in ("estimate", "low", "high")}
-    said = {"verdict": found.verdict, "words": found.words, "lineages": found.lineages, "seeds": found.seeds}
+    ends = {
+        name: math.nan if (v := getattr(found, name)) is None else v
+        for name in ("estimate", "low", "high")
+    }
+    said = {
+        "verdict": found.verdict,
+        "words": found.words,
+        "lineages": found.lineages,
+        "seeds": found.seeds,
+    }
     return {**ends, **said, **_range(found)}
 
 
@@ -87,7 +114,13 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
     at = "" if np.isnan(fraction) else f" at a synthetic fraction of {fraction:g}"
     lines = f"{n} lineage" + "s" * (n != 1)
     words = f"{bad} of {lines} collapsed{at}" if n else "nothing could be judged"
-    nothing = {"estimate": math.nan, "low": math.nan, "high": math.nan, "verdict": "one fraction", "words": words}
+    nothing = {
+        "estimate": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+        "verdict": "one fraction",
+        "words": words,
+    }
     return nothing | {
         "lineages": n,
         "seeds": own["seed"].nunique(),
@@ -97,37 +130,56 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-# ---- how much more would be needed --------------------------------------------------------------------------------------
+# ---- how much more would be needed ---------------------------------------------------------------
 
 
 def needed(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Seeds per fraction for an interval of the width asked for, from the spread over those that ran every fraction; in words,
-    which say why when it cannot be said."""
+    """Seeds per fraction for an interval of the width asked for, from the spread over those that
+    ran every fraction; in words, which say why when it cannot be said.
+    """
     known = own[own["synthetic_fraction"].notna()]
-    width, level, confidence = asked.get("width", WIDTH), float(known["level"].iloc[0]), asked.get("confidence", 0.9)
+    width, level, confidence = (
+        asked.get("width", WIDTH),
+        float(known["level"].iloc[0]),
+        asked.get("confidence", 0.9),
+    )
     try:
         fractions, y = grid.table(_points(known))
     except ValueError:
-        why = "the search goes on by lineages, not by seeds" if asked else "two seeds with every fraction would tell"
-        return {"width": width, "seeds_needed": math.nan, "needs": f"seeds for a width of {width:g}: not known; {why}"}
+        why = (
+            "the search goes on by lineages, not by seeds"
+            if asked
+            else "two seeds with every fraction would tell"
+        )
+        return {
+            "width": width,
+            "seeds_needed": math.nan,
+            "needs": f"seeds for a width of {width:g}: not known; {why}",
+        }
     seeds = grid.seeds_needed(fractions, finite(y, level), level, width, confidence=confidence)
     if seeds is None:
         words = f"seeds for a width of {width:g}: not known while the grid's own interval is open"
         return {"width": width, "seeds_needed": math.nan, "needs": words}
-    least, most = (math.ceil(seeds * (len(y) - 1) / chi2.ppf(p, len(y) - 1)) for p in (0.95, 0.05))  # of a variance over seeds
+    least, most = (
+        math.ceil(seeds * (len(y) - 1) / chi2.ppf(p, len(y) - 1)) for p in (0.95, 0.05)
+    )  # of a variance over seeds
     seen = f"{max(least, 2):,} to {most:,}, judging by {len(y)}"
     words = f"about {seeds:,} seeds per fraction ({seen}) for a width of {width:g}"
     enough = f"{len(y)} seeds are enough for a width of {width:g}"
     return {"width": width, "seeds_needed": seeds, "needs": enough if most <= len(y) else words}
 
 
-# ---- saying it ----------------------------------------------------------------------------------------------------------
+# ---- saying it -----------------------------------------------------------------------------------
 
 
 def sentences(answers: pd.DataFrame, rule: Mapping[str, Any], generations: int) -> list[str]:
-    """replace: collapse begins at a synthetic fraction of 0.83 [0.78, 0.88] (fid above 3 x generation 0, ...)."""
+    """replace: collapse begins at a synthetic fraction of 0.83 [0.78, 0.88] (fid above 3 x
+    generation 0, ...).
+    """
     said = []
     for row in each(answers):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
-        said.append(f"{row.group}: {row.words} ({in_words(rule)}, generation {generations}, {seeds})")
+        said.append(
+            f"{row.group}: {row.words} ({in_words(rule)}, generation {generations}, {seeds})"
+        )
     return said

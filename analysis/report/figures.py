@@ -1,4 +1,6 @@
-"""Which figures a sweep has: each with its title, the numbers behind it, and how to draw it at a width."""
+"""Which figures a sweep has: each with its title, the numbers behind it, and how to draw it at a
+width.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from engine.outcome.rule import in_words, quantity
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
 
-HELPERS = re.compile(r"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|floor|floor_sd|q\d+|n)$")
+HELPERS = re.compile(
+    r"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|floor|floor_sd|q\d+|n)$"
+)
 MOST_CURVES = 14
 Specs = Mapping[str, LineageSpec]  # by the name in the figures
 
@@ -76,16 +80,19 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
         yield from _samples(findings, store)
 
 
-# ---- curves -------------------------------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------------------
 
 
 def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
-    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key; then what fitting and
-    sampling told, where it changes."""
+    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key;
+    then what fitting and sampling told, where it changes.
+    """
     keys = [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
     told = [k for k in keys if k.split("/")[0] in TOLD]
     same = {k for k in told if frame.loc[frame["key"] == k, "value"].nunique() < 2}
-    return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[:MOST_CURVES]
+    return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[
+        :MOST_CURVES
+    ]
 
 
 def _curves(findings: Findings) -> Iterator[Shown]:
@@ -101,22 +108,42 @@ def _curves(findings: Findings) -> Iterator[Shown]:
         level = _level(findings) if key == judged else None
         draw = functools.partial(_curve, table, key, level, law, _said_of(compared))
         numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
-        yield Shown(f"curve_{_file(key)}", "Over the generations", f"{key} over the generations, by cell.", numbers, draw)
+        yield Shown(
+            f"curve_{_file(key)}",
+            "Over the generations",
+            f"{key} over the generations, by cell.",
+            numbers,
+            draw,
+        )
 
 
 def _expected(compared: pd.DataFrame) -> pd.DataFrame | None:
     """What theory says of each cell, over its seeds."""
-    return compared.groupby(["cell", "t"], as_index=False)[["expected", "se", "z"]].mean() if len(compared) else None
+    return (
+        compared.groupby(["cell", "t"], as_index=False)[["expected", "se", "z"]].mean()
+        if len(compared)
+        else None
+    )
 
 
 def _said_of(compared: pd.DataFrame) -> str:
     tested = compared[compared["tested"].astype(bool)]
     if tested.empty:
         return "Theory is drawn where it is known." if len(compared) else ""
-    return f"Against theory: largest |z| = {tested['z'].abs().max():.1f} in {len(tested):,} tested points."
+    return (
+        f"Against theory: largest |z| = {tested['z'].abs().max():.1f} in {len(tested):,} "
+        "tested points."
+    )
 
 
-def _curve(table: pd.DataFrame, key: str, level: float | None, law: pd.DataFrame | None, said: str, width: float) -> Figure:
+def _curve(
+    table: pd.DataFrame,
+    key: str,
+    level: float | None,
+    law: pd.DataFrame | None,
+    said: str,
+    width: float,
+) -> Figure:
     return plots.curves(table, name=key, level=level, theory=law, note=said, width=width)
 
 
@@ -128,49 +155,77 @@ def _level(findings: Findings) -> float | None:
     reference = outcomes["reference"].dropna()
     if reference.empty or reference.max() > 1.5 * reference.min():
         return None
-    return float(reference.mean() * float(rule["above"] if rule.get("above") is not None else rule["below"]))
+    return float(
+        reference.mean() * float(rule["above"] if rule.get("above") is not None else rule["below"])
+    )
 
 
 def _file(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", key)
 
 
-# ---- collapse -----------------------------------------------------------------------------------------------------------
+# ---- collapse ------------------------------------------------------------------------------------
 
 
 def _collapse(findings: Findings) -> Iterator[Shown]:
-    outcomes, answers, shares, rule = findings.outcomes, findings.answers, findings.shares, findings.sweep.collapse
+    outcomes, answers, shares, rule = (
+        findings.outcomes,
+        findings.answers,
+        findings.shares,
+        findings.sweep.collapse,
+    )
     if outcomes is None or answers is None or shares is None or rule is None:
         return
     words, section = in_words(rule), "Where collapse begins"
     swept = answers[answers["verdict"] != "one fraction"]
     if len(swept):
         own = shares[shares["group"].isin(swept["group"])]
-        alt = "For every workflow, where along the synthetic fraction collapse begins, with its interval."
+        alt = (
+            "For every workflow, where along the synthetic fraction collapse begins, with its "
+            "interval."
+        )
         yield Shown(
-            "phase_diagram", section, alt, swept, lambda w: plots_collapse.phase_diagram(own, swept, rule=words, width=w)
+            "phase_diagram",
+            section,
+            alt,
+            swept,
+            lambda w: plots_collapse.phase_diagram(own, swept, rule=words, width=w),
         )
         alt = "How far each lineage went towards collapse, against its synthetic fraction."
         response = functools.partial(_response, outcomes, swept, words, quantity(rule))
         yield Shown("response", section, alt, outcomes, response)
     alt = "Generator by synthetic fraction for every policy: share of lineages that collapsed."
     if not findings.sweep.threshold:  # a search's fractions are no grid
-        yield Shown("heat_map", section, alt, shares, lambda w: plots_collapse.heat_map(shares, rule=words, width=w))
+        yield Shown(
+            "heat_map",
+            section,
+            alt,
+            shares,
+            lambda w: plots_collapse.heat_map(shares, rule=words, width=w),
+        )
     yield from _survival(findings, words)
 
 
-def _response(outcomes: pd.DataFrame, swept: pd.DataFrame, rule: str, y: str, width: float) -> Figure:
+def _response(
+    outcomes: pd.DataFrame, swept: pd.DataFrame, rule: str, y: str, width: float
+) -> Figure:
     return plots_collapse.response(outcomes, swept, rule=rule, quantity=y, width=width)
 
 
 def _survival(findings: Findings, words: str) -> Iterator[Shown]:
     assert findings.sweep.collapse is not None
-    found = grouped(times(findings.frame, findings.sweep.collapse, generations=findings.sweep.generations))
+    found = grouped(
+        times(findings.frame, findings.sweep.collapse, generations=findings.sweep.generations)
+    )
     if not found["event"].any():
         return
     by = "policy" if found["policy"].nunique() > 1 else "group"
-    curves = {str(name): kaplan_meier(own) for name, own in found.groupby(by, sort=False, observed=True)}
-    numbers = pd.concat([curve.assign(group=name) for name, curve in curves.items()], ignore_index=True)
+    curves = {
+        str(name): kaplan_meier(own) for name, own in found.groupby(by, sort=False, observed=True)
+    }
+    numbers = pd.concat(
+        [curve.assign(group=name) for name, curve in curves.items()], ignore_index=True
+    )
     alt = "Share of lineages that has not collapsed, by generation."
 
     def draw(width: float) -> Figure:
@@ -180,10 +235,16 @@ def _survival(findings: Findings, words: str) -> Iterator[Shown]:
     risks = hazard(found)
     if risks["synthetic_fraction"].nunique() > 1 and not findings.sweep.threshold:
         alt = "Collapses per generation at risk, against the synthetic fraction."
-        yield Shown("hazard", "Where collapse begins", alt, risks, lambda w: plots_collapse.hazards(risks, rule=words, width=w))
+        yield Shown(
+            "hazard",
+            "Where collapse begins",
+            alt,
+            risks,
+            lambda w: plots_collapse.hazards(risks, rule=words, width=w),
+        )
 
 
-# ---- verified data ------------------------------------------------------------------------------------------------------
+# ---- verified data -------------------------------------------------------------------------------
 
 
 def _gain(findings: Findings) -> Iterator[Shown]:
@@ -191,35 +252,62 @@ def _gain(findings: Findings) -> Iterator[Shown]:
     table = gains(findings.sweep.lineages, findings.frame, findings.laws)
     if table["gain"].notna().any():
         alt = "Gain of retraining on verified samples, over the verifier's bias and selectivity."
-        yield Shown("gain_map", "What verification gains", alt, table, lambda w: plots_gain.gain_map(table, width=w))
+        yield Shown(
+            "gain_map",
+            "What verification gains",
+            alt,
+            table,
+            lambda w: plots_gain.gain_map(table, width=w),
+        )
 
 
-# ---- samples ------------------------------------------------------------------------------------------------------------
+# ---- samples -------------------------------------------------------------------------------------
 
 
 def _samples(findings: Findings, store: Store) -> Iterator[Shown]:
     specs = specimens.chosen(findings.sweep, findings.frame)
     gives = {spec.dataset.constant("GIVES") for spec in specs.values()}
-    section, nothing = "The samples", pd.DataFrame({"lineage": [s.id for s in specs.values()], "shown as": list(specs)})
+    section, nothing = (
+        "The samples",
+        pd.DataFrame({"lineage": [s.id for s in specs.values()], "shown as": list(specs)}),
+    )
     if gives == {"images"}:
         frames = specimens.strips(findings.sweep, store, specs)
         classes = int(next(iter(specs.values())).dataset.constant("CLASSES", 0) or 0)
         if frames:
             alt = "Samples of one lineage per workflow, a row per generation."
-            yield Shown("film", section, alt, nothing, lambda w: plots_samples.film(frames, classes=min(classes, 20), width=w))
+            yield Shown(
+                "film",
+                section,
+                alt,
+                nothing,
+                lambda w: plots_samples.film(frames, classes=min(classes, 20), width=w),
+            )
         yield from _latent(findings, store, specs)
     elif gives == {"points"}:
         yield from _densities(findings, store, specs, nothing)
 
 
-def _densities(findings: Findings, store: Store, specs: Specs, nothing: pd.DataFrame) -> Iterator[Shown]:
+def _densities(
+    findings: Findings, store: Store, specs: Specs, nothing: pd.DataFrame
+) -> Iterator[Shown]:
     first = next(iter(specs.values()))
-    same = {name: spec for name, spec in specs.items() if (spec.dataset, spec.n_real) == (first.dataset, first.n_real)}
+    same = {
+        name: spec
+        for name, spec in specs.items()
+        if (spec.dataset, spec.n_real) == (first.dataset, first.n_real)
+    }
     frames = specimens.strips(findings.sweep, store, same, 4)
     if frames:
         real = specimens.real_of(first)
         alt = "Density of the samples of several generations over that of the real data."
-        yield Shown("density", "The samples", alt, nothing, lambda w: plots_samples.densities(frames, real, width=w))
+        yield Shown(
+            "density",
+            "The samples",
+            alt,
+            nothing,
+            lambda w: plots_samples.densities(frames, real, width=w),
+        )
 
 
 def _latent(findings: Findings, store: Store, specs: Specs) -> Iterator[Shown]:
@@ -227,8 +315,23 @@ def _latent(findings: Findings, store: Store, specs: Specs) -> Iterator[Shown]:
     if found is None:
         return
     aligned, embedded, features = found
-    section, name = "Latent alignment", {"lenet": "LeNet trained on the real data"}.get(features, features)
+    section, name = (
+        "Latent alignment",
+        {"lenet": "LeNet trained on the real data"}.get(features, features),
+    )
     alt = "How well generated samples can be told from real ones, and how far their features moved."
-    yield Shown("alignment", section, alt, aligned, lambda w: plots_samples.aligned(aligned, features=name, width=w))
+    yield Shown(
+        "alignment",
+        section,
+        alt,
+        aligned,
+        lambda w: plots_samples.aligned(aligned, features=name, width=w),
+    )
     alt = "Real and generated samples in one embedding that was fitted on real ones."
-    yield Shown("embedding", section, alt, embedded, lambda w: plots_samples.embedding(embedded, features=name, width=w))
+    yield Shown(
+        "embedding",
+        section,
+        alt,
+        embedded,
+        lambda w: plots_samples.embedding(embedded, features=name, width=w),
+    )

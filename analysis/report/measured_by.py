@@ -1,4 +1,6 @@
-"""Which extractor or network stands behind the values of a metric: distances on different ones are different quantities."""
+"""Which extractor or network stands behind the values of a metric: distances on different ones are
+different quantities.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from engine.store.store import Store
 
 
 def measured_by(sweep: Sweep, store: Store) -> str:
-    """As the founders' rows say, one lineage of each data set: "lenet: fid, conditional_fid"; '' where none was needed."""
+    """As the founders' rows say, one lineage of each data set: "lenet: fid, conditional_fid"; ''
+    where none was needed.
+    """
     found: dict[str, dict[str, None]] = {}  # in the order of the metrics
     for spec in {spec.dataset.label: spec for spec in sweep.lineages}.values():
         draw = store.row("draw", path(spec, 0)[0].draw)

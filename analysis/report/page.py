@@ -1,6 +1,8 @@
-"""`ouro report`: one self-contained HTML page with the answer in words on top, and a folder with every figure and its numbers.
+"""`ouro report`: one self-contained HTML page with the answer in words on top, and a folder with
+every figure and its numbers.
 
-No network, no script, nothing from the data is executed: all text is escaped, and the page's own policy forbids the rest.
+No network, no script, nothing from the data is executed: all text is escaped, and the page's own
+policy forbids the rest.
 """
 
 from __future__ import annotations
@@ -64,8 +66,17 @@ class Section:
         return _id(self.title)
 
 
-def write(sweep: Sweep, folder: Path, *, pictures: bool = True, say: Callable[[str], None] = lambda text: None) -> Path:
-    """Writes report.html and figures/ into the folder; returns the page.  say: hears what is being drawn."""
+def write(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    pictures: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Writes report.html and figures/ into the folder; returns the page.
+
+    say: hears what is being drawn.
+    """
     store = Looking(sweep.out)
     searched = list(read(sweep, store).values()) if sweep.threshold else []
     sweep = grown(sweep, store) if sweep.threshold else sweep
@@ -76,12 +87,15 @@ def write(sweep: Sweep, folder: Path, *, pictures: bool = True, say: Callable[[s
         drawn.setdefault(shown.section, []).append(_put(shown, folder / "figures"))
     sections = [Section(title, found) for title, found in drawn.items()]
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
-    about = [("measured by", measured_by(sweep, store)), ("trained with", trained_with(sweep, store))]
+    about = [
+        ("measured by", measured_by(sweep, store)),
+        ("trained with", trained_with(sweep, store)),
+    ]
     page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched, about)
     return _write(folder / "report.html", page)
 
 
-# ---- figures ------------------------------------------------------------------------------------------------------------
+# ---- figures -------------------------------------------------------------------------------------
 
 
 def _put(shown: Shown, folder: Path) -> dict[str, str]:
@@ -92,11 +106,18 @@ def _put(shown: Shown, folder: Path) -> dict[str, str]:
     _write(folder / f"{shown.name}.svg", svg)
     _write(folder / f"{shown.name}.png", style.png(wide))
     write_table(shown.numbers, folder / f"{shown.name}.csv")
-    return {"name": shown.name, "alt": shown.alt, "wide": _inline(wide, svg), "narrow": _inline(narrow, style.svg(narrow))}
+    return {
+        "name": shown.name,
+        "alt": shown.alt,
+        "wide": _inline(wide, svg),
+        "narrow": _inline(narrow, style.svg(narrow)),
+    }
 
 
 def _inline(figure: Any, svg: bytes) -> str:
-    """The smaller one of SVG and PNG as a data URI: as an image, neither can run anything or load anything."""
+    """The smaller one of SVG and PNG as a data URI: as an image, neither can run anything or load
+    anything.
+    """
     png = style.png(figure, PAGE_DPI) if len(svg) > 200_000 else b""
     kind, data = ("png", png) if png and len(png) < len(svg) else ("svg+xml", svg)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -110,7 +131,7 @@ def _write(path: Path, data: bytes | str) -> Path:
     return path
 
 
-# ---- the page -----------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 
 
 def _page(
@@ -121,13 +142,19 @@ def _page(
     about: list[tuple[str, str]],
 ) -> str:
     sweep = findings.sweep
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    template = environment.from_string(
+        (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    )
     no_answer = "The experiment file names no collapse rule, so the figures below are the answer."
     return template.render(
         name=sweep.name,
         question=sweep.question[:1].upper() + sweep.question[1:],
-        answers=[_found(own) for own in searched[:MOST_ANSWERS]] if searched else _answers(findings),
+        answers=[_found(own) for own in searched[:MOST_ANSWERS]]
+        if searched
+        else _answers(findings),
         searched=_searched(searched),
         no_answer=no_answer if not findings.frame.empty else "Nothing has been run yet.",
         facts=_facts(findings, failed) + [fact for fact in about if fact[1]],
@@ -143,14 +170,26 @@ def _answers(findings: Findings) -> list[dict[str, str]]:
     if findings.answers is None or findings.sweep.collapse is None:
         return []
     answers = findings.answers
-    if len(answers) > MOST_ANSWERS and (answers["verdict"] == "one fraction").all() and findings.outcomes is not None:
+    if (
+        len(answers) > MOST_ANSWERS
+        and (answers["verdict"] == "one fraction").all()
+        and findings.outcomes is not None
+    ):
         answers = by_policy(answers, findings.outcomes)
     found = []
-    for row, text in zip(each(answers), sentences(answers, findings.sweep.collapse, findings.sweep.generations), strict=True):
+    for row, text in zip(
+        each(answers),
+        sentences(answers, findings.sweep.collapse, findings.sweep.generations),
+        strict=True,
+    ):
         what, _, how = text.removeprefix(f"{row.group}: ").rpartition(" (")
         how = "; ".join(part for part in (how.removesuffix(")"), str(row.needs)) if part)
         found.append({"who": str(row.group), "what": what, "how": how})
-    return found if len(found) <= 2 * MOST_ANSWERS else [*found[:MOST_ANSWERS], _rest(len(found) - MOST_ANSWERS)]
+    return (
+        found
+        if len(found) <= 2 * MOST_ANSWERS
+        else [*found[:MOST_ANSWERS], _rest(len(found) - MOST_ANSWERS)]
+    )
 
 
 def _found(own: Workflow) -> dict[str, str]:
@@ -163,11 +202,23 @@ def _searched(searched: list[Workflow]) -> Table | None:
     """What the search found, as threshold.json has it."""
     if not searched:
         return None
-    odd = [name for name in ("absorbed", "undefined", "failed") if any(own.to_dict()[name] for own in searched)]
+    odd = [
+        name
+        for name in ("absorbed", "undefined", "failed")
+        if any(own.to_dict()[name] for own in searched)
+    ]
     columns = ["estimate", "low", "high", "lineages", "seeds", *odd, "ended"]
-    rows = [{"workflow": own.label} | {name: own.to_dict()[name] for name in columns} for own in searched]
+    rows = [
+        {"workflow": own.label} | {name: own.to_dict()[name] for name in columns}
+        for own in searched
+    ]
     note = "Ended: why the search started no more lineages, or that it has not ended."
-    return _table("What the search found", pd.DataFrame(rows).astype({c: float for c in ("estimate", "low", "high")}), "", note)
+    return _table(
+        "What the search found",
+        pd.DataFrame(rows).astype({c: float for c in ("estimate", "low", "high")}),
+        "",
+        note,
+    )
 
 
 def _rest(n: int) -> dict[str, str]:
@@ -197,9 +248,16 @@ def _warnings(findings: Findings, failed: dict[str, Any]) -> list[str]:
     last = frame.groupby("lineage", observed=True)["t"].max()
     missing = len(sweep.lineages) - len(last)
     if missing:
-        found.append(f"{missing} of {len(sweep.lineages)} lineages have no rows yet; `ouro run {sweep.source}` makes them.")
+        found.append(
+            f"{missing} of {len(sweep.lineages)} lineages have no rows yet; `ouro run "
+            f"{sweep.source}` makes them."
+        )
     outcomes = findings.outcomes
-    unfinished = int(outcomes["undefined"].astype(str).str.startswith("unfinished").sum()) if outcomes is not None else 0
+    unfinished = (
+        int(outcomes["undefined"].astype(str).str.startswith("unfinished").sum())
+        if outcomes is not None
+        else 0
+    )
     if unfinished:
         found.append(f"{unfinished} lineages are unfinished; they are counted as censored.")
     return found + [f"Left out of the grid: {text}" for text in sweep.refused[:8]]
@@ -215,25 +273,55 @@ def _source(sweep: Sweep) -> str:
 def _footer(sweep: Sweep) -> str:
     known = ", ".join(f"{k} {v}" for k, v in machine().items())
     written = time.strftime("%Y-%m-%d %H:%M")
-    return f"Written {written} from {sweep.source}; sweep {sweep.id}.  {known}.  Intervals resample seeds, never cells."
+    return (
+        f"Written {written} from {sweep.source}; sweep {sweep.id}.  {known}.  Intervals "
+        "resample seeds, never cells."
+    )
 
 
-# ---- tables -------------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
     if findings.answers is not None and findings.shares is not None:
-        answers = findings.answers[["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]]
+        answers = findings.answers[
+            ["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]
+        ]
         answers = answers.loc[:, (answers.notna() & (answers != "")).any()]
-        yield _table("Thresholds", answers, "no workflow", note="Of a posterior over the crossing; 90 % intervals.")
-        shares = findings.shares[["group", "synthetic_fraction", "collapsed", "judged", "lineages", "absorbed", "y", "level"]]
-        yield _table("Verdicts", shares, "no lineage was judged", note="y is past the level in collapse.")
+        yield _table(
+            "Thresholds",
+            answers,
+            "no workflow",
+            note="Of a posterior over the crossing; 90 % intervals.",
+        )
+        shares = findings.shares[
+            [
+                "group",
+                "synthetic_fraction",
+                "collapsed",
+                "judged",
+                "lineages",
+                "absorbed",
+                "y",
+                "level",
+            ]
+        ]
+        yield _table(
+            "Verdicts", shares, "no lineage was judged", note="y is past the level in collapse."
+        )
     if len(findings.laws):
         worst = worst_z(findings.laws)
         worst = worst.reindex(worst["z"].abs().sort_values(ascending=False).index)
-        note = "The largest deviation of each closed-form cell from its law, in standard errors; |z| > 5 is an alarm."
+        note = (
+            "The largest deviation of each closed-form cell from its law, in standard "
+            "errors; |z| > 5 is an alarm."
+        )
         yield _table("Theory", worst, "no generation could be tested", note=note)
-    yield _table("Failures and early ends", _ended(findings, failed), "Every lineage reached its last generation.")
+    yield _table(
+        "Failures and early ends",
+        _ended(findings, failed),
+        "Every lineage reached its last generation.",
+    )
     yield _table("Undefined values", undefined_values(findings.frame), "Every value is defined.")
 
 
@@ -250,21 +338,41 @@ def _ended(findings: Findings, failed: dict[str, Any]) -> pd.DataFrame:
         for k, e in failed.items()
     ]
     odd = failures(findings.outcomes) if findings.outcomes is not None else pd.DataFrame()
-    return pd.concat([pd.DataFrame(errors), odd], ignore_index=True) if len(errors) or len(odd) else pd.DataFrame()
+    return (
+        pd.concat([pd.DataFrame(errors), odd], ignore_index=True)
+        if len(errors) or len(odd)
+        else pd.DataFrame()
+    )
 
 
 def _table(title: str, frame: pd.DataFrame, empty: str, note: str = "") -> Table:
     numeric: dict[Any, bool] = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
     rows = [
-        [(_text(v), _class(str(c), v, numeric[c])) for c, v in row.items()] for row in frame.head(MOST_ROWS).to_dict("records")
+        [(_text(v), _class(str(c), v, numeric[c])) for c, v in row.items()]
+        for row in frame.head(MOST_ROWS).to_dict("records")
     ]
     more = f"{len(frame) - MOST_ROWS:,} more rows." if len(frame) > MOST_ROWS else ""
-    return Table(title, [(str(c).replace("_", " "), numeric[c]) for c in frame.columns], rows, empty, note, more)
+    return Table(
+        title,
+        [(str(c).replace("_", " "), numeric[c]) for c in frame.columns],
+        rows,
+        empty,
+        note,
+        more,
+    )
 
 
 def _class(column: str, value: Any, numeric: bool) -> str:
     odd = column == "z" and isinstance(value, float) and abs(value) > 5
-    return "number bad" if odd else "number" if numeric else "long" if isinstance(value, str) and len(value) > 24 else ""
+    return (
+        "number bad"
+        if odd
+        else "number"
+        if numeric
+        else "long"
+        if isinstance(value, str) and len(value) > 24
+        else ""
+    )
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""Samples of a few lineages for pictures: for every workflow the lowest seed at its highest synthetic fraction."""
+"""Samples of a few lineages for pictures: for every workflow the lowest seed at its highest
+synthetic fraction.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,17 @@ Frames = dict[str, dict[int, Samples]]
 def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
     """One lineage per workflow, by the name that the figures show."""
     about = grouped(frame.drop_duplicates("lineage"))
-    about = about.sort_values(["synthetic_fraction", "seed"], ascending=[False, True], kind="stable", na_position="last")
+    about = about.sort_values(
+        ["synthetic_fraction", "seed"], ascending=[False, True], kind="stable", na_position="last"
+    )
     specs = {spec.id: spec for spec in sweep.lineages}
-    best = about.drop_duplicates("group").sort_values("group", key=lambda names: names.map(natural), kind="stable")
-    named = ((_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)]) for row in each(best))
+    best = about.drop_duplicates("group").sort_values(
+        "group", key=lambda names: names.map(natural), kind="stable"
+    )
+    named = (
+        (_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)])
+        for row in each(best)
+    )
     return dict(list(named)[:MOST_WORKFLOWS])
 
 
@@ -37,10 +46,14 @@ def _name(group: str, fraction: float) -> str:
 
 def generations(last: int, most: int = MOST_FRAMES) -> list[int]:
     """0..last, thinned evenly to as many as a picture can show."""
-    return sorted({round(i * last / max(min(most, last + 1) - 1, 1)) for i in range(min(most, last + 1))})
+    return sorted(
+        {round(i * last / max(min(most, last + 1) - 1, 1)) for i in range(min(most, last + 1))}
+    )
 
 
-def strips(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int = MOST_FRAMES) -> Frames:
+def strips(
+    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int = MOST_FRAMES
+) -> Frames:
     """The few samples that were stored of each generation for its picture."""
     return _read(sweep, store, specs, most, archive.STRIP)
 
@@ -50,13 +63,20 @@ def draws(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: in
     return _read(sweep, store, specs, most, archive.SAMPLES)
 
 
-def _read(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int, what: str) -> Frames:
+def _read(
+    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int, what: str
+) -> Frames:
     store.refresh()
-    found = {name: _frames(store, spec, generations(sweep.generations, most), what) for name, spec in specs.items()}
+    found = {
+        name: _frames(store, spec, generations(sweep.generations, most), what)
+        for name, spec in specs.items()
+    }
     return {name: frames for name, frames in found.items() if frames}
 
 
-def _frames(store: Store, spec: LineageSpec, wanted: Sequence[int], what: str) -> dict[int, Samples]:
+def _frames(
+    store: Store, spec: LineageSpec, wanted: Sequence[int], what: str
+) -> dict[int, Samples]:
     nodes = path(spec, max(wanted))
     rows = {t: store.row("draw", nodes[t].draw) for t in range(len(nodes))}
     there = [t for t, row in rows.items() if row is not None and what in row["files"]]
@@ -65,7 +85,9 @@ def _frames(store: Store, spec: LineageSpec, wanted: Sequence[int], what: str) -
 
 
 def _near(wanted: Sequence[int], there: Sequence[int]) -> list[int]:
-    """The stored generations nearest to the wanted ones (blocks keep the arrays of their last generation alone)."""
+    """The stored generations nearest to the wanted ones (blocks keep the arrays of their last
+    generation alone).
+    """
     return sorted({min(there, key=lambda s: (abs(s - t), s)) for t in wanted}) if there else []
 
 
@@ -74,15 +96,25 @@ def real_of(spec: LineageSpec) -> Samples:
     return spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
 
 
-def latent(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]) -> tuple[pd.DataFrame, pd.DataFrame, str] | None:
-    """(alignment over generations, embedding, name of the features) of images; None where nothing can be said."""
+def latent(
+    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]
+) -> tuple[pd.DataFrame, pd.DataFrame, str] | None:
+    """(alignment over generations, embedding, name of the features) of images; None where nothing
+    can be said.
+    """
     from engine.distances import features
 
-    images = {name: spec for name, spec in specs.items() if spec.dataset.constant("GIVES") == "images"}
+    images = {
+        name: spec for name, spec in specs.items() if spec.dataset.constant("GIVES") == "images"
+    }
     if not images:
         return None
     dataset = next(iter(images.values())).dataset.make()
-    images = {name: spec for name, spec in images.items() if spec.dataset == next(iter(images.values())).dataset}
+    images = {
+        name: spec
+        for name, spec in images.items()
+        if spec.dataset == next(iter(images.values())).dataset
+    }
     real = dataset.held_out(2 * EMBEDDED)
     sets = {
         (name, t): samples.take(slice(0, EMBEDDED))
@@ -111,6 +143,10 @@ def _embedded(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> p
     last = {name: max(t for n, t in sets if n == name) for name, _ in sets}
     shown = {f"{name}, generation {t}": x for (name, t), x in sets.items() if t == last[name]}
     first = [x for (_, t), x in sets.items() if t == 0][:1]
-    finite = {name: x for name, x in [*(("generation 0", x) for x in first), *shown.items()] if np.isfinite(x).all()}
+    finite = {
+        name: x
+        for name, x in [*(("generation 0", x) for x in first), *shown.items()]
+        if np.isfinite(x).all()
+    }
     table = embedded(real[:EMBEDDED], finite)
     return table.assign(panel=table["set"])

@@ -1,7 +1,9 @@
-"""Exact laws and bounds of discrete chains (SCIENCE.md 4 and 5.7, Seddik 2404.05090) and of curation (5.9, Ferbach 2407.09499).
+"""Exact laws and bounds of discrete chains (SCIENCE.md 4 and 5.7, Seddik 2404.05090) and of
+curation (5.9, Ferbach 2407.09499).
 
-t is the project's generation (0 = trained on real data only; f = t + 1 fits).  sum_p2 is the expected sum of squared
-probabilities, 1 at total collapse; `truth` stands for that of the true distribution, S_* there.
+t is the project's generation (0 = trained on real data only; f = t + 1 fits).  sum_p2 is the
+expected sum of squared probabilities, 1 at total collapse; `truth` stands for that of the true
+distribution, S_* there.
 """
 
 from __future__ import annotations
@@ -19,18 +21,25 @@ def replace_sum_p2(n: int, t: Time, truth: float) -> Number:
 
 
 def collapse_probability(n: int, t: Time, truth: float, support: int) -> tuple[Number, Number]:
-    """Eq. (7): (lower, upper) bound on the probability that model t is a Dirac mass under replace; support of the truth."""
+    """Eq. (7): (lower, upper) bound on the probability that model t is a Dirac mass under replace;
+    support of the truth.
+    """
     left = (1 - 1 / n) ** (np.asarray(t) + 1) * (1 - truth)
     return 1 - n * left, 1 - left / (1 - 1 / support)
 
 
 def collapse_fits_bounds(n: int, truth: float, support: int) -> tuple[float, float]:
-    """Eq. (8): (lower, upper) bound on the expected number of fits until a Dirac mass; the upper one is far off."""
+    """Eq. (8): (lower, upper) bound on the expected number of fits until a Dirac mass; the upper
+    one is far off.
+    """
     return 1 + (1 - truth) / (1 - 1 / support) * (n - 1), 1 + (1 - truth) * n * (n - 1)
 
 
 def collapse_fits(n: int, p: np.ndarray) -> float:
-    """Expected number of fits until a Dirac mass for large n: -2 n sum (1 - p_i) log(1 - p_i).  The generation is one less."""
+    """Expected number of fits until a Dirac mass for large n: -2 n sum (1 - p_i) log(1 - p_i).
+
+    The generation is one less.
+    """
     q = 1 - np.asarray(p)
     return float(-2 * n * (q * np.log(q, out=np.zeros_like(q), where=q > 0)).sum())
 
@@ -41,17 +50,25 @@ def survivor_law(p: np.ndarray) -> np.ndarray:
 
 
 def augment_sum_p2(n_real: int, n_synthetic: int, t: Time, truth: float) -> Number:
-    """Eq. (9), their m = t, with the sign of the last term that its own S_1 asks for (SCIENCE.md 6, trap 4)."""
+    """Eq. (9), their m = t, with the sign of the last term that its own S_1 asks for (SCIENCE.md 6,
+    trap 4).
+    """
     a = n_synthetic / (n_real + n_synthetic)
     decay = (a * ((1 + 1 / n_real) * a - 1 / n_real)) ** np.asarray(t)
     noise = (1 + 2 * a - (1 - 1 / n_real) * a * decay) / n_real
-    return (noise + (1 - 1 / n_real) * truth * (1 + a + a / n_real * decay)) / (1 + (1 + 1 / n_real) * a)
+    return (noise + (1 - 1 / n_real) * truth * (1 + a + a / n_real * decay)) / (
+        1 + (1 + 1 / n_real) * a
+    )
 
 
 def augment_distance(n_real: int, n_synthetic: int, t: Time, truth: float) -> Number:
-    """E |p_t - p_0|_2^2, the squared distance to model 0 (the real set's frequencies), under augment."""
+    """E |p_t - p_0|_2^2, the squared distance to model 0 (the real set's frequencies), under
+    augment.
+    """
     a, first = n_synthetic / (n_real + n_synthetic), augment_sum_p2(n_real, n_synthetic, 0, truth)
-    return along(t, 0.0, lambda k, gap: a**2 * ((1 - 1 / n_synthetic) * gap + (1 - first) / n_synthetic))
+    return along(
+        t, 0.0, lambda k, gap: a**2 * ((1 - 1 / n_synthetic) * gap + (1 - first) / n_synthetic)
+    )
 
 
 C0 = np.exp(3) / (2 * np.pi)
@@ -74,23 +91,38 @@ def augment_l1_bound(n_real: int, n_synthetic: int, s: int) -> float:
 
 
 def augment_admissible(n_real: int, s: int, gap: float) -> float:
-    """Eq. (11): with at most this many synthetic tokens, E |p_t - p_0|_1 < gap; 0 or less where none is safe."""
-    return 2 * np.pi / np.e**2 * min(s - 2, np.log(np.sqrt(2 * np.pi) * n_real * gap / (6 * np.e * s)))
+    """Eq. (11): with at most this many synthetic tokens, E |p_t - p_0|_1 < gap; 0 or less where
+    none is safe.
+    """
+    return (
+        2 * np.pi / np.e**2 * min(s - 2, np.log(np.sqrt(2 * np.pi) * n_real * gap / (6 * np.e * s)))
+    )
 
 
 # ---- curation: K-choice among discrete outcomes, infinitely many samples ----
 
 
 def curate(p: np.ndarray, reward: np.ndarray, k: int) -> np.ndarray:
-    """p H^K: the law [s] of the winner among k draws, P(x_i) = e^r(x_i) / sum_j e^r(x_j); sums over all s ** k tuples."""
-    p, weight = np.asarray(p) / np.sum(p), np.exp(reward)  # normalised: rounding would grow like its k-th power
+    """p H^K: the law [s] of the winner among k draws, P(x_i) = e^r(x_i) / sum_j e^r(x_j); sums over
+    all s ** k tuples.
+    """
+    p, weight = (
+        np.asarray(p) / np.sum(p),
+        np.exp(reward),
+    )  # normalised: rounding would grow like its k-th power
     tuples = np.array(list(product(range(len(p)), repeat=k)))  # [s ** k, k]
-    chance = p[tuples].prod(1)[:, None] * weight[tuples] / weight[tuples].sum(1, keepdims=True)  # [s ** k, k]
+    chance = (
+        p[tuples].prod(1)[:, None] * weight[tuples] / weight[tuples].sum(1, keepdims=True)
+    )  # [s ** k, k]
     return np.bincount(tuples.ravel(), weights=chance.ravel(), minlength=len(p))
 
 
-def curate_with_reference(p: np.ndarray, reference: np.ndarray, reward: np.ndarray, k: int, curated_ratio: float) -> np.ndarray:
-    """One step where curated samples have weight curated_ratio / (1 + curated_ratio) beside reference data."""
+def curate_with_reference(
+    p: np.ndarray, reference: np.ndarray, reward: np.ndarray, k: int, curated_ratio: float
+) -> np.ndarray:
+    """One step where curated samples have weight curated_ratio / (1 + curated_ratio) beside
+    reference data.
+    """
     weight = curated_ratio / (1 + curated_ratio)
     return (1 - weight) * np.asarray(reference) + weight * curate(p, reward, k)
 

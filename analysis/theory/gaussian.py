@@ -1,10 +1,13 @@
-"""Exact laws of the continuous closed-form chains (SCIENCE.md 5.1 to 5.6): what a simulation must agree with.
+"""Exact laws of the continuous closed-form chains (SCIENCE.md 5.1 to 5.6): what a simulation must
+agree with.
 
-Throughout, t is the project's generation (0 = trained on real data only; f = t + 1 fits), a number or an array of them, and the
-answer has its shape.  Truth N(0, Sigma) with Sigma = I and noise 1 unless said otherwise: multiply mean errors by tr Sigma and
-regression errors by the noise's variance.  Not asymptotics, except where the function says so.  `mean_error` is
-E |m_t - mu|^2, `variance` is E v_t of the fitted one.  Discrete chains, verifiers and curation: `theory_discrete`,
-`theory_verifier`.
+Throughout, t is the project's generation (0 = trained on real data only; f = t + 1 fits), a number
+or an array of them, and the
+answer has its shape.  Truth N(0, Sigma) with Sigma = I and noise 1 unless said otherwise: multiply
+                       mean errors by tr Sigma and
+regression errors by the noise's variance.  Not asymptotics, except where the function says so.
+`mean_error` is E |m_t - mu|^2, `variance` is E v_t of the fitted one.  Discrete chains, verifiers
+and curation: `theory_discrete`, `theory_verifier`.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ def second_harmonic(f: Time) -> Number:
 
 
 def replace_variance(n: int, t: Time, *, divisor: Divisor = "n") -> Number:
-    """E v_t: (1 - 1/n)^f with divisor n; 1 with n - 1, although v_t -> 0 almost surely (Alemohammad 2307.01850)."""
+    """E v_t: (1 - 1/n)^f with divisor n; 1 with n - 1, although v_t -> 0 almost surely (Alemohammad
+    2307.01850).
+    """
     return (1 - 1 / n if divisor == "n" else 1.0) ** (np.asarray(t) + 1)
 
 
@@ -47,13 +52,17 @@ def replace_variance_square(n: int, t: Time) -> Number:
 
 
 def replace_mean_error(n: int, t: Time, *, d: int = 1, divisor: Divisor = "n") -> Number:
-    """Saturates at d with divisor n (conservation law); grows as d f / n for ever with n - 1 (Shumailov 2305.17493)."""
+    """Saturates at d with divisor n (conservation law); grows as d f / n for ever with n - 1
+    (Shumailov 2305.17493).
+    """
     f = np.asarray(t) + 1
     return d * (1 - (1 - 1 / n) ** f) if divisor == "n" else d * f / n
 
 
 def replace_log_det(n: int, t: Time, *, d: int = 1, divisor: Divisor = "n") -> Number:
-    """E log det Sigma_t (d = 1: E log v_t) for n > d: the collapse, of which means of v_t say nothing."""
+    """E log det Sigma_t (d = 1: E log v_t) for n > d: the collapse, of which means of v_t say
+    nothing.
+    """
     return (np.asarray(t) + 1) * _log_det_per_fit(n, d, n if divisor == "n" else n - 1)
 
 
@@ -72,7 +81,9 @@ def replace_det(n: int, t: Time, *, d: int) -> Number:
 
 
 def replace_kl(n: int, t: Time, *, d: int = 1) -> Number:
-    """E KL(truth || model t), divisor n, n > d + 2; so heavy-tailed for n below about 30 that no simulation finds it."""
+    """E KL(truth || model t), divisor n, n > d + 2; so heavy-tailed for n below about 30 that no
+    simulation finds it.
+    """
     c, f = n / (n - d - 2), np.asarray(t) + 1
     return 0.5 * (f * _log_det_per_fit(n, d, n) + d * (d + 3) / (d + 2) * (c**f - 1))
 
@@ -80,13 +91,17 @@ def replace_kl(n: int, t: Time, *, d: int = 1) -> Number:
 def replace_w2(n: int, t: Time, *, divisor: Divisor = "n") -> Number:
     """E W2^2(truth, model t), d = 1."""
     count, f = (n if divisor == "n" else n - 1), np.asarray(t) + 1
-    s = np.sqrt(2 / count) * np.exp(gammaln(n / 2) - gammaln((n - 1) / 2))  # E of the ratio of standard deviations per fit
+    s = np.sqrt(2 / count) * np.exp(
+        gammaln(n / 2) - gammaln((n - 1) / 2)
+    )  # E of the ratio of standard deviations per fit
     second_moment = 1.0 if divisor == "n" else 1 + f / n  # E m^2 + E v
     return 1 + second_moment - 2 * s**f
 
 
 def replace_biased(n: int, t: Time, sampling_bias: float) -> tuple[Number, Number]:
-    """(E v_t, mean error) where samples are drawn from N(m, bias * v), divisor n: MAD's sampling bias.  Not conserved."""
+    """(E v_t, mean error) where samples are drawn from N(m, bias * v), divisor n: MAD's sampling
+    bias.  Not conserved.
+    """
     k = np.arange(int(np.max(t)) + 1)
     variance = sampling_bias**k * (1 - 1 / n) ** (k + 1)
     error = 1 / n + sampling_bias / n * np.concatenate([[0], np.cumsum(variance)[:-1]])
@@ -144,29 +159,37 @@ def subsample_mean_error_limit(n: int) -> float:
     return (np.pi**2 / 2 - 2) / n
 
 
-# ---- real data in the mixture, SCIENCE.md 5.4; variance = 1 - mean error in all of them but the biased one ----
+# ---- real data in the mixture, SCIENCE.md 5.4; variance = 1 - mean error in all of them but the bi
 
 
 def augment_mean_error(n_real: int, n_synthetic: int, t: Time) -> Number:
-    """All real data, always the same, plus n_synthetic points of the newest model (Bertrand 2310.00429)."""
+    """All real data, always the same, plus n_synthetic points of the newest model (Bertrand
+    2310.00429).
+    """
     total = n_real + n_synthetic
     b, noise = n_synthetic / total, n_synthetic / total**2
     return 1 / n_real + along(t, 0.0, lambda k, y: b**2 * y + noise * (1 - 1 / n_real - y))
 
 
 def augment_mean_error_limit(n_real: int, odds: float) -> float:
-    """t and n -> inf at odds = n_synthetic / n_real: at most 1.5 / n_real, stable for every share."""
+    """t and n -> inf at odds = n_synthetic / n_real: at most 1.5 / n_real,
+    stable for every share.
+    """
     return (1 + odds / (1 + 2 * odds)) / n_real
 
 
 def mix_mean_error(n: int, n_synthetic: int, t: Time) -> Number:
-    """Constant size n: the rest are real rows redrawn from the same n every generation; n_synthetic = n is replace."""
+    """Constant size n: the rest are real rows redrawn from the same n every generation; n_synthetic
+    = n is replace.
+    """
     b = n_synthetic / n
     return 1 / n + along(t, 0.0, lambda k, y: b * (1 - b) / n + b**2 * y + b / n * (1 - 1 / n - y))
 
 
 def fresh_mean_error(n_real: int, n_synthetic: int, t: Time, *, n_first: int) -> Number:
-    """n_real new real points each generation plus n_synthetic of the newest model; the first on n_first (MAD's fresh loop)."""
+    """n_real new real points each generation plus n_synthetic of the newest model; the first on
+    n_first (MAD's fresh loop).
+    """
     total = n_real + n_synthetic
     b = n_synthetic / total
     return along(t, 1 / n_first, lambda k, u: (1 + b * (n_synthetic - 1) * u) / total)
@@ -179,12 +202,18 @@ def fresh_mean_error_limit(n_real: int, n_synthetic: int) -> float:
 
 
 def fresh_effective_size(n_real: int, n_synthetic: int) -> float:
-    """Real points with the error of the fresh loop's limit, for large n: between n_real and 2 n_real."""
+    """Real points with the error of the fresh loop's limit, for large n: between n_real and 2
+    n_real.
+    """
     return n_real * (1 + n_synthetic / (n_real + n_synthetic))
 
 
-def fresh_biased(n_real: int, n_synthetic: int, t: Time, *, n_first: int, sampling_bias: float) -> tuple[Number, Number]:
-    """(E v_t, mean error) of the fresh loop where samples are drawn with a sampling bias, divisor n."""
+def fresh_biased(
+    n_real: int, n_synthetic: int, t: Time, *, n_first: int, sampling_bias: float
+) -> tuple[Number, Number]:
+    """(E v_t, mean error) of the fresh loop where samples are drawn with a sampling bias, divisor
+    n.
+    """
     total = n_real + n_synthetic
     a, b = n_real / total, n_synthetic / total
 
@@ -197,7 +226,7 @@ def fresh_biased(n_real: int, n_synthetic: int, t: Time, *, n_first: int, sampli
     return both[..., 0], both[..., 1]
 
 
-# ---- linear regression, SCIENCE.md 5.5: E |w_t - w*|^2, which is also the noiseless test error for N(0, I) covariates ----
+# ---- linear regression, SCIENCE.md 5.5: E |w_t - w*|^2, which is also the noiseless test error for
 
 
 def regression_first_error(n: int, d: int) -> float:
@@ -211,18 +240,25 @@ def regression_replace(n: int, d: int, t: Time) -> Number:
 
 
 def regression_accumulate(n: int, d: int, t: Time) -> Number:
-    """The same covariates in every generation; with fresh ones slightly lower.  Bounded by pi^2/6 of the first error."""
+    """The same covariates in every generation; with fresh ones slightly lower.
+
+    Bounded by pi^2/6 of the first error.
+    """
     return regression_first_error(n, d) * second_harmonic(np.asarray(t) + 1)
 
 
 def regression_augment(n_real: int, n_synthetic: int, d: int, t: Time) -> Number:
     """For orthogonal designs X'X = n I."""
     total = n_real + n_synthetic
-    return d * (1 / n_real + along(t, 0.0, lambda k, y: n_synthetic * (n_synthetic * y + 1) / total**2))
+    return d * (
+        1 / n_real + along(t, 0.0, lambda k, y: n_synthetic * (n_synthetic * y + 1) / total**2)
+    )
 
 
 def edit_once(share: float) -> float:
-    """Error over the first one, n >> d: labels of one random share redrawn by the model (ToEdit 2412.14689 has 1 + share)."""
+    """Error over the first one, n >> d: labels of one random share redrawn by the model (ToEdit
+    2412.14689 has 1 + share).
+    """
     return 1 + 2 * share - share**2
 
 
@@ -232,15 +268,20 @@ def edit_random(share: float, t: Time) -> Number:
 
 
 def edit_disjoint(total: float) -> float:
-    """The same with small disjoint edits that add up to a total share: beyond the bound 2 that the paper claims."""
+    """The same with small disjoint edits that add up to a total share: beyond the bound 2 that the
+    paper claims.
+    """
     return 2 * np.exp(total) - 1
 
 
-# ---- kernel density estimates, SCIENCE.md 5.6: moments of the points under the kernels, per coordinate, data variance 1 ----
+# ---- kernel density estimates, SCIENCE.md 5.6: moments of the points under the kernels, per coordi
 
 
 def kde_replace(n: int, h: float, t: Time) -> tuple[Number, Number]:
-    """(E v_t, E mean_t^2) with bandwidth h; the density's variance is h^2 more.  v tends to (n - 1) h^2."""
+    """(E v_t, E mean_t^2) with bandwidth h; the density's variance is h^2 more.
+
+    v tends to (n - 1) h^2.
+    """
     variance = along(t, 1 - 1 / n, lambda k, s: (1 - 1 / n) * (s + h**2))
     return variance, 1 + np.asarray(t) * h**2 - variance
 
@@ -260,7 +301,11 @@ def kde_accumulate(n: int, h: float, t: Time) -> tuple[Number, Number]:
 # ---- any regular model, first order in 1/n, SCIENCE.md 3.1 ----
 
 
-def regular_kl(n: int, t: Time, *, parameters: int, policy: Literal["replace", "accumulate"]) -> Number:
-    """E KL(truth || model t) of maximum likelihood, first order: linear in f under replace, bounded under accumulate."""
+def regular_kl(
+    n: int, t: Time, *, parameters: int, policy: Literal["replace", "accumulate"]
+) -> Number:
+    """E KL(truth || model t) of maximum likelihood, first order: linear in f under replace, bounded
+    under accumulate.
+    """
     f = np.asarray(t) + 1
     return parameters / (2 * n) * (f if policy == "replace" else second_harmonic(f))

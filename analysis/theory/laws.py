@@ -1,10 +1,13 @@
-"""Which closed form of `analysis.theory` a lineage must follow, and how far its rows are from it, in standard errors.
+"""Which closed form of `analysis.theory` a lineage must follow, and how far its rows are from it,
+in standard errors.
 
-    expected(spec) -> laws by metric key;   against(frame, specs) -> one row per lineage, key and generation, with z
+    expected(spec) -> laws by metric key;   against(frame, specs) -> one row per lineage, key and
+    generation, with z
 
-z = (mean over replicates - expected) / s.e., where s.e. is the larger of the sample's and the law's own: when nearly all chains
-have collapsed the sample no longer shows the spread that the law has (SCIENCE.md 6, trap 13).  Where that spread is unknown or
-heavy-tailed the law is drawn but not tested (`tested` False).
+z = (mean over replicates - expected) / s.e., where s.e. is the larger of the sample's and the law's
+own: when nearly all chains have collapsed the sample no longer shows the spread that the law has
+(SCIENCE.md 6, trap 13).  Where that spread is unknown or heavy-tailed the law is drawn but not
+                          tested (`tested` False).
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ ALARM = 5.0  # |z| at which `ouro run` warns
 
 @dataclass(frozen=True)
 class Law:
-    """E of a metric key at generation t; sd: of one replicate; until: up to which generation a z-score means something."""
+    """E of a metric key at generation t; sd: of one replicate; until: up to which generation a
+    z-score means something.
+    """
 
     expected: Formula
     sd: Formula
@@ -40,7 +45,7 @@ class Law:
     until: float = np.inf
 
 
-# ---- which law holds ----------------------------------------------------------------------------------------------------
+# ---- which law holds -----------------------------------------------------------------------------
 
 
 def expected(spec: LineageSpec) -> dict[str, Law]:
@@ -61,7 +66,9 @@ def _param(part: Part, name: str) -> Any:
 
 
 def _mean_error(spec: LineageSpec) -> tuple[Formula, str] | None:
-    """E |m_t - mu|^2 per unit of tr Sigma for fits with divisor n, plain sampling (SCIENCE.md 5.1 to 5.4)."""
+    """E |m_t - mu|^2 per unit of tr Sigma for fits with divisor n, plain sampling (SCIENCE.md 5.1
+    to 5.4).
+    """
     n, drawn, policy, share = spec.n_real, spec.n_drawn, spec.policy.name, spec.synthetic_fraction
     if spec.arrival == "fresh":
         if policy != "augment" or share is None:
@@ -101,7 +108,9 @@ def _gaussian(spec: LineageSpec) -> dict[str, Law]:
     if found is None:
         return {}
     error, source = found
-    most = _until(lambda t: 2 * error(t))  # the mean's error is also the variance lost: how far the chain has wandered
+    most = _until(
+        lambda t: 2 * error(t)
+    )  # the mean's error is also the variance lost: how far the chain has wandered
 
     def sd_of_error(t: Times) -> Any:
         return np.sqrt(2) * trace * evenness * error(t)
@@ -131,14 +140,25 @@ def _replace_only(n: int, d: int) -> dict[str, Law]:
         lambda t: np.sqrt(theory.replace_log_det_variance(n, t, d=d)),
         "replace",
     )
-    kl = Law(lambda t: theory.replace_kl(n, t, d=d), lambda t: np.full(np.shape(t), np.nan), "replace", until=-1)
+    kl = Law(
+        lambda t: theory.replace_kl(n, t, d=d),
+        lambda t: np.full(np.shape(t), np.nan),
+        "replace",
+        until=-1,
+    )
     return {"moments/log_det_ratio": log_det, "moments/kl": kl}
 
 
 def _kde(spec: LineageSpec) -> dict[str, Law]:
-    """The drawn points' variance: kernels of generation t + 1 stand on what generation t drew (SCIENCE.md 5.6)."""
+    """The drawn points' variance: kernels of generation t + 1 stand on what generation t drew
+    (SCIENCE.md 5.6).
+    """
     h, n = _param(spec.generator, "bandwidth"), spec.n_real
-    unit = _param(spec.dataset, "spread") == 1.0 and _param(spec.dataset, "d") == 1 and isinstance(h, float | int)
+    unit = (
+        _param(spec.dataset, "spread") == 1.0
+        and _param(spec.dataset, "d") == 1
+        and isinstance(h, float | int)
+    )
     plain = spec.sampling.name == "plain" and spec.arrival == "fixed" and spec.n_drawn == n
     if not (unit and plain and spec.policy.name == "replace" and spec.synthetic_fraction == 1):
         return {}
@@ -147,14 +167,23 @@ def _kde(spec: LineageSpec) -> dict[str, Law]:
         return theory.kde_replace(n, h, np.asarray(t) + 1)[0]
 
     until = MOST_SPREAD * n / 2
-    trace = Law(variance, lambda t: variance(t) * np.sqrt(2 * (np.asarray(t) + 2) / n), "replace", until)
+    trace = Law(
+        variance, lambda t: variance(t) * np.sqrt(2 * (np.asarray(t) + 2) / n), "replace", until
+    )
     return {"moments/trace_ratio": trace}
 
 
 def _regression(spec: LineageSpec) -> dict[str, Law]:
     n, d, noise = spec.n_real, int(_param(spec.dataset, "d")), float(_param(spec.dataset, "noise"))
-    same = _param(spec.generator, "covariates") == "same" and _param(spec.generator, "noise") == noise
-    fixed = spec.arrival == "fixed" and spec.sampling.name == "plain" and spec.n_drawn == n and n > d + 3
+    same = (
+        _param(spec.generator, "covariates") == "same" and _param(spec.generator, "noise") == noise
+    )
+    fixed = (
+        spec.arrival == "fixed"
+        and spec.sampling.name == "plain"
+        and spec.n_drawn == n
+        and n > d + 3
+    )
     if spec.sampling.name == "verify":
         return _verified(spec, d) if same and noise == 1 else {}
     if not (same and fixed) or _param(spec.dataset, "design_seed") is not None:
@@ -169,18 +198,35 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
 
 
 def _verified(spec: LineageSpec, d: int) -> dict[str, Law]:
-    """Yi's verified chain on one design (SCIENCE.md 5.8); the spread of a replicate is the rows' own."""
-    rule, delta, radius, slack, design = (_param(spec.sampling, k) for k in ("rule", "delta", "radius", "slack", "design"))
-    seed, whole = _param(spec.dataset, "design_seed"), _param(spec.policy, "whole") or spec.n_drawn == spec.n_real
-    if (rule, design, spec.policy.name, spec.synthetic_fraction) != ("threshold", "block", "replace", 1) or not whole:
+    """Yi's verified chain on one design (SCIENCE.md 5.8); the spread of a replicate is the rows'
+    own.
+    """
+    rule, delta, radius, slack, design = (
+        _param(spec.sampling, k) for k in ("rule", "delta", "radius", "slack", "design")
+    )
+    seed, whole = (
+        _param(spec.dataset, "design_seed"),
+        _param(spec.policy, "whole") or spec.n_drawn == spec.n_real,
+    )
+    if (rule, design, spec.policy.name, spec.synthetic_fraction) != (
+        "threshold",
+        "block",
+        "replace",
+        1,
+    ) or not whole:
         return {}
     if seed is None or spec.arrival != "fixed" or spec.n_drawn % d or spec.n_real <= d:
         return {}
-    x0, offset = theory_verifier.yi_design(spec.n_real, d, seed), delta * theory_verifier.yi_direction(d)
+    x0, offset = (
+        theory_verifier.yi_design(spec.n_real, d, seed),
+        delta * theory_verifier.yi_direction(d),
+    )
     own_slack = theory_verifier.CODE_SLACK if slack is None else slack
 
     def law(t: Times) -> Any:
-        errors = theory_verifier.verified_errors(x0, offset, radius, spec.n_drawn // d, int(np.max(t)), slack=own_slack)
+        errors = theory_verifier.verified_errors(
+            x0, offset, radius, spec.n_drawn // d, int(np.max(t)), slack=own_slack
+        )
         return errors[np.asarray(t)]
 
     return {"moments/weight_error": Law(law, lambda t: np.full(np.shape(t), np.nan), "verified")}
@@ -205,11 +251,13 @@ def _categorical(spec: LineageSpec) -> dict[str, Law]:
     return {"discrete/sum_p2": Law(law, most, spec.policy.name)}
 
 
-# ---- how far the rows are from it ---------------------------------------------------------------------------------------
+# ---- how far the rows are from it ----------------------------------------------------------------
 
 
 def against(frame: pd.DataFrame, specs: Iterable[LineageSpec]) -> pd.DataFrame:
-    """One row per lineage, key and generation that a law speaks of: value, expected, se, z, tested."""
+    """One row per lineage, key and generation that a law speaks of: value, expected, se, z,
+    tested.
+    """
     found = []
     by_lineage = dict(tuple(frame.groupby("lineage", observed=True)))
     for spec in (s for s in specs if s.id in by_lineage):
@@ -218,31 +266,57 @@ def against(frame: pd.DataFrame, specs: Iterable[LineageSpec]) -> pd.DataFrame:
             rows = own[own["key"] == key]
             if len(rows):
                 found.append(_compared(rows, law, int(_param(spec.dataset, "replicates") or 1)))
-    columns = ["lineage", "cell", "label", "key", "seed", "t", "value", "expected", "se", "z", "tested", "law"]
+    columns = [
+        "lineage",
+        "cell",
+        "label",
+        "key",
+        "seed",
+        "t",
+        "value",
+        "expected",
+        "se",
+        "z",
+        "tested",
+        "law",
+    ]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def _compared(rows: pd.DataFrame, law: Law, replicates: int) -> pd.DataFrame:
     t = rows["t"].to_numpy()
-    mean, own = np.broadcast_to(law.expected(t), t.shape), np.broadcast_to(law.sd(t), t.shape) / np.sqrt(replicates)
+    mean, own = (
+        np.broadcast_to(law.expected(t), t.shape),
+        np.broadcast_to(law.sd(t), t.shape) / np.sqrt(replicates),
+    )
     se = np.fmax(rows["se"].to_numpy(), own)
-    tested = (t <= law.until) & (se > 0) & rows["value"].notna().to_numpy() & (replicates >= LEAST_REPLICATES)
+    tested = (
+        (t <= law.until)
+        & (se > 0)
+        & rows["value"].notna().to_numpy()
+        & (replicates >= LEAST_REPLICATES)
+    )
     z = np.divide(rows["value"].to_numpy() - mean, se, out=np.full(len(t), np.nan), where=tested)
     plain = rows[["lineage", "cell", "label", "key", "seed", "t", "value"]].astype(
         {c: str for c in ("lineage", "cell", "label")}
     )
-    return plain.assign(key=str(rows["key"].iloc[0]), expected=mean, se=se, z=z, tested=tested, law=law.source)
+    return plain.assign(
+        key=str(rows["key"].iloc[0]), expected=mean, se=se, z=z, tested=tested, law=law.source
+    )
 
 
 def alarms(compared: pd.DataFrame, limit: float = ALARM) -> list[str]:
-    """A sentence for every lineage and key that is further than `limit` standard errors from its law; the worst first."""
+    """A sentence for every lineage and key that is further than `limit` standard errors from its
+    law; the worst first.
+    """
     odd = compared[compared["z"].abs() > limit]
     if odd.empty:
         return []
     worst = odd.loc[odd.groupby(["lineage", "key"])["z"].apply(lambda z: z.abs().idxmax())]
     worst = worst.reindex(worst["z"].abs().sort_values(ascending=False).index)
     return [
-        f"{row.label}, seed {row.seed}: {row.key} at generation {row.t} is {row.value:.6g}, theory ({row.law}) says "
+        f"{row.label}, seed {row.seed}: {row.key} at generation {row.t} is {row.value:.6g}, "
+        f"theory ({row.law}) says "
         f"{row.expected:.6g}: z = {row.z:+.1f}"
         for row in each(worst)
     ]
@@ -259,6 +333,10 @@ def worst_z(compared: pd.DataFrame) -> pd.DataFrame:
     return worst.merge(counts, on=["cell", "key"]).drop(columns="cell")
 
 
-def check(frame: pd.DataFrame, specs: Mapping[str, LineageSpec] | Iterable[LineageSpec]) -> list[str]:
-    """What `ouro run` says at its end about closed-form families: nothing, unless |z| > 5 somewhere."""
+def check(
+    frame: pd.DataFrame, specs: Mapping[str, LineageSpec] | Iterable[LineageSpec]
+) -> list[str]:
+    """What `ouro run` says at its end about closed-form families: nothing, unless |z| > 5
+    somewhere.
+    """
     return alarms(against(frame, specs.values() if isinstance(specs, Mapping) else specs))

@@ -1,8 +1,10 @@
-"""Exact laws of verified regression chains (SCIENCE.md 5.8, Yi 2510.16657), and the thresholds of Feng and Bertrand.
+"""Exact laws of verified regression chains (SCIENCE.md 5.8, Yi 2510.16657), and the thresholds of
+Feng and Bertrand.
 
-One direction at a time, noise 1: labels are drawn about the last estimate a and kept within R = r + sigma_c of the
-verifier's centre c, so the next estimate is the mean of a truncated normal.  The truth is at 0 unless said otherwise;
-t is the project's generation, which is Yi's round k.  Chains go to the centre, not to the truth.
+One direction at a time, noise 1: labels are drawn about the last estimate a and kept within R = r +
+sigma_c of the verifier's centre c, so the next estimate is the mean of a truncated normal.  The
+truth is at 0 unless said otherwise; t is the project's generation, which is Yi's round k.  Chains
+go to the centre, not to the truth.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class Truncated:
 
 
 def truncated(low: Number, high: Number) -> Truncated:
-    mass = np.where(np.asarray(low) > 0, norm.sf(low) - norm.sf(high), norm.cdf(high) - norm.cdf(low))  # no cancellation
+    mass = np.where(
+        np.asarray(low) > 0, norm.sf(low) - norm.sf(high), norm.cdf(high) - norm.cdf(low)
+    )  # no cancellation
     at_low, at_high = norm.pdf(low), norm.pdf(high)
     mean = (at_low - at_high) / mass
     square = 1 + (low * at_low - high * at_high) / mass
@@ -37,7 +41,9 @@ def truncated(low: Number, high: Number) -> Truncated:
 
 
 def verified_mean(a: Number, centre: float, reach: float) -> Number:
-    """T(a): the next estimate with infinitely many kept labels; reach R is in units of the noise."""
+    """T(a): the next estimate with infinitely many kept labels;
+    reach R is in units of the noise.
+    """
     return a + truncated(centre - reach - a, centre + reach - a).mean
 
 
@@ -52,13 +58,17 @@ def contraction(reach: Number) -> Number:
 
 
 def long_run_error(bias: float, reach: float, n_kept: int, d: int) -> float:
-    """E |theta_t - theta*|^2 as t -> inf, n_kept labels per direction: bias^2 + d rho / (n_kept (1 - rho^2))."""
+    """E |theta_t - theta*|^2 as t -> inf, n_kept labels per direction: bias^2 + d rho / (n_kept (1
+    - rho^2)).
+    """
     rho = contraction(reach)
     return float(bias**2 + d * rho / (n_kept * (1 - rho**2)))
 
 
 def long_run_bound(rho: float, first: float, n_kept: list[int], d: int) -> float:
-    """Theorem 4.1: bound on E |theta_k - centre|^2 from its value `first` at 0; n_kept[j] labels feed round j + 1."""
+    """Theorem 4.1: bound on E |theta_k - centre|^2 from its value `first` at 0; n_kept[j] labels
+    feed round j + 1.
+    """
     k = len(n_kept)
     noise = sum(rho ** (2 * (k - j) - 1) / n for j, n in enumerate(n_kept))
     return float(rho ** (2 * k) * first + d * noise)
@@ -85,10 +95,14 @@ def yi_direction(d: int) -> np.ndarray:
     return u / np.linalg.norm(u)
 
 
-def first_round_error(x0: np.ndarray, offset: np.ndarray, r: float, n_kept: float, *, slack: float = CODE_SLACK) -> float:
-    """Theorem 3.1: E |theta_1 - theta*|^2 to O(n_real^(-4/3)); offset = theta_c - theta* [d], noise 1.
+def first_round_error(
+    x0: np.ndarray, offset: np.ndarray, r: float, n_kept: float, *, slack: float = CODE_SLACK
+) -> float:
+    """Theorem 3.1: E |theta_1 - theta*|^2 to O(n_real^(-4/3)); offset = theta_c - theta* [d], noise
+    1.
 
-    The squared mean of the truncation is a bias of its own, outside the bracket with 1 / mu_j^2 (SCIENCE.md 6, trap 3).
+    The squared mean of the truncation is a bias of its own, outside the bracket with 1 / mu_j^2
+    (SCIENCE.md 6, trap 3).
     """
     _, mu, v = np.linalg.svd(x0, full_matrices=False)
     s, reach = v @ offset, r + slack
@@ -97,21 +111,32 @@ def first_round_error(x0: np.ndarray, offset: np.ndarray, r: float, n_kept: floa
     return float((kept.mean**2 + kept.variance / n_kept + left).sum())
 
 
-def one_round_error(start_variance: float, centre: float, reach: float, n_kept: float = np.inf) -> float:
+def one_round_error(
+    start_variance: float, centre: float, reach: float, n_kept: float = np.inf
+) -> float:
     """E a_1^2 from a_0 ~ N(0, start_variance), exactly, by Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     a = np.sqrt(start_variance) * nodes
     kept = truncated(centre - reach - a, centre + reach - a)
-    return float((weights * (np.square(a + kept.mean) + kept.variance / n_kept)).sum() / weights.sum())
+    return float(
+        (weights * (np.square(a + kept.mean) + kept.variance / n_kept)).sum() / weights.sum()
+    )
 
 
 def verified_errors(
-    x0: np.ndarray, offset: np.ndarray, r: float, n_kept: int, last: int, *, slack: float = CODE_SLACK
+    x0: np.ndarray,
+    offset: np.ndarray,
+    r: float,
+    n_kept: int,
+    last: int,
+    *,
+    slack: float = CODE_SLACK,
 ) -> np.ndarray:
-    """E |theta_t - theta*|^2 for t = 0..last; offset = theta_c - theta* [d], noise 1, n_kept labels per direction.
+    """E |theta_t - theta*|^2 for t = 0..last; offset = theta_c - theta* [d], noise 1, n_kept labels
+    per direction.
 
-    Exact up to t = 1; from then on each direction's estimate is taken as normal with its own mean and variance, which is within
-    0.1 % of simulated chains (SCIENCE.md 5.8).
+    Exact up to t = 1; from then on each direction's estimate is taken as normal with its own mean
+    and variance, which is within 0.1 % of simulated chains (SCIENCE.md 5.8).
     """
     _, mu, v = np.linalg.svd(x0, full_matrices=False)
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
@@ -122,16 +147,24 @@ def verified_errors(
         a = mean[:, None] + np.sqrt(variance)[:, None] * nodes  # [d, nodes]
         kept = truncated(centre - reach - a, centre + reach - a)
         mean = (a + kept.mean) @ weights  # [d]
-        variance = (np.square(a + kept.mean - mean[:, None]) + kept.variance / n_kept) @ weights  # [d]
+        variance = (
+            np.square(a + kept.mean - mean[:, None]) + kept.variance / n_kept
+        ) @ weights  # [d]
         errors.append(float((mean**2 + variance).sum()))
     return np.array(errors)
 
 
 def label_noise_threshold(keep_correct: float, keep_wrong: float) -> float:
-    """Feng 2406.07515: the share of wrong labels below which pruned training recovers everything, 1 / (1 + psi/phi)."""
+    """Feng 2406.07515: the share of wrong labels below which pruned training recovers everything, 1
+    / (1 + psi/phi).
+    """
     return 1 / (1 + keep_wrong / keep_correct)
 
 
-def retraining_is_stable(odds: float, *, lipschitz: float, first_gap: float, concavity: float) -> bool:
-    """Bertrand 2310.00429, Theorem 1 (sufficient, not sharp): odds (1 + L eps / alpha) < 1/2, odds = n_synthetic / n_real."""
+def retraining_is_stable(
+    odds: float, *, lipschitz: float, first_gap: float, concavity: float
+) -> bool:
+    """Bertrand 2310.00429, Theorem 1 (sufficient, not sharp): odds (1 + L eps / alpha) < 1/2, odds
+    = n_synthetic / n_real.
+    """
     return odds * (1 + lipschitz * first_gap / concavity) < 0.5

@@ -1,8 +1,10 @@
-"""Where collapse begins along the synthetic fraction, with an interval, and which lineages to run next; pure.
+"""Where collapse begins along the synthetic fraction, with an interval, and which lineages to run
+next; pure.
 
-An outcome is one lineage's collapse functional y (higher is worse, such as log(metric / its start)) at a fraction, of a seed;
-collapse begins where E y rises through a level.  The estimate is a level set of a Gaussian process (levelset.py), for lineages
-that a search chose and for a grid alike; grid.py has the estimates that need a grid.
+An outcome is one lineage's collapse functional y (higher is worse, such as log(metric / its start))
+at a fraction, of a seed; collapse begins where E y rises through a level.  The estimate is a level
+set of a Gaussian process (levelset.py), for lineages that a search chose and for a grid alike;
+grid.py has the estimates that need a grid.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where collapse begins.  An end of the interval is None where the axis ends first: not bracketed on that side."""
+    """Where collapse begins.
+
+    An end of the interval is None where the axis ends first: not bracketed on that side.
+    """
 
     verdict: Verdict
     estimate: float | None
@@ -43,7 +48,9 @@ class Threshold:
     axis: tuple[float, float]
     lineages: int  # with a value
     seeds: int
-    absorbed: int = 0  # of the lineages, those that ended in an absorbing state: worse than any number
+    absorbed: int = (
+        0  # of the lineages, those that ended in an absorbing state: worse than any number
+    )
     undefined: int = 0  # lineages without a value, left out
     never: float = 0.0  # posterior probability that the level is not reached on this axis
     always: float = 0.0  # ... that it is passed at its beginning already
@@ -65,15 +72,24 @@ class Threshold:
             return f"not bracketed: collapse from {low:g} on"
         if self.verdict == "not monotone":
             return "not monotone: the level is passed more than once"
-        if self.never >= 0.5:  # the curve more likely stays below the level: an estimate at the end would claim a crossing
+        # the curve more likely stays below the level: an estimate at the end would claim a crossing
+        if self.never >= 0.5:
             first = "anywhere" if self.low is None else f"at {self.low:.2f} or later"
             return f"not bracketed: most likely no collapse up to {high:g} (if it begins, {first})"
         if self.always >= 0.5:
             last = "anywhere" if self.high is None else f"at {self.high:.2f} at the latest"
-            return f"not bracketed: collapse most likely from {low:g} on (if it begins later, {last})"
-        ends = ("below " * (self.low is None) + f"{low if self.low is None else self.low:.2f}", f"{self.high or high:.2f}")
+            return (
+                f"not bracketed: collapse most likely from {low:g} on (if it begins later, {last})"
+            )
+        ends = (
+            "below " * (self.low is None) + f"{low if self.low is None else self.low:.2f}",
+            f"{self.high or high:.2f}",
+        )
         past = " or later" if self.high is None else ""
-        return f"collapse begins at a synthetic fraction of {self.estimate:.2f} [{ends[0]}, {ends[1]}{past}]"
+        return (
+            f"collapse begins at a synthetic fraction of {self.estimate:.2f} [{ends[0]}, "
+            f"{ends[1]}{past}]"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,9 @@ class Design:
 
 
 def axis_of(asked: Mapping[str, Any], policy: str) -> tuple[float, float]:
-    """Between which fractions a policy is searched: the file's `threshold.between`, or the policy's own."""
+    """Between which fractions a policy is searched: the file's `threshold.between`, or the policy's
+    own.
+    """
     low, high = asked.get("policies", {}).get(policy, asked).get("between", [0.0, 1.0])
     return float(low), float(high)
 
@@ -99,54 +117,96 @@ def axis_of(asked: Mapping[str, Any], policy: str) -> tuple[float, float]:
 
 
 def estimate(
-    outcomes: Sequence[Outcome], level: float, *, axis: tuple[float, float] = (0.0, 1.0), confidence: float = 0.9
+    outcomes: Sequence[Outcome],
+    level: float,
+    *,
+    axis: tuple[float, float] = (0.0, 1.0),
+    confidence: float = 0.9,
 ) -> Threshold:
     """The threshold from any outcomes, a search's or a grid's; their order does not matter."""
-    return judged(outcomes, draws_of(outcomes, level, axis), axis=axis, confidence=confidence, level=level)
+    return judged(
+        outcomes, draws_of(outcomes, level, axis), axis=axis, confidence=confidence, level=level
+    )
 
 
-def draws_of(outcomes: Sequence[Outcome], level: float, axis: tuple[float, float]) -> levelset.Posterior | None:
+def draws_of(
+    outcomes: Sequence[Outcome], level: float, axis: tuple[float, float]
+) -> levelset.Posterior | None:
     """Posterior of curve and crossing; None with too few outcomes."""
-    known = sorted((o for o in outcomes if not math.isnan(o.y)), key=lambda o: (o.fraction, o.seed, o.y))
+    known = sorted(
+        (o for o in outcomes if not math.isnan(o.y)), key=lambda o: (o.fraction, o.seed, o.y)
+    )
     if len(known) < LEAST or len({o.fraction for o in known}) < 2:
         return None
     x, seeds = np.array([o.fraction for o in known]), np.array([o.seed for o in known])
     y = finite(np.array([o.y for o in known]), level)
-    return levelset.posterior(x, seeds, y, level, axis=axis, rng=np.random.default_rng(len(known)), draws=DRAWS)
+    return levelset.posterior(
+        x, seeds, y, level, axis=axis, rng=np.random.default_rng(len(known)), draws=DRAWS
+    )
 
 
 def finite(y: np.ndarray, level: float) -> np.ndarray:
-    """Absorbed lineages get the worst number seen, at least as far above the level as the best one is below it."""
+    """Absorbed lineages get the worst number seen, at least as far above the level as the best one
+    is below it.
+    """
     seen = y[np.isfinite(y)]
-    worst = max(float(seen.max()), 2 * level - float(seen.min()), level) if len(seen) else level + 1.0
+    worst = (
+        max(float(seen.max()), 2 * level - float(seen.min()), level) if len(seen) else level + 1.0
+    )
     return np.where(np.isfinite(y), y, worst if worst > level else level + 1.0)
 
 
 def judged(
-    outcomes: Sequence[Outcome], found: levelset.Posterior | None, *, axis: tuple[float, float], confidence: float, level: float
+    outcomes: Sequence[Outcome],
+    found: levelset.Posterior | None,
+    *,
+    axis: tuple[float, float],
+    confidence: float,
+    level: float,
 ) -> Threshold:
     """What the posterior says, in one verdict."""
     known = [o for o in outcomes if not math.isnan(o.y)]
     absorbed, seeds = sum(math.isinf(o.y) for o in known), len({o.seed for o in known})
-    empty = Threshold("too few", None, None, None, confidence, axis, len(known), seeds, absorbed, len(outcomes) - len(known))
+    empty = Threshold(
+        "too few",
+        None,
+        None,
+        None,
+        confidence,
+        axis,
+        len(known),
+        seeds,
+        absorbed,
+        len(outcomes) - len(known),
+    )
     if found is None:
         return empty
     tail, c = (1 - confidence) / 2, found.crossings
     never, always = float(np.mean(c >= axis[1])), float(np.mean(c <= axis[0]))
     middle, low, high = (float(np.quantile(c, q)) for q in (0.5, tail, 1 - tail))
     answer = replace(empty, verdict="open", estimate=middle, never=never, always=always)
-    answer = replace(answer, low=low if always <= tail else None, high=high if never <= tail else None)
+    answer = replace(
+        answer, low=low if always <= tail else None, high=high if never <= tail else None
+    )
     if _again_below(found, level) > confidence:
         return replace(answer, verdict="not monotone")
     if max(never, always) >= 1 - tail:
-        return replace(answer, verdict="never" if never > always else "always", estimate=None, low=None, high=None)
+        return replace(
+            answer,
+            verdict="never" if never > always else "always",
+            estimate=None,
+            low=None,
+            high=None,
+        )
     if max(never, always) >= 0.5:  # more likely than not there is no crossing here to estimate
         return replace(answer, estimate=None)
     return replace(answer, verdict="bracketed") if answer.width < math.inf else answer
 
 
 def _again_below(found: levelset.Posterior, level: float) -> float:
-    """Probability that the curve passes the level and comes back clearly: by as much as it went above, on both sides of it."""
+    """Probability that the curve passes the level and comes back clearly: by as much as it went
+    above, on both sides of it.
+    """
     above = found.curves - level  # [draws, nodes]
     highest = np.maximum.accumulate(above, 1)
     fall = np.minimum(highest, -above).max(1)  # how far above before, and below after
@@ -157,7 +217,9 @@ def _again_below(found: levelset.Posterior, level: float) -> float:
 
 
 def begin(design: Design) -> list[tuple[float, int]]:
-    """(fraction, seed) of the first lineages: spread over the axis, each of a seed of its own as long as there are seeds."""
+    """(fraction, seed) of the first lineages: spread over the axis, each of a seed of its own as
+    long as there are seeds.
+    """
     low, high = design.between
     taken: list[tuple[float, int]] = []
     for share in design.start[: design.budget]:
@@ -169,12 +231,15 @@ def begin(design: Design) -> list[tuple[float, int]]:
 
 def propose(
     found: levelset.Posterior | None, taken: Sequence[tuple[float, int]], design: Design
-) -> tuple[float, int] | None:  # fmt: skip
-    """The next (fraction, seed): what is left of the start; then where a curve drawn from the posterior crosses (Thompson),
-    so those proposed together differ as much as the answer is uncertain.  None when no seed is left.
+) -> tuple[float, int] | None:
+    """The next (fraction, seed): what is left of the start; then where a curve drawn from the
+    posterior crosses (Thompson), so those proposed together differ as much as the answer is
+    uncertain.  None when no seed is left.
 
-    The seed is the first one not used here: cells of other policies take the same seeds in the same order, so their contrasts
-    are paired and founders shared, while in one cell each lineage brings noise of its own."""
+    The seed is the first one not used here: cells of other policies take the same seeds in the same
+    order, so their contrasts are paired and founders shared, while in one cell each lineage brings
+    noise of its own.
+    """
     rng = np.random.default_rng([len(taken), 3])
     low, high = design.between
     drawn = rng.choice(found.crossings, 32) if found is not None else rng.uniform(low, high, 32)
@@ -189,7 +254,9 @@ def propose(
 
 
 def on_lattice(fraction: float, design: Design) -> float:
-    """The nearest multiple of the step inside the axis: fractions that round to the same rows would repeat a lineage."""
+    """The nearest multiple of the step inside the axis: fractions that round to the same rows would
+    repeat a lineage.
+    """
     low, high = design.between
     steps = round((fraction - low) / design.step)
     return float(min(max(round(low + steps * design.step, 6), low), high))
@@ -203,10 +270,16 @@ def seed_for(fraction: float, taken: Sequence[tuple[float, int]], design: Design
 
 
 def settled(answer: Threshold, design: Design) -> Literal["sure", "narrow", ""]:
-    """Why more lineages would not change the answer: the axis ends first for sure, or the interval is narrow enough."""
+    """Why more lineages would not change the answer: the axis ends first for sure, or the interval
+    is narrow enough.
+    """
     if answer.verdict in ("never", "always") and answer.lineages >= len(design.start) + 4:
         return "sure"
-    narrow = answer.verdict == "bracketed" and answer.width <= design.width and answer.lineages >= len(design.start)
+    narrow = (
+        answer.verdict == "bracketed"
+        and answer.width <= design.width
+        and answer.lineages >= len(design.start)
+    )
     return "narrow" if narrow else ""
 
 

@@ -1,10 +1,13 @@
-"""A Gaussian process for a noisy curve along one axis, and draws from the posterior of where it crosses a level.
+"""A Gaussian process for a noisy curve along one axis, and draws from the posterior of where it
+crosses a level.
 
-y(x, s) = f(x) + sd(x) [sqrt(rho) u_s(x) + sqrt(1 - rho) e]: f has a linear trend and a Matern-5/2 part; log sd is linear in x;
-u_s is what cells of one seed share (their founder and their noise): a constant and a rough part that is forgotten along x.  The
-hyperparameters are integrated over by importance sampling, because with ten lineages a plugged-in best value is far too sure.
-The crossing of a curve is the point that best parts "below" from "above": of several crossings the dominant one.  Not bisection
-on verdicts, which throws the size of y away (and stays biased where the link is wrong).
+y(x, s) = f(x) + sd(x) [sqrt(rho) u_s(x) + sqrt(1 - rho) e]: f has a linear trend and a Matern-5/2
+part; log sd is linear in x; u_s is what cells of one seed share (their founder and their noise): a
+constant and a rough part that is forgotten along x.  The hyperparameters are integrated over by
+importance sampling, because with ten lineages a plugged-in best value is far too sure. The crossing
+of a curve is the point that best parts "below" from "above": of several crossings the dominant one.
+Not bisection on verdicts, which throws the size of y away (and stays biased where the link is
+wrong).
 """
 
 from __future__ import annotations
@@ -16,11 +19,15 @@ from scipy.stats import norm, qmc
 
 NODES = 81  # of the axis, where curves are drawn
 PROPOSALS = 64  # importance sampling: points in a round (a power of 2),
-ROUNDS, SETTLED = 24, 3  # rounds at most, and how many must have had weights that need no flattening
+ROUNDS, SETTLED = (
+    24,
+    3,
+)  # rounds at most, and how many must have had weights that need no flattening
 THETAS = 32  # hyperparameters that curves are drawn for
 TREND = 3.0  # prior sd of level and trend, in units of y's spread
 JITTER = 1e-8
-#                      log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log seed length
+#                      log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log
+#                      seed length
 PRIOR_MEAN = np.array([-0.3, -0.9, -1.0, 0.0, 0.5, 0.0, -0.5])
 PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7])
 
@@ -39,29 +46,44 @@ class Posterior:
 
 
 def posterior(
-    x: np.ndarray, seeds: np.ndarray, y: np.ndarray, level: float, *, axis: tuple[float, float], rng: np.random.Generator,
+    x: np.ndarray,
+    seeds: np.ndarray,
+    y: np.ndarray,
+    level: float,
+    *,
+    axis: tuple[float, float],
+    rng: np.random.Generator,
     draws: int = 512,
-) -> Posterior:  # fmt: skip
-    """Given outcomes y [n] at x [n] of seeds [n]: draws of the curve and of where it rises through the level."""
+) -> Posterior:
+    """Given outcomes y [n] at x [n] of seeds [n]: draws of the curve and of where it rises through
+    the level.
+    """
     low, high = axis
     centre, spread = float(np.mean(y)), float(np.std(y)) or 1.0
     data = _Data((x - low) / (high - low), np.asarray(seeds), (y - centre) / spread)
     theta, nodes = _hyperparameters(data, rng, THETAS), np.linspace(0, 1, NODES)
     curves = centre + spread * _curves(data, theta, nodes, max(draws // THETAS, 1), rng)
-    return Posterior(low + nodes * (high - low), curves, low + (high - low) * crossings(nodes, curves - level))
+    return Posterior(
+        low + nodes * (high - low), curves, low + (high - low) * crossings(nodes, curves - level)
+    )
 
 
 def crossings(nodes: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """Where curves above [draws, nodes] rise through 0: the c that minimises the positive part before c and the negative after.
+    """Where curves above [draws, nodes] rise through 0: the c that minimises the positive part
+    before c and the negative after.
 
-    The area under a curve is smallest there: the root of a rising curve.  An end of the axis: never, or always above."""
+    The area under a curve is smallest there: the root of a rising curve.  An end of the axis:
+    never, or always above.
+    """
     pieces = (above[:, 1:] + above[:, :-1]) / 2 * np.diff(nodes)
     area = np.concatenate([np.zeros((len(above), 1)), np.cumsum(pieces, 1)], 1)  # [draws, nodes]
     best = area.argmin(1)
     rows = np.arange(len(above))
     left = np.clip(np.where(above[rows, best] > 0, best - 1, best), 0, len(nodes) - 2)
     a, b = above[rows, left], above[rows, left + 1]
-    root = nodes[left] + (nodes[1] - nodes[0]) * np.clip(np.divide(-a, b - a, where=b != a, out=np.zeros_like(a)), 0, 1)
+    root = nodes[left] + (nodes[1] - nodes[0]) * np.clip(
+        np.divide(-a, b - a, where=b != a, out=np.zeros_like(a)), 0, 1
+    )
     return np.asarray(np.where((a < 0) & (b >= 0), root, nodes[best]))
 
 
@@ -103,19 +125,25 @@ def _noise(data: _Data, theta: np.ndarray) -> np.ndarray:
 
 def _factor(data: _Data, theta: np.ndarray) -> np.ndarray:
     """Cholesky factor of y's covariance: [hyperparameters, n, n]."""
-    return np.asarray(np.linalg.cholesky(data.trend + _matern(data.lag, theta) + _noise(data, theta)))
+    return np.asarray(
+        np.linalg.cholesky(data.trend + _matern(data.lag, theta) + _noise(data, theta))
+    )
 
 
 def _log_posterior(data: _Data, theta: np.ndarray) -> np.ndarray:
     """Up to a constant: [hyperparameters]."""
     factor = _factor(data, theta)
-    z = np.linalg.solve(factor, np.broadcast_to(data.y[:, None], (len(theta), len(data.y), 1)))[..., 0]
+    z = np.linalg.solve(factor, np.broadcast_to(data.y[:, None], (len(theta), len(data.y), 1)))[
+        ..., 0
+    ]
     likelihood = -0.5 * (z**2).sum(1) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
     return np.asarray(likelihood - 0.5 * (((theta - PRIOR_MEAN) / PRIOR_SD) ** 2).sum(1))
 
 
 def _hyperparameters(data: _Data, rng: np.random.Generator, number: int) -> np.ndarray:
-    """[number, 7] from their posterior: a Gaussian proposal moves to where the weight is, tempered at first."""
+    """[number, 7] from their posterior: a Gaussian proposal moves to where the weight is, tempered
+    at first.
+    """
     mean, root, whole = PRIOR_MEAN, np.diag(PRIOR_SD), 0
     for _ in range(ROUNDS):
         z = norm.ppf(qmc.Sobol(len(PRIOR_MEAN), rng=rng).random(PROPOSALS))
@@ -134,7 +162,9 @@ def _hyperparameters(data: _Data, rng: np.random.Generator, number: int) -> np.n
 
 
 def _tempered(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights, flattened (raised to a power below 1) until their effective number is a fifth of the points; and the power."""
+    """Weights, flattened (raised to a power below 1) until their effective number is a fifth of the
+    points; and the power.
+    """
     power = 1.0
     while True:
         weight = np.exp(power * (log_weight - log_weight.max()))
@@ -144,15 +174,27 @@ def _tempered(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
         power *= 0.8
 
 
-def _curves(data: _Data, theta: np.ndarray, nodes: np.ndarray, each: int, rng: np.random.Generator) -> np.ndarray:
+def _curves(
+    data: _Data, theta: np.ndarray, nodes: np.ndarray, each: int, rng: np.random.Generator
+) -> np.ndarray:
     """`each` curves of f for each row of hyperparameters: [draws, nodes], on the unit axis."""
     factor = _factor(data, theta)
-    cross = _trend(data.x, nodes) + _matern(np.abs(data.x[:, None] - nodes), theta)  # [theta, n, nodes]
+    cross = _trend(data.x, nodes) + _matern(
+        np.abs(data.x[:, None] - nodes), theta
+    )  # [theta, n, nodes]
     y = np.broadcast_to(data.y[:, None], (len(theta), len(data.x), 1))
     both = np.linalg.solve(factor, np.concatenate([cross, y], 2))
     half, z = both[..., :-1], both[..., -1]
     mean = np.einsum("hnm,hn->hm", half, z)
-    left = _trend(nodes, nodes) + _matern(np.abs(nodes[:, None] - nodes), theta) - half.transpose(0, 2, 1) @ half
-    root = np.linalg.cholesky(left + 1e-6 * np.eye(len(nodes)) * (1 + np.exp(2 * theta[:, 0])[:, None, None]))
-    drawn = mean[:, :, None] + root @ rng.standard_normal((len(theta), len(nodes), each))  # [theta, nodes, each]
+    left = (
+        _trend(nodes, nodes)
+        + _matern(np.abs(nodes[:, None] - nodes), theta)
+        - half.transpose(0, 2, 1) @ half
+    )
+    root = np.linalg.cholesky(
+        left + 1e-6 * np.eye(len(nodes)) * (1 + np.exp(2 * theta[:, 0])[:, None, None])
+    )
+    drawn = mean[:, :, None] + root @ rng.standard_normal(
+        (len(theta), len(nodes), each)
+    )  # [theta, nodes, each]
     return drawn.transpose(0, 2, 1).reshape(-1, len(nodes))

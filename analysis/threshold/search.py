@@ -1,7 +1,8 @@
-"""`ouro threshold` without its command line: lineages proposed one by one to wherever a place is free, until enough is known.
+"""`ouro threshold` without its command line: lineages proposed one by one to wherever a place is
+free, until enough is known.
 
-A search is asked by Tune (or by a plain loop) for the next lineage and hears of every one that ended; no round is waited for.
-The only file of analysis that imports the engine's sweep.
+A search is asked by Tune (or by a plain loop) for the next lineage and hears of every one that
+ended; no round is waited for. The only file of analysis that imports the engine's sweep.
 """
 
 from __future__ import annotations
@@ -52,12 +53,19 @@ QUIET_SECONDS = 5.0  # a pipe gets a line of one workflow this often
 
 
 def search(sweep: Sweep, console: Console, options: Options) -> int:
-    """Runs lineages until every workflow is known well enough; the exit code.  Raises store.Busy and EnvironmentProblem."""
+    """Runs lineages until every workflow is known well enough; the exit code.
+
+    Raises store.Busy and EnvironmentProblem.
+    """
     store, interrupt = Looking(sweep.out), Interrupt()
     interrupt.terminal = own_fd(console)
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
-    with store.hold(f"ouro threshold {sweep.source}"), log_file(logs(sweep, store)), interrupt.listening():
+    with (
+        store.hold(f"ouro threshold {sweep.source}"),
+        log_file(logs(sweep, store)),
+        interrupt.listening(),
+    ):
         return Search(sweep, store, console, options, interrupt).whole()
 
 
@@ -74,10 +82,20 @@ def look_up(sweep: Sweep, console: Console, as_json: bool) -> int:
 class Search:
     """One `ouro threshold`: supplies lineages, hears of them, and says what is known."""
 
-    def __init__(self, sweep: Sweep, store: Store, console: Console, options: Options, interrupt: Interrupt) -> None:
-        self.sweep, self.store, self.console, self.options, self.interrupt = sweep, store, console, options, interrupt
+    def __init__(
+        self, sweep: Sweep, store: Store, console: Console, options: Options, interrupt: Interrupt
+    ) -> None:
+        self.sweep, self.store, self.console, self.options, self.interrupt = (
+            sweep,
+            store,
+            console,
+            options,
+            interrupt,
+        )
         self.workflows = read(sweep, store)
-        self.specs = {spec.id: spec for own in self.workflows.values() for spec in own.specs.values()}
+        self.specs = {
+            spec.id: spec for own in self.workflows.values() for spec in own.specs.values()
+        }
         self.recorder = Recorder(sweep, store)
         self.recorder.specs.update(self.specs)
         self.begun, self.there = time.monotonic(), len(self.specs)
@@ -100,7 +118,9 @@ class Search:
         return all(own.enough and not own.running for own in self.workflows.values())
 
     def next(self) -> Job | None:
-        """From the workflow of which least has been run, so that all get their share of the machines."""
+        """From the workflow of which least has been run, so that all get their share of the
+        machines.
+        """
         for own in sorted(self.workflows.values(), key=lambda w: (len(w.running), len(w.specs))):
             if (spec := own.next()) is not None:
                 self.specs[spec.id] = self.recorder.specs[spec.id] = spec
@@ -134,13 +154,22 @@ class Search:
         self.shown.tick()
 
     def _prune(self, spec: LineageSpec) -> None:
-        """Removes what the keep rule does not keep of a lineage that ended, and no running one needs."""
+        """Removes what the keep rule does not keep of a lineage that ended, and no running one
+        needs.
+        """
         if self.sweep.keep == "all":
             return
         mine = path(spec, self.sweep.generations)
         running = [self.specs[i] for own in self.workflows.values() for i in own.running]
-        used = {key for other in running for node in path(other, self.sweep.generations) for key in _keys(node)}
-        stays = {key for n in mine if kept(n.t, self.sweep.keep) or n is mine[-1] for key in _keys(n)}
+        used = {
+            key
+            for other in running
+            for node in path(other, self.sweep.generations)
+            for key in _keys(node)
+        }
+        stays = {
+            key for n in mine if kept(n.t, self.sweep.keep) or n is mine[-1] for key in _keys(n)
+        }
         self.store.refresh()
         self.store.prune(stays, {key for node in mine for key in _keys(node)} - used)
 
@@ -152,15 +181,28 @@ class Search:
             while not self.interrupt and (job := self.next()) is not None:
                 run_local([job], self, lambda: bool(self.interrupt))
             return ""
-        if self.options.address is None and "RAY_AUTH_MODE" not in os.environ:  # Ray reads both when it is imported
+        if (
+            self.options.address is None and "RAY_AUTH_MODE" not in os.environ
+        ):  # Ray reads both when it is imported
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         from engine.running.ray_tune import RayDied, Unsatisfiable, run_sweep
 
-        kinds = [Job.of(self.sweep, self.store, w.template, self.sweep.generations) for w in self.workflows.values()]
+        kinds = [
+            Job.of(self.sweep, self.store, w.template, self.sweep.generations)
+            for w in self.workflows.values()
+        ]
         cpus = self.options.cpus or cpus_here()
         try:
             with prints_to(logs(self.sweep, self.store)):
-                run_sweep(kinds, self.store, self, self.interrupt, address=self.options.address, cpus=cpus, supply=self)
+                run_sweep(
+                    kinds,
+                    self.store,
+                    self,
+                    self.interrupt,
+                    address=self.options.address,
+                    cpus=cpus,
+                    supply=self,
+                )
         except RayDied as died:
             return str(died)
         except Unsatisfiable as lack:
@@ -177,13 +219,20 @@ class Search:
         place = folder_of(self.sweep, self.store) / "threshold.json"
         said = report(self.sweep, found)
         write_text(place, json.dumps(said, indent=1) + "\n")
-        numbers = {f"threshold/{w.label}": w.answer.estimate for w in found if w.answer.estimate is not None}
+        numbers = {
+            f"threshold/{w.label}": w.answer.estimate
+            for w in found
+            if w.answer.estimate is not None
+        }
         state = "FINISHED" if code == OK else "KILLED" if self.interrupt else "FAILED"
         self.recorder.finish(pasts, state, numbers, [place])
         if self.options.silent:
             print(json.dumps({**said, "exit": code}))
         say(self.console, self.sweep, found)
-        places = [("numbers", str(place)), ("again", f"ouro threshold {self.options.file or self.sweep.source}")]
+        places = [
+            ("numbers", str(place)),
+            ("again", f"ouro threshold {self.options.file or self.sweep.source}"),
+        ]
         show_end(self.console, list(self._end(pasts, code, dead)), places)
         return code
 
@@ -202,32 +251,47 @@ class Search:
         if dead or self.interrupt:
             yield "yellow", f"{dead or 'interrupted'}; the state is saved; the same command goes on"
         new, seconds = len(self.specs) - self.there, duration(time.monotonic() - self.begun)
-        yield ("green" if code == OK else "yellow"), f"{len(self.specs)} lineages, {new} of them new, after {seconds}"
+        yield (
+            ("green" if code == OK else "yellow"),
+            f"{len(self.specs)} lineages, {new} of them new, after {seconds}",
+        )
 
 
 def _keys(node: Any) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("model", node.model), ("draw", node.draw)
 
 
-# ---- saying it ----------------------------------------------------------------------------------------------------------
+# ---- saying it -----------------------------------------------------------------------------------
 
 
 def report(sweep: Sweep, found: list[Workflow]) -> dict[str, Any]:
     """What threshold.json holds."""
-    head = {"name": sweep.name, "question": sweep.question, "generations": sweep.generations, "collapse": sweep.collapse}
+    head = {
+        "name": sweep.name,
+        "question": sweep.question,
+        "generations": sweep.generations,
+        "collapse": sweep.collapse,
+    }
     return {**head, "threshold": sweep.threshold, "workflows": [own.to_dict() for own in found]}
 
 
 def say(console: Console, sweep: Sweep, found: list[Workflow]) -> None:
     """The answers as sentences."""
     console.print()
-    console.print(Text(f"collapse: {in_words(sweep.collapse or {})}, generation {sweep.generations}", style="dim"))
+    console.print(
+        Text(
+            f"collapse: {in_words(sweep.collapse or {})}, generation {sweep.generations}",
+            style="dim",
+        )
+    )
     for own in found:
         console.print(sentence(own))
 
 
 class Shown:
-    """What is known while it is found out: a table that stays in place, or lines in a pipe, or nothing."""
+    """What is known while it is found out: a table that stays in place, or lines in a pipe, or
+    nothing.
+    """
 
     def __init__(self, console: Console, found: list[Workflow], silent: bool) -> None:
         self.console, self.found, self.silent = console, found, silent
@@ -237,7 +301,12 @@ class Shown:
 
     def __enter__(self) -> Shown:
         if not self.silent and self.console.is_terminal and self.console.width >= NARROW:
-            self.live = Live(console=self.console, get_renderable=self._table, refresh_per_second=2, transient=True)
+            self.live = Live(
+                console=self.console,
+                get_renderable=self._table,
+                refresh_per_second=2,
+                transient=True,
+            )
             self.live.start()
         return self
 
@@ -248,7 +317,11 @@ class Shown:
     def changed(self, own: Workflow) -> None:
         """A lineage of this workflow has ended."""
         now = time.monotonic()
-        if self.live is None and not self.silent and now - self.said.get(own.label, 0.0) > QUIET_SECONDS:
+        if (
+            self.live is None
+            and not self.silent
+            and now - self.said.get(own.label, 0.0) > QUIET_SECONDS
+        ):
             self.said[own.label] = now
             self.console.print(sentence(own))
 
@@ -261,12 +334,19 @@ class Shown:
         """Called several times a second; the live table draws itself."""
 
     def _table(self) -> Table:
-        with contextlib.suppress(RuntimeError):  # drawn in a thread of its own while a dictionary grows
+        with contextlib.suppress(
+            RuntimeError
+        ):  # drawn in a thread of its own while a dictionary grows
             return self._rows()
         return Table()
 
     def _rows(self) -> Table:
-        shown = table(("workflow", "left"), ("lineages", "right"), ("running", "right"), ("known so far", "left"))
+        shown = table(
+            ("workflow", "left"),
+            ("lineages", "right"),
+            ("running", "right"),
+            ("known so far", "left"),
+        )
         for own in self.found:
             shown.add_row(own.label, str(len(own.known)), str(len(own.running)), own.answer.words)
         for text in self.notes[-3:]:

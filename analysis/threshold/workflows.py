@@ -1,7 +1,8 @@
-"""What a search knows of one workflow (everything but fraction and seed), and which of its lineages to run next.
+"""What a search knows of one workflow (everything but fraction and seed), and which of its lineages
+to run next.
 
-All of it is read from the store, in order of lineage id, so a search that was killed goes on where it was, and lineages that a
-grid put there count like its own.
+All of it is read from the store, in order of lineage id, so a search that was killed goes on where
+it was, and lineages that a grid put there count like its own.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Workflow:
     def answer(self) -> Threshold:
         axis, confidence = self.design.between, self.design.confidence
         outcomes = list(self.known.values())
-        return threshold.judged(outcomes, self.posterior, axis=axis, confidence=confidence, level=self.level)
+        return threshold.judged(
+            outcomes, self.posterior, axis=axis, confidence=confidence, level=self.level
+        )
 
     @property
     def enough(self) -> bool:
@@ -79,7 +82,9 @@ class Workflow:
         if self.waiting:
             return False
         spent = len(self.specs) >= self.design.budget
-        return spent or threshold.finished(self.answer, len(self.running), len(self.known), self.design)
+        return spent or threshold.finished(
+            self.answer, len(self.running), len(self.known), self.design
+        )
 
     def next(self) -> LineageSpec | None:
         """The next lineage, noted as running; None when there is enough, or no seed left."""
@@ -100,7 +105,10 @@ class Workflow:
         """Why it ended, or where it stands."""
         if self.running or self.waiting:
             return f"{len(self.running) + len(self.waiting)} running"
-        if not self.enough and threshold.propose(self.posterior, self.taken, self.design) is not None:
+        if (
+            not self.enough
+            and threshold.propose(self.posterior, self.taken, self.design) is not None
+        ):
             return "going on"
         if (settled := threshold.settled(self.answer, self.design)) != "":
             return "sure" if settled == "sure" else f"width {self.answer.width:.3f}"
@@ -108,11 +116,38 @@ class Workflow:
 
     def to_dict(self) -> dict[str, Any]:
         a, spec = self.answer, self.template
-        about = {"label": self.label, "workflow": spec.workflow, "generator": spec.generator.label, "policy": spec.policy.name}
-        said = {k: getattr(a, k) for k in ("verdict", "estimate", "low", "high", "confidence", "lineages", "seeds", "words")}
-        counts = {"absorbed": a.absorbed, "undefined": a.undefined, "failed": len(self.failed), "ended": self.why}
+        about = {
+            "label": self.label,
+            "workflow": spec.workflow,
+            "generator": spec.generator.label,
+            "policy": spec.policy.name,
+        }
+        said = {
+            k: getattr(a, k)
+            for k in (
+                "verdict",
+                "estimate",
+                "low",
+                "high",
+                "confidence",
+                "lineages",
+                "seeds",
+                "words",
+            )
+        }
+        counts = {
+            "absorbed": a.absorbed,
+            "undefined": a.undefined,
+            "failed": len(self.failed),
+            "ended": self.why,
+        }
         outcomes = [
-            {"lineage": i, "fraction": o.fraction, "seed": o.seed, "y": o.y if math.isfinite(o.y) else str(o.y)}
+            {
+                "lineage": i,
+                "fraction": o.fraction,
+                "seed": o.seed,
+                "y": o.y if math.isfinite(o.y) else str(o.y),
+            }
             for i, o in sorted(self.known.items())
         ]
         return {**about, **said, **counts, "level": self.level, "outcomes": outcomes}
@@ -121,7 +156,9 @@ class Workflow:
 def design_of(sweep: Sweep, spec: LineageSpec) -> Design:
     """The file's threshold section for one workflow."""
     asked = dict(sweep.threshold or {})
-    own: dict[str, Any] = {k: asked[k] for k in ("width", "confidence", "budget", "seeds") if k in asked}
+    own: dict[str, Any] = {
+        k: asked[k] for k in ("width", "confidence", "budget", "seeds") if k in asked
+    }
     own |= {"start": tuple(asked["start"])} if "start" in asked else {}
     step = asked.get("step", max(0.01, 1 / spec.n_real))
     return Design(**own, step=step, between=threshold.axis_of(asked, spec.policy.name))
@@ -131,7 +168,10 @@ def workflows(sweep: Sweep) -> dict[str, Workflow]:
     """One for every workflow of the sweep that has a synthetic fraction."""
     templates = {s.workflow: s for s in sweep.lineages if s.has_fraction}
     names = _names(list(templates.values()))
-    return {key: Workflow(spec, sweep, name) for (key, spec), name in zip(templates.items(), names, strict=True)}
+    return {
+        key: Workflow(spec, sweep, name)
+        for (key, spec), name in zip(templates.items(), names, strict=True)
+    }
 
 
 def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
@@ -145,9 +185,15 @@ def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
 
 
 def grown(sweep: Sweep, store: Store) -> Sweep:
-    """The sweep with every lineage of its workflows that the store has: what to read a search's curves by."""
+    """The sweep with every lineage of its workflows that the store has: what to read a search's
+    curves by.
+    """
     extra = recorded(store, [s.workflow for s in sweep.lineages if s.has_fraction])
-    asked = sweep.lineages if sweep.threshold is None else tuple(s for s in sweep.lineages if not s.has_fraction)
+    asked = (
+        sweep.lineages
+        if sweep.threshold is None
+        else tuple(s for s in sweep.lineages if not s.has_fraction)
+    )
     return replace(sweep, lineages=tuple({s.id: s for s in [*asked, *extra]}.values()))
 
 
@@ -170,14 +216,25 @@ def _fraction(spec: LineageSpec) -> float:
 def _names(specs: list[LineageSpec]) -> list[str]:
     """Generator and policy, and whatever else tells the workflows apart."""
     fields = [_fields(spec) for spec in specs]
-    shown = [k for k in (fields[0] if fields else {}) if k == "policy" or len({f[k] for f in fields}) > 1]
+    shown = [
+        k for k in (fields[0] if fields else {}) if k == "policy" or len({f[k] for f in fields}) > 1
+    ]
     return [", ".join(f[k] for k in shown if f[k]) for f in fields]
 
 
 def _fields(spec: LineageSpec) -> dict[str, str]:
-    policy = Part("policy", spec.policy.name, {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"})
+    policy = Part(
+        "policy",
+        spec.policy.name,
+        {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"},
+    )
     sizes = {"n_real": f"n={spec.n_real}", "arrival": spec.arrival}
-    parts = {"dataset": spec.dataset, "generator": spec.generator, "policy": policy, "sampling": spec.sampling}
+    parts = {
+        "dataset": spec.dataset,
+        "generator": spec.generator,
+        "policy": policy,
+        "sampling": spec.sampling,
+    }
     return {k: p.label for k, p in parts.items()} | sizes
 
 
@@ -185,6 +242,14 @@ def sentence(own: Workflow) -> Text:
     """One workflow's answer and what it rests on."""
     a = own.answer
     rest = f"{a.lineages} lineages"
-    for n, word in ((a.absorbed, "in an absorbing state"), (a.undefined, "without a value"), (len(own.failed), "failed")):
+    for n, word in (
+        (a.absorbed, "in an absorbing state"),
+        (a.undefined, "without a value"),
+        (len(own.failed), "failed"),
+    ):
         rest += f", {n} {word}" if n else ""
-    return Text.assemble((own.label, "bold cyan"), f": {a.words}", (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"))
+    return Text.assemble(
+        (own.label, "bold cyan"),
+        f": {a.words}",
+        (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"),
+    )

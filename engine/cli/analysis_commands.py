@@ -1,4 +1,6 @@
-"""The commands of `ouro` that read results: each in a file of its own, imported when the command line starts, so light."""
+"""The commands of `ouro` that read results: each in a file of its own, imported when the command
+line starts, so light.
+"""
 
 from __future__ import annotations
 

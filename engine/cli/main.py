@@ -1,7 +1,8 @@
 """`ouro`: plan, run, status, verify, parts, ui, doctor, download.
 
-Exit codes: 0 all lineages have an outcome (collapse is one), 1 some failed by error, 2 bad input, 3 output busy, 4 environment,
-5 damaged state, 130/143 interrupted with the state saved.  Nothing heavy is imported before it is needed.
+Exit codes: 0 all lineages have an outcome (collapse is one), 1 some failed by error, 2 bad input, 3
+output busy, 4 environment, 5 damaged state, 130/143 interrupted with the state saved.  Nothing
+heavy is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -25,19 +26,38 @@ if TYPE_CHECKING:
     from engine.spec import Sweep
     from engine.store.store import Store
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 KINDS_HELP = "dataset, generator, policy, sampling, reward or metric"
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="an experiment file, such as experiments/quickstart.yaml")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a value of the file, e.g. seeds=1")]
-Out = Annotated[str | None, typer.Option("--out", help="output folder or URL instead of the file's")]
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="an experiment file, such as experiments/quickstart.yaml"),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override a value of the file, e.g. seeds=1"),
+]
+Out = Annotated[
+    str | None, typer.Option("--out", help="output folder or URL instead of the file's")
+]
 Json = Annotated[bool, typer.Option("--json", help="for machines: one JSON document on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 Address = Annotated[
     str | None,
-    typer.Option("--address", envvar="RAY_ADDRESS", help="a running Ray cluster instead of this machine, e.g. auto"),
+    typer.Option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        help="a running Ray cluster instead of this machine, e.g. auto",
+    ),
 ]
-Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")]
+Cpus = Annotated[
+    int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")
+]
 
 
 def _load(file: str, sets: list[str] | None, out: str | None) -> Sweep:
@@ -46,7 +66,9 @@ def _load(file: str, sets: list[str] | None, out: str | None) -> Sweep:
     try:
         sweep = load(file, sets or [])
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise Refused(f"{file}: {error.strerror.lower() if error.strerror else error}", BAD_INPUT) from None
+        raise Refused(
+            f"{file}: {error.strerror.lower() if error.strerror else error}", BAD_INPUT
+        ) from None
     return replace(sweep, out=out) if out else sweep
 
 
@@ -71,11 +93,18 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
-# ---- commands -----------------------------------------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------------------
 
 
 @app.command()
-def plan(file: File, sets: Set = None, out: Out = None, cpus: Cpus = None, as_json: Json = False, debug: Debug = False) -> None:
+def plan(
+    file: File,
+    sets: Set = None,
+    out: Out = None,
+    cpus: Cpus = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show what a file asks for, what of it is there, and a forecast.  Runs nothing."""
     with errors(debug):
         from engine.console import tables as screen
@@ -100,9 +129,13 @@ def run(
     sets: Set = None,
     out: Out = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ID", help="only this lineage (or those beginning so)")
+        list[str] | None,
+        typer.Option("--only", metavar="ID", help="only this lineage (or those beginning so)"),
     ] = None,
-    local: Annotated[bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")] = False,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="in this process, one lineage after the other, without Ray"),
+    ] = False,
     address: Address = None,
     cpus: Cpus = None,
     as_json: Json = False,
@@ -112,12 +145,24 @@ def run(
     with errors(debug):
         sweep, address = _load(file, sets, out), _cluster(address, local)
         _store(sweep)
-        if unknown := [o for o in only or () if not any(spec.id.startswith(o) for spec in sweep.lineages)]:
-            raise Refused(f"no lineage of {file} has the id {unknown[0]!r}; `ouro plan {file} --json` lists them", BAD_INPUT)
+        if unknown := [
+            o for o in only or () if not any(spec.id.startswith(o) for spec in sweep.lineages)
+        ]:
+            raise Refused(
+                f"no lineage of {file} has the id {unknown[0]!r}; `ouro plan {file} --json` "
+                "lists them",
+                BAD_INPUT,
+            )
         from engine.running.restart import own_command
         from engine.running.session import Options, run
 
-        again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
+        again = shlex.join(
+            [
+                file,
+                *(["--out", out] if out else []),
+                *(word for s in sets or () for word in ("--set", s)),
+            ]
+        )
         options = Options(tuple(only or ()), local, address, cpus, as_json, again, own_command())
         code = run(sweep, _console(as_json), options)
         _theory(sweep, as_json)
@@ -143,7 +188,9 @@ def _leave(code: int) -> None:
 
 
 @app.command()
-def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False) -> None:
+def status(
+    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+) -> None:
     """What the store has of a sweep: reads only, also while it runs."""
     with errors(debug):
         from engine.console import tables as screen
@@ -161,8 +208,13 @@ def status(file: File, sets: Set = None, out: Out = None, as_json: Json = False,
 
 
 @app.command()
-def verify(file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Check every digest of the output.  Changes nothing: the next run sets aside what is damaged and makes it again."""
+def verify(
+    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Check every digest of the output.
+
+    Changes nothing: the next run sets aside what is damaged and makes it again.
+    """
     with errors(debug):
         store = _store(_load(file, sets, out))
         rows, found = store.verify()
@@ -173,7 +225,11 @@ def verify(file: File, sets: Set = None, out: Out = None, as_json: Json = False,
             console = _console()
             for path in damage:
                 console.print(Text(f"damaged: {path}", style="red"))
-            end = f"{len(damage)} damaged; `ouro run {file}` makes them again" if damage else "nothing damaged"
+            end = (
+                f"{len(damage)} damaged; `ouro run {file}` makes them again"
+                if damage
+                else "nothing damaged"
+            )
             console.print(f"{rows} rows checked in {store.url}: {end}")
     raise typer.Exit(DAMAGED if damage else OK)
 
@@ -193,11 +249,16 @@ def parts(
         kind = kind if kind in known.KINDS or kind is None else kind.removesuffix("s")
         kind = {"policie": "policy"}.get(kind or "", kind)
         if kind is not None and kind not in known.KINDS:
-            raise Refused(f"no kind of part is called {kind!r}; there are: {', '.join(known.KINDS)}", BAD_INPUT)
+            raise Refused(
+                f"no kind of part is called {kind!r}; there are: {', '.join(known.KINDS)}",
+                BAD_INPUT,
+            )
         if name is not None and name not in known.names(kind or ""):
             raise Refused(known.unknown(kind or "", name), BAD_INPUT)
         kinds = [kind] if kind else list(known.KINDS)
-        found = {k: [known.describe(k, n) for n in ([name] if name else known.names(k))] for k in kinds}
+        found = {
+            k: [known.describe(k, n) for n in ([name] if name else known.names(k))] for k in kinds
+        }
         if as_json:
             _print_json({k: {d.name: screen.described(d) for d in ds} for k, ds in found.items()})
         else:
@@ -240,7 +301,9 @@ def _servable(uri: str | None, file: str, port: int) -> None:
 
 
 def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
-    """Run the server until Ctrl-C or SIGTERM, which end it with its workers; what it says goes to a temporary file."""
+    """Run the server until Ctrl-C or SIGTERM, which end it with its workers; what it says goes to a
+    temporary file.
+    """
     import signal
     import tempfile
 
@@ -248,7 +311,9 @@ def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
 
     with tempfile.TemporaryFile() as log:
         command, settings = server_command(uri, port, artifacts), server_environment()
-        server = subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=settings, stdout=log, stderr=log, start_new_session=True
+        )
 
         def end(*_: Any) -> None:
             with contextlib.suppress(ProcessLookupError):
@@ -259,7 +324,9 @@ def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
         _announce(server, port, uri, name)
         if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
             log.seek(0)
-            raise Refused(f"MLflow ended: {log.read()[-2000:].decode(errors='replace')}", ENVIRONMENT)
+            raise Refused(
+                f"MLflow ended: {log.read()[-2000:].decode(errors='replace')}", ENVIRONMENT
+            )
 
 
 def _announce(server: subprocess.Popen[bytes], port: int, uri: str, name: str) -> None:
@@ -275,7 +342,10 @@ def _announce(server: subprocess.Popen[bytes], port: int, uri: str, name: str) -
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 console.print(
-                    Text.assemble("open ", (f"http://127.0.0.1:{port}{page(uri, name)}", "bold cyan")), soft_wrap=True
+                    Text.assemble(
+                        "open ", (f"http://127.0.0.1:{port}{page(uri, name)}", "bold cyan")
+                    ),
+                    soft_wrap=True,
                 )
                 return
         time.sleep(0.2)
@@ -283,7 +353,9 @@ def _announce(server: subprocess.Popen[bytes], port: int, uri: str, name: str) -
 
 @app.command()
 def doctor(
-    out: Annotated[str, typer.Option("--out", help="the folder that sweeps will write to")] = "runs",
+    out: Annotated[
+        str, typer.Option("--out", help="the folder that sweeps will write to")
+    ] = "runs",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -305,21 +377,36 @@ def doctor(
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="a data set (mnist, cifar10, ...) or a network's weights (resnet18, ...)")],
-    root: Annotated[str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="a data set (mnist, cifar10, ...) or a network's weights (resnet18, ...)"
+        ),
+    ],
+    root: Annotated[
+        str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Fetch a data set into the data root, or weights into $OUROBOROS_WEIGHTS, with digests checked."""
+    """Fetch a data set into the data root, or weights into $OUROBOROS_WEIGHTS, with digests
+    checked.
+    """
     with errors(debug):
         from engine.distances import features
         from engine.running.doctor import DATA_FOLDERS
 
         if name not in (known := [*DATA_FOLDERS, *features.PRETRAINED]):
-            raise Refused(f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT)
+            raise Refused(
+                f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT
+            )
         from engine.datasets import _torchvision
 
         try:
-            place = features.download(name) if name in features.PRETRAINED else _torchvision.download(name, root)
+            place = (
+                features.download(name)
+                if name in features.PRETRAINED
+                else _torchvision.download(name, root)
+            )
         except (OSError, RuntimeError, ImportError) as error:
             raise Refused(f"could not fetch {name}: {error}", ENVIRONMENT) from None
         _console().print(f"{name} is in {place}")
@@ -339,7 +426,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _ouro(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="print the version and leave"
+        ),
     ] = False,
 ) -> None:
     """How much synthetic data is too much?  Sweeps of self-consuming generative models."""
@@ -348,7 +438,9 @@ def _ouro(
 def main() -> None:
     """The entry point: `ouro`."""
     open_streams()
-    from engine.cli.analysis_commands import add  # the only door from here to there: analysis knows the engine, not the reverse
+    from engine.cli.analysis_commands import (
+        add,
+    )  # the only door from here to there: analysis knows the engine, not the reverse
 
     add(app)
     app()

@@ -1,4 +1,7 @@
-"""`ouro report` and `ouro export`, and what theory says at the end of `ouro run`.  Nothing heavy before it is needed."""
+"""`ouro report` and `ouro export`, and what theory says at the end of `ouro run`.
+
+Nothing heavy before it is needed.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,21 @@ if TYPE_CHECKING:
     from engine.spec import Sweep
 
 MOST_SAID = 10
-To = Annotated[str | None, typer.Option("--to", help="folder to write to; default: report/ in the output")]
-Tables = Annotated[
-    list[str] | None, typer.Option("--to", metavar="PATH", help="a .parquet or .csv file; default: both, in the output")
+To = Annotated[
+    str | None, typer.Option("--to", help="folder to write to; default: report/ in the output")
 ]
-Pictures = Annotated[bool, typer.Option(help="draw the figures that need samples: film strips, densities, UMAP")]
-Tracked = Annotated[bool, typer.Option("--mlflow", help="read from MLflow instead of from the output")]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to", metavar="PATH", help="a .parquet or .csv file; default: both, in the output"
+    ),
+]
+Pictures = Annotated[
+    bool, typer.Option(help="draw the figures that need samples: film strips, densities, UMAP")
+]
+Tracked = Annotated[
+    bool, typer.Option("--mlflow", help="read from MLflow instead of from the output")
+]
 
 
 def report(
@@ -65,8 +77,12 @@ def _write_report(sweep: Sweep, console: Console, to: str | None, pictures: bool
 
     folder = Path(to) if to else folder_of(sweep, Looking(sweep.out)) / "report"
     with console.status("reading") as status:
-        page = page_of.write(sweep, folder, pictures=pictures, say=lambda name: status.update(f"drawing {name}"))
-    console.print(Text.assemble("wrote ", (str(page), "bold cyan"), " and figures/ beside it"), soft_wrap=True)
+        page = page_of.write(
+            sweep, folder, pictures=pictures, say=lambda name: status.update(f"drawing {name}")
+        )
+    console.print(
+        Text.assemble("wrote ", (str(page), "bold cyan"), " and figures/ beside it"), soft_wrap=True
+    )
 
 
 def _write_tables(sweep: Sweep, console: Console, to: list[str] | None, tracked: bool) -> None:
@@ -87,7 +103,10 @@ def _write_tables(sweep: Sweep, console: Console, to: list[str] | None, tracked:
     if frame.empty:
         raise ValueError(f"nothing has been measured yet; `ouro run {sweep.source}` does")
     folder = folder_of(sweep, store)
-    for path in [Path(t) for t in to or ()] or [folder / f"{sweep.name}.parquet", folder / f"{sweep.name}.csv"]:
+    for path in [Path(t) for t in to or ()] or [
+        folder / f"{sweep.name}.parquet",
+        folder / f"{sweep.name}.csv",
+    ]:
         write(frame, path)
         console.print(Text(f"wrote {len(frame):,} rows to {path}"), soft_wrap=True)
 
@@ -99,12 +118,18 @@ def _known(uri: str | None) -> str:
 
 
 def theory_check(sweep: Sweep) -> list[str]:
-    """Sentences about lineages of closed-form families that are further than five standard errors from their laws."""
+    """Sentences about lineages of closed-form families that are further than five standard errors
+    from their laws.
+    """
     from analysis.frame.rows import from_store
     from analysis.theory.laws import check, expected
 
     if not any(expected(spec) for spec in sweep.lineages):
         return []
     said = check(from_store(sweep, progress=False), sweep.lineages)
-    more = [f"... and {len(said) - MOST_SAID} more; `ouro report {sweep.source}` lists them"] if len(said) > MOST_SAID else []
+    more = (
+        [f"... and {len(said) - MOST_SAID} more; `ouro report {sweep.source}` lists them"]
+        if len(said) > MOST_SAID
+        else []
+    )
     return [f"theory disagrees: {text}" for text in said[:MOST_SAID]] + more

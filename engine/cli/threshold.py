@@ -1,4 +1,6 @@
-"""`ouro threshold FILE`: search where collapse begins, workflow by workflow, until each is known as narrowly as asked."""
+"""`ouro threshold FILE`: search where collapse begins, workflow by workflow, until each is known as
+narrowly as asked.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import typer
 
 from engine.cli import main as cli
 
-Local = Annotated[bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")]
+Local = Annotated[
+    bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")
+]
 Look = Annotated[bool, typer.Option("--look", help="only say what is known already; runs nothing")]
 
 
@@ -29,15 +33,26 @@ def threshold(
         sweep, address = cli._load(file, sets, out), cli._cluster(address, local)
         cli._store(sweep)
         if sweep.threshold is None:
-            raise cli.Refused(f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}", cli.BAD_INPUT)
+            raise cli.Refused(
+                f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}",
+                cli.BAD_INPUT,
+            )
         from analysis.threshold.search import look_up, search
         from engine.running.restart import own_command
         from engine.running.session import Options
 
-        again = shlex.join([file, *(["--out", out] if out else []), *(word for s in sets or () for word in ("--set", s))])
+        again = shlex.join(
+            [
+                file,
+                *(["--out", out] if out else []),
+                *(word for s in sets or () for word in ("--set", s)),
+            ]
+        )
         console = cli._console(as_json)
         if look:
             code = look_up(sweep, console, as_json)
         else:
-            code = search(sweep, console, Options((), local, address, cpus, as_json, again, own_command()))
+            code = search(
+                sweep, console, Options((), local, address, cpus, as_json, again, own_command())
+            )
     cli._leave(code)

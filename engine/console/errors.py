@@ -1,4 +1,6 @@
-"""Where `ouro` speaks: streams that may be closed, a console, and every error as a sentence and an exit code."""
+"""Where `ouro` speaks: streams that may be closed, a console, and every error as a sentence and an
+exit code.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from rich.text import Text
 
 OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
 BROKEN_PIPE = 141  # as the shell counts a process that SIGPIPE has ended
-MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+MACHINES = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
 
 
 class Refused(Exception):
@@ -40,8 +50,9 @@ def console(machine: bool = False) -> Console:
 
 
 def open_streams() -> None:
-    """A stream that was closed from outside leads nowhere (else the next file that is opened would take its number), and a
-    terminal that lacks a letter shows a question mark."""
+    """A stream that was closed from outside leads nowhere (else the next file that is opened would
+    take its number), and a terminal that lacks a letter shows a question mark.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             file = os.open(os.devnull, os.O_RDWR)
@@ -68,7 +79,9 @@ def errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         code = _code(error)
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(_said(error, code), style="red"))
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            Text(_said(error, code), style="red")
+        )
         _silence_stdout()
         raise typer.Exit(code) from None
 
@@ -92,7 +105,9 @@ def _said(error: Exception, code: int) -> str:
     if code == FAILED:
         return f"{type(error).__name__}: {error} (--debug shows where)"
     if type(error) is OSError:
-        return f"this machine refuses: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        return f"this machine refuses: {error.strerror or error}" + (
+            f": {error.filename}" if error.filename else ""
+        )
     return str(error)
 
 

@@ -1,4 +1,6 @@
-"""The sweep while it runs: where it stands (Board), and how that is shown: a table that stays in place, or lines in a pipe."""
+"""The sweep while it runs: where it stands (Board), and how that is shown: a table that stays in
+place, or lines in a pipe.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ class Progress:
 
     @property
     def status(self) -> str:
-        parts = [f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}" for s, n in sorted(Counter(self.over.values()).items())]
+        parts = [
+            f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}"
+            for s, n in sorted(Counter(self.over.values()).items())
+        ]
         parts += [f"{len(self.running)} running"] if self.running else []
         waiting = self.lineages - len(self.running) - len(self.over)
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
@@ -64,7 +69,10 @@ class Board:
         self.metric = headline(sweep)
         per = sweep.generations + 1
         sizes = Counter(s.cell_id for s in sweep.lineages)
-        self.cells = {c: Progress(label, sizes[c], sizes[c] * per) for c, label in labels(sweep.lineages).items()}
+        self.cells = {
+            c: Progress(label, sizes[c], sizes[c] * per)
+            for c, label in labels(sweep.lineages).items()
+        }
         self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.lineages}
         self.begun = time.monotonic()
         self.first: float | None = None
@@ -79,10 +87,14 @@ class Board:
             if (v := value(rows, metric)) is not None:
                 there[history.spec.id] = v
 
-    def row(self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool) -> None:
-        """A lineage has committed generations up to t; `new` of them were computed since its last report.
+    def row(
+        self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool
+    ) -> None:
+        """A lineage has committed generations up to t; `new` of them were computed since its last
+        report.
 
-        last, start: the headline metric now and at generation 0; NaN where it has no value."""
+        last, start: the headline metric now and at generation 0; NaN where it has no value.
+        """
         cell = self.cell_of[lineage]
         cell.reached[lineage] = max(cell.reached.get(lineage, 0), t + 1)
         (cell.running.add if going else cell.running.discard)(lineage)
@@ -129,11 +141,18 @@ class Board:
         share = 100 * self.done // max(self.total, 1)
         text = f"{self.sweep.name}: {self.done} of {self.total} generations ({share} %), "
         text += f"{self.finished} of {len(self.cell_of)} lineages"
-        return text + ("" if self.left is None or self.done == self.total else f", about {duration(self.left)} left")
+        return text + (
+            ""
+            if self.left is None or self.done == self.total
+            else f", about {duration(self.left)} left"
+        )
 
 
 class Screen:
-    """Shows a board: use it as a context around the sweep.  The base class shows nothing (`--json`)."""
+    """Shows a board: use it as a context around the sweep.
+
+    The base class shows nothing (`--json`).
+    """
 
     def __init__(self, console: Console, board: Board) -> None:
         self.console, self.board = console, board
@@ -143,7 +162,9 @@ class Screen:
 
     def __exit__(self, *_: Any) -> None: ...
 
-    def row(self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool) -> None:
+    def row(
+        self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool
+    ) -> None:
         self.board.row(lineage, t, last, start, new, seconds, going)
 
     def ended(self, lineage: str, status: str) -> None:
@@ -202,20 +223,38 @@ class LiveTable(Screen):
 
     def render(self) -> RenderableType:
         shown, hidden = self._rows()
-        shown_table = table(("cell", "left"), ("", "left"), ("generations", "right"), *self._columns(), ("status", "left"))
+        shown_table = table(
+            ("cell", "left"),
+            ("", "left"),
+            ("generations", "right"),
+            *self._columns(),
+            ("status", "left"),
+        )
         width = max(4, min(20, self.console.width // 8))
         for cell in shown:
             extra = (cell.value, cell.ratio)[2 - len(self._columns()) :]
             label = cut(cell.label, 7 * self.console.width // 20)
-            shown_table.add_row(label, bar(cell.done, cell.total, width), f"{cell.done}/{cell.total}", *extra, cell.status)
+            shown_table.add_row(
+                label,
+                bar(cell.done, cell.total, width),
+                f"{cell.done}/{cell.total}",
+                *extra,
+                cell.status,
+            )
         parts: list[RenderableType] = [Text(), one_line_each(shown_table)]
         if hidden:
             parts.append(Text(f"... and {hidden} more cells", style="dim"))
-        return Group(*parts, Text(), self._foot(), *(Text(n, style="yellow") for n in self.board.notes[-3:]))
+        return Group(
+            *parts, Text(), self._foot(), *(Text(n, style="yellow") for n in self.board.notes[-3:])
+        )
 
     def _columns(self) -> list[tuple[str, str]]:
         """Columns of the headline metric, as far as there is room."""
-        wanted = [(self.board.metric, "right", WIDE), ("drift", "right", NARROW)] if self.board.metric else []
+        wanted = (
+            [(self.board.metric, "right", WIDE), ("drift", "right", NARROW)]
+            if self.board.metric
+            else []
+        )
         return [(name, justify) for name, justify, width in wanted if self.console.width >= width]
 
     def _rows(self) -> tuple[list[Progress], int]:
@@ -231,7 +270,13 @@ class LiveTable(Screen):
         text = bar(board.done, board.total, max(4, min(40, self.console.width // 4)))
         text += Text(f"  {board.done} of {board.total} generations")
         text += Text(f"   {duration(time.monotonic() - board.begun)}", style="dim")
-        left = "starting workers" if not board.done else "" if board.left is None else f"{duration(board.left)} left"
+        left = (
+            "starting workers"
+            if not board.done
+            else ""
+            if board.left is None
+            else f"{duration(board.left)} left"
+        )
         return text + Text(f"   {left}", style="bold" if board.done else "dim")
 
 
@@ -239,4 +284,8 @@ def screen(console: Console, board: Board, silent: bool = False) -> Screen:
     """The screen that fits where the output goes."""
     if silent:
         return Screen(console, board)
-    return LiveTable(console, board) if console.is_terminal and console.width >= NARROW else Lines(console, board)
+    return (
+        LiveTable(console, board)
+        if console.is_terminal and console.width >= NARROW
+        else Lines(console, board)
+    )

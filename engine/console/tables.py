@@ -1,4 +1,7 @@
-"""What the terminal shows before and after a sweep: plan, status, summary, parts, findings.  Narrow ones get paragraphs."""
+"""What the terminal shows before and after a sweep: plan, status, summary, parts, findings.
+
+Narrow ones get paragraphs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ UNREAD = 100  # cells shown where there is no terminal: `--json` has all
 MOST_REASONS = 5  # of failures, or of cells that were left out
 
 
-# ---- numbers ------------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def duration(seconds: float) -> str:
@@ -62,7 +65,7 @@ def bar(done: int, total: int, width: int) -> Text:
     return Text("━" * full, style="cyan") + Text("━" * (width - full), style="bright_black")
 
 
-# ---- the plan -----------------------------------------------------------------------------------------------------------
+# ---- the plan ------------------------------------------------------------------------------------
 
 
 def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
@@ -71,9 +74,17 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("question", sweep.question or "-"),
         ("cells", f"{plan.cells} ({plan.seeds})"),
         ("lineages", f"{plan.lineages}, generations 0 to {sweep.generations}"),
-        ("generations", f"{plan.asked} asked, {plan.unique} distinct ({plan.founders} founders), {plan.present} already there"),
+        (
+            "generations",
+            f"{plan.asked} asked, {plan.unique} distinct ({plan.founders} founders), "
+            f"{plan.present} already there",
+        ),
         ("to compute", "nothing" if not plan.missing else _forecast(plan)),
-        *([("cost", _cost(plan))] if plan.missing and plan.cpu_hours is not None and (plan.gpu_hours or plan.price) else []),
+        *(
+            [("cost", _cost(plan))]
+            if plan.missing and plan.cpu_hours is not None and (plan.gpu_hours or plan.price)
+            else []
+        ),
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
     ]
@@ -83,7 +94,10 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
 def _forecast(plan: Plan) -> str:
     text = f"{plan.missing} generations"
     if plan.seconds is not None:
-        text += f", about {duration(plan.seconds)} on {plan.workers} worker{'s' if plan.workers != 1 else ''}"
+        text += (
+            f", about {duration(plan.seconds)} on {plan.workers} "
+            f"worker{'s' if plan.workers != 1 else ''}"
+        )
     if plan.bytes is not None:
         text += f", about {size(plan.bytes)} of disk"
     return text + ("" if plan.seconds is not None else "; the time is known once some have run")
@@ -91,7 +105,11 @@ def _forecast(plan: Plan) -> str:
 
 def _cost(plan: Plan) -> str:
     """GPU hours, or CPU hours where no GPU is asked for; the price; and where both come from."""
-    text = f"{number(plan.gpu_hours)} GPU-hours" if plan.gpu_hours else f"{number(plan.cpu_hours or 0.0)} CPU-hours"
+    text = (
+        f"{number(plan.gpu_hours)} GPU-hours"
+        if plan.gpu_hours
+        else f"{number(plan.cpu_hours or 0.0)} CPU-hours"
+    )
     if plan.price:
         text += ", " + " to ".join(dict.fromkeys(f"{usd:.2f}" for usd in plan.price)) + " USD"
     return f"{text} (a generation's hours are {plan.basis})"
@@ -126,7 +144,12 @@ def show_cells(console: Console, sweep: Sweep, done: Mapping[str, int]) -> None:
         rows.add_row(names[cell], str(len(cells[cell])), f"{there} of {per * len(cells[cell])}")
     console.print(rows)
     if hidden := len(cells) - len(shown):
-        console.print(Text(f"... and {hidden} more cells (`ouro plan {sweep.source} --json` has all)", style="dim"))
+        console.print(
+            Text(
+                f"... and {hidden} more cells (`ouro plan {sweep.source} --json` has all)",
+                style="dim",
+            )
+        )
 
 
 def room(console: Console, cells: int, taken: int) -> int:
@@ -159,7 +182,10 @@ def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) ->
     """One line on how far a sweep is, and a line for each reason why lineages failed."""
     done, asked = sum(len(h.rows) for h in found.values()), len(found) * (sweep.generations + 1)
     ended = sum(bool(h.status) for h in found.values())
-    console.print(f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an outcome")
+    console.print(
+        f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an "
+        "outcome"
+    )
     for line in failures(found.values()):
         console.print(Text(line, style="red"))
 
@@ -170,7 +196,9 @@ def failures(found: Iterable[History]) -> list[str]:
     for h in found:
         if h.status == "failed":
             by_reason.setdefault(h.reason, []).append(h)
-    return first([f"{_named(members)}: {reason}" for reason, members in by_reason.items()], "reasons")
+    return first(
+        [f"{_named(members)}: {reason}" for reason, members in by_reason.items()], "reasons"
+    )
 
 
 def _named(members: Sequence[History]) -> str:
@@ -179,7 +207,7 @@ def _named(members: Sequence[History]) -> str:
     return f"{spec.label}, seed {spec.seed}{also}"
 
 
-# ---- the summary --------------------------------------------------------------------------------------------------------
+# ---- the summary ---------------------------------------------------------------------------------
 
 
 def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
@@ -191,14 +219,24 @@ def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
         for cell in shown:
             _paragraph(console, cell)
     else:
-        console.print(_overview(shown, console.width) if len(shown) < len(cells) else _summary_table(cells))
+        console.print(
+            _overview(shown, console.width) if len(shown) < len(cells) else _summary_table(cells)
+        )
     if hidden := len(cells) - len(shown):
-        console.print(Text(f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` has all)", style="dim"))
+        console.print(
+            Text(
+                f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` "
+                "has all)",
+                style="dim",
+            )
+        )
     console.print(Text(_caption(cells, sweep), style="dim"))
 
 
 def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
-    """All cells in the order of the file; where they are more than n, first failures, then collapse, then drift."""
+    """All cells in the order of the file; where they are more than n, first failures, then
+    collapse, then drift.
+    """
     return list(cells) if len(cells) <= n else sorted(cells, key=_loudness, reverse=True)[:n]
 
 
@@ -235,10 +273,14 @@ def _overview(cells: Sequence[Cell], width: int) -> Table:
 
 
 def cut(label: str, width: int) -> str:
-    """Its longest parts without their middles, as far as needed: what tells cells apart stands at the ends."""
+    """Its longest parts without their middles, as far as needed: what tells cells apart stands at
+    the ends.
+    """
     parts = label.split(", ")
     for most in range(max(map(len, parts)), 2, -1):
-        short = ", ".join(p if len(p) <= most else f"{p[: most // 2]}…{p[(1 - most) // 2 :]}" for p in parts)
+        short = ", ".join(
+            p if len(p) <= most else f"{p[: most // 2]}…{p[(1 - most) // 2 :]}" for p in parts
+        )
         if len(short) <= width:
             return short
     return label[:width]
@@ -249,17 +291,27 @@ def spread_short(s: Spread | None) -> str:
 
 
 def _verdict(cell: Cell) -> Text:
-    word = {"collapsed": "yes", "no": "no"}.get(cell.verdict, cell.verdict.removeprefix("collapsed "))
+    word = {"collapsed": "yes", "no": "no"}.get(
+        cell.verdict, cell.verdict.removeprefix("collapsed ")
+    )
     return Text(word, style="bold yellow" if cell.collapsed else "")
 
 
 def _statuses(cell: Cell) -> Text:
     rest = {s: n for s, n in sorted(cell.statuses.items()) if s not in ("ok", "unfinished")}
-    done, of = cell.statuses.get("ok", 0), f" of {cell.lineages}" if "unfinished" in cell.statuses else ""
+    done, of = (
+        cell.statuses.get("ok", 0),
+        f" of {cell.lineages}" if "unfinished" in cell.statuses else "",
+    )
     words = [f"{done}{of} done"] if done or of else []
     words += [f"{n} {s.replace('_', ' ')}" for s, n in rest.items()]
     return Text(
-        ", ".join(words), style="red" if "failed" in cell.statuses else "yellow" if set(cell.statuses) - {"ok"} else "dim"
+        ", ".join(words),
+        style="red"
+        if "failed" in cell.statuses
+        else "yellow"
+        if set(cell.statuses) - {"ok"}
+        else "dim",
     )
 
 
@@ -275,7 +327,8 @@ def _paragraph(console: Console, cell: Cell) -> None:
 def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     metric = cells[0].metric if cells else ""
     text = (
-        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means over seeds (range)."
+        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means "
+        "over seeds (range)."
         if metric
         else ""
     )
@@ -286,7 +339,9 @@ def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     return text.strip()
 
 
-def show_end(console: Console, said: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> None:
+def show_end(
+    console: Console, said: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]
+) -> None:
     """What happened, and where to look next."""
     console.print()
     for style, sentence in said:
@@ -294,12 +349,15 @@ def show_end(console: Console, said: Sequence[tuple[str, str]], places: Sequence
     _pairs(console, places)
 
 
-# ---- parts and machines -------------------------------------------------------------------------------------------------
+# ---- parts and machines --------------------------------------------------------------------------
 
 
 def described(part: Description) -> dict[str, Any]:
     """A part for machines."""
-    fields = {p.name: {"type": p.annotation, "required": p.required, "default": p.default} for p in part.parameters.values()}
+    fields = {
+        p.name: {"type": p.annotation, "required": p.required, "default": p.default}
+        for p in part.parameters.values()
+    }
     return {"summary": part.summary, "parameters": fields, "constants": part.constants}
 
 
@@ -308,7 +366,9 @@ def show_parts(console: Console, found: Mapping[str, Sequence[Description]], lon
     for kind, members in found.items():
         console.print(Text(kind, style="bold"))
         for part in members:
-            _show_part(console, part) if long else console.print(Text(f"  {part.name}", style="cyan") + Text(_signature(part)))
+            _show_part(console, part) if long else console.print(
+                Text(f"  {part.name}", style="cyan") + Text(_signature(part))
+            )
 
 
 def _signature(part: Description) -> str:
@@ -326,7 +386,10 @@ def _show_part(console: Console, part: Description) -> None:
 
 def show_findings(console: Console, findings: Sequence[tuple[str, str, bool]]) -> None:
     """What doctor found: a line each, what is wrong in red."""
-    marks = [Text("ok" if good else "no", style="green" if good else "bold red") for _, _, good in findings]
+    marks = [
+        Text("ok" if good else "no", style="green" if good else "bold red")
+        for _, _, good in findings
+    ]
     if console.width < NARROW:
         for mark, (name, text, good) in zip(marks, findings, strict=True):
             console.print(mark + Text(f" {name}: ") + Text(text, style="" if good else "red"))

@@ -1,4 +1,6 @@
-"""Finite sets of labelled images: a fixed training part to draw from, a fixed held-out part, and their stratified split."""
+"""Finite sets of labelled images: a fixed training part to draw from, a fixed held-out part, and
+their stratified split.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,18 @@ class FiniteImages(ABC):
         """n training samples without replacement."""
         everything = self.training_set()
         if n > len(everything):
-            raise ValueError(f"n={n} real samples were asked of {type(self).__name__}, which has {len(everything)} to train on")
+            raise ValueError(
+                f"n={n} real samples were asked of {type(self).__name__}, which has "
+                f"{len(everything)} to train on"
+            )
         if self.balanced and everything.y is not None:
             return everything.take(balanced_rows(everything.y, n, rng))
         return everything.take(rng.permutation(len(everything))[:n])
 
     def held_out(self, n: int) -> Samples:
-        """The first n held-out samples in a fixed shuffled order; all of them when there are fewer."""
+        """The first n held-out samples in a fixed shuffled order;
+        all of them when there are fewer.
+        """
         return self._read_once()[1].take(slice(0, n))
 
     def _read_once(self) -> tuple[Samples, Samples]:
@@ -47,21 +54,28 @@ class FiniteImages(ABC):
 
 
 def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n rows, n / classes of each class (the first classes get one more when it does not divide), shuffled."""
+    """n rows, n / classes of each class (the first classes get one more when it does not divide),
+    shuffled.
+    """
     labels = np.unique(y)
     quota = proportional_labels(labels, n)
     picked = []
     for label in labels:
         rows, want = np.flatnonzero(y == label), int(np.sum(quota == label))
         if want > len(rows):
-            raise ValueError(f"balanced=True asks {want} samples of class {label}, which has {len(rows)}; lower n_real to "
-                             f"{len(labels) * min(np.unique(y, return_counts=True)[1])} or less")  # fmt: skip
+            raise ValueError(
+                f"balanced=True asks {want} samples of class {label}, which has {len(rows)}; "
+                "lower n_real to "
+                f"{len(labels) * min(np.unique(y, return_counts=True)[1])} or less"
+            )
         picked.append(rng.permutation(rows)[:want])
     return rng.permutation(np.concatenate(picked))
 
 
 def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple[Samples, Samples]:
-    """A fixed split with the whole set's class proportions in both parts, each in a fixed shuffled order."""
+    """A fixed split with the whole set's class proportions in both parts, each in a fixed shuffled
+    order.
+    """
     rng = np.random.default_rng(SPLIT_SEED)
     order = rng.permutation(len(x))
     if y is None:
@@ -76,12 +90,16 @@ def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple
 
 
 def shuffled(part: Samples) -> Samples:
-    """The same samples in a fixed shuffled order: a data set sorted by class gives all classes in its first n."""
+    """The same samples in a fixed shuffled order: a data set sorted by class gives all classes in
+    its first n.
+    """
     return part.take(np.random.default_rng(SPLIT_SEED).permutation(len(part)))
 
 
 def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
-    """The shorter side reduced to `size`, cut to the central square: uint8 [size, size], or [size, size, 3] in colour."""
+    """The shorter side reduced to `size`, cut to the central square: uint8 [size, size], or [size,
+    size, 3] in colour.
+    """
     picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
     if picture.size == (size, size):
         return np.asarray(picture)

@@ -1,6 +1,8 @@
-"""Reading torchvision's data sets from a data root, and fetching them when asked to: never silently.
+"""Reading torchvision's data sets from a data root, and fetching them when asked to: never
+silently.
 
-Both parts of a set are read once per process and shared by all its lineages (callers never write into them).
+Both parts of a set are read once per process and shared by all its lineages (callers never write
+into them).
 """
 
 from __future__ import annotations
@@ -35,9 +37,13 @@ def data_root(given: str | None = None) -> Path:
 
 
 def download(name: str, root: str | None = None) -> Path:
-    """Fetch a set into the data root with a progress bar (torchvision checks its digests); for `ouro download`."""
+    """Fetch a set into the data root with a progress bar (torchvision checks its digests); for
+    `ouro download`.
+    """
     if name not in CLASS:
-        raise ValueError(f"no data set to download is called {name!r}; there are: {', '.join(CLASS)}")
+        raise ValueError(
+            f"no data set to download is called {name!r}; there are: {', '.join(CLASS)}"
+        )
     folder = data_root(root)
     folder.mkdir(parents=True, exist_ok=True)
     for part in _arguments(name):
@@ -57,7 +63,9 @@ def _cls(name: str) -> Callable[..., Any]:
 
 
 def open_part(name: str, root: Path, **part: Any) -> Any:
-    """torchvision's own object; FileNotFoundError with the command that fetches the set when it is not there."""
+    """torchvision's own object; FileNotFoundError with the command that fetches the set when it is
+    not there.
+    """
     try:
         return _cls(name)(root, download=False, **part)
     except (RuntimeError, FileNotFoundError) as error:
@@ -79,7 +87,9 @@ def _samples(part: Any) -> Samples:
     return Samples(x[..., None] if x.ndim == 3 else x, np.asarray(part.targets, dtype=np.int64))
 
 
-def kept(name: str, make: Callable[[], tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarray, np.ndarray | None]:
+def kept(
+    name: str, make: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Decoded and resized pictures, made once per machine: cached as npz under this name."""
     path = cache() / "images" / f"{name}.npz"
     if not path.exists():
@@ -97,7 +107,9 @@ def _npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def thumbnails(pictures: Iterable[tuple[Image.Image, int]], size: int) -> tuple[np.ndarray, np.ndarray]:
+def thumbnails(
+    pictures: Iterable[tuple[Image.Image, int]], size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Every picture cut to size x size, and its label."""
     x, y = zip(*((thumbnail(picture, size), label) for picture, label in pictures), strict=True)
     return np.stack(x), np.array(y, dtype=np.int64)

@@ -1,4 +1,5 @@
-"""Independent tokens with K outcomes: the discrete truth of Seddik 2404.05090 and Kazdan 2410.16713.
+"""Independent tokens with K outcomes: the discrete truth of Seddik 2404.05090 and Kazdan
+2410.16713.
 
 One fixed context; not a language: tokens do not depend on those before them.
 """
@@ -19,7 +20,8 @@ class Categorical:
     """Tokens [n, replicates] in 0..K-1.
 
     law            uniform, or zipf: p_k proportional to 1 / (k + 1)^exponent.
-    probabilities  given ones, normalised here; then their number is K and `outcomes` and `law` are not looked at.
+    probabilities  given ones, normalised here; then their number is K and `outcomes` and `law` are
+                   not looked at.
     """
 
     TINY: ClassVar[dict[str, Any]] = {"outcomes": 4, "replicates": 3}
@@ -39,18 +41,25 @@ class Categorical:
         self.outcomes, self.law, self.exponent = outcomes, law, exponent
         self.probabilities, self.replicates = probabilities, replicates
         if probabilities is not None and not sum(probabilities) > 0:
-            raise ValueError(f"categorical: probabilities needs at least one positive number; got {probabilities}")
+            raise ValueError(
+                "categorical: probabilities needs at least one positive number; got "
+                f"{probabilities}"
+            )
         weights = np.arange(1, outcomes + 1) ** -(exponent if law == "zipf" else 0.0)
         weights = weights if probabilities is None else np.asarray(probabilities, dtype=float)
         self.probabilities_ = weights / weights.sum()  # [K]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
-        return Samples(rng.choice(len(self.probabilities_), size=(n, self.replicates), p=self.probabilities_))
+        return Samples(
+            rng.choice(len(self.probabilities_), size=(n, self.replicates), p=self.probabilities_)
+        )
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))
 
     def log_density(self, tokens: np.ndarray) -> np.ndarray:
-        """Log probability of tokens [n, replicates] under the truth: [n, replicates], -inf where it is 0."""
+        """Log probability of tokens [n, replicates] under the truth: [n, replicates], -inf where it
+        is 0.
+        """
         p = self.probabilities_
         return np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)[tokens]

@@ -1,7 +1,9 @@
-"""CIFAR-10 (Krizhevsky 2009), 32 x 32 colour: the official archive, or where only that is there, an exact subset of 3,500.
+"""CIFAR-10 (Krizhevsky 2009), 32 x 32 colour: the official archive, or where only that is there, an
+exact subset of 3,500.
 
-The subset (`cifar10/cifar10_lossless_subset.npz` under the data root: 300 training and 50 test images of each class, pixels as
-in the official set) is read when the archive is absent; `summary` says which of the two was read.
+The subset (`cifar10/cifar10_lossless_subset.npz` under the data root: 300 training and 50 test
+images of each class, pixels as in the official set) is read when the archive is absent; `summary`
+says which of the two was read.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ SUBSET_SIZE = (3000, 500)
 
 
 class Cifar10(FiniteImages):
-    """uint8 [n, 32, 32, 3], labels 0..9; 50,000 to train on and 10,000 held out (subset: 3,000 and 500)."""
+    """uint8 [n, 32, 32, 3], labels 0..9; 50,000 to train on and 10,000 held out (subset: 3,000 and
+    500).
+    """
 
     GIVES = "images"
     CLASSES = 10
@@ -35,7 +39,11 @@ class Cifar10(FiniteImages):
     def summary(self) -> str:
         """What was read."""
         n = tuple(len(part) for part in self._read_once())
-        kind = "the exact subset, the official archive is absent" if n == SUBSET_SIZE else "the official archive"
+        kind = (
+            "the exact subset, the official archive is absent"
+            if n == SUBSET_SIZE
+            else "the official archive"
+        )
         return f"cifar10: {n[0]:,} to train on, {n[1]:,} held out ({kind})"
 
     def read(self) -> tuple[Samples, Samples]:
@@ -51,5 +59,8 @@ class Cifar10(FiniteImages):
 @lru_cache(maxsize=2)
 def read_subset(path: Path) -> tuple[Samples, Samples]:
     with np.load(path, allow_pickle=False) as file:
-        train, test = (Samples(file[f"{p}_images"], file[f"{p}_labels"].astype(np.int64)) for p in ("train", "test"))
+        train, test = (
+            Samples(file[f"{p}_images"], file[f"{p}_labels"].astype(np.int64))
+            for p in ("train", "test")
+        )
     return train, shuffled(test)

@@ -1,4 +1,6 @@
-"""CIFAR-100 (Krizhevsky 2009): 32 x 32 colour, 100 fine classes, 50,000 to train on and 10,000 held out."""
+"""CIFAR-100 (Krizhevsky 2009): 32 x 32 colour, 100 fine classes, 50,000 to train on and 10,000 held
+out.
+"""
 
 from __future__ import annotations
 

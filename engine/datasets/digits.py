@@ -1,6 +1,8 @@
-"""Handwritten digits, 8 x 8 pixels, embedded in scikit-learn (UCI's optical recognition test set); not MNIST.
+"""Handwritten digits, 8 x 8 pixels, embedded in scikit-learn (UCI's optical recognition test set);
+not MNIST.
 
-1,797 grey images of the ten digits; a fixed stratified split gives 1,200 to train on and 597 held out.
+1,797 grey images of the ten digits; a fixed stratified split gives 1,200 to train on and 597 held
+out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Fashion-MNIST (Xiao et al. 2017): clothes, 28 x 28 grey, 60,000 to train on and 10,000 held out; a drop-in for MNIST."""
+"""Fashion-MNIST (Xiao et al. 2017): clothes, 28 x 28 grey, 60,000 to train on and 10,000 held out;
+a drop-in for MNIST.
+"""
 
 from __future__ import annotations
 

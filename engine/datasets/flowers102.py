@@ -1,7 +1,8 @@
-"""Oxford Flowers-102 (Nilsback and Zisserman 2008), reduced to `size` pixels (Zverev: 64): 8,189 photographs of 102 kinds.
+"""Oxford Flowers-102 (Nilsback and Zisserman 2008), reduced to `size` pixels (Zverev: 64): 8,189
+photographs of 102 kinds.
 
-The official `val` part (1,020: ten of each kind) is held out; `train` and `test` together (7,169) are trained on, since the
-official training part alone is too small for a generative model.
+The official `val` part (1,020: ten of each kind) is held out; `train` and `test` together (7,169)
+are trained on, since the official training part alone is too small for a generative model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Flowers102(FiniteImages):
     SIZE = (7169, 1020)
     TINY = {"size": 16}
 
-    def __init__(self, *, size: PositiveInt = 64, root: str | None = None, balanced: bool = False) -> None:
+    def __init__(
+        self, *, size: PositiveInt = 64, root: str | None = None, balanced: bool = False
+    ) -> None:
         super().__init__(balanced=balanced)
         self.size, self.root = size, root
 
@@ -42,6 +45,9 @@ def read_flowers(root: Path, size: int) -> tuple[Samples, Samples]:
 
 def _part(root: Path, split: str, size: int) -> Samples:
     pictures = open_part("flowers102", root, split=split)
-    x, y = kept(f"flowers102-{split}-{size}", lambda: thumbnails((pictures[i] for i in range(len(pictures))), size))
+    x, y = kept(
+        f"flowers102-{split}-{size}",
+        lambda: thumbnails((pictures[i] for i in range(len(pictures))), size),
+    )
     assert y is not None
     return Samples(x, y.astype(np.int64))

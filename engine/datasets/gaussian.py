@@ -1,7 +1,8 @@
-"""A normal distribution N(0, diag(spread)), the toy of Kazdan 2410.16713, MAD 2307.01850 and Shumailov 2305.17493.
+"""A normal distribution N(0, diag(spread)), the toy of Kazdan 2410.16713, MAD 2307.01850 and
+Shumailov 2305.17493.
 
-Not to be confused with the generator of the same name, which is fitted to it.  Every closed form of analysis/theory.py
-is about this truth.
+Not to be confused with the generator of the same name, which is fitted to it.  Every closed form of
+analysis/theory.py is about this truth.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ class Gaussian:
     REPLICATES = True
 
     def __init__(
-        self, *, d: PositiveInt = 1, replicates: PositiveInt = 1, spread: PositiveFloat | list[PositiveFloat] = 1.0
+        self,
+        *,
+        d: PositiveInt = 1,
+        replicates: PositiveInt = 1,
+        spread: PositiveFloat | list[PositiveFloat] = 1.0,
     ) -> None:
         self.d, self.replicates, self.spread = d, replicates, spread
         if isinstance(spread, list) and len(spread) != d:
-            raise ValueError(f"gaussian: spread needs one number, or {d} (one per axis, d = {d}); got {len(spread)}")
+            raise ValueError(
+                f"gaussian: spread needs one number, or {d} (one per axis, d = {d}); got "
+                f"{len(spread)}"
+            )
         self.spread_ = np.broadcast_to(np.asarray(spread, dtype=float), d)  # [d]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:

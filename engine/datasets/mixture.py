@@ -1,7 +1,9 @@
-"""A mixture of round Gaussians, by default five on a ring: the toy on which Zverev 2512.11867 retrains a WGAN.
+"""A mixture of round Gaussians, by default five on a ring: the toy on which Zverev 2512.11867
+retrains a WGAN.
 
-The paper's centres, weights and widths are unpublished; the defaults are ours.  The label is the component, so that class-wise
-metrics and per-class verifiers work on it; it is not the nearest centre.
+The paper's centres, weights and widths are unpublished; the defaults are ours.  The label is the
+component, so that class-wise metrics and per-class verifiers work on it; it is not the nearest
+centre.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ HELD_OUT = 7_140_002  # names the stream of held-out points
 
 
 class Mixture:
-    """Points [n, replicates, d] with labels y [n]: sample i comes from component y[i] in every replicate.
+    """Points [n, replicates, d] with labels y [n]: sample i comes from component y[i] in every
+    replicate.
 
     So the replicates share how many samples each component has, and are independent given that.
 
-    centres  [modes][d]; left out: `modes` points on a circle of that radius, the first on the positive x axis.
+    centres  [modes][d]; left out: `modes` points on a circle of that radius, the first on the
+             positive x axis.
     weights  of the components, normalised here; left out: equal.
     """
 
@@ -42,10 +46,16 @@ class Mixture:
     ) -> None:
         self.modes, self.radius, self.std = modes, radius, std
         self.centres, self.weights, self.replicates = centres, weights, replicates
-        self.centres_ = _ring(modes, radius) if centres is None else _table(centres, modes)  # [modes, d]
+        self.centres_ = (
+            _ring(modes, radius) if centres is None else _table(centres, modes)
+        )  # [modes, d]
         if weights is not None and len(weights) != modes:
-            raise ValueError(f"mixture: weights needs {modes} numbers (modes = {modes}); got {len(weights)}")
-        self.weights_ = np.full(modes, 1 / modes) if weights is None else np.asarray(weights) / np.sum(weights)  # [modes]
+            raise ValueError(
+                f"mixture: weights needs {modes} numbers (modes = {modes}); got {len(weights)}"
+            )
+        self.weights_ = (
+            np.full(modes, 1 / modes) if weights is None else np.asarray(weights) / np.sum(weights)
+        )  # [modes]
         self.CLASSES = modes
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:

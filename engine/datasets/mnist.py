@@ -1,4 +1,6 @@
-"""MNIST (LeCun, Cortes, Burges): handwritten digits, 28 x 28 grey, 60,000 to train on and 10,000 held out."""
+"""MNIST (LeCun, Cortes, Burges): handwritten digits, 28 x 28 grey, 60,000 to train on and 10,000
+held out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from engine.samples import Samples
 
 
 class Mnist(FiniteImages):
-    """uint8 [n, 28, 28, 1], labels 0..9; `balanced` draws equally many of each digit (Yi starts from 500 such images)."""
+    """uint8 [n, 28, 28, 1], labels 0..9; `balanced` draws equally many of each digit (Yi starts
+    from 500 such images).
+    """
 
     GIVES = "images"
     CLASSES = 10

@@ -1,7 +1,9 @@
-"""A linear model y = x'w* + noise with covariates N(0, I): Kazdan 2410.16713, Gerstgrasser 2404.01413 and Yi 2510.16657.
+"""A linear model y = x'w* + noise with covariates N(0, I): Kazdan 2410.16713, Gerstgrasser
+2404.01413 and Yi 2510.16657.
 
-The true weights belong to the data set and not to a lineage's random stream: they come from `weights_seed`, one w* per
-replicate, so that training data, held-out data and metrics agree on them.
+The true weights belong to the data set and not to a lineage's random stream: they come from
+`weights_seed`, one w* per replicate, so that training data, held-out data and metrics agree on
+them.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ class Regression:
 
     noise        standard deviation of the responses about x'w*.
     weights      w* drawn from N(0, I) per replicate, or all ones (Yi).
-    design_seed  the covariates are default_rng(design_seed).normal(size=(n, d)), the same in every draw and replicate (Yi's
-                 X0 with 12345); left out: drawn anew.  Held-out covariates are always drawn anew.
+    design_seed  the covariates are default_rng(design_seed).normal(size=(n, d)), the same in every
+                 draw and replicate (Yi's X0 with 12345); left out: drawn anew.  Held-out covariates
+                 are always drawn anew.
     """
 
     TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
@@ -46,7 +49,9 @@ class Regression:
         self.weights_ = np.ones((replicates, d)) if weights == "ones" else drawn  # [replicates, d]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
-        return self._respond(self._design(n) if self.design_seed is not None else self._draw(n, rng), rng)
+        return self._respond(
+            self._design(n) if self.design_seed is not None else self._draw(n, rng), rng
+        )
 
     def held_out(self, n: int) -> Samples:
         rng = np.random.default_rng(HELD_OUT)

@@ -1,6 +1,8 @@
-"""The Rosenbrock distribution, a banana about the parabola x2 = x1^2: the truth of MAD's normalising flows (2307.01850).
+"""The Rosenbrock distribution, a banana about the parabola x2 = x1^2: the truth of MAD's
+normalising flows (2307.01850).
 
-Pagani, Wiegand and Nadarajah's (1903.09556) in two dimensions, p(x) ~ exp(-a (x1 - mean)^2 - b (x2 - x1^2)^2): its factors are
+Pagani, Wiegand and Nadarajah's (1903.09556) in two dimensions, p(x) ~ exp(-a (x1 - mean)^2 - b (x2
+- x1^2)^2): its factors are
 normal, so it is sampled exactly.  Not Rosenbrock's function, which is an objective.
 """
 
@@ -17,7 +19,8 @@ HELD_OUT = 7_140_008  # names the stream of held-out points
 
 
 class Rosenbrock:
-    """Points [n, replicates, 2], independent over replicates: x1 ~ N(mean, 1/2a), x2 given x1 ~ N(x1^2, 1/2b).
+    """Points [n, replicates, 2], independent over replicates: x1 ~ N(mean, 1/2a), x2 given x1 ~
+    N(x1^2, 1/2b).
 
     The defaults, x1 ~ N(0, 1) and a variance of 1/2 about the parabola, are ours.
     """
@@ -39,7 +42,10 @@ class Rosenbrock:
         self.along_, self.across_ = 0.5 / a, 0.5 / b  # variances
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
-        x1, noise = rng.standard_normal((2, n, self.replicates)) * np.sqrt([self.along_, self.across_])[:, None, None]
+        x1, noise = (
+            rng.standard_normal((2, n, self.replicates))
+            * np.sqrt([self.along_, self.across_])[:, None, None]
+        )
         x1 += self.mean
         return Samples(np.stack([x1, np.square(x1) + noise], axis=-1))  # [n, replicates, 2]
 
@@ -49,9 +55,16 @@ class Rosenbrock:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean [2] and covariance [2, 2] of the truth, from the moments of a normal x1."""
         m, v = self.mean, self.along_
-        return np.array([m, m**2 + v]), np.array([[v, 2 * m * v], [2 * m * v, 4 * m**2 * v + 2 * v**2 + self.across_]])
+        return np.array([m, m**2 + v]), np.array(
+            [[v, 2 * m * v], [2 * m * v, 4 * m**2 * v + 2 * v**2 + self.across_]]
+        )
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Of points [n, replicates, 2] under the truth: [n, replicates]."""
         x1, x2 = x[..., 0], x[..., 1]
-        return 0.5 * np.log(self.a * self.b) - np.log(np.pi) - self.a * (x1 - self.mean) ** 2 - self.b * (x2 - x1**2) ** 2
+        return (
+            0.5 * np.log(self.a * self.b)
+            - np.log(np.pi)
+            - self.a * (x1 - self.mean) ** 2
+            - self.b * (x2 - x1**2) ** 2
+        )

@@ -1,4 +1,5 @@
-"""Blobs, circles, moons and the Swiss roll: the point sets of Kazdan's kernel density runs (2410.16713).
+"""Blobs, circles, moons and the Swiss roll: the point sets of Kazdan's kernel density runs
+(2410.16713).
 
 Their blobs draw new centres for train and test; here the centres are fixed.  Points are independent
 draws of one distribution, where scikit-learn's makers of the same names place theirs at even steps.
@@ -21,7 +22,8 @@ NOISE = {"blobs": 1.0, "circles": 0.05, "moons": 0.05, "swiss_roll": 0.05}
 class Shapes:
     """Unlabelled points [n, replicates, d], d = 3 for swiss_roll and 2 for the others.
 
-    noise  standard deviation of the Gaussian noise about the shape; left out: 1 for blobs, .05 for the others.
+    noise  standard deviation of the Gaussian noise about the shape; left out: 1 for blobs, .05 for
+           the others.
     """
 
     TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
@@ -38,7 +40,12 @@ class Shapes:
     ) -> None:
         self.shape, self.noise, self.replicates = shape, noise, replicates
         self.noise_ = NOISE[shape] if noise is None else noise
-        self._place = {"blobs": _blobs, "circles": _circles, "moons": _moons, "swiss_roll": _swiss_roll}[shape]
+        self._place = {
+            "blobs": _blobs,
+            "circles": _circles,
+            "moons": _moons,
+            "swiss_roll": _swiss_roll,
+        }[shape]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         x = self._place(*rng.random((2, n, self.replicates)))  # [n, replicates, d]
@@ -48,7 +55,9 @@ class Shapes:
         return self.sample(n, np.random.default_rng(HELD_OUT))
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean [d] and covariance [d, d] of the truth, by the midpoint rule on 1200 x 1200 (relative error below 1e-6)."""
+        """Mean [d] and covariance [d, d] of the truth, by the midpoint rule on 1200 x 1200
+        (relative error below 1e-6).
+        """
         middle = (np.arange(1200) + 0.5) / 1200
         x = self._place(*np.meshgrid(middle, middle)).reshape(1200**2, -1)
         return x.mean(0), np.cov(x, rowvar=False, bias=True) + self.noise_**2 * np.eye(x.shape[1])
@@ -68,7 +77,9 @@ def _circles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _moons(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     x, y = np.cos(np.pi * u), np.sin(np.pi * u)
-    return np.where((v < 0.5)[..., None], np.stack([x, y], axis=-1), np.stack([1 - x, 0.5 - y], axis=-1))
+    return np.where(
+        (v < 0.5)[..., None], np.stack([x, y], axis=-1), np.stack([1 - x, 0.5 - y], axis=-1)
+    )
 
 
 def _swiss_roll(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""Real against real: the value a sample-based metric has when nothing is wrong, and the gate before it.
+"""Real against real: the value a sample-based metric has when nothing is wrong, and the gate before
+it.
 
-A distance between finite samples is never zero, so every value is reported with the same distance between disjoint real sets
+A distance between finite samples is never zero, so every value is reported with the same distance
+between disjoint real sets
 of the same size (Ouroboros' rule).  Not a tolerance: a value below its floor is possible.
 """
 
@@ -17,7 +19,9 @@ from engine.samples import Samples, concat
 
 @dataclass(frozen=True, eq=False)
 class RealPool:
-    """Real samples of which the first `n_held_out` were held out; the others belong to the training set."""
+    """Real samples of which the first `n_held_out` were held out; the others belong to the training
+    set.
+    """
 
     samples: Samples
     n_held_out: int
@@ -27,7 +31,9 @@ class RealPool:
 
 
 def real_pool(dataset: Dataset, real: Samples, wanted: int, rng: np.random.Generator) -> RealPool:
-    """Up to `wanted` real samples in an order set by rng: held-out ones first, training ones where those are too few."""
+    """Up to `wanted` real samples in an order set by rng: held-out ones first, training ones where
+    those are too few.
+    """
     held_out = dataset.held_out(wanted)
     held_out = held_out.take(rng.permutation(len(held_out)))
     missing = wanted - len(held_out)
@@ -38,15 +44,21 @@ def real_pool(dataset: Dataset, real: Samples, wanted: int, rng: np.random.Gener
     return RealPool(concat([held_out, more]), len(held_out))
 
 
-def disjoint_pairs(pool: int, n: int, pairs: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of two disjoint sets of n out of pool, `pairs` times; none where the pool is too small."""
+def disjoint_pairs(
+    pool: int, n: int, pairs: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of two disjoint sets of n out of pool, `pairs` times;
+    none where the pool is too small.
+    """
     for _ in range(pairs if pool >= 2 * n else 0):
         rows = rng.permutation(pool)[: 2 * n]
         yield rows[:n], rows[n:]
 
 
 def first(samples: Samples, n: int) -> Samples:
-    """The first n samples; remembered by the set, so that what is derived from them is derived once."""
+    """The first n samples; remembered by the set, so that what is derived from them is derived
+    once.
+    """
     if n >= len(samples):
         return samples
     key = ("first", n)
@@ -56,7 +68,9 @@ def first(samples: Samples, n: int) -> Samples:
 
 
 def refusal(synthetic: Samples, like: Samples) -> str:
-    """Why synthetic cannot be compared with real samples at all, or nothing: shape and size, before any network sees it."""
+    """Why synthetic cannot be compared with real samples at all, or nothing: shape and size, before
+    any network sees it.
+    """
     if synthetic.x.shape[1:] != like.x.shape[1:]:
         return f"samples have shape {synthetic.x.shape[1:]}, real ones {like.x.shape[1:]}"
     if len(synthetic) < 2:
@@ -65,7 +79,9 @@ def refusal(synthetic: Samples, like: Samples) -> str:
 
 
 def degenerate(features: np.ndarray) -> str:
-    """Why features [n, ...] carry no distribution, or nothing: values that are not finite, or all samples equal."""
+    """Why features [n, ...] carry no distribution, or nothing: values that are not finite, or all
+    samples equal.
+    """
     bad = ~np.isfinite(features).reshape(len(features), -1).all(1)  # [n]
     if bad.any():
         return f"{int(bad.sum())} of {len(features)} samples have values that are not finite"
@@ -82,7 +98,9 @@ def excess(value: Value, floor: Value) -> Value:
 
 
 def mean_and_spread(values: np.ndarray, reason: str) -> tuple[Value, Value]:
-    """A floor and its standard deviation over splits and replicates; reason: why there would be no values."""
+    """A floor and its standard deviation over splits and replicates; reason: why there would be no
+    values.
+    """
     if not values.size:
         return Undefined(reason), Undefined(reason)
     mean = defined(values.mean(), "the distance between real sets is not finite")
@@ -95,6 +113,10 @@ def defined(value: float | np.ndarray, reason: str) -> Value:
     """The value, or Undefined where any part of it is not finite: the gate after a metric."""
     value = np.asarray(value)
     if not np.isfinite(value).all():
-        share = "" if value.ndim == 0 else f" in {int((~np.isfinite(value)).sum())} of {value.size} replicates"
+        share = (
+            ""
+            if value.ndim == 0
+            else f" in {int((~np.isfinite(value)).sum())} of {value.size} replicates"
+        )
         return Undefined(reason + share)
     return value if value.ndim else float(value)

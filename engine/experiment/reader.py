@@ -1,6 +1,8 @@
-"""An experiment file -> a Sweep, with every mistake in it reported at once: line, key path, what was found, what is allowed.
+"""An experiment file -> a Sweep, with every mistake in it reported at once: line, key path, what
+was found, what is allowed.
 
-Parts are checked against the signatures of their constructors, read without importing them, so this needs none of torch.
+Parts are checked against the signatures of their constructors, read without importing them, so this
+needs none of torch.
 """
 
 from __future__ import annotations
@@ -25,7 +27,12 @@ from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 
 MOST_LINEAGES = 100_000
 PART_KEYS = ("dataset", "generator", "policy", "sampling")
-DEFAULTS: dict[str, Any] = {"policy": "replace", "sampling": "plain", "arrival": "fixed", "n_synthetic": None}
+DEFAULTS: dict[str, Any] = {
+    "policy": "replace",
+    "sampling": "plain",
+    "arrival": "fixed",
+    "n_synthetic": None,
+}
 Where = tuple[str | int, ...]  # a key path in the file
 Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
 
@@ -39,12 +46,16 @@ class SpecError(Exception):
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
-    """The sweep of an experiment file; SpecError with all problems, FileNotFoundError when it is not there."""
+    """The sweep of an experiment file; SpecError with all problems, FileNotFoundError when it is
+    not there.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError(str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]) from None
+        raise SpecError(
+            str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]
+        ) from None
     document = parse(text)
     if document.problems:
         raise SpecError(str(path), document.problems)
@@ -60,7 +71,11 @@ class _Reader:
         self.refused: dict[str, None] = {}
         self.values = document.values if isinstance(document.values, dict) else {}
         if not isinstance(document.values, dict):
-            self._problem(f"an experiment file is a mapping with base, grid, generations, ..., got {document.values!r:.60}", ())
+            self._problem(
+                "an experiment file is a mapping with base, grid, generations, ..., got "
+                f"{document.values!r:.60}",
+                (),
+            )
         for text_of in overrides:
             self._override(text_of)
 
@@ -87,7 +102,9 @@ class _Reader:
         base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
         self._axes(grid, base)
         if isinstance(base, dict) and "n_real" in base:
-            self._model(Sizes, {key: base[key] for key in Sizes.model_fields if key in base}, ("base",))
+            self._model(
+                Sizes, {key: base[key] for key in Sizes.model_fields if key in base}, ("base",)
+            )
         for kind in PART_KEYS:
             if isinstance(base, dict) and kind in base:
                 self._part(kind, named(base[kind]), ("base", kind))
@@ -98,14 +115,18 @@ class _Reader:
             self._metric(value, i)
 
     def _sweep(self, head: File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
-        question = head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
+        question = (
+            head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
+        )
         return Sweep(
             name=self.path.stem,
             lineages=tuple(lineages),
             generations=head.generations,
             metrics=tuple(metrics),
             collapse=None if head.collapse is None else head.collapse.model_dump(exclude_none=True),
-            threshold=None if head.threshold is None else head.threshold.model_dump(exclude_none=True),
+            threshold=None
+            if head.threshold is None
+            else head.threshold.model_dump(exclude_none=True),
             resources=head.resources.model_dump(exclude_none=True),
             keep=head.keep if isinstance(head.keep, str) else {"every": head.keep.every},
             out=head.out or str(Path("runs") / self.path.stem),
@@ -119,7 +140,11 @@ class _Reader:
 
     def _problem(self, message: str, path: Where) -> None:
         problem = Problem(message, path, self.document.line(path))
-        said = {p.path for p in self.problems} if path[:1] == ("grid",) and path in self.document.lines else set()
+        said = (
+            {p.path for p in self.problems}
+            if path[:1] == ("grid",) and path in self.document.lines
+            else set()
+        )
         if problem not in self.problems and path not in said:
             self.problems.append(problem)
 
@@ -155,13 +180,24 @@ class _Reader:
         for where, keys in (("base", base), ("grid", grid)):
             for key in keys if isinstance(keys, dict) else ():
                 head = key.split(".")[0]
-                if head not in known or (where == "base" and "." in key) or ("." in key and head not in PART_KEYS):
-                    self._problem(f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}", (where, key))
+                if (
+                    head not in known
+                    or (where == "base" and "." in key)
+                    or ("." in key and head not in PART_KEYS)
+                ):
+                    self._problem(
+                        f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}",
+                        (where, key),
+                    )
         if not isinstance(grid, dict):
             return {}
         for key, values in grid.items():
             if isinstance(values, list) and not values:
-                self._problem("an axis needs at least one value, got an empty list; remove the axis or fill it", ("grid", key))
+                self._problem(
+                    "an axis needs at least one value, got an empty list; remove the axis or "
+                    "fill it",
+                    ("grid", key),
+                )
         return grid
 
     def _count(self, axes: dict[str, list[Any]], seeds: int | list[int]) -> None:
@@ -171,7 +207,10 @@ class _Reader:
             self._problem("seeds needs at least one seed, got an empty list", ("seeds",))
         if (total := math.prod(sizes.values())) > MOST_LINEAGES:
             factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
-            self._problem(f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once", ("grid",))
+            self._problem(
+                f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once",
+                ("grid",),
+            )
 
     def _lineages(self, head: File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
         found: dict[str, LineageSpec] = {}
@@ -180,7 +219,9 @@ class _Reader:
         for cell in self._cells(head.base, axes):
             spec = self._spec(cell, head.generations)
             made = {kind: getattr(spec, kind).name for kind in PART_KEYS} if spec else {}
-            if spec and any(all(made.get(kind) == name for kind, name in pair.items()) for pair in head.without):
+            if spec and any(
+                all(made.get(kind) == name for kind, name in pair.items()) for pair in head.without
+            ):
                 continue
             for seed in seeds if spec else ():
                 assert spec is not None
@@ -193,18 +234,24 @@ class _Reader:
         for i, pair in enumerate(without):
             if not pair:
                 self._problem(
-                    "a combination to leave out names parts, such as {dataset: digits, generator: wgan}", ("without", i)
+                    "a combination to leave out names parts, such as {dataset: digits, "
+                    "generator: wgan}",
+                    ("without", i),
                 )
             for kind, name in pair.items():
                 if kind not in PART_KEYS:
                     self._problem(
-                        f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: {', '.join(PART_KEYS)}", ("without", i)
+                        f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: "
+                        f"{', '.join(PART_KEYS)}",
+                        ("without", i),
                     )
                 elif name not in names(kind):
                     self._problem(unknown(kind, name), ("without", i, kind))
 
     def _cells(self, base: dict[str, Any], axes: dict[str, list[Any]]) -> Iterator[Cell]:
-        """Every combination of the axes over the base: key -> (value, where it stands in the file)."""
+        """Every combination of the axes over the base: key -> (value,
+        where it stands in the file).
+        """
         keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
         used: set[str] = set()
         for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
@@ -215,10 +262,15 @@ class _Reader:
         for key in keys:
             if "." in key and key not in used:
                 kind, parameter = key.split(".", 1)
-                self._problem(f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key))
+                self._problem(
+                    f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key)
+                )
 
     def _place(self, cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
-        """Put one axis value into a cell.  A part without that parameter ignores it: its lineages run once."""
+        """Put one axis value into a cell.
+
+        A part without that parameter ignores it: its lineages run once.
+        """
         kind, _, parameter = key.partition(".")
         if not parameter:
             cell[key] = (named(value), where)
@@ -236,7 +288,9 @@ class _Reader:
     def _spec(self, cell: Cell, generations: int) -> LineageSpec | None:
         """One cell's spec (seed 0); None, with a refusal or problems, when it makes no sense."""
         before = len(self.problems)
-        chosen = {kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS}
+        chosen = {
+            kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS
+        }
         sizes = {key: cell[key][0] for key in Sizes.model_fields if key in cell}
         checked = self._model(Sizes, sizes, ("base",))
         if len(self.problems) > before or checked is None or None in chosen.values():
@@ -267,18 +321,27 @@ class _Reader:
         every = value.pop("every", 1) if isinstance(value, dict) else 1
         part = self._part("metric", named(value), ("metrics", i))
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            self._problem(f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every"))
+            self._problem(
+                f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every")
+            )
             return None
         return MeasureSpec(part, every) if part else None
 
-    def _accepted(self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: File) -> None:
-        """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a metric not measured."""
+    def _accepted(
+        self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: File
+    ) -> None:
+        """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a
+        metric not measured.
+        """
         gives = {spec.dataset.constant("GIVES") for spec in lineages}
         for i, metric in enumerate(metrics):
             accepts = metric.part.constant("ACCEPTS", ())
             if gives and not gives & set(accepts):
                 have, want = ", ".join(map(str, sorted(gives, key=str))), ", ".join(accepts)
-                self._problem(f"{metric.part.name} measures {want}, but the data here are {have}", ("metrics", i))
+                self._problem(
+                    f"{metric.part.name} measures {want}, but the data here are {have}",
+                    ("metrics", i),
+                )
         ids = [m.id for m in metrics]
         for i, name in enumerate(ids):
             if name in ids[:i]:
@@ -289,49 +352,78 @@ class _Reader:
             self._threshold(head.threshold, head, lineages)
 
     def _affordable(self, asked: Resources, used: set[str]) -> None:
-        """Resources of generators that are not there, prices the wrong way round or of two different things."""
+        """Resources of generators that are not there, prices the wrong way round or of two
+        different things.
+        """
         known, units = names("generator"), set()
         for name in asked.generators:
             if name not in known:
-                message = f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+                message = (
+                    f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+                )
                 self._problem(message, ("resources", "generators", name))
-        for share, where in [(asked, ()), *((own, ("generators", name)) for name, own in asked.generators.items())]:
+        for share, where in [
+            (asked, ()),
+            *((own, ("generators", name)) for name, own in asked.generators.items()),
+        ]:
             if (price := share.price_per_hour) and price[0] > price[1]:
-                message = f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
+                message = (
+                    f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
+                )
                 self._problem(message, ("resources", *where, "price_per_hour"))
         for own in (asked.generators.get(name, Share()) for name in used):
             if own.price_per_hour is None:
                 units.add("GPU" if (asked.gpu if own.gpu is None else own.gpu) else "CPU")
         if asked.price_per_hour and len(units) > 1:
-            message = "this would be the price of a GPU's hour and of a CPU's; give it under generators, to each its own"
+            message = (
+                "this would be the price of a GPU's hour and of a CPU's; give it under "
+                "generators, to each its own"
+            )
             self._problem(message, ("resources", "price_per_hour"))
 
     def _threshold(self, asked: Threshold, head: File, lineages: list[LineageSpec]) -> None:
         searched = [spec for spec in lineages if spec.has_fraction]
         policies = {spec.policy.name for spec in searched}
         if head.collapse is None:
-            self._problem("a threshold needs a collapse rule: it is where collapse begins", ("threshold",))
+            self._problem(
+                "a threshold needs a collapse rule: it is where collapse begins", ("threshold",)
+            )
         if lineages and not searched:
-            self._problem("no policy of this grid has a synthetic_fraction to search along", ("threshold",))
+            self._problem(
+                "no policy of this grid has a synthetic_fraction to search along", ("threshold",)
+            )
         for name in asked.policies:
             if name not in policies:
-                message = f"no policy {name!r} with a synthetic_fraction is in this grid{nearest(name, policies)}"
+                message = (
+                    f"no policy {name!r} with a synthetic_fraction is in this "
+                    f"grid{nearest(name, policies)}"
+                )
                 self._problem(message, ("threshold", "policies", name))
         if asked.budget < (first := len(asked.start or ())):
-            self._problem(f"budget {asked.budget} is less than the {first} lineages of start", ("threshold", "budget"))
+            self._problem(
+                f"budget {asked.budget} is less than the {first} lineages of start",
+                ("threshold", "budget"),
+            )
         fewest = min((s.n_real for s in searched), default=1)
         if asked.step and asked.step * fewest < 1:
-            message = f"a step of {asked.step:g} is less than one row of n_real {fewest}; use {1 / fewest:g} or leave it out"
+            message = (
+                f"a step of {asked.step:g} is less than one row of n_real {fewest}; use "
+                f"{1 / fewest:g} or leave it out"
+            )
             self._problem(message, ("threshold", "step"))
         for spec in searched:
-            self._searchable(spec, asked.policies.get(spec.policy.name, asked).between, head.generations)
+            self._searchable(
+                spec, asked.policies.get(spec.policy.name, asked).between, head.generations
+            )
 
     def _searchable(self, spec: LineageSpec, between: list[float], generations: int) -> None:
         low, high = between
         where: Where = ("threshold", "policies", spec.policy.name, "between")
         where = where if where in self.document.lines else ("threshold", "between")
         if low >= high:
-            return self._problem(f"between wants a lower and a higher fraction, got {low:g} and {high:g}", where)
+            return self._problem(
+                f"between wants a lower and a higher fraction, got {low:g} and {high:g}", where
+            )
         for fraction in between:
             if reason := _refusal(spec.at(fraction, 0), generations):
                 own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
@@ -340,14 +432,27 @@ class _Reader:
     def _collapse(self, rule: Collapse, ids: list[str]) -> None:
         if rule.metric.split("/")[0] not in ids and ids:
             near = nearest(rule.metric.split("/")[0], ids)
-            message = f"collapse is judged by {rule.metric!r}, which is not measured{near}; metrics: {', '.join(ids)}"
+            message = (
+                f"collapse is judged by {rule.metric!r}, which is not measured{near}; "
+                f"metrics: {', '.join(ids)}"
+            )
             self._problem(message, ("collapse", "metric"))
         if (rule.above is None) == (rule.below is None):
-            self._problem("collapse needs one of above and below (times the value of generation 0)", ("collapse",))
+            self._problem(
+                "collapse needs one of above and below (times the value of generation 0)",
+                ("collapse",),
+            )
         watched = rule.absorbing
         if watched is not None and (watched.metric is None) != (watched.below is None):
-            self._problem("absorbing needs metric and below together, or neither", ("collapse", "absorbing"))
-        if watched is not None and watched.metric and watched.metric.split("/")[0] not in ids and ids:
+            self._problem(
+                "absorbing needs metric and below together, or neither", ("collapse", "absorbing")
+            )
+        if (
+            watched is not None
+            and watched.metric
+            and watched.metric.split("/")[0] not in ids
+            and ids
+        ):
             message = f"{watched.metric!r} is not measured; metrics: {', '.join(ids)}"
             self._problem(message, ("collapse", "absorbing", "metric"))
 
@@ -356,7 +461,10 @@ def _refusal(spec: LineageSpec, generations: int) -> str | None:
     """Why a cell makes no sense, or None."""
     gives, accepts = spec.dataset.constant("GIVES"), spec.generator.constant("ACCEPTS", ())
     if gives not in accepts:
-        return f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} gives {gives}"
+        return (
+            f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} "
+            f"gives {gives}"
+        )
     size = spec.dataset.constant("SIZE")
     if size and spec.n_real > size[0]:
         return f"{spec.dataset.name} has {size[0]:,} training rows, n_real is {spec.n_real:,}"
@@ -368,7 +476,9 @@ def _refusal(spec: LineageSpec, generations: int) -> str | None:
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping first."""
+    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping
+    first.
+    """
     head, _, rest = key.partition(".")
     if not rest or head == "grid":
         if head == "grid" and rest:

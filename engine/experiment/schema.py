@@ -1,4 +1,6 @@
-"""The sections of an experiment file and the types of their values; what they mean is said where they are used."""
+"""The sections of an experiment file and the types of their values; what they mean is said where
+they are used.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
 def _tracked(place: str) -> str:
     if place != "none" and "://" not in place:
-        text = "none, or an MLflow URI such as http://127.0.0.1:5000 or sqlite:///mlflow.db; left out: beside the output"
+        text = (
+            "none, or an MLflow URI such as http://127.0.0.1:5000 or sqlite:///mlflow.db; "
+            "left out: beside the output"
+        )
         raise PydanticCustomError("tracking", text)
     return place
 
@@ -54,10 +59,14 @@ class Share(Strict):
     cpu: PositiveFloat | None = None
     gpu: float | None = Field(default=None, ge=0)
     memory: PositiveFloat | None = None
-    timeout_minutes: PositiveFloat | None = None  # of one generation: a lineage that takes longer has failed
+    timeout_minutes: PositiveFloat | None = (
+        None  # of one generation: a lineage that takes longer has failed
+    )
     hours_per_generation: PositiveFloat | None = None
     gb_per_generation: float | None = Field(default=None, ge=0)
-    price_per_hour: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+    price_per_hour: (
+        Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] | None
+    ) = None
 
 
 class Resources(Share):
@@ -75,15 +84,21 @@ class Between(Strict):
 
 
 class Threshold(Between):
-    """Search where collapse begins along the synthetic fraction, for every workflow of the grid (`ouro threshold`)."""
+    """Search where collapse begins along the synthetic fraction, for every workflow of the grid
+    (`ouro threshold`).
+    """
 
     axis: Literal["policy.synthetic_fraction"] = "policy.synthetic_fraction"
     width: float = Field(default=0.05, gt=0, le=1)  # of the interval that is wanted
     confidence: float = Field(default=0.9, ge=0.5, lt=1)
     budget: int = Field(default=60, ge=4)  # lineages of one workflow
-    start: Annotated[list[Fraction01], Field(min_length=2)] | None = None  # fractions of the first lineages
+    start: Annotated[list[Fraction01], Field(min_length=2)] | None = (
+        None  # fractions of the first lineages
+    )
     seeds: PositiveInt | None = None  # how many there are; left out: a new one for every lineage
-    step: float | None = Field(default=None, gt=0, le=0.5)  # of the fractions; left out: 0.01, or one row
+    step: float | None = Field(
+        default=None, gt=0, le=0.5
+    )  # of the fractions; left out: 0.01, or one row
     policies: dict[str, Between] = {}  # where to search under one policy
 
 

@@ -1,4 +1,6 @@
-"""Checking a part's parameters against the signature of its constructor, and saying what is wrong with them."""
+"""Checking a part's parameters against the signature of its constructor, and saying what is wrong
+with them.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,19 @@ def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str
     for key in params:
         if key not in known:
             allowed = ", ".join(known) or "none"
-            complaints.append((f"{kind} {name} has no parameter {key!r}{nearest(key, known)}; parameters: {allowed}", key))
+            complaints.append(
+                (
+                    f"{kind} {name} has no parameter {key!r}{nearest(key, known)}; parameters: "
+                    f"{allowed}",
+                    key,
+                )
+            )
     for key, parameter in known.items():
         if key in params:
-            complaints += [(f"{kind} {name}: {m}", key) for m in _value_problems(key, parameter.annotation, params[key])]
+            complaints += [
+                (f"{kind} {name}: {m}", key)
+                for m in _value_problems(key, parameter.annotation, params[key])
+            ]
         elif parameter.required:
             complaints.append((f"{kind} {name} needs the parameter {key!r}", key))
     return (None if complaints else Part(kind, name, params)), complaints
@@ -63,8 +74,17 @@ def distinct(error: ValidationError) -> list[Any]:
     """One complaint per place: of a union's branches, the one that says most."""
     best: dict[tuple[Any, ...], Any] = {}
     for e in error.errors(include_url=False):
-        own = e["loc"][-1:] if e["type"] == "extra_forbidden" else ()  # the file's word, even where it looks like a branch
-        place = (*(p for p in e["loc"][: len(e["loc"]) - len(own)] if isinstance(p, int) or not _BRANCH.match(p)), *own)
+        own = (
+            e["loc"][-1:] if e["type"] == "extra_forbidden" else ()
+        )  # the file's word, even where it looks like a branch
+        place = (
+            *(
+                p
+                for p in e["loc"][: len(e["loc"]) - len(own)]
+                if isinstance(p, int) or not _BRANCH.match(p)
+            ),
+            *own,
+        )
         if place not in best or best[place]["type"].endswith("_type"):
             best[place] = {**e, "loc": place}
     return list(best.values())
@@ -74,7 +94,9 @@ def explain(error: Any, allowed: list[str]) -> str:
     got = f", got {error['input']!r:.60}"
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
-        return f"unknown key {key!r}{nearest(key, allowed)}" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
+        return f"unknown key {key!r}{nearest(key, allowed)}" + (
+            f"; allowed: {', '.join(allowed)}" if allowed else ""
+        )
     if error["type"] == "missing":
         return f"{error['loc'][-1]} is missing"
     message = error["msg"][0].lower() + error["msg"][1:]

@@ -1,6 +1,8 @@
-"""YAML with line numbers and no surprises: no tags, no anchors or aliases, no duplicate keys; `1e-4` is a number.
+"""YAML with line numbers and no surprises: no tags, no anchors or aliases, no duplicate keys;
+`1e-4` is a number.
 
-PyYAML's SafeLoader lets the last of two equal keys win and reads 1e-4 as text; both have ruined experiments.
+PyYAML's SafeLoader lets the last of two equal keys win and reads 1e-4 as text; both have ruined
+experiments.
 """
 
 from __future__ import annotations
@@ -53,21 +55,27 @@ def parse(text: str) -> Document:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if anchor := getattr(event, "anchor", None):
                 line = event.start_mark.line + 1 if event.start_mark else None
-                document.problems.append(Problem(f"anchors and aliases are not allowed, got {anchor!r}", (), line))
+                document.problems.append(
+                    Problem(f"anchors and aliases are not allowed, got {anchor!r}", (), line)
+                )
         if document.problems:
             return document
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error) or type(error).__name__
-        document.problems.append(Problem(f"this is not YAML: {reason}", (), mark.line + 1 if mark else None))
+        document.problems.append(
+            Problem(f"this is not YAML: {reason}", (), mark.line + 1 if mark else None)
+        )
         return document
     document.values = _value(node, (), document) if node is not None else {}
     return document
 
 
 def parse_value(text: str) -> Any:
-    """One value as it would stand in a file, for `--set key=value`; ValueError when it is not YAML."""
+    """One value as it would stand in a file, for `--set key=value`;
+    ValueError when it is not YAML.
+    """
     document = parse(text)
     if document.problems:
         raise ValueError(str(document.problems[0]))
@@ -77,7 +85,9 @@ def parse_value(text: str) -> Any:
 def _value(node: yaml.Node, path: Path, document: Document) -> Any:
     document.lines[path] = node.start_mark.line + 1
     if node.tag not in _PLAIN_TAGS:
-        document.problems.append(Problem(f"YAML tags are not allowed, got {node.tag}", path, node.start_mark.line + 1))
+        document.problems.append(
+            Problem(f"YAML tags are not allowed, got {node.tag}", path, node.start_mark.line + 1)
+        )
         return None
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
@@ -109,9 +119,15 @@ def _scalar(node: yaml.Node, path: Path, document: Document) -> Any:
     if node.tag.endswith(":timestamp"):
         return node.value
     if node.tag.endswith(":str"):
-        return float(node.value) if node.style is None and _SCIENTIFIC.fullmatch(node.value) else node.value
+        return (
+            float(node.value)
+            if node.style is None and _SCIENTIFIC.fullmatch(node.value)
+            else node.value
+        )
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (ValueError, OverflowError) as error:
-        document.problems.append(Problem(f"cannot read {node.value!r}: {error}", path, node.start_mark.line + 1))
+        document.problems.append(
+            Problem(f"cannot read {node.value!r}: {error}", path, node.start_mark.line + 1)
+        )
         return None

@@ -1,8 +1,11 @@
-"""Adaptive discriminator augmentation (Karras et al. 2006.06676): images are changed with probability p before they are judged.
+"""Adaptive discriminator augmentation (Karras et al. 2006.06676): images are changed with
+probability p before they are judged.
 
-A short list: integer shifts, mirroring, cutout, brightness, contrast, saturation.  Each is applied to each image independently
-with probability p, so the true distribution stays recognisable while p < 1; every step is twice differentiable and is exactly
-the identity where it is not applied.  Not augmentation of the training set: the generator never learns to shift or mirror.
+A short list: integer shifts, mirroring, cutout, brightness, contrast, saturation.  Each is applied
+to each image independently with probability p, so the true distribution stays recognisable while p
+< 1; every step is twice differentiable and is exactly
+the identity where it is not applied.  Not augmentation of the training set: the generator never
+                                       learns to shift or mirror.
 """
 
 from __future__ import annotations
@@ -50,7 +53,10 @@ def _moved(x: Tensor, chance: Chance, flip: bool) -> Tensor:
 
 
 def _picks(n: int, share: Tensor) -> Tensor:
-    """Row i picks row i + shift, reflected at both ends: [b, n, n] of 0 and 1.  share: [b] in [-1, 1], of the largest shift."""
+    """Row i picks row i + shift, reflected at both ends: [b, n, n] of 0 and 1.
+
+    share: [b] in [-1, 1], of the largest shift.
+    """
     shift = (share * n * SHIFT).round()[:, None]
     source = (torch.arange(n, device=share.device) + shift).abs()  # [b, n]
     source = (n - 1) - ((n - 1) - source).abs()

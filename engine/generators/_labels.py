@@ -17,7 +17,8 @@ def label_counts(y: np.ndarray | None) -> list[int]:
 
 
 def labels_for(n: int, labels: np.ndarray | None, counts: Sequence[int]) -> np.ndarray | None:
-    """Labels [n]: those asked for, else in the training set's proportions; None for a model of unlabelled data.
+    """Labels [n]: those asked for, else in the training set's proportions; None for a model of
+    unlabelled data.
 
     Raises Finding("extinct") for a class beyond those that the training set had.
     """
@@ -26,11 +27,18 @@ def labels_for(n: int, labels: np.ndarray | None, counts: Sequence[int]) -> np.n
     if labels is None:
         return proportional_labels(np.repeat(np.arange(len(counts)), counts), n)
     if labels.size and labels.max() >= len(counts):
-        raise Finding("extinct", f"class {labels.max()} is asked for; the training set ends at class {len(counts) - 1}")
+        raise Finding(
+            "extinct",
+            f"class {labels.max()} is asked for; the training set ends at class {len(counts) - 1}",
+        )
     return labels.astype(np.int64)
 
 
 def same_networks(config: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether networks of the one can take the weights of the other: all alike but how often each class was there."""
-    a, b = ({k: len(v) if k == "label_counts" else v for k, v in c.items()} for c in (config, other))
+    """Whether networks of the one can take the weights of the other: all alike but how often each
+    class was there.
+    """
+    a, b = (
+        {k: len(v) if k == "label_counts" else v for k, v in c.items()} for c in (config, other)
+    )
     return a == b

@@ -1,7 +1,8 @@
-"""Standard normal numbers in bulk by Box and Muller (1958), three times as fast as numpy's ziggurat: float32 vector functions.
+"""Standard normal numbers in bulk by Box and Muller (1958), three times as fast as numpy's
+ziggurat: float32 vector functions.
 
-For samples of closed forms, where drawing is most of the work.  24 random bits each: beyond 5.77 deviations, 1 in 10^8, there
-is nothing.
+For samples of closed forms, where drawing is most of the work.  24 random bits each: beyond 5.77
+deviations, 1 in 10^8, there is nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _chunks(size: int, rng: np.random.Generator) -> Iterator[tuple[slice, np.nda
     for start in range(0, size, CHUNK):
         length = min(CHUNK, size - start)
         bits = fast.random_raw((length + 1) // 2).view(np.uint32) >> 8  # 24 bits, twice per pair
-        radius, angle = (bits.astype(np.float32) * np.float32(2**-24)).reshape(2, -1)  # uniform on [0, 1)
+        radius, angle = (bits.astype(np.float32) * np.float32(2**-24)).reshape(
+            2, -1
+        )  # uniform on [0, 1)
         np.log(np.subtract(1, radius, out=radius), out=radius)
         np.sqrt(np.multiply(-2, radius, out=radius), out=radius)
         angle *= np.float32(2 * np.pi)

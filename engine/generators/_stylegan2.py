@@ -1,7 +1,9 @@
-"""The networks of StyleGAN2 (Karras et al. 1912.04958), in the small configuration of StyleGAN2-ADA (2006.06676).
+"""The networks of StyleGAN2 (Karras et al. 1912.04958), in the small configuration of StyleGAN2-ADA
+(2006.06676).
 
-Not StyleGAN (no instance normalisation, no growing) and not StyleGAN3 (its layers are not free of aliasing).  One w steers all
-layers: there is no style mixing, as in StyleGAN2-ADA with labels.  Images are [b, channels, resolution, resolution] in [-1, 1].
+Not StyleGAN (no instance normalisation, no growing) and not StyleGAN3 (its layers are not free of
+aliasing).  One w steers all layers: there is no style mixing, as in StyleGAN2-ADA with labels.
+            Images are [b, channels, resolution, resolution] in [-1, 1].
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BINOMIAL = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64  # [4, 4], sums to 1
+BINOMIAL = (
+    torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
+)  # [4, 4], sums to 1
 MAPPING_LR = 0.01  # the mapping network learns this much slower than the rest
 GROUP = 4  # images whose standard deviation the discriminator sees, at most
 
 
-# ---- resampling ---------------------------------------------------------------------------------------------------------
+# ---- resampling ----------------------------------------------------------------------------------
 
 
 def blur(x: Tensor, pad: int, stride: int = 1, gain: float = 1.0) -> Tensor:
-    """Each channel convolved with the binomial filter: [b, c, h, w] -> [b, c, (h + 2 pad - 4) // stride + 1, ...]."""
+    """Each channel convolved with the binomial filter: [b, c, h, w] -> [b, c, (h + 2 pad - 4) //
+    stride + 1, ...].
+    """
     kernel = (gain * BINOMIAL).to(x).expand(x.shape[1], 1, 4, 4)
     return functional.conv2d(x, kernel, stride=stride, padding=pad, groups=x.shape[1])
 
@@ -30,18 +36,24 @@ def blur(x: Tensor, pad: int, stride: int = 1, gain: float = 1.0) -> Tensor:
 def double(x: Tensor) -> Tensor:
     """Twice the resolution: zeros between the pixels, then the filter."""
     kernel = (4 * BINOMIAL).to(x).expand(x.shape[1], 1, 4, 4)
-    return functional.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])  # [b, c, 2 h, 2 w]
+    return functional.conv_transpose2d(
+        x, kernel, stride=2, padding=1, groups=x.shape[1]
+    )  # [b, c, 2 h, 2 w]
 
 
-# ---- layers -------------------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 
 
 def leaky(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, 0.2) * math.sqrt(2)  # keeps the second moment of its input about as it is
+    return functional.leaky_relu(x, 0.2) * math.sqrt(
+        2
+    )  # keeps the second moment of its input about as it is
 
 
 class Linear(nn.Module):
-    """Equalised learning rate: weights are stored as unit normals and scaled at run time, so Adam moves all layers alike."""
+    """Equalised learning rate: weights are stored as unit normals and scaled at run time, so Adam
+    moves all layers alike.
+    """
 
     def __init__(self, n_in: int, n_out: int, bias: float = 0.0, lr: float = 1.0) -> None:
         super().__init__()
@@ -56,7 +68,9 @@ class Linear(nn.Module):
 class Conv(nn.Module):
     """The same for a convolution that keeps the size, or halves it after a blur."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, bias: bool = True, halve: bool = False) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, kernel: int, bias: bool = True, halve: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(n_out, n_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
@@ -69,11 +83,14 @@ class Conv(nn.Module):
         return functional.conv2d(x, weight, self.bias, padding=self.pad)
 
 
-def modulated(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Convolution with weights of each sample's own, w'_oi = w_oi s_i / |w_o s|: [b, i, h, w] -> [b, o, h, w], up: doubled.
+def modulated(
+    x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False
+) -> Tensor:
+    """Convolution with weights of each sample's own, w'_oi = w_oi s_i / |w_o s|: [b, i, h, w] ->
+    [b, o, h, w], up: doubled.
 
-    Scaling inputs by s_i and outputs by 1 / |w_o s| is the grouped convolution of the paper without b copies of the weights
-    (measured 1.2 to 3.4 times faster on a CPU).
+    Scaling inputs by s_i and outputs by 1 / |w_o s| is the grouped convolution of the paper without
+    b copies of the weights (measured 1.2 to 3.4 times faster on a CPU).
     """
     x = x * style[:, :, None, None]
     if up:
@@ -114,10 +131,13 @@ class ToImage(nn.Module):
         self.scale = n_in**-0.5
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated(x, self.weight * self.scale, self.style(w), demodulate=False) + self.bias[:, None, None]
+        return (
+            modulated(x, self.weight * self.scale, self.style(w), demodulate=False)
+            + self.bias[:, None, None]
+        )
 
 
-# ---- generator ----------------------------------------------------------------------------------------------------------
+# ---- generator -----------------------------------------------------------------------------------
 
 
 def unit(x: Tensor) -> Tensor:
@@ -126,7 +146,9 @@ def unit(x: Tensor) -> Tensor:
 
 
 class Mapping(nn.Module):
-    """Latents z [b, latent] and labels [b] -> w [b, latent]; `mean` is the mean w of each class, the centre of truncation."""
+    """Latents z [b, latent] and labels [b] -> w [b, latent]; `mean` is the mean w of each class,
+    the centre of truncation.
+    """
 
     mean: Tensor
 
@@ -141,7 +163,9 @@ class Mapping(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
         w = unit(z)
         if self.embed is not None and y is not None:
-            w = torch.cat([w, unit(self.embed(functional.one_hot(y, self.classes).to(w.dtype)))], dim=1)
+            w = torch.cat(
+                [w, unit(self.embed(functional.one_hot(y, self.classes).to(w.dtype)))], dim=1
+            )
         for layer in self.layers:
             w = leaky(layer(w))
         return w
@@ -153,18 +177,23 @@ class Mapping(nn.Module):
 
     def truncated(self, w: Tensor, y: Tensor | None, psi: float) -> Tensor:
         """psi = 1: w itself; 0: the mean of its class."""
-        return torch.lerp(self.mean[torch.zeros(len(w), dtype=torch.long) if y is None else y], w, psi)
+        return torch.lerp(
+            self.mean[torch.zeros(len(w), dtype=torch.long) if y is None else y], w, psi
+        )
 
 
 class StyleGenerator(nn.Module):
-    """Pixels are a sum over resolutions 4, 8, ... of what each adds to the doubled picture below it.
+    """Pixels are a sum over resolutions 4, 8, ... of what each adds to the doubled picture below
+    it.
 
     widths  channels at each resolution.
     """
 
     path_mean: Tensor
 
-    def __init__(self, widths: list[int], channels: int, latent: int, classes: int, mapping_layers: int) -> None:
+    def __init__(
+        self, widths: list[int], channels: int, latent: int, classes: int, mapping_layers: int
+    ) -> None:
         super().__init__()
         self.mapping = Mapping(latent, classes, mapping_layers)
         self.start = nn.Parameter(torch.randn(1, widths[0], 4, 4))
@@ -179,7 +208,9 @@ class StyleGenerator(nn.Module):
         self.register_buffer("path_mean", torch.zeros(()))  # of the path lengths, over the steps
 
     def draw(self, w: Tensor, noise: Tensor) -> Tensor:
-        """w [b, latent] and one normal per pixel and layer, noise [b, sum of noise_sizes] -> images."""
+        """w [b, latent] and one normal per pixel and layer, noise [b, sum of noise_sizes] ->
+        images.
+        """
         each = iter(noise.split(self.noise_sizes, dim=1))
         convs = iter(self.convs)
         x = next(convs)(self.start.expand(len(w), -1, -1, -1), w, next(each))
@@ -194,7 +225,7 @@ class StyleGenerator(nn.Module):
         return self.draw(self.mapping(z, y), noise)
 
 
-# ---- discriminator ------------------------------------------------------------------------------------------------------
+# ---- discriminator -------------------------------------------------------------------------------
 
 
 class Halving(nn.Module):
@@ -206,11 +237,14 @@ class Halving(nn.Module):
         self.skip = Conv(n_in, n_out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (leaky(self.second(leaky(self.first(x)))) + self.skip(blur(x, pad=1, stride=2))) / math.sqrt(2)
+        return (
+            leaky(self.second(leaky(self.first(x)))) + self.skip(blur(x, pad=1, stride=2))
+        ) / math.sqrt(2)
 
 
 def beside_deviation(x: Tensor) -> Tensor:
-    """One more channel: the standard deviation over a group of images, averaged over channels and pixels.
+    """One more channel: the standard deviation over a group of images, averaged over channels and
+    pixels.
 
     Groups are neighbours in the minibatch, of the largest size up to GROUP that divides it.
     """
@@ -222,9 +256,11 @@ def beside_deviation(x: Tensor) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Images and labels -> logits [b], real above 0; the label enters by its embedding's product with the last features.
+    """Images and labels -> logits [b], real above 0; the label enters by its embedding's product
+    with the last features.
 
-    augment_p and real_sign belong to adaptive augmentation: its probability, and a running mean of sign(logit of real images).
+    augment_p and real_sign belong to adaptive augmentation: its probability, and a running mean of
+    sign(logit of real images).
     """
 
     augment_p: Tensor

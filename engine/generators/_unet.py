@@ -1,7 +1,10 @@
-"""The U-Net of diffusion and flow matching (Ho et al. 2006.11239): diffusers' UNet2DModel, its sizes, labels and guidance.
+"""The U-Net of diffusion and flow matching (Ho et al. 2006.11239): diffusers' UNet2DModel, its
+sizes, labels and guidance.
 
-Images are uint8 [n, h, w, c]; the network sees [b, c, height, width] in [-1, 1], its sides padded with the border's pixels to
-multiples of what it halves by.  The padding is modelled too and cut off samples, so that the network stands alone.
+Images are uint8 [n, h, w, c]; the network sees [b, c, height, width] in [-1, 1], its sides padded
+with the border's pixels to
+multiples of what it halves by.  The padding is modelled too and cut off samples, so that the
+                                 network stands alone.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"  # diffusers' name
 class Size:
     """A network and a training that suits it."""
 
-    channels: tuple[int, ...]  # per level, from full resolution down; an MLP's hidden units per layer
+    channels: tuple[
+        int, ...
+    ]  # per level, from full resolution down; an MLP's hidden units per layer
     layers: int  # residual blocks per level
     attention: tuple[int, ...]  # the levels with self-attention, 0 being full resolution
     dropout: float
@@ -45,29 +50,42 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size((16, 32, 64), 1, (2,), 0.0, 1500, 32, 2e-3, 0.99),  # 0.7 M: MNIST in four minutes of one core
-    "32": Size((128, 256, 256, 256), 2, (1,), 0.1, 50_000, 128, 2e-4, 0.9995, 500),  # 36 M weights: Ho et al. for CIFAR-10
+    "tiny": Size(
+        (16, 32, 64), 1, (2,), 0.0, 1500, 32, 2e-3, 0.99
+    ),  # 0.7 M: MNIST in four minutes of one core
+    "32": Size(
+        (128, 256, 256, 256), 2, (1,), 0.1, 50_000, 128, 2e-4, 0.9995, 500
+    ),  # 36 M weights: Ho et al. for CIFAR-10
     "64": Size((128, 256, 256, 256), 3, (2, 3), 0.1, 50_000, 64, 2e-4, 0.9995, 500),  # 49 M
 }
 
 
 def with_own(size: Size, **own: Any) -> Size:
     """The size with the numbers that were given (not None) in place of its own."""
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if v is not None}
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if v is not None
+    }
     return replace(size, **given)
 
 
 def guidance(bias: float | None) -> float:
-    """Guidance weight w from MAD's sampling bias: bias = 1 / (1 + w); None and 1 are honest, w = 0."""
+    """Guidance weight w from MAD's sampling bias: bias = 1 / (1 + w); None and 1 are honest,
+    w = 0.
+    """
     if bias is not None and not 0 < bias <= 1:
-        raise ValueError(f"bias={bias} is guidance of weight 1/bias - 1; allowed: above 0 (0.5 is weight 1), at most 1")
+        raise ValueError(
+            f"bias={bias} is guidance of weight 1/bias - 1; allowed: above 0 (0.5 is weight 1), "
+            "at most 1"
+        )
     return 0.0 if bias is None else 1 / bias - 1
 
 
 class ImageUnet:
-    """A UNet2DModel for images of one shape, conditional where there are labels: its last class means no label.
+    """A UNet2DModel for images of one shape, conditional where there are labels: its last class
+    means no label.
 
-    Guidance (Ho and Salimans 2207.12598) needs a network that has seen images without their label, so training drops some.
+    Guidance (Ho and Salimans 2207.12598) needs a network that has seen images without their label,
+    so training drops some.
     """
 
     def __init__(self, unet: Any, config: dict[str, Any], label_dropout: float) -> None:
@@ -79,20 +97,36 @@ class ImageUnet:
         self.classes = len(config["label_counts"])
 
     @classmethod
-    def new(cls, x: np.ndarray, y: np.ndarray | None, size: Size, label_dropout: float) -> ImageUnet:
-        network = {"channels": list(size.channels), "layers": size.layers, "attention": list(size.attention)}
-        config = {"shape": list(x.shape[1:]), "label_counts": label_counts(y), **network, "dropout": size.dropout}
+    def new(
+        cls, x: np.ndarray, y: np.ndarray | None, size: Size, label_dropout: float
+    ) -> ImageUnet:
+        network = {
+            "channels": list(size.channels),
+            "layers": size.layers,
+            "attention": list(size.attention),
+        }
+        config = {
+            "shape": list(x.shape[1:]),
+            "label_counts": label_counts(y),
+            **network,
+            "dropout": size.dropout,
+        }
         levels = len(size.channels)
         if any(level >= levels for level in size.attention):
             raise ValueError(
-                f"attention names levels 0 to {levels - 1} of the {levels} in channels, got {list(size.attention)}"
+                f"attention names levels 0 to {levels - 1} of the {levels} in channels, got "
+                f"{list(size.attention)}"
             )
         return cls(_unet(config), config, label_dropout)
 
     # ---- data in and out ----
 
-    def encode(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """A minibatch as the network sees it: images [b, c, height, width], and labels of which some are dropped."""
+    def encode(
+        self, batch: tuple[Tensor, ...], noise: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """A minibatch as the network sees it: images [b, c, height, width], and labels of which
+        some are dropped.
+        """
         x = batch[0].permute(0, 3, 1, 2).float() / 127.5 - 1
         (top, left), (bottom, right) = ([p // 2 for p in self.pad], [p - p // 2 for p in self.pad])
         x = functional.pad(x, (left, right, top, bottom), mode="replicate")
@@ -105,7 +139,9 @@ class ImageUnet:
         """uint8 [b, h, w, c], the padding cut off."""
         (top, left), (height, width, _) = [p // 2 for p in self.pad], self.config["shape"]
         x = x[..., top : top + height, left : left + width].float().clamp(-1, 1)
-        return ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return (
+            ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        )
 
     # ---- the network ----
 
@@ -116,16 +152,26 @@ class ImageUnet:
         if not weight:
             return self.module(x, t, y, return_dict=False)[0].float()
         both = torch.cat([y, torch.full_like(y, self.classes)])
-        conditional, free = self.module(x.repeat(2, 1, 1, 1), t.repeat(2), both, return_dict=False)[0].float().chunk(2)
+        conditional, free = (
+            self.module(x.repeat(2, 1, 1, 1), t.repeat(2), both, return_dict=False)[0]
+            .float()
+            .chunk(2)
+        )
         return (1 + weight) * conditional - weight * free
 
     def weight(self, bias: float | None) -> float:
         """The guidance weight, refused where nothing can be guided."""
         weight = guidance(bias)
         if weight and not self.classes:
-            raise ValueError(f"bias={bias} is classifier-free guidance, which needs labels; leave bias at 1 without them")
+            raise ValueError(
+                f"bias={bias} is classifier-free guidance, which needs labels; leave bias at 1 "
+                "without them"
+            )
         if weight and not self.label_dropout:
-            raise ValueError(f"bias={bias} is classifier-free guidance, which needs label_dropout above 0 in training (0.1)")
+            raise ValueError(
+                f"bias={bias} is classifier-free guidance, which needs label_dropout above 0 in "
+                "training (0.1)"
+            )
         return weight
 
     # ---- files ----
@@ -133,7 +179,9 @@ class ImageUnet:
     def save(self, folder: Path) -> None:
         """The network in unet/ as diffusers keeps it, and what it was built from in config.json."""
         self.module.to(memory_format=torch.contiguous_format).save_pretrained(folder / "unet")
-        (folder / "config.json").write_text(json.dumps(self.config, sort_keys=True, indent=1) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps(self.config, sort_keys=True, indent=1) + "\n"
+        )
 
     @classmethod
     def load(cls, folder: Path, label_dropout: float) -> ImageUnet:
@@ -156,14 +204,18 @@ def _unet(config: dict[str, Any]) -> Any:
         down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
         up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
         dropout=config["dropout"],
-        norm_num_groups=math.gcd(32, max(1, common // 4)),  # at least 4 channels in a group: of 1 it would erase brightness
+        norm_num_groups=math.gcd(
+            32, max(1, common // 4)
+        ),  # at least 4 channels in a group: of 1 it would erase brightness
         attention_head_dim=math.gcd(64, common),
         num_class_embeds=len(config["label_counts"]) + 1 if config["label_counts"] else None,
     )
 
 
 def even_times(shape: Sequence[int], noise: torch.Generator, on: torch.device) -> Tensor:
-    """Times in [0, 1), one in each n-th of it along the last axis, shuffled: losses vary less (Kingma et al. 2107.00630)."""
+    """Times in [0, 1), one in each n-th of it along the last axis, shuffled: losses vary less
+    (Kingma et al. 2107.00630).
+    """
     u = torch.rand(tuple(shape), generator=noise, device=on)
     order = torch.rand(tuple(shape), generator=noise, device=on).argsort(-1)
     return ((order + u) / shape[-1]).clamp(max=1 - 2**-24)
@@ -171,13 +223,19 @@ def even_times(shape: Sequence[int], noise: torch.Generator, on: torch.device) -
 
 @contextmanager
 def sampling(net: Any, how: nets.Training) -> Iterator[None]:
-    """Inside, a network computes as in training, without gradients; not compiled, since shapes met before would change bits."""
+    """Inside, a network computes as in training, without gradients; not compiled, since shapes met
+    before would change bits.
+    """
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(how.precision)
-    net.module.to(memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
+    net.module.to(
+        memory_format=torch.channels_last if how.channels_last else torch.contiguous_format
+    )
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(nets.tensor_float(how.precision))
-        stack.enter_context(torch.autocast(nets.device().type, dtype=dtype, enabled=dtype is not None))
+        stack.enter_context(
+            torch.autocast(nets.device().type, dtype=dtype, enabled=dtype is not None)
+        )
         if how.compile:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

@@ -1,4 +1,5 @@
-"""Token frequencies, sampled independently: the discrete chain of Seddik 2404.05090 and Kazdan 2410.16713.
+"""Token frequencies, sampled independently: the discrete chain of Seddik 2404.05090 and Kazdan
+2410.16713.
 
 A token that was not drawn has probability 0 for ever after under replace: no smoothing.
 """
@@ -32,19 +33,31 @@ class Categorical:
         self.frequencies_ = total / len(data)
         return {}
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """n tokens [n, replicates]: how many of each is multinomial, and their order is shuffled."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """n tokens [n, replicates]: how many of each is multinomial,
+        and their order is shuffled.
+        """
         p = self.frequencies_ if bias is None or bias == 1 else _tempered(self.frequencies_, bias)
         replicates, outcomes = p.shape
         counts = rng.multinomial(n, p)  # [replicates, K]
-        tokens = np.repeat(np.tile(np.arange(outcomes), replicates), counts.ravel()).reshape(replicates, n)
+        tokens = np.repeat(np.tile(np.arange(outcomes), replicates), counts.ravel()).reshape(
+            replicates, n
+        )
         return Samples(np.ascontiguousarray(rng.permuted(tokens, axis=1).T))
 
     def log_density(self, tokens: np.ndarray) -> np.ndarray:
         """Log probability of tokens [n, replicates]: [n, replicates], -inf where it is 0."""
         replicates, outcomes = self.frequencies_.shape
         known = tokens < outcomes
-        p = np.where(known, self.frequencies_[np.arange(replicates), np.where(known, tokens, 0)], 0.0)
+        p = np.where(
+            known, self.frequencies_[np.arange(replicates), np.where(known, tokens, 0)], 0.0
+        )
         return np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
 
     def save(self, folder: Path) -> None:
@@ -60,12 +73,16 @@ def _counts(block: Samples) -> np.ndarray:
     if "categorical" not in block.memo:
         replicates, outcomes = block.x.shape[1], int(block.x.max()) + 1
         flat = block.x + outcomes * np.arange(replicates)
-        block.memo["categorical"] = np.bincount(flat.ravel(), minlength=replicates * outcomes).reshape(replicates, outcomes)
+        block.memo["categorical"] = np.bincount(
+            flat.ravel(), minlength=replicates * outcomes
+        ).reshape(replicates, outcomes)
     return block.memo["categorical"]
 
 
 def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p ** (1 / temperature), normalised, in logarithms lest it underflow; at 0 the most frequent tokens alone."""
+    """p ** (1 / temperature), normalised, in logarithms lest it underflow; at 0 the most frequent
+    tokens alone.
+    """
     if temperature == 0:
         top = p == p.max(1, keepdims=True)
         return top / top.sum(1, keepdims=True)

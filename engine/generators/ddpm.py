@@ -1,16 +1,22 @@
-"""Denoising diffusion (DDPM, Ho et al. 2006.11239) for images, conditional on labels by classifier-free guidance (2207.12598).
+"""Denoising diffusion (DDPM, Ho et al. 2006.11239) for images, conditional on labels by
+classifier-free guidance (2207.12598).
 
-Training is the paper's, whatever the sampler; the sampler is part of the model whose iteration is studied, so the constructor
-names it.  `ddpm` is ancestral sampling, `ddim` (Song et al. 2010.02502) its deterministic limit, `dpm-solver++` (2211.01095)
-and `unipc` (2302.04867) are multistep solvers of the same ODE.  All of them step through times evenly spaced in the logarithm
-of the signal-to-noise ratio: diffusers' usual even spacing in time, with 20 steps of DPM-Solver++ and Ho's linear schedule,
-narrows a Gaussian of deviation 0.1 (pixels are -1 to 1) by half, which a chain of generations would take for collapse; this
-one changes it by 1 % (both measured with the exact denoiser).
+Training is the paper's, whatever the sampler; the sampler is part of the model whose iteration is
+studied, so the constructor
+names it.  `ddpm` is ancestral sampling, `ddim` (Song et al. 2010.02502) its deterministic limit,
+           `dpm-solver++` (2211.01095)
+and `unipc` (2302.04867) are multistep solvers of the same ODE.  All of them step through times
+evenly spaced in the logarithm of the signal-to-noise ratio: diffusers' usual even spacing in time,
+with 20 steps of DPM-Solver++ and Ho's linear schedule, narrows a Gaussian of deviation 0.1 (pixels
+are -1 to 1) by half, which a chain of generations would take for collapse; this one changes it by 1
+% (both measured with the exact denoiser).
 
-After 1,000 steps of the tiny network a real classifier reads 85 % of its MNIST digits rightly, where it predicts velocities
-under the cosine schedule; 50 % where it predicts noise under Ho's linear one.  Hence the defaults.
+After 1,000 steps of the tiny network a real classifier reads 85 % of its MNIST digits rightly,
+where it predicts velocities under the cosine schedule; 50 % where it predicts noise under Ho's
+linear one.  Hence the defaults.
 
-`diffusers.DDPMPipeline.from_pretrained(folder)` opens a saved model; where it is conditional, `engine.pipelines` draws from it.
+`diffusers.DDPMPipeline.from_pretrained(folder)` opens a saved model; where it is conditional,
+`engine.pipelines` draws from it.
 """
 
 from __future__ import annotations
@@ -24,6 +30,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+    __version__,
+)  # isort: skip
 from torch import Tensor
 
 from engine.generators import _unet
@@ -32,10 +44,10 @@ from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training import loop as nets
 
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler, __version__  # isort: skip
-
 BATCH_OUT = 256  # images drawn at a time
-LEAST_LOG_SNR = -10.2  # where few-step samplers begin: DPM-Solver's advice for the cosine schedule, where less is only noise
+# where few-step samplers begin: DPM-Solver's advice for the cosine schedule, where less is only
+# noise
+LEAST_LOG_SNR = -10.2
 Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> the expected x_0
 
 
@@ -51,9 +63,11 @@ class Ddpm:
         self,
         *,
         size: Literal["tiny", "32", "64"] = "tiny",  # what the numbers that are left out are
-        channels: list[PositiveInt] | None = None,  # of the U-Net, per level, from full resolution down
+        channels: list[PositiveInt]
+        | None = None,  # of the U-Net, per level, from full resolution down
         layers: PositiveInt | None = None,  # residual blocks per level
-        attention: list[NonNegativeInt] | None = None,  # levels with self-attention, 0 being full resolution
+        attention: list[NonNegativeInt]
+        | None = None,  # levels with self-attention, 0 being full resolution
         dropout: Fraction | None = None,
         steps: PositiveInt | None = None,
         batch: PositiveInt | None = None,
@@ -61,36 +75,63 @@ class Ddpm:
         ema: Fraction | None = None,
         warmup: NonNegativeInt | None = None,  # steps
         conditional: bool = True,  # on class labels, where there are any
-        label_dropout: Fraction = 0.1,  # share of training images without their label: what guidance (bias) needs
-        prediction: Literal["epsilon", "v"] = "v",  # what the network predicts: the noise (Ho), or the velocity of 2202.00512
-        schedule: Literal["linear", "cosine"] = "cosine",  # of the noise; linear: Ho, cosine: 2102.09672
+        # share of training images without their label: what guidance (bias) needs
+        label_dropout: Fraction = 0.1,
+        prediction: Literal[
+            "epsilon", "v"
+        ] = "v",  # what the network predicts: the noise (Ho), or the velocity of 2202.00512
+        schedule: Literal[
+            "linear", "cosine"
+        ] = "cosine",  # of the noise; linear: Ho, cosine: 2102.09672
         timesteps: PositiveInt = 1000,  # of training; MAD on MNIST: 500
         sampler: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = "dpm-solver++",
         sampling_steps: PositiveInt = 20,
         warm_start: bool = False,
-        warm_steps: PositiveInt | None = None,  # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
+        warm_steps: PositiveInt
+        # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
+        | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,
     ) -> None:
         own = dict(channels=channels, layers=layers, attention=attention, dropout=dropout)
-        self.size = _unet.with_own(_unet.SIZES[size], **own, steps=steps, batch=batch, lr=lr, ema=ema, warmup=warmup)
+        self.size = _unet.with_own(
+            _unet.SIZES[size], **own, steps=steps, batch=batch, lr=lr, ema=ema, warmup=warmup
+        )
         if self.size.ema == 1 or self.size.dropout == 1 or label_dropout == 1:
-            raise ValueError("ema, dropout and label_dropout of 1 would never learn; allowed: 0 (off) up to just below 1")
+            raise ValueError(
+                "ema, dropout and label_dropout of 1 would never learn; allowed: 0 (off) up to "
+                "just below 1"
+            )
         if timesteps < 50:
             raise ValueError(
-                f"timesteps={timesteps} are too few for the noise schedule; at least 50 (sampling_steps may be less)"
+                f"timesteps={timesteps} are too few for the noise schedule; at least 50 "
+                "(sampling_steps may be less)"
             )
         if sampling_steps > timesteps:
-            raise ValueError(f"sampling_steps={sampling_steps} cannot be more than the timesteps of training, {timesteps}")
-        self.label_dropout, self.prediction, self.schedule, self.timesteps = label_dropout, prediction, schedule, timesteps
+            raise ValueError(
+                f"sampling_steps={sampling_steps} cannot be more than the timesteps of "
+                f"training, {timesteps}"
+            )
+        self.label_dropout, self.prediction, self.schedule, self.timesteps = (
+            label_dropout,
+            prediction,
+            schedule,
+            timesteps,
+        )
         self.sampler, self.sampling_steps = sampler, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
         self.CONDITIONAL = conditional
         self.how = nets.Training(
-            steps=self.size.steps, batch=self.size.batch, ema=self.size.ema, clip_norm=1.0, warmup=self.size.warmup,
-            precision=precision, channels_last=channels_last, compile=compile,
-        )  # fmt: skip
+            steps=self.size.steps,
+            batch=self.size.batch,
+            ema=self.size.ema,
+            clip_norm=1.0,
+            warmup=self.size.warmup,
+            precision=precision,
+            channels_last=channels_last,
+            compile=compile,
+        )
         self.signal = signal_shares(timesteps, schedule)  # [timesteps]
         self.net_: _unet.ImageUnet | None = None
 
@@ -101,7 +142,11 @@ class Ddpm:
         with nets.seeded(rng):
             fresh = _unet.ImageUnet.new(data.x, y, self.size, self.label_dropout)
         how = self.how
-        if self.warm_start and self.net_ is not None and same_networks(self.net_.config, fresh.config):
+        if (
+            self.warm_start
+            and self.net_ is not None
+            and same_networks(self.net_.config, fresh.config)
+        ):
             fresh.module, how = self.net_.module, replace(how, steps=self.warm_steps)
         self.net_ = fresh
         loss = partial(self._loss, nets.tensor(self.signal.astype(np.float32), nets.device()))
@@ -109,29 +154,47 @@ class Ddpm:
         return nets.train([turn], [data.x] if y is None else [data.x, y], rng, how)
 
     def _loss(self, signal: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
-        """Mean squared error of the predicted noise or velocity at even times: the paper's L_simple."""
+        """Mean squared error of the predicted noise or velocity at even times: the paper's
+        L_simple.
+        """
         assert self.net_ is not None
         x, y = self.net_.encode(batch, noise)  # [b, c, height, width], [b]
         t = (_unet.even_times(x.shape[:1], noise, x.device) * self.timesteps).long()  # [b]
         epsilon = torch.empty_like(x).normal_(generator=noise)
         a = signal[t].view(-1, 1, 1, 1)
         x_t = a.sqrt() * x + (1 - a).sqrt() * epsilon
-        target = epsilon if self.prediction == "epsilon" else a.sqrt() * epsilon - (1 - a).sqrt() * x
+        target = (
+            epsilon if self.prediction == "epsilon" else a.sqrt() * epsilon - (1 - a).sqrt() * x
+        )
         return (self.net_.predict(x_t, t, y) - target).square().mean()
 
     # ---- sampling ----
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """bias is MAD's: guidance of weight w = 1/bias - 1, so 1 is honest.  The i-th image depends on rng only."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """bias is MAD's: guidance of weight w = 1/bias - 1, so 1 is honest.
+
+        The i-th image depends on rng only.
+        """
         assert self.net_ is not None, "fit or load comes first"
         weight, y = self.net_.weight(bias), labels_for(n, labels, self.net_.config["label_counts"])
         noise = nets.torch_generator(rng, nets.device())
         latents = rng.standard_normal((n, *self.net_.latent_shape), dtype=np.float32)
         with _unet.sampling(self.net_, self.how):
-            drawn = [self._draw(latents[c], None if y is None else y[c], weight, noise) for c in _unet.chunks(n, BATCH_OUT)]
+            drawn = [
+                self._draw(latents[c], None if y is None else y[c], weight, noise)
+                for c in _unet.chunks(n, BATCH_OUT)
+            ]
         return Samples(np.concatenate(drawn), y)
 
-    def _draw(self, latents: np.ndarray, y: np.ndarray | None, weight: float, noise: torch.Generator) -> np.ndarray:
+    def _draw(
+        self, latents: np.ndarray, y: np.ndarray | None, weight: float, noise: torch.Generator
+    ) -> np.ndarray:
         on, net = nets.device(), self.net_
         assert net is not None
         labels = None if y is None else nets.tensor(y, on)
@@ -140,7 +203,16 @@ class Ddpm:
             at = torch.full((len(x),), t, device=on)
             return self.clean(x, net.predict(x, at, labels, weight), t).clamp(-1, 1)
 
-        return net.decode(integrate(denoiser, nets.tensor(latents, on), self.sampler, self.sampling_steps, self.signal, noise))
+        return net.decode(
+            integrate(
+                denoiser,
+                nets.tensor(latents, on),
+                self.sampler,
+                self.sampling_steps,
+                self.signal,
+                noise,
+            )
+        )
 
     def clean(self, x: Tensor, predicted: Tensor, t: int) -> Tensor:
         """The expected x_0 given x_t, from the predicted noise or velocity."""
@@ -152,11 +224,15 @@ class Ddpm:
     # ---- files ----
 
     def save(self, folder: Path) -> None:
-        """A diffusers pipeline: unet/, scheduler/ and model_index.json; config.json holds what is ours."""
+        """A diffusers pipeline: unet/, scheduler/ and model_index.json; config.json holds what is
+        ours.
+        """
         assert self.net_ is not None, "fit or load comes first"
         self.net_.save(folder)
         kind = {"epsilon": "epsilon", "v": "v_prediction"}[self.prediction]
-        scheduler: Any = DDPMScheduler(**_betas(self.timesteps, self.schedule), prediction_type=kind)
+        scheduler: Any = DDPMScheduler(
+            **_betas(self.timesteps, self.schedule), prediction_type=kind
+        )
         scheduler.save_pretrained(folder / "scheduler")
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         index = {"_class_name": "DDPMPipeline", "_diffusers_version": __version__, **parts}
@@ -166,15 +242,22 @@ class Ddpm:
         self.net_ = _unet.ImageUnet.load(folder, self.label_dropout)
 
 
-# ---- the noise and the samplers -----------------------------------------------------------------------------------------
+# ---- the noise and the samplers ------------------------------------------------------------------
 
 
 def _betas(timesteps: int, schedule: str) -> dict[str, Any]:
-    """As diffusers names them; fewer steps are larger ones, so that the last image is noise all the same."""
+    """As diffusers names them; fewer steps are larger ones, so that the last image is noise all the
+    same.
+    """
     if schedule == "cosine":
         return {"num_train_timesteps": timesteps, "beta_schedule": "squaredcos_cap_v2"}
     each = 1000 / timesteps
-    return {"num_train_timesteps": timesteps, "beta_schedule": "linear", "beta_start": 1e-4 * each, "beta_end": 0.02 * each}
+    return {
+        "num_train_timesteps": timesteps,
+        "beta_schedule": "linear",
+        "beta_start": 1e-4 * each,
+        "beta_end": 0.02 * each,
+    }
 
 
 def signal_shares(timesteps: int, schedule: str) -> np.ndarray:
@@ -184,33 +267,57 @@ def signal_shares(timesteps: int, schedule: str) -> np.ndarray:
 
 
 def sampling_times(steps: int, signal: np.ndarray) -> np.ndarray:
-    """That many different times, falling, evenly spaced in log SNR as far as whole numbers allow; all where steps is all."""
+    """That many different times, falling, evenly spaced in log SNR as far as whole numbers allow;
+    all where steps is all.
+    """
     log_snr = np.log(signal) - np.log1p(-signal)  # [timesteps], falling
     wanted = np.linspace(log_snr[0], max(log_snr[-1], LEAST_LOG_SNR), steps)
     i = np.arange(steps)
     t = np.interp(-wanted, -log_snr, np.arange(len(signal))).round().astype(int)
-    t = np.maximum.accumulate(t - i) + i  # near the image times lie far apart in SNR, and none is taken twice
+    t = (
+        np.maximum.accumulate(t - i) + i
+    )  # near the image times lie far apart in SNR, and none is taken twice
     return np.minimum(t, len(signal) - steps + i)[::-1].copy()
 
 
-def integrate(denoiser: Denoiser, x: Tensor, sampler: str, steps: int, signal: np.ndarray, noise: torch.Generator) -> Tensor:
+def integrate(
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: str,
+    steps: int,
+    signal: np.ndarray,
+    noise: torch.Generator,
+) -> Tensor:
     """From noise x [b, c, height, width] to images, by any of the samplers."""
     times = sampling_times(steps, signal)
     if sampler in ("ddpm", "ddim"):
         return _ancestral(denoiser, x, times, signal, noise if sampler == "ddpm" else None)
-    kind: Any = {"dpm-solver++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}[sampler]
+    kind: Any = {"dpm-solver++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}[
+        sampler
+    ]
     solver = kind(num_train_timesteps=len(signal), prediction_type="sample")
-    solver.num_inference_steps, solver.timesteps = steps, torch.from_numpy(times)  # instead of set_timesteps
+    solver.num_inference_steps, solver.timesteps = (
+        steps,
+        torch.from_numpy(times),
+    )  # instead of set_timesteps
     solver.sigmas = torch.from_numpy(np.append(np.sqrt(1 / signal[times] - 1), 0.0)).float()
     for t in solver.timesteps:
         x = solver.step(denoiser(x, int(t)), t, x, return_dict=False)[0]
     return x
 
 
-def _ancestral(denoiser: Denoiser, x: Tensor, times: np.ndarray, signal: np.ndarray, noise: torch.Generator | None) -> Tensor:
-    """DDIM's equations 12 and 16: with noise (eta = 1) Ho's ancestral sampling with the posterior variance, without it DDIM.
+def _ancestral(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: np.ndarray,
+    signal: np.ndarray,
+    noise: torch.Generator | None,
+) -> Tensor:
+    """DDIM's equations 12 and 16: with noise (eta = 1) Ho's ancestral sampling with the posterior
+    variance, without it DDIM.
 
-    Noise is drawn for BATCH_OUT images whatever is needed, so that an image does not depend on how many are asked for.
+    Noise is drawn for BATCH_OUT images whatever is needed, so that an image does not depend on how
+    many are asked for.
     """
     for t, a, later in zip(times, signal[times], np.append(signal[times][1:], 1.0), strict=True):
         x_0 = denoiser(x, int(t))
@@ -218,6 +325,8 @@ def _ancestral(denoiser: Denoiser, x: Tensor, times: np.ndarray, signal: np.ndar
         variance = 0.0 if noise is None else (1 - later) / (1 - a) * (1 - a / later)
         x = later**0.5 * x_0 + max(0.0, 1 - later - variance) ** 0.5 * epsilon
         if noise is not None:
-            fresh = torch.empty(max(BATCH_OUT, len(x)), *x.shape[1:], device=x.device).normal_(generator=noise)
+            fresh = torch.empty(max(BATCH_OUT, len(x)), *x.shape[1:], device=x.device).normal_(
+                generator=noise
+            )
             x = x + variance**0.5 * fresh[: len(x)]
     return x

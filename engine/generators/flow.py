@@ -1,8 +1,10 @@
-"""Normalising flow by coupling layers: affine (RealNVP, Dinh et al. 1605.08803) or rational-quadratic splines (Durkan et al.
-1906.04032); MAD 2307.01850 retrains eight of them on the Rosenbrock distribution.
+"""Normalising flow by coupling layers: affine (RealNVP, Dinh et al. 1605.08803) or
+rational-quadratic splines (Durkan et al. 1906.04032); MAD 2307.01850 retrains eight of them on the
+Rosenbrock distribution.
 
-Trained by maximum likelihood, with a density in closed form; not flow matching, which learns a velocity.  The monotone maps are
-zuko's; the networks that choose them are stacked over replicates, so that all flows train in one batched product.
+Trained by maximum likelihood, with a density in closed form; not flow matching, which learns a
+velocity.  The monotone maps are zuko's; the networks that choose them are stacked over replicates,
+           so that all flows train in one batched product.
 """
 
 from __future__ import annotations
@@ -25,22 +27,29 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Coupling(nn.Module):
-    """Every other direction is moved by a monotone map, which an MLP per replicate chooses from those that stay.
+    """Every other direction is moved by a monotone map, which an MLP per replicate chooses from
+    those that stay.
 
     Where there is one direction only, none stay: its map is the same for all points.
     """
 
-    def __init__(self, replicates: int, d: int, turn: int, width: int, bins: int, bound: float) -> None:
+    def __init__(
+        self, replicates: int, d: int, turn: int, width: int, bins: int, bound: float
+    ) -> None:
         super().__init__()
         self.moved = [j for j in range(d) if d == 1 or j % 2 == turn % 2]
         self.stays = [j for j in range(d) if j not in self.moved]
         self.bound = bound  # of a spline, in standard deviations
-        self.sizes = [bins, bins, bins - 1] if bins else [1, 1]  # widths, heights, slopes; or shift and log scale
+        self.sizes = (
+            [bins, bins, bins - 1] if bins else [1, 1]
+        )  # widths, heights, slopes; or shift and log scale
         n_in, n_out = max(1, len(self.stays)), len(self.moved) * sum(self.sizes)
         self.chooser = nets.stacked_mlp(replicates, (n_in, width, width, n_out), nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Towards the base: the points [replicates, b, d], and the log of the volume's change [replicates, b]."""
+        """Towards the base: the points [replicates, b, d], and the log of the volume's change
+        [replicates, b].
+        """
         y, log_slope = self._map(x).call_and_ladj(x[..., self.moved])
         return self._with(x, y), log_slope.sum(-1)
 
@@ -64,14 +73,21 @@ class Coupling(nn.Module):
 class PointFlow(nn.Module):
     """Couplings between standardised points [replicates, b, d] and the base N(0, I)."""
 
-    def __init__(self, replicates: int, d: int, transforms: int, width: int, bins: int, bound: float) -> None:
+    def __init__(
+        self, replicates: int, d: int, transforms: int, width: int, bins: int, bound: float
+    ) -> None:
         super().__init__()
         self.standardise = nets.Standardise(replicates, d)
-        self.couplings = nn.ModuleList(Coupling(replicates, d, i, width, bins, bound) for i in range(transforms))
+        self.couplings = nn.ModuleList(
+            Coupling(replicates, d, i, width, bins, bound) for i in range(transforms)
+        )
 
     def log_density(self, x: Tensor) -> Tensor:
         """Of points [replicates, b, d] in the data's own units: [replicates, b]."""
-        z, log_volume = self.standardise(x), -torch.log(self.standardise.sd).sum(-1)  # [replicates, b, d], [replicates, 1]
+        z, log_volume = (
+            self.standardise(x),
+            -torch.log(self.standardise.sd).sum(-1),
+        )  # [replicates, b, d], [replicates, 1]
         for coupling in self.couplings:
             z, change = coupling(z)
             log_volume = log_volume + change
@@ -86,7 +102,8 @@ class PointFlow(nn.Module):
 class Flow:
     """Points [n, replicates, d], float32.  Labels are ignored.
 
-    A spline lives on [-bound, bound] in standardised coordinates and is the identity outside: tails there are the base's.
+    A spline lives on [-bound, bound] in standardised coordinates and is the identity outside: tails
+    there are the base's.
     """
 
     ACCEPTS = ("points",)
@@ -97,20 +114,30 @@ class Flow:
         self,
         *,
         coupling: Literal["spline", "affine"] = "spline",
-        transforms: PositiveInt = 8,  # MAD's; couplings, so that each direction is moved by every other one
+        # MAD's; couplings, so that each direction is moved by every other one
+        transforms: PositiveInt = 8,
         width: PositiveInt = 64,  # MAD's; of the two hidden layers of each coupling
         steps: PositiveInt = 780,  # MAD: 20 epochs of 10,000 points in batches of 256
         batch: PositiveInt = 256,
         lr: PositiveFloat = 1e-3,
         decay: bool = True,  # lets the learning rate fall to nothing along a cosine
         bins: PositiveInt = 8,  # of a spline
-        bound: PositiveFloat = 10.0,  # of a spline; the usual 5 cuts the tail of a Rosenbrock distribution, which reaches 10
+        # of a spline; the usual 5 cuts the tail of a Rosenbrock distribution, which reaches 10
+        bound: PositiveFloat = 10.0,
         ema: Fraction = 0.0,
         warm_start: bool = False,
     ) -> None:
         if ema == 1:
-            raise ValueError("ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99")
-        self.coupling, self.transforms, self.width, self.bins, self.bound = coupling, transforms, width, bins, bound
+            raise ValueError(
+                "ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99"
+            )
+        self.coupling, self.transforms, self.width, self.bins, self.bound = (
+            coupling,
+            transforms,
+            width,
+            bins,
+            bound,
+        )
         self.steps, self.batch, self.lr, self.decay = steps, batch, lr, decay
         self.ema, self.warm_start = ema, warm_start
         self.model_: PointFlow | None = None
@@ -121,7 +148,9 @@ class Flow:
         x = data.x.astype(np.float32)  # [n, replicates, d]
         nets.refuse_non_finite_data([x])
         if not x.std(0).any():
-            raise Finding("constant", "all training points are equal: their likelihood has no maximum")
+            raise Finding(
+                "constant", "all training points are equal: their likelihood has no maximum"
+            )
         config = self._config(*x.shape[1:])
         with nets.seeded(rng):
             fresh = PointFlow(**config)
@@ -129,20 +158,41 @@ class Flow:
             self.model_ = fresh
         self.config_ = config
         self.model_.standardise.learn(x)
-        how = nets.Training(steps=self.steps, batch=self.batch, replicates=x.shape[1], ema=self.ema, decay=self.decay)
+        how = nets.Training(
+            steps=self.steps,
+            batch=self.batch,
+            replicates=x.shape[1],
+            ema=self.ema,
+            decay=self.decay,
+        )
         return nets.train([nets.Turn(self.model_, self._loss, lr=self.lr)], [x], rng, how)
 
     def _config(self, replicates: int, d: int) -> dict[str, Any]:
         bins = self.bins if self.coupling == "spline" else 0
-        return dict(replicates=replicates, d=d, transforms=self.transforms, width=self.width, bins=bins, bound=self.bound)
+        return dict(
+            replicates=replicates,
+            d=d,
+            transforms=self.transforms,
+            width=self.width,
+            bins=bins,
+            bound=self.bound,
+        )
 
     def _loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         assert self.model_ is not None
         return -self.model_.log_density(batch[0].transpose(0, 1)).mean(1)  # [replicates]
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
         """bias multiplies the base's variance, as MAD's lambda does a Gaussian's."""
-        z = rng.standard_normal((n, self.config_["replicates"], self.config_["d"]), dtype=np.float32)
+        z = rng.standard_normal(
+            (n, self.config_["replicates"], self.config_["d"]), dtype=np.float32
+        )
         z *= np.float32(1 if bias is None else math.sqrt(bias))
         x = self._mapped("decode", z)
         if not np.isfinite(x).all():
@@ -154,7 +204,9 @@ class Flow:
         return self._mapped("log_density", x.astype(np.float32)).astype(float)
 
     def _mapped(self, how: Literal["decode", "log_density"], x: np.ndarray) -> np.ndarray:
-        """The model's method applied to points [n, replicates, d] in pieces: [n, replicates, ...]."""
+        """The model's method applied to points [n, replicates, d] in pieces: [n, replicates,
+        ...].
+        """
         assert self.model_ is not None, "fit or load comes first"
         pieces = nets.tensor(x.swapaxes(0, 1), nets.device()).split(BATCH_OUT, dim=1)
         with torch.inference_mode():

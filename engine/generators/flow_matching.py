@@ -1,9 +1,13 @@
-"""Conditional flow matching (Lipman et al. 2210.02747): a velocity field that carries a normal distribution to the data.
+"""Conditional flow matching (Lipman et al. 2210.02747): a velocity field that carries a normal
+distribution to the data.
 
-A sample x_1 and a normal x_0 are joined by a straight line; the network learns the line's velocity x_1 - x_0 at
-x_t = (1 - t) x_0 + t x_1.  Not a normalizing flow (that is `flow`): no likelihood is computed, none is trained.  Which x_0
-belongs to which x_1 is independent, or the optimal transport plan of each minibatch (Tong et al. 2302.00482); with labels the
-plan is made within classes, since a plan across them would teach that the class is a function of x_0.
+A sample x_1 and a normal x_0 are joined by a straight line; the network learns the line's velocity
+x_1 - x_0 at
+x_t = (1 - t) x_0 + t x_1.  Not a normalizing flow (that is `flow`): no likelihood is computed, none
+                            is trained.  Which x_0
+belongs to which x_1 is independent, or the optimal transport plan of each minibatch (Tong et al.
+2302.00482); with labels the plan is made within classes, since a plan across them would teach that
+the class is a function of x_0.
 
 Points are learnt by MLPs, one per replicate and all at once; images by the U-Net of `ddpm`.
 """
@@ -35,26 +39,36 @@ Velocity = Callable[[Tensor, float], Tensor]  # (x_t, t) -> dx / dt
 
 
 class PointNet(nn.Module):
-    """One MLP per replicate: standardised points [replicates, b, d], their times and labels -> velocities."""
+    """One MLP per replicate: standardised points [replicates, b, d], their times and labels ->
+    velocities.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         replicates, d = config["shape"]
         self.config, self.classes = config, len(config["label_counts"])
         self.standardise = nets.Standardise(replicates, d)
-        self.layers = nets.stacked_mlp(replicates, (d + 1 + self.classes, *config["channels"], d), nn.SiLU)
+        self.layers = nets.stacked_mlp(
+            replicates, (d + 1 + self.classes, *config["channels"], d), nn.SiLU
+        )
 
     @property
     def module(self) -> nn.Module:
         return self
 
-    def encode(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """[b, replicates, d] and labels [b] or [b, replicates] -> [replicates, b, d] and [replicates, b]."""
+    def encode(
+        self, batch: tuple[Tensor, ...], noise: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """[b, replicates, d] and labels [b] or [b, replicates] -> [replicates, b, d] and
+        [replicates, b].
+        """
         x = self.standardise(batch[0].transpose(0, 1))
         return x, None if not self.classes else batch[1].T.expand(x.shape[:2])
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        beside = [] if y is None else [LABEL_LENGTH * functional.one_hot(y, self.classes).to(x.dtype)]
+        beside = (
+            [] if y is None else [LABEL_LENGTH * functional.one_hot(y, self.classes).to(x.dtype)]
+        )
         return self.layers(torch.cat([x, t[..., None], *beside], dim=-1)).float()
 
 
@@ -69,10 +83,14 @@ class FlowMatching:
     def __init__(
         self,
         *,
-        size: Literal["tiny", "32", "64"] = "tiny",  # of images; what the numbers that are left out are
-        channels: list[PositiveInt] | None = None,  # of the U-Net, per level; for points the hidden units per layer
+        size: Literal[
+            "tiny", "32", "64"
+        ] = "tiny",  # of images; what the numbers that are left out are
+        channels: list[PositiveInt]
+        | None = None,  # of the U-Net, per level; for points the hidden units per layer
         layers: PositiveInt | None = None,  # residual blocks per level of the U-Net
-        attention: list[NonNegativeInt] | None = None,  # levels of the U-Net with self-attention, 0 being full resolution
+        attention: list[NonNegativeInt]
+        | None = None,  # levels of the U-Net with self-attention, 0 being full resolution
         dropout: Fraction | None = None,  # of the U-Net
         steps: PositiveInt | None = None,
         batch: PositiveInt | None = None,
@@ -80,12 +98,15 @@ class FlowMatching:
         ema: Fraction | None = None,
         warmup: NonNegativeInt | None = None,  # steps
         conditional: bool = True,  # on class labels, where there are any
-        label_dropout: Fraction = 0.1,  # share of training images without their label: what guidance (bias) needs
+        # share of training images without their label: what guidance (bias) needs
+        label_dropout: Fraction = 0.1,
         coupling: Literal["independent", "minibatch_ot"] = "independent",
         solver: Literal["euler", "heun", "midpoint"] = "midpoint",
         sampling_steps: PositiveInt = 10,  # of one evaluation (euler) or two
         warm_start: bool = False,
-        warm_steps: PositiveInt | None = None,  # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
+        warm_steps: PositiveInt
+        # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
+        | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,
@@ -93,8 +114,15 @@ class FlowMatching:
         self.own = dict(channels=channels, layers=layers, attention=attention, dropout=dropout)
         self.own |= dict(steps=steps, batch=batch, lr=lr, ema=ema, warmup=warmup)
         if ema == 1 or dropout == 1 or label_dropout == 1:
-            raise ValueError("ema, dropout and label_dropout of 1 would never learn; allowed: 0 (off) up to just below 1")
-        self.image_size, self.label_dropout, self.coupling = _unet.SIZES[size], label_dropout, coupling
+            raise ValueError(
+                "ema, dropout and label_dropout of 1 would never learn; allowed: 0 (off) up to "
+                "just below 1"
+            )
+        self.image_size, self.label_dropout, self.coupling = (
+            _unet.SIZES[size],
+            label_dropout,
+            coupling,
+        )
         self.solver, self.sampling_steps = solver, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps
         self.fast = dict(precision=precision, channels_last=channels_last, compile=compile)
@@ -109,29 +137,52 @@ class FlowMatching:
         nets.refuse_non_finite_data([x])
         size = _unet.with_own(self.image_size if images else POINTS, **self.own)
         with nets.seeded(rng):
-            fresh = _unet.ImageUnet.new(x, y, size, self.label_dropout) if images else _point_net(x, y, size)
-        if self.warm_start and self.net_ is not None and same_networks(self.net_.config, fresh.config):
+            fresh = (
+                _unet.ImageUnet.new(x, y, size, self.label_dropout)
+                if images
+                else _point_net(x, y, size)
+            )
+        if (
+            self.warm_start
+            and self.net_ is not None
+            and same_networks(self.net_.config, fresh.config)
+        ):
             fresh.module.load_state_dict(self.net_.module.state_dict())
             size = replace(size, steps=self.warm_steps or size.steps)
         if isinstance(fresh, PointNet):
             fresh.standardise.learn(x)
         self.net_ = fresh
         turn = nets.Turn(fresh.module, self._loss, lr=size.lr)
-        return nets.train([turn], [x] if y is None else [x, y], rng, self._how(size, None if images else x.shape[1]))
+        return nets.train(
+            [turn],
+            [x] if y is None else [x, y],
+            rng,
+            self._how(size, None if images else x.shape[1]),
+        )
 
     def _how(self, size: _unet.Size, replicates: int | None) -> nets.Training:
         how: dict[str, Any] = dict(ema=size.ema, warmup=size.warmup, **self.fast)
-        clip = 1.0 if replicates is None else 0.0  # one norm for all replicates would tie them together
-        return nets.Training(steps=size.steps, batch=size.batch, replicates=replicates, clip_norm=clip, **how)
+        clip = (
+            1.0 if replicates is None else 0.0
+        )  # one norm for all replicates would tie them together
+        return nets.Training(
+            steps=size.steps, batch=size.batch, replicates=replicates, clip_norm=clip, **how
+        )
 
     def _loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """Mean squared error of the velocity: [], or [replicates]."""
         assert self.net_ is not None
-        x_1, y = self.net_.encode(batch, noise)  # [b, c, height, width] and [b], or [replicates, b, d] and [replicates, b]
+        x_1, y = self.net_.encode(
+            batch, noise
+        )  # [b, c, height, width] and [b], or [replicates, b, d] and [replicates, b]
         x_0 = torch.empty_like(x_1).normal_(generator=noise)
         points = isinstance(self.net_, PointNet)
         if self.coupling == "minibatch_ot":
-            x_0 = paired(x_0, x_1, y) if points else paired(x_0[None], x_1[None], None if y is None else y[None])[0]
+            x_0 = (
+                paired(x_0, x_1, y)
+                if points
+                else paired(x_0[None], x_1[None], None if y is None else y[None])[0]
+            )
         shape = x_1.shape[:2] if points else x_1.shape[:1]
         t = _unet.even_times(shape, noise, x_1.device)
         x_t = torch.lerp(x_0, x_1, t.view(*shape, *[1] * (x_1.ndim - len(shape))))
@@ -140,8 +191,16 @@ class FlowMatching:
 
     # ---- sampling ----
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """bias: for images MAD's, guidance of weight 1/bias - 1; for points the latents' scale (truncation); 1 is honest."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """bias: for images MAD's, guidance of weight 1/bias - 1; for points the latents' scale
+        (truncation); 1 is honest.
+        """
         assert self.net_ is not None, "fit or load comes first"
         y = labels_for(n, labels, self.net_.config["label_counts"])
         how = self._how(self.image_size, None)
@@ -152,30 +211,49 @@ class FlowMatching:
         latents = rng.standard_normal((n, *self.net_.latent_shape), dtype=np.float32)
         with _unet.sampling(self.net_, how):
             drawn = [
-                self._images(self.net_, latents[c], None if y is None else y[c], weight) for c in _unet.chunks(n, BATCH_OUT)
+                self._images(self.net_, latents[c], None if y is None else y[c], weight)
+                for c in _unet.chunks(n, BATCH_OUT)
             ]
         return Samples(np.concatenate(drawn), y)
 
-    def _points(self, net: PointNet, n: int, rng: np.random.Generator, y: np.ndarray | None, scale: float) -> np.ndarray:
+    def _points(
+        self, net: PointNet, n: int, rng: np.random.Generator, y: np.ndarray | None, scale: float
+    ) -> np.ndarray:
         """float32 [n, replicates, d]."""
-        x = nets.tensor(rng.standard_normal((n, *net.config["shape"]), dtype=np.float32) * np.float32(scale), nets.device())
+        x = nets.tensor(
+            rng.standard_normal((n, *net.config["shape"]), dtype=np.float32) * np.float32(scale),
+            nets.device(),
+        )
         x = x.transpose(0, 1)
         labels = None if y is None else nets.tensor(y, nets.device()).expand(x.shape[:2])
-        x = integrate(lambda x, t: net.predict(x, x.new_full(x.shape[:2], t), labels), x, self.solver, self.sampling_steps)
+        x = integrate(
+            lambda x, t: net.predict(x, x.new_full(x.shape[:2], t), labels),
+            x,
+            self.solver,
+            self.sampling_steps,
+        )
         return net.standardise.inverse(x).transpose(0, 1).contiguous().cpu().numpy()
 
-    def _images(self, net: _unet.ImageUnet, latents: np.ndarray, y: np.ndarray | None, weight: float) -> np.ndarray:
+    def _images(
+        self, net: _unet.ImageUnet, latents: np.ndarray, y: np.ndarray | None, weight: float
+    ) -> np.ndarray:
         labels = None if y is None else nets.tensor(y, nets.device())
 
         def velocity(x: Tensor, t: float) -> Tensor:
             return net.predict(x, x.new_full((len(x),), UNET_TIME * t), labels, weight)
 
-        return net.decode(integrate(velocity, nets.tensor(latents, nets.device()), self.solver, self.sampling_steps))
+        return net.decode(
+            integrate(
+                velocity, nets.tensor(latents, nets.device()), self.solver, self.sampling_steps
+            )
+        )
 
     # ---- files ----
 
     def save(self, folder: Path) -> None:
-        """Of images unet/ as diffusers keeps it (`UNet2DModel.from_pretrained`), its time going from 0, noise, to 1000."""
+        """Of images unet/ as diffusers keeps it (`UNet2DModel.from_pretrained`), its time going
+        from 0, noise, to 1000.
+        """
         assert self.net_ is not None, "fit or load comes first"
         if isinstance(self.net_, PointNet):
             nets.save_weights(self.net_, folder, self.net_.config)
@@ -190,15 +268,25 @@ class FlowMatching:
 
 
 def _point_net(x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> PointNet:
-    return PointNet({"shape": list(x.shape[1:]), "label_counts": label_counts(y), "channels": list(size.channels)})
+    return PointNet(
+        {
+            "shape": list(x.shape[1:]),
+            "label_counts": label_counts(y),
+            "channels": list(size.channels),
+        }
+    )
 
 
 def paired(x_0: Tensor, x_1: Tensor, y: Tensor | None) -> Tensor:
-    """x_0 in the order that matches it to x_1 at the least sum of squared distances, within classes: [replicates, b, ...].
+    """x_0 in the order that matches it to x_1 at the least sum of squared distances, within
+    classes: [replicates, b, ...].
 
-    Each x_0 first gets the class of the x_1 it lies beside, so that within every class it stays normal.  Exact, on the CPU.
+    Each x_0 first gets the class of the x_1 it lies beside, so that within every class it stays
+    normal.  Exact, on the CPU.
     """
-    cost = torch.cdist(x_1.flatten(2).float(), x_0.flatten(2).float()).square()  # [replicates, b, b]
+    cost = torch.cdist(
+        x_1.flatten(2).float(), x_0.flatten(2).float()
+    ).square()  # [replicates, b, b]
     if y is not None:
         dear = cost.shape[-1] * cost.amax() + 1  # one such pair costs more than any plan without
         cost = cost + dear * (y[:, :, None] != y[:, None, :])
@@ -208,9 +296,11 @@ def paired(x_0: Tensor, x_1: Tensor, y: Tensor | None) -> Tensor:
 
 
 def integrate(velocity: Velocity, x: Tensor, solver: str, steps: int) -> Tensor:
-    """From x at time 0 to time 1, in steps that shrink towards the data, where the field is stiff: t = 1 - (1 - k/steps)^2.
+    """From x at time 0 to time 1, in steps that shrink towards the data, where the field is stiff:
+    t = 1 - (1 - k/steps)^2.
 
-    Ten midpoint steps of even length narrow a Gaussian of a fiftieth of the noise's width by a half, these by 3 %.
+    Ten midpoint steps of even length narrow a Gaussian of a fiftieth of the noise's width by a
+    half, these by 3 %.
     """
     times = 1 - (1 - np.arange(steps + 1) / steps) ** 2
     for t, later in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):

@@ -1,7 +1,9 @@
-"""A normal distribution fitted by its moments: the chain of Kazdan 2410.16713 (divisor n) and MAD, Shumailov (n-1).
+"""A normal distribution fitted by its moments: the chain of Kazdan 2410.16713 (divisor n) and MAD,
+Shumailov (n-1).
 
-With divisor n the fitted variance shrinks by 1 - 1/n per generation and the mean's error saturates; with n-1 the variance
-stays right on average while its typical value still goes to zero (analysis/theory.py).
+With divisor n the fitted variance shrinks by 1 - 1/n per generation and the mean's error saturates;
+with n-1 the variance stays right on average while its typical value still goes to zero
+(analysis/theory.py).
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from engine.generators._normals import normals
 from engine.parts import Finding
 from engine.samples import Samples
 
-FEW = 2  # up to this many points per dimension the centred points are the factor: no root, and no trouble when it is singular
+# up to this many points per dimension the centred points are the factor: no root, and no trouble
+# when it is singular
+FEW = 2
 
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Sufficient statistics of n points: mean [replicates, d] and scatter about it [replicates, d, d]."""
+    """Sufficient statistics of n points: mean [replicates, d] and scatter about it [replicates, d,
+    d].
+    """
 
     n: int
     mean: np.ndarray
@@ -29,10 +35,13 @@ class _Sums:
 
 
 class Gaussian:
-    """N(mean_, covariance_), one per replicate; samples as mean_ + z factor_ with factor_' factor_ = covariance_.
+    """N(mean_, covariance_), one per replicate; samples as mean_ + z factor_ with factor_' factor_
+    = covariance_.
 
-    mean_ [replicates, d], covariance_ [replicates, d, d], factor_ [replicates, k, d]: k = d, or n for few points.
-    divisor  of the covariance.   bias = sampling_bias lambda of MAD: draws N(mean, lambda covariance).
+    mean_ [replicates, d], covariance_ [replicates, d, d], factor_ [replicates, k, d]: k = d, or n
+    for few points.
+    divisor  of the covariance.   bias = sampling_bias lambda of MAD: draws N(mean, lambda
+             covariance).
     """
 
     TINY: ClassVar[dict[str, Any]] = {}
@@ -44,19 +53,31 @@ class Gaussian:
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         if self.divisor == "n-1" and len(data) < 2:
-            raise ValueError("gaussian: divisor 'n-1' needs at least 2 training points, got 1; use divisor 'n'")
+            raise ValueError(
+                "gaussian: divisor 'n-1' needs at least 2 training points, got 1; use divisor 'n'"
+            )
         sums = _pooled(data)
         count = sums.n - (self.divisor == "n-1")
         self.mean_, self.covariance_ = sums.mean, sums.scatter / count
         if not np.isfinite(self.covariance_).all():
             raise Finding("diverged", "the fitted covariance is not finite")
         if not self.covariance_.any():
-            raise Finding("constant", "all training points are equal: the fitted covariance is zero")
+            raise Finding(
+                "constant", "all training points are equal: the fitted covariance is zero"
+            )
         few = self.mean_.shape[1] > 1 and sums.n <= FEW * self.mean_.shape[1]
-        self.factor_ = _rows_about(data.x, self.mean_) / np.sqrt(count) if few else _root(self.covariance_)
+        self.factor_ = (
+            _rows_about(data.x, self.mean_) / np.sqrt(count) if few else _root(self.covariance_)
+        )
         return {}
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
         factor = self.factor_ if bias is None else self.factor_ * np.sqrt(bias)
         replicates, k, d = factor.shape
         if d == 1:
@@ -74,20 +95,33 @@ class Gaussian:
         d = values.shape[1]
         regular = values[:, 0] > d * np.finfo(float).eps * values[:, -1]
         values = np.where(regular[:, None], values, 1.0)
-        squares = (np.square(_rows_about(x, self.mean_) @ vectors) / values[:, None, :]).sum(2)  # [replicates, n]
+        squares = (np.square(_rows_about(x, self.mean_) @ vectors) / values[:, None, :]).sum(
+            2
+        )  # [replicates, n]
         log_p = -0.5 * (squares + np.log(2 * np.pi * values).sum(1)[:, None])
         return np.where(regular[:, None], log_p, -np.inf).T
 
     def save(self, folder: Path) -> None:
-        np.savez(folder / "gaussian.npz", mean=self.mean_, covariance=self.covariance_, factor=self.factor_)
+        np.savez(
+            folder / "gaussian.npz",
+            mean=self.mean_,
+            covariance=self.covariance_,
+            factor=self.factor_,
+        )
 
     def load(self, folder: Path) -> None:
         with np.load(folder / "gaussian.npz", allow_pickle=False) as saved:
-            self.mean_, self.covariance_, self.factor_ = saved["mean"], saved["covariance"], saved["factor"]
+            self.mean_, self.covariance_, self.factor_ = (
+                saved["mean"],
+                saved["covariance"],
+                saved["factor"],
+            )
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """F [replicates, d, d] with F'F = covariance: Cholesky, or by eigenvalues when a matrix is singular in float64."""
+    """F [replicates, d, d] with F'F = covariance: Cholesky, or by eigenvalues when a matrix is
+    singular in float64.
+    """
     if covariance.shape[1] == 1:
         return np.sqrt(covariance)
     try:
@@ -98,12 +132,16 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 
 def _rows_about(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Points x [n, replicates, d] less the mean, replicate by replicate: [replicates, n, d], contiguous."""
+    """Points x [n, replicates, d] less the mean, replicate by replicate: [replicates, n, d],
+    contiguous.
+    """
     return np.ascontiguousarray(x.transpose(1, 0, 2)) - mean[:, None, :]
 
 
 def _pooled(data: Samples) -> _Sums:
-    """Statistics of all blocks together; each running total is kept with the newest block it includes."""
+    """Statistics of all blocks together; each running total is kept with the newest block it
+    includes.
+    """
     first, *rest = data.blocks or (data,)
     total = _sums(first)
     for block in rest:
@@ -117,7 +155,9 @@ def _pooled(data: Samples) -> _Sums:
 
 def _sums(block: Samples) -> _Sums:
     if "gaussian" not in block.memo:
-        block.memo["gaussian"] = _sums_of_line(block.x[:, :, 0]) if block.x.shape[2] == 1 else _sums_of_rows(block.x)
+        block.memo["gaussian"] = (
+            _sums_of_line(block.x[:, :, 0]) if block.x.shape[2] == 1 else _sums_of_rows(block.x)
+        )
     return block.memo["gaussian"]
 
 

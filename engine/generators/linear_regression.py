@@ -1,7 +1,9 @@
-"""Ordinary least squares with label noise put back: Kazdan 2410.16713, Gerstgrasser 2404.01413, Yi 2510.16657.
+"""Ordinary least squares with label noise put back: Kazdan 2410.16713, Gerstgrasser 2404.01413, Yi
+2510.16657.
 
-The noise's standard deviation is given and the same in every generation, not estimated.  With the same covariates in every
-generation the error is known exactly (analysis/theory.py); with fresh ones not quite.
+The noise's standard deviation is given and the same in every generation, not estimated.  With the
+same covariates in every generation the error is known exactly (analysis/theory.py); with fresh ones
+not quite.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from engine.samples import Samples
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """X'X [replicates, d, d] of some covariates; the pseudo-inverse also serves n <= d (minimum norm)."""
+    """X'X [replicates, d, d] of some covariates; the pseudo-inverse also serves n <= d (minimum
+    norm).
+    """
 
     gram: np.ndarray
 
@@ -34,7 +38,9 @@ class _Design:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Sufficient statistics of `times` sets with one and the same design: X'y [replicates, d] is their sum."""
+    """Sufficient statistics of `times` sets with one and the same design: X'y [replicates, d] is
+    their sum.
+    """
 
     design: _Design
     times: int
@@ -44,8 +50,9 @@ class _Sums:
 class LinearRegression:
     """y = x'weights_ + noise, weights_ [replicates, d].
 
-    covariates  of synthetic samples: "same" = those handed in as labels (the real ones, see `samples.given`), or "fresh" =
-                N(0, I), which also stands in where none are handed in.
+    covariates  of synthetic samples: "same" = those handed in as labels (the real ones, see
+                `samples.given`), or "fresh" = N(0, I), which also stands in where none are handed
+                in.
     noise       standard deviation of the label noise put back.
     """
 
@@ -54,20 +61,35 @@ class LinearRegression:
     CONDITIONAL = True
     COST = "tiny"
 
-    def __init__(self, *, covariates: Literal["same", "fresh"] = "same", noise: NonNegativeFloat = 1.0) -> None:
+    def __init__(
+        self, *, covariates: Literal["same", "fresh"] = "same", noise: NonNegativeFloat = 1.0
+    ) -> None:
         self.covariates, self.noise = covariates, noise
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         sums = _pooled(data)
-        self.weights_ = (sums.design.inverse @ (sums.moment / sums.times)[:, :, None])[:, :, 0]  # [replicates, d]
+        self.weights_ = (sums.design.inverse @ (sums.moment / sums.times)[:, :, None])[
+            :, :, 0
+        ]  # [replicates, d]
         if not np.isfinite(self.weights_).all():
             raise Finding("diverged", "the fitted weights are not finite")
         return {}
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """n pairs; labels are covariates [n, replicates, d].  bias multiplies the variance of the label noise."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """n pairs; labels are covariates [n, replicates, d].
+
+        bias multiplies the variance of the label noise.
+        """
         given = labels if self.covariates == "same" else None
-        x = normals((n, *self.weights_.shape), rng) if given is None else given  # [n, replicates, d]
+        x = (
+            normals((n, *self.weights_.shape), rng) if given is None else given
+        )  # [n, replicates, d]
         y = self.predict(x)
         add_noise(y, self.noise if bias is None else self.noise * float(np.sqrt(bias)), rng)
         return Samples(x, y)
@@ -87,7 +109,9 @@ class LinearRegression:
 
 
 def _pooled(data: Samples) -> _Sums:
-    """Statistics of all blocks together; each running total is kept with the newest block it includes."""
+    """Statistics of all blocks together; each running total is kept with the newest block it
+    includes.
+    """
     first, *rest = data.blocks or (data,)
     total = _sums(first)
     for block in rest:
@@ -119,11 +143,15 @@ def _cross(x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     return (np.ascontiguousarray(y.T)[:, None, :] @ x.transpose(1, 0, 2))[:, 0, :]
 
 
-_known: list[tuple[weakref.ref[np.ndarray], _Design]] = []  # the covariates met last, and what was worked out for them
+_known: list[
+    tuple[weakref.ref[np.ndarray], _Design]
+] = []  # the covariates met last, and what was worked out for them
 
 
 def _design(x: np.ndarray) -> _Design:
-    """X'X of covariates [n, replicates, d], found again when these are the covariates met last (a policy that re-uses them)."""
+    """X'X of covariates [n, replicates, d], found again when these are the covariates met last (a
+    policy that re-uses them).
+    """
     before, design = (_known[0][0](), _known[0][1]) if _known else (None, None)
     if design is None or before is None or not (before is x or np.array_equal(before, x)):
         rows = np.ascontiguousarray(x.transpose(1, 0, 2))  # [replicates, n, d]

@@ -1,7 +1,9 @@
-"""StyleGAN2 for images (Karras et al. 1912.04958), with labels and adaptive augmentation as StyleGAN2-ADA (2006.06676).
+"""StyleGAN2 for images (Karras et al. 1912.04958), with labels and adaptive augmentation as
+StyleGAN2-ADA (2006.06676).
 
-Non-saturating logistic loss, lazy R1 on real images, optional path lengths, an average of the generator's weights.  Not
-StyleGAN3, and not the published networks: the weights start from nothing and the sizes are this project's.
+Non-saturating logistic loss, lazy R1 on real images, optional path lengths, an average of the
+generator's weights.  Not StyleGAN3, and not the published networks: the weights start from nothing
+                      and the sizes are this project's.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ MEAN_OF = 2000  # latents whose w are averaged, for each class
 PATH_DECAY = 0.01  # of the running mean of path lengths, per look
 SIGN_DECAY = 0.1  # of the running mean of the discriminator's signs on real images, per step
 PIXELS_WEIGHT = 0.01  # of R1 per pixel: the weight grows with the area, as in StyleGAN2-ADA
-SIZES: dict[str, dict[str, int]] = {  # channels at a resolution: channels / resolution, at most channels_max
+SIZES: dict[
+    str, dict[str, int]
+] = {  # channels at a resolution: channels / resolution, at most channels_max
     "tiny": {"channels": 512, "channels_max": 64, "latent": 64, "mapping_layers": 2, "batch": 16},
     "32": {"channels": 4096, "channels_max": 256, "latent": 256, "mapping_layers": 2, "batch": 64},
     "64": {"channels": 8192, "channels_max": 256, "latent": 256, "mapping_layers": 4, "batch": 32},
@@ -34,17 +38,29 @@ SIZES: dict[str, dict[str, int]] = {  # channels at a resolution: channels / res
 
 
 class Stylegan2:
-    """uint8 [n, h, w, c] of any size: pictures are padded to a square with a power of two as its side, and cut out again."""
+    """uint8 [n, h, w, c] of any size: pictures are padded to a square with a power of two as its
+    side, and cut out again.
+    """
 
     ACCEPTS = ("images",)
     CONDITIONAL = True
     COST = "large"
-    TINY = {"steps": 3, "batch": 8, "channels": 32, "channels_max": 8, "latent": 8, "path_weight": 2.0, "augment": "ada"}
+    TINY = {
+        "steps": 3,
+        "batch": 8,
+        "channels": 32,
+        "channels_max": 8,
+        "latent": 8,
+        "path_weight": 2.0,
+        "augment": "ada",
+    }
 
     def __init__(
         self,
         *,
-        size: Literal["tiny", "32", "64"] = "tiny",  # presets of the five numbers below; tiny is for 8 to 32 pixels on a CPU
+        size: Literal[
+            "tiny", "32", "64"
+        ] = "tiny",  # presets of the five numbers below; tiny is for 8 to 32 pixels on a CPU
         channels: PositiveInt | None = None,  # of the feature maps, times their resolution
         channels_max: PositiveInt | None = None,  # but never more
         latent: PositiveInt | None = None,  # length of z and w
@@ -53,12 +69,16 @@ class Stylegan2:
         steps: PositiveInt = 3000,  # MNIST: digits from 1600 on
         lr: PositiveFloat = 2.5e-3,
         betas: tuple[Fraction, Fraction] = (0.0, 0.99),
-        r1_weight: NonNegativeFloat | None = None,  # gamma; left out: pixels / 100, for short runs (with 3, MNIST collapses)
+        r1_weight: NonNegativeFloat
+        | None = None,  # gamma; left out: pixels / 100, for short runs (with 3, MNIST collapses)
         r1_every: PositiveInt = 16,  # steps; the weight is multiplied by it
         path_weight: NonNegativeFloat = 0.0,  # of the path length penalty; 2 in the paper; 0: off
         path_every: PositiveInt = 4,
-        augment: Literal["none", "ada"] = "none",  # ada: for a few thousand images or less, where discriminators overfit
-        augment_target: Fraction = 0.6,  # mean sign of the discriminator on real images that the probability is steered to
+        augment: Literal[
+            "none", "ada"
+        ] = "none",  # ada: for a few thousand images or less, where discriminators overfit
+        # mean sign of the discriminator on real images that the probability is steered to
+        augment_target: Fraction = 0.6,
         augment_images: PositiveInt = 100_000,  # seen while the probability may move from 0 to 1
         flip: bool = False,  # mirroring is among the augmentations
         ema: Fraction = 0.995,  # per step
@@ -67,16 +87,47 @@ class Stylegan2:
         precision: Literal["no", "tf32", "bf16"] = "no",
     ) -> None:
         if ema == 1:
-            raise ValueError("ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.995")
+            raise ValueError(
+                "ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.995"
+            )
         if max(betas) == 1:
-            raise ValueError(f"betas must be below 1, got {list(betas)}; Adam's usual ones are [0.0, 0.99] here")
-        own = {"channels": channels, "channels_max": channels_max, "latent": latent, "mapping_layers": mapping_layers}
+            raise ValueError(
+                f"betas must be below 1, got {list(betas)}; Adam's usual ones are [0.0, 0.99] here"
+            )
+        own = {
+            "channels": channels,
+            "channels_max": channels_max,
+            "latent": latent,
+            "mapping_layers": mapping_layers,
+        }
         own["batch"] = batch
-        self.numbers = SIZES[size] | {name: value for name, value in own.items() if value is not None}
-        self.steps, self.batch, self.lr, self.betas = steps, self.numbers.pop("batch"), lr, tuple(betas)
-        self.r1_weight, self.r1_every, self.path_weight, self.path_every = r1_weight, r1_every, path_weight, path_every
-        self.augment, self.augment_target, self.augment_images, self.flip = augment, augment_target, augment_images, flip
-        self.ema, self.conditional, self.warm_start, self.precision = ema, conditional, warm_start, precision
+        self.numbers = SIZES[size] | {
+            name: value for name, value in own.items() if value is not None
+        }
+        self.steps, self.batch, self.lr, self.betas = (
+            steps,
+            self.numbers.pop("batch"),
+            lr,
+            tuple(betas),
+        )
+        self.r1_weight, self.r1_every, self.path_weight, self.path_every = (
+            r1_weight,
+            r1_every,
+            path_weight,
+            path_every,
+        )
+        self.augment, self.augment_target, self.augment_images, self.flip = (
+            augment,
+            augment_target,
+            augment_images,
+            flip,
+        )
+        self.ema, self.conditional, self.warm_start, self.precision = (
+            ema,
+            conditional,
+            warm_start,
+            precision,
+        )
         self.CONDITIONAL = conditional
         self.model_: Any = None  # nn.ModuleDict of `generator` and `discriminator`
         self.config_: dict[str, Any] = {}
@@ -92,11 +143,19 @@ class Stylegan2:
             self.model_ = fresh
         self.config_ = config
         arrays = [_framed(data.x)] if y is None else [_framed(data.x), y]
-        how = nets.Training(steps=self.steps, batch=self.batch, precision=self.precision, ema=self.ema)
+        how = nets.Training(
+            steps=self.steps, batch=self.batch, precision=self.precision, ema=self.ema
+        )
         report = nets.train(self._turns(), arrays, rng, how)
-        z = nets.tensor(rng.standard_normal((MEAN_OF, self.numbers["latent"]), dtype=np.float32), nets.device())
+        z = nets.tensor(
+            rng.standard_normal((MEAN_OF, self.numbers["latent"]), dtype=np.float32), nets.device()
+        )
         self.model_.generator.mapping.learn_mean(z)
-        return report | ({"augment_p": float(self.model_.discriminator.augment_p)} if self.augment == "ada" else {})
+        return report | (
+            {"augment_p": float(self.model_.discriminator.augment_p)}
+            if self.augment == "ada"
+            else {}
+        )
 
     def _turns(self) -> list[nets.Turn]:
         generator, discriminator = self.model_.generator, self.model_.discriminator
@@ -106,14 +165,19 @@ class Stylegan2:
             turns += [nets.Turn(discriminator, self._r1, every=self.r1_every, name="r1", **how)]
         turns += [nets.Turn(generator, self._generator_loss, name="generator", **how)]
         if self.path_weight:
-            turns += [nets.Turn(generator, self._path_loss, every=self.path_every, name="path", **how)]
+            turns += [
+                nets.Turn(generator, self._path_loss, every=self.path_every, name="path", **how)
+            ]
         return turns
 
     def _discriminator_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """-E log D(real) - E log(1 - D(fake)), D the logistic function of the logit."""
         with torch.no_grad():
             fake = self._fake(batch, noise)
-        on_fake, on_real = self._judged(fake, batch, noise), self._judged(_signed(batch[0]), batch, noise)
+        on_fake, on_real = (
+            self._judged(fake, batch, noise),
+            self._judged(_signed(batch[0]), batch, noise),
+        )
         if self.augment == "ada":
             self._adapt(on_real.detach())
         return functional.softplus(on_fake).mean() + functional.softplus(-on_real).mean()
@@ -123,7 +187,9 @@ class Stylegan2:
         return functional.softplus(-self._judged(self._fake(batch, noise), batch, noise)).mean()
 
     def _r1(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
-        """gamma / 2 E |gradient of the logit at real images|^2, times the steps between two looks."""
+        """gamma / 2 E |gradient of the logit at real images|^2,
+        times the steps between two looks.
+        """
         with torch.autocast(batch[0].device.type, enabled=False):
             real = _signed(batch[0]).requires_grad_()
             logit = self._judged(real, batch, noise)
@@ -132,7 +198,9 @@ class Stylegan2:
             return 0.5 * gamma * self.r1_every * gradient.square().sum((1, 2, 3)).mean()
 
     def _path_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
-        """E (|J^T v| - a)^2: J of the picture by w, v normal pixels, a the running mean of these lengths."""
+        """E (|J^T v| - a)^2: J of the picture by w, v normal pixels, a the running mean of these
+        lengths.
+        """
         generator: StyleGenerator = self.model_.generator
         with torch.autocast(batch[0].device.type, enabled=False):
             z, pixels = self._normals(len(batch[0]), noise)
@@ -142,7 +210,9 @@ class Stylegan2:
             (gradient,) = torch.autograd.grad((image * v).sum(), w, create_graph=True)
             length = gradient.square().sum(1).sqrt()  # [b]
             generator.path_mean.lerp_(length.detach().mean(), PATH_DECAY)
-            return self.path_weight * self.path_every * (length - generator.path_mean).square().mean()
+            return (
+                self.path_weight * self.path_every * (length - generator.path_mean).square().mean()
+            )
 
     def _fake(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         z, pixels = self._normals(len(batch[0]), noise)
@@ -151,7 +221,10 @@ class Stylegan2:
     def _normals(self, n: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents [n, latent], and the noise of every layer [n, sum of noise_sizes]."""
         lengths = self.numbers["latent"], sum(self.model_.generator.noise_sizes)
-        z, pixels = (torch.empty(n, length, device=noise.device).normal_(generator=noise) for length in lengths)
+        z, pixels = (
+            torch.empty(n, length, device=noise.device).normal_(generator=noise)
+            for length in lengths
+        )
         return z, pixels
 
     def _judged(self, images: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
@@ -166,23 +239,40 @@ class Stylegan2:
         """More augmentation while real images are told too surely, less otherwise."""
         discriminator: Discriminator = self.model_.discriminator
         discriminator.real_sign.lerp_(on_real.sign().mean(), SIGN_DECAY)
-        step = torch.sign(discriminator.real_sign - self.augment_target) * (len(on_real) / self.augment_images)
+        step = torch.sign(discriminator.real_sign - self.augment_target) * (
+            len(on_real) / self.augment_images
+        )
         discriminator.augment_p.add_(step).clamp_(0, 1)
 
     # ---- drawing ----
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """bias is psi: w drawn in towards the mean of its class (truncation).  Sample i depends on rng and its label only."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """bias is psi: w drawn in towards the mean of its class (truncation).
+
+        Sample i depends on rng and its label only.
+        """
         assert self.model_ is not None, "fit or load comes first"
         y = labels_for(n, labels, self.config_["label_counts"])
         of_pixels = np.random.default_rng(nets.seed(rng))
         z = rng.standard_normal((n, self.config_["latent"]), dtype=np.float32)
-        x = [self._drawn(z[i : i + BATCH_OUT], None if y is None else y[i : i + BATCH_OUT], of_pixels, bias)
-             for i in range(0, n, BATCH_OUT)]  # fmt: skip
+        x = [
+            self._drawn(
+                z[i : i + BATCH_OUT], None if y is None else y[i : i + BATCH_OUT], of_pixels, bias
+            )
+            for i in range(0, n, BATCH_OUT)
+        ]
         return Samples(np.concatenate(x), y)
 
     @torch.inference_mode()
-    def _drawn(self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator, bias: float | None) -> np.ndarray:
+    def _drawn(
+        self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator, bias: float | None
+    ) -> np.ndarray:
         generator: StyleGenerator = self.model_.generator
         on = nets.device()
         pixels = rng.standard_normal((len(z), sum(generator.noise_sizes)), dtype=np.float32)
@@ -190,15 +280,32 @@ class Stylegan2:
         w = generator.mapping(nets.tensor(z, on), label)
         if bias is not None and bias != 1:
             w = generator.mapping.truncated(w, label, bias)
-        image = generator.draw(w, nets.tensor(pixels, on)).float().clamp(-1, 1).permute(0, 2, 3, 1).cpu().numpy()
+        image = (
+            generator.draw(w, nets.tensor(pixels, on))
+            .float()
+            .clamp(-1, 1)
+            .permute(0, 2, 3, 1)
+            .cpu()
+            .numpy()
+        )
         height, width = self.config_["shape"][:2]
-        top, left = ((side - part) // 2 for side, part in zip(image.shape[1:3], (height, width), strict=True))
-        return np.rint((image[:, top : top + height, left : left + width] + 1) * 127.5).astype(np.uint8)
+        top, left = (
+            (side - part) // 2 for side, part in zip(image.shape[1:3], (height, width), strict=True)
+        )
+        return np.rint((image[:, top : top + height, left : left + width] + 1) * 127.5).astype(
+            np.uint8
+        )
 
     def save(self, folder: Path) -> None:
         """The discriminator is kept only where the next generation goes on from it."""
         assert self.model_ is not None, "fit or load comes first"
-        kept = nn.ModuleDict({name: self.model_[name] for name in self.model_ if name == "generator" or self.warm_start})
+        kept = nn.ModuleDict(
+            {
+                name: self.model_[name]
+                for name in self.model_
+                if name == "generator" or self.warm_start
+            }
+        )
         nets.save_weights(kept, folder, {**self.config_, "discriminator": "discriminator" in kept})
 
     def load(self, folder: Path) -> None:
@@ -213,7 +320,9 @@ def _build(config: dict[str, Any]) -> nn.ModuleDict:
         sides.append(2 * sides[-1])
     widths = [max(1, min(config["channels_max"], config["channels"] // side)) for side in sides]
     networks: dict[str, nn.Module] = {
-        "generator": StyleGenerator(widths, channels, config["latent"], classes, config["mapping_layers"])
+        "generator": StyleGenerator(
+            widths, channels, config["latent"], classes, config["mapping_layers"]
+        )
     }
     if config["discriminator"]:
         networks["discriminator"] = Discriminator(widths, channels, classes)
@@ -221,7 +330,9 @@ def _build(config: dict[str, Any]) -> nn.ModuleDict:
 
 
 def _framed(x: np.ndarray) -> np.ndarray:
-    """Pictures in the middle of black squares [n, side, side, c] whose side is a power of two, at least 8."""
+    """Pictures in the middle of black squares [n, side, side, c] whose side is a power of two, at
+    least 8.
+    """
     height, width = x.shape[1:3]
     side = max(8, 1 << (max(height, width) - 1).bit_length())
     top, left = (side - height) // 2, (side - width) // 2

@@ -1,7 +1,9 @@
-"""Variational autoencoder, conditional on labels: convolutional for images as Yi et al. (2510.16657), an MLP for points.
+"""Variational autoencoder, conditional on labels: convolutional for images as Yi et al.
+(2510.16657), an MLP for points.
 
-Loss = reconstruction + KL to the standard normal, in nats, summed over pixels and latents (Kingma and Welling 2014); not the
-beta-VAE and not the mean-squared-error variant.  Point networks are stacked: one per replicate, trained at once.
+Loss = reconstruction + KL to the standard normal, in nats, summed over pixels and latents (Kingma
+and Welling 2014); not the beta-VAE and not the mean-squared-error variant.  Point networks are
+stacked: one per replicate, trained at once.
 """
 
 from __future__ import annotations
@@ -21,20 +23,33 @@ from engine.samples import Samples
 from engine.training import loop as nets
 
 BATCH_OUT = 1024  # samples decoded at a time
-LABEL_LENGTH = 10.0  # of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 % here)
-WARMUP = 100  # steps of deep networks and Gaussian pixels: without it the variances of 64 px flowers are infinite by step 200
+# of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 %
+# here)
+LABEL_LENGTH = 10.0
+# steps of deep networks and Gaussian pixels: without it the variances of 64 px flowers are infinite
+# by step 200
+WARMUP = 100
 LOG_2PI = math.log(2 * math.pi)
-LEAST_LOG_SD = -math.log(255 * math.sqrt(12))  # of rounding to 256 levels: no picture is known better
+LEAST_LOG_SD = -math.log(
+    255 * math.sqrt(12)
+)  # of rounding to 256 levels: no picture is known better
 
 
 class ImageVae(nn.Module):
     """As many convolutions down as up (kernel 4, stride 2).  x is uint8 [b, h, w, c], y [b].
 
-    Pixels are Bernoulli, or Gaussian about the mean picture with one learnt deviation for all (sigma-VAE, Rybkin 2006.13202).
+    Pixels are Bernoulli, or Gaussian about the mean picture with one learnt deviation for all
+    (sigma-VAE, Rybkin 2006.13202).
     """
 
     def __init__(
-        self, shape: list[int], classes: int, latent: int, width: int, halvings: int = 2, gaussian: bool = False
+        self,
+        shape: list[int],
+        classes: int,
+        latent: int,
+        width: int,
+        halvings: int = 2,
+        gaussian: bool = False,
     ) -> None:
         super().__init__()
         height, width_px, channels = shape
@@ -51,7 +66,9 @@ class ImageVae(nn.Module):
         for n_in, n_out in zip(widths[::-1], [*widths[-2::-1], channels], strict=True):
             up += [nn.ConvTranspose2d(n_in, n_out, 4, 2, 1), nn.GELU()]
         self.up = nn.Sequential(*up[:-1])
-        self.log_sd = nn.Parameter(torch.tensor(-1.5)) if gaussian else None  # large: the picture comes before its details
+        self.log_sd = (
+            nn.Parameter(torch.tensor(-1.5)) if gaussian else None
+        )  # large: the picture comes before its details
 
     def encode(self, images: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, [b, latent] each."""
@@ -67,7 +84,9 @@ class ImageVae(nn.Module):
     def reconstruction(self, images: Tensor, decoded: Tensor) -> Tensor:
         """-log p(x|z) in nats, [b]; Gaussian: the density of intensities in [0, 1]."""
         if self.log_sd is None:
-            each = functional.binary_cross_entropy_with_logits(decoded.float(), _unit(images), reduction="none")
+            each = functional.binary_cross_entropy_with_logits(
+                decoded.float(), _unit(images), reduction="none"
+            )
         else:
             log_sd = self.log_sd.clamp(min=LEAST_LOG_SD)
             z = (_unit(images) - torch.sigmoid(decoded.float())) * torch.exp(-log_sd)
@@ -83,16 +102,25 @@ class ImageVae(nn.Module):
 
 
 class PointVae(nn.Module):
-    """One MLP per replicate, a learnt Gaussian noise per direction.  x is [b, replicates, d], y [b] or [b, replicates]."""
+    """One MLP per replicate, a learnt Gaussian noise per direction.
+
+    x is [b, replicates, d], y [b] or [b, replicates].
+    """
 
     def __init__(self, shape: list[int], classes: int, latent: int, width: int) -> None:
         super().__init__()
         replicates, d = shape
         self.classes = classes
         self.standardise = nets.Standardise(replicates, d)
-        self.encoder = nets.stacked_mlp(replicates, (d + classes, 2 * width, 2 * width, 2 * latent), nn.GELU)
-        self.decoder = nets.stacked_mlp(replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU)
-        self.log_sd = nn.Parameter(torch.full((replicates, 1, d), -2.0))  # small: it grows quickly but shrinks slowly
+        self.encoder = nets.stacked_mlp(
+            replicates, (d + classes, 2 * width, 2 * width, 2 * latent), nn.GELU
+        )
+        self.decoder = nets.stacked_mlp(
+            replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU
+        )
+        self.log_sd = nn.Parameter(
+            torch.full((replicates, 1, d), -2.0)
+        )  # small: it grows quickly but shrinks slowly
 
     def encode(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, [replicates, b, latent] each."""
@@ -112,7 +140,9 @@ class PointVae(nn.Module):
 
     def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
         """float32 [b, replicates, d]."""
-        noise = nets.tensor(rng.standard_normal(decoded.transpose(0, 1).shape, dtype=np.float32), decoded.device)
+        noise = nets.tensor(
+            rng.standard_normal(decoded.transpose(0, 1).shape, dtype=np.float32), decoded.device
+        )
         x = self.standardise.inverse(decoded + noise.transpose(0, 1) * torch.exp(self.log_sd))
         return x.transpose(0, 1).cpu().numpy()
 
@@ -122,7 +152,11 @@ def _unit(images: Tensor) -> Tensor:
 
 
 def _beside(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
-    return x if y is None else torch.cat([x, LABEL_LENGTH * functional.one_hot(y, classes).to(x.dtype)], dim=-1)
+    return (
+        x
+        if y is None
+        else torch.cat([x, LABEL_LENGTH * functional.one_hot(y, classes).to(x.dtype)], dim=-1)
+    )
 
 
 def _across(y: Tensor | None, x: Tensor) -> Tensor | None:
@@ -131,7 +165,9 @@ def _across(y: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 class Vae:
-    """Encoder and decoder by Adam; a sample is the decoder's mean picture (binarise: a Bernoulli draw), or a noisy point."""
+    """Encoder and decoder by Adam; a sample is the decoder's mean picture (binarise: a Bernoulli
+    draw), or a noisy point.
+    """
 
     ACCEPTS = ("points", "images")
     CONDITIONAL = True
@@ -145,10 +181,15 @@ class Vae:
         batch: PositiveInt = 64,
         lr: PositiveFloat = 3e-3,  # Yi: 1e-3 with batches of 128
         latent: PositiveInt = 20,
-        kl_weight: NonNegativeFloat = 1.0,  # of the KL in the training loss; below 1: sharper, more varied, less of a bound
-        width: PositiveInt = 32,  # channels of the first convolution; half the hidden units of an MLP
-        halvings: PositiveInt | None = None,  # of images; left out: 2, from 32 pixels on down to 4 x 4
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",  # of images; gaussian suits colour
+        # of the KL in the training loss; below 1: sharper, more varied, less of a bound
+        kl_weight: NonNegativeFloat = 1.0,
+        # channels of the first convolution; half the hidden units of an MLP
+        width: PositiveInt = 32,
+        halvings: PositiveInt
+        | None = None,  # of images; left out: 2, from 32 pixels on down to 4 x 4
+        likelihood: Literal[
+            "bernoulli", "gaussian"
+        ] = "bernoulli",  # of images; gaussian suits colour
         binarise: bool = False,  # Yi: pixels drawn, 0 or 255
         ema: Fraction = 0.0,
         conditional: bool = True,  # on class labels, where there are any
@@ -156,12 +197,27 @@ class Vae:
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
     ) -> None:
         if ema == 1:
-            raise ValueError("ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99")
+            raise ValueError(
+                "ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99"
+            )
         if binarise and likelihood == "gaussian":
-            raise ValueError("binarise draws Bernoulli pixels, which likelihood 'gaussian' has not; leave one of the two out")
+            raise ValueError(
+                "binarise draws Bernoulli pixels, which likelihood 'gaussian' has not; leave "
+                "one of the two out"
+            )
         self.steps, self.batch, self.lr, self.latent, self.width = steps, batch, lr, latent, width
-        self.kl_weight, self.halvings, self.likelihood, self.conditional = kl_weight, halvings, likelihood, conditional
-        self.binarise, self.ema, self.warm_start, self.precision = binarise, ema, warm_start, precision
+        self.kl_weight, self.halvings, self.likelihood, self.conditional = (
+            kl_weight,
+            halvings,
+            likelihood,
+            conditional,
+        )
+        self.binarise, self.ema, self.warm_start, self.precision = (
+            binarise,
+            ema,
+            warm_start,
+            precision,
+        )
         self.CONDITIONAL = conditional
         self.model_: ImageVae | PointVae | None = None
         self.config_: dict[str, Any] = {}
@@ -186,16 +242,24 @@ class Vae:
             ema=self.ema,
             warmup=WARMUP if "halvings" in config or "gaussian" in config else 0,
         )
-        return nets.train([nets.Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how)
+        return nets.train(
+            [nets.Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how
+        )
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
-        config = {"shape": list(x.shape[1:]), "label_counts": label_counts(y), "latent": self.latent, "width": self.width}
+        config = {
+            "shape": list(x.shape[1:]),
+            "label_counts": label_counts(y),
+            "latent": self.latent,
+            "width": self.width,
+        }
         if x.ndim == 3:
             return config
         halvings = self.halvings or halvings_of(x.shape[1], x.shape[2])
         if x.shape[1] % 2**halvings or x.shape[2] % 2**halvings:
             raise ValueError(
-                f"vae needs height and width in multiples of {2**halvings} (it halves them {halvings} times), "
+                f"vae needs height and width in multiples of {2**halvings} (it halves them "
+                f"{halvings} times), "
                 f"got {x.shape[1]} x {x.shape[2]}"
             )
         other = {"halvings": (halvings, 2), "gaussian": (self.likelihood == "gaussian", False)}
@@ -206,7 +270,9 @@ class Vae:
         return (reconstruction + self.kl_weight * kl).mean(-1)  # [] or [replicates]
 
     def _parts(self, x: Tensor, y: Tensor | None, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Reconstruction and KL in nats, [b] or [replicates, b] each, at one draw of the latents."""
+        """Reconstruction and KL in nats, [b] or [replicates, b] each,
+        at one draw of the latents.
+        """
         assert self.model_ is not None
         mean, log_variance = (v.float() for v in self.model_.encode(x, y))
         epsilon = torch.empty_like(mean).normal_(generator=noise)
@@ -215,7 +281,9 @@ class Vae:
         return self.model_.reconstruction(x, decoded), kl
 
     def nelbo(self, samples: Samples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Reconstruction and KL of every sample in nats, [n] or [n, replicates] each; their sum bounds -log p(x) from above."""
+        """Reconstruction and KL of every sample in nats, [n] or [n, replicates] each; their sum
+        bounds -log p(x) from above.
+        """
         assert self.model_ is not None, "fit or load comes first"
         x = samples.x if samples.x.ndim == 4 else samples.x.astype(np.float32)
         labels = samples.y if self.config_["label_counts"] else None
@@ -224,19 +292,33 @@ class Vae:
         with torch.inference_mode():
             for i in range(0, len(x), BATCH_OUT):
                 y = None if labels is None else nets.tensor(labels[i : i + BATCH_OUT], on)
-                parts.append(torch.stack(self._parts(nets.tensor(x[i : i + BATCH_OUT], on), y, noise)).cpu())
+                parts.append(
+                    torch.stack(self._parts(nets.tensor(x[i : i + BATCH_OUT], on), y, noise)).cpu()
+                )
         reconstruction, kl = torch.cat(parts, dim=-1).double().numpy()
         return reconstruction.T, kl.T
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """bias scales the latents' standard deviation (truncation).  Latents are drawn first: the i-th depends on rng only."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """bias scales the latents' standard deviation (truncation).
+
+        Latents are drawn first: the i-th depends on rng only.
+        """
         assert self.model_ is not None, "fit or load comes first"
         y = labels_for(n, labels, self.config_["label_counts"])
         replicates = () if isinstance(self.model_, ImageVae) else (self.config_["shape"][0],)
         z = rng.standard_normal((n, *replicates, self.config_["latent"]), dtype=np.float32)
         z *= np.float32(1 if bias is None else bias)
         chunks = [slice(i, i + BATCH_OUT) for i in range(0, n, BATCH_OUT)]
-        return Samples(np.concatenate([self._decode(z[c], None if y is None else y[c], rng) for c in chunks]), y)
+        return Samples(
+            np.concatenate([self._decode(z[c], None if y is None else y[c], rng) for c in chunks]),
+            y,
+        )
 
     def _decode(self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
         model, on = self.model_, nets.device()
@@ -264,6 +346,10 @@ def halvings_of(height: int, width: int) -> int:
     """Twice below 32 pixels; from there on as often as leaves whole numbers and at least 4 x 4."""
     small = min(height, width)
     deepest = 2
-    while small >= 32 and height % 2 ** (deepest + 1) == width % 2 ** (deepest + 1) == 0 and small >> (deepest + 1) >= 4:
+    while (
+        small >= 32
+        and height % 2 ** (deepest + 1) == width % 2 ** (deepest + 1) == 0
+        and small >> (deepest + 1) >= 4
+    ):
         deepest += 1
     return deepest

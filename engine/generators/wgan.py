@@ -1,7 +1,9 @@
-"""Wasserstein GAN for points and images, with gradient penalty (Gulrajani 1704.00028) or clipped weights (Arjovsky 1701.07875).
+"""Wasserstein GAN for points and images, with gradient penalty (Gulrajani 1704.00028) or clipped
+weights (Arjovsky 1701.07875).
 
-Points: the toy of Zverev 2512.11867 (a mixture of five Gaussians); both networks are MLPs, stacked over replicates: a batched
-product trains all of them, each on minibatches and noise of its own.  Images: convolutions in the manner of DCGAN.  Labels are
+Points: the toy of Zverev 2512.11867 (a mixture of five Gaussians); both networks are MLPs, stacked
+over replicates: a batched product trains all of them, each on minibatches and noise of its own.
+Images: convolutions in the manner of DCGAN.  Labels are
 ignored unless `conditional`.  Adam throughout, where the clipping paper used RMSProp.
 """
 
@@ -24,16 +26,32 @@ from engine.training import loop as nets
 
 BATCH_OUT = 1024  # images drawn at a time
 POINTS: dict[str, Any] = {"lr": 1e-3, "width": 64, "latent": 2, "penalty_weight": 1.0, "clip": 0.1}
-IMAGES: dict[str, Any] = {"lr": 5e-4, "width": 32, "latent": 64, "penalty_weight": 10.0, "clip": 0.03}
+IMAGES: dict[str, Any] = {
+    "lr": 5e-4,
+    "width": 32,
+    "latent": 64,
+    "penalty_weight": 10.0,
+    "clip": 0.03,
+}
 
 
 class PointGan(nn.Module):
-    """Generator [replicates, b, latent] -> [replicates, b, d] and critic -> [replicates, b, 1], in standardised coordinates."""
+    """Generator [replicates, b, latent] -> [replicates, b, d] and critic -> [replicates, b, 1], in
+    standardised coordinates.
+    """
 
     SAMPLES, COORDINATES = 1, (-1,)  # axes of the samples, and of the coordinates of one
     ONE = (..., slice(0, 1))  # one coordinate of each
 
-    def __init__(self, replicates: int, d: int, latent: int, width: int, layers: int, label_counts: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        replicates: int,
+        d: int,
+        latent: int,
+        width: int,
+        layers: int,
+        label_counts: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         hidden, self.classes = [width] * layers, len(label_counts)
         self.replicates, self.latent = replicates, latent
@@ -48,7 +66,9 @@ class PointGan(nn.Module):
         return self.standardise.inverse(x).transpose(0, 1).contiguous()  # [b, replicates, d]
 
     def normals(self, n: int, noise: torch.Generator) -> Tensor:
-        return torch.empty(self.replicates, n, self.latent, device=noise.device).normal_(generator=noise)
+        return torch.empty(self.replicates, n, self.latent, device=noise.device).normal_(
+            generator=noise
+        )
 
     def fake(self, z: Tensor, y: Tensor | None) -> Tensor:
         return self.generator(self._beside(z, y))
@@ -57,7 +77,9 @@ class PointGan(nn.Module):
         return self.critic(self._beside(x, y)).squeeze(-1)  # [replicates, b]
 
     def _beside(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """x [replicates, b, ...] with its labels y, [b] or [b, replicates], as further coordinates."""
+        """x [replicates, b, ...] with its labels y, [b] or [b, replicates],
+        as further coordinates.
+        """
         if y is None:
             return x
         across = y.T if y.ndim == 2 else y.expand(self.replicates, -1)
@@ -65,7 +87,9 @@ class PointGan(nn.Module):
 
 
 class ImageGan(nn.Module):
-    """The same of images [b, channels, height, width] in [-1, 1]; latents are [b, latent], values [b]."""
+    """The same of images [b, channels, height, width] in [-1, 1]; latents are [b, latent], values
+    [b].
+    """
 
     SAMPLES, COORDINATES = 0, (1, 2, 3)
     ONE = (slice(None), slice(0, 1), slice(0, 1), slice(0, 1))
@@ -93,7 +117,9 @@ class ImageGan(nn.Module):
 
 
 class Wgan:
-    """Points [n, replicates, d] float32, or images uint8 [n, height, width, channels] of any size."""
+    """Points [n, replicates, d] float32, or images uint8 [n, height, width,
+    channels] of any size.
+    """
 
     ACCEPTS = ("points", "images")
     CONDITIONAL = True  # with `conditional`
@@ -108,25 +134,50 @@ class Wgan:
         batch: PositiveInt = 64,
         lr: PositiveFloat | None = None,  # left out: 1e-3 for points, 5e-4 for images
         betas: tuple[Fraction, Fraction] = (0.0, 0.9),
-        width: PositiveInt | None = None,  # hidden units (64), or channels at half the resolution (32), doubled at each halving
+        width: PositiveInt
+        # hidden units (64), or channels at half the resolution (32), doubled at each halving
+        | None = None,
         layers: PositiveInt = 2,  # hidden ones of the MLPs
         latent: PositiveInt | None = None,  # 2 for points, 64 for images
         penalty: Literal["gradient", "clip"] = "gradient",
         penalty_weight: NonNegativeFloat | None = None,  # 1 for points, 10 for images
-        clip: PositiveFloat | None = None,  # largest absolute weight of the critic, for penalty "clip": 0.1, or 0.03 for images
+        clip: PositiveFloat
+        # largest absolute weight of the critic, for penalty "clip": 0.1, or 0.03 for images
+        | None = None,
         ema: Fraction = 0.0,
         conditional: bool = False,  # on class labels, where there are any
         warm_start: bool = False,
         precision: Literal["no", "tf32", "bf16"] = "no",
     ) -> None:
         if ema == 1:
-            raise ValueError("ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99")
+            raise ValueError(
+                "ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99"
+            )
         if max(betas) == 1:
-            raise ValueError(f"betas must be below 1, got {list(betas)}; Adam's usual ones are [0.0, 0.9] here")
-        self.steps, self.critic_steps, self.batch, self.betas, self.layers = steps, critic_steps, batch, tuple(betas), layers
-        own = {"lr": lr, "width": width, "latent": latent, "penalty_weight": penalty_weight, "clip": clip}
+            raise ValueError(
+                f"betas must be below 1, got {list(betas)}; Adam's usual ones are [0.0, 0.9] here"
+            )
+        self.steps, self.critic_steps, self.batch, self.betas, self.layers = (
+            steps,
+            critic_steps,
+            batch,
+            tuple(betas),
+            layers,
+        )
+        own = {
+            "lr": lr,
+            "width": width,
+            "latent": latent,
+            "penalty_weight": penalty_weight,
+            "clip": clip,
+        }
         self.own = {name: value for name, value in own.items() if value is not None}
-        self.penalty, self.ema, self.warm_start, self.precision = penalty, ema, warm_start, precision
+        self.penalty, self.ema, self.warm_start, self.precision = (
+            penalty,
+            ema,
+            warm_start,
+            precision,
+        )
         self.conditional = self.CONDITIONAL = conditional
         self.model_: PointGan | ImageGan | None = None
         self.config_: dict[str, Any] = {}
@@ -149,50 +200,88 @@ class Wgan:
         if isinstance(self.model_, PointGan):
             self.model_.standardise.learn(x)
         replicates = None if images else x.shape[1]
-        how = nets.Training(steps=self.steps, batch=self.batch, replicates=replicates, ema=self.ema, precision=self.precision)
+        how = nets.Training(
+            steps=self.steps,
+            batch=self.batch,
+            replicates=replicates,
+            ema=self.ema,
+            precision=self.precision,
+        )
         return nets.train(self._turns(self.model_), [x] if y is None else [x, y], rng, how)
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
-        numbers, labels = (IMAGES if x.ndim == 4 else POINTS) | self.own, {"label_counts": label_counts(y)}
+        numbers, labels = (
+            (IMAGES if x.ndim == 4 else POINTS) | self.own,
+            {"label_counts": label_counts(y)},
+        )
         config = {"latent": numbers["latent"], "width": numbers["width"]}
         if x.ndim == 4:
             return {"shape": list(x.shape[1:]), **config, **labels}
-        return {"replicates": x.shape[1], "d": x.shape[2], **config, "layers": self.layers, **(labels if y is not None else {})}
+        return {
+            "replicates": x.shape[1],
+            "d": x.shape[2],
+            **config,
+            "layers": self.layers,
+            **(labels if y is not None else {}),
+        }
 
     def _turns(self, model: PointGan | ImageGan) -> list[nets.Turn]:
         how: dict[str, Any] = {"lr": self.numbers["lr"], "betas": self.betas}
         after = self._clip_weights if self.penalty == "clip" else None
-        critic = nets.Turn(model.critic, self._critic_loss, repeats=self.critic_steps, after=after, name="critic", **how)
+        critic = nets.Turn(
+            model.critic,
+            self._critic_loss,
+            repeats=self.critic_steps,
+            after=after,
+            name="critic",
+            **how,
+        )
         return [critic, nets.Turn(model.generator, self._generator_loss, name="generator", **how)]
 
     def _critic_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
-        """E critic(fake) - E critic(real) + penalty: minus the Wasserstein-1 distance when the critic is 1-Lipschitz."""
+        """E critic(fake) - E critic(real) + penalty: minus the Wasserstein-1 distance when the
+        critic is 1-Lipschitz.
+        """
         model, y, n = self.model_, _labels(batch), len(batch[0])
         assert model is not None
         real = model.read(batch[0])
         with torch.no_grad():
             fake = model.fake(model.normals(n, noise), y).to(real.dtype)
-        value = model.value(torch.cat([fake, real], dim=model.SAMPLES), None if y is None else torch.cat([y, y]))
+        value = model.value(
+            torch.cat([fake, real], dim=model.SAMPLES), None if y is None else torch.cat([y, y])
+        )
         loss = value[..., :n].mean(-1) - value[..., n:].mean(-1)  # [] or [replicates]
         if self.penalty == "gradient":
-            loss = loss + self.numbers["penalty_weight"] * self._gradient_penalty(real, fake, noise, y)
+            loss = loss + self.numbers["penalty_weight"] * self._gradient_penalty(
+                real, fake, noise, y
+            )
         return loss
 
-    def _gradient_penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator, y: Tensor | None = None) -> Tensor:
-        """E (|gradient of the critic| - 1)^2 on segments between real and fake samples, [] or [replicates]."""
+    def _gradient_penalty(
+        self, real: Tensor, fake: Tensor, noise: torch.Generator, y: Tensor | None = None
+    ) -> Tensor:
+        """E (|gradient of the critic| - 1)^2 on segments between real and fake samples, [] or
+        [replicates].
+        """
         model = self.model_
         assert model is not None
         with torch.autocast(real.device.type, enabled=False):
             along = torch.empty_like(real[model.ONE]).uniform_(generator=noise)
             between = torch.lerp(real, fake, along).requires_grad_()
             value = model.value(between, y)
-            (gradient,) = torch.autograd.grad(value, between, torch.ones_like(value), create_graph=True)
-            return (torch.sqrt(gradient.square().sum(model.COORDINATES) + 1e-12) - 1).square().mean(-1)
+            (gradient,) = torch.autograd.grad(
+                value, between, torch.ones_like(value), create_graph=True
+            )
+            return (
+                (torch.sqrt(gradient.square().sum(model.COORDINATES) + 1e-12) - 1).square().mean(-1)
+            )
 
     def _generator_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         model, y = self.model_, _labels(batch)
         assert model is not None
-        return -model.value(model.fake(model.normals(len(batch[0]), noise), y), y).mean(-1)  # [] or [replicates]
+        return -model.value(model.fake(model.normals(len(batch[0]), noise), y), y).mean(
+            -1
+        )  # [] or [replicates]
 
     @torch.no_grad()
     def _clip_weights(self) -> None:
@@ -200,8 +289,17 @@ class Wgan:
         for weight in self.model_.critic.parameters():
             weight.clamp_(-self.numbers["clip"], self.numbers["clip"])
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
-        """bias scales the latents' standard deviation (truncation).  The i-th sample depends on rng and its label only."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """bias scales the latents' standard deviation (truncation).
+
+        The i-th sample depends on rng and its label only.
+        """
         assert self.model_ is not None, "fit or load comes first"
         y = labels_for(n, labels, self.config_.get("label_counts", ()))
         across = (self.model_.replicates,) if isinstance(self.model_, PointGan) else ()
@@ -210,13 +308,19 @@ class Wgan:
         if isinstance(self.model_, PointGan):
             return Samples(self._drawn(z.swapaxes(0, 1), y), y)
         chunks = [slice(i, i + BATCH_OUT) for i in range(0, n, BATCH_OUT)]
-        return Samples(np.concatenate([self._drawn(z[c], None if y is None else y[c]) for c in chunks]), y)
+        return Samples(
+            np.concatenate([self._drawn(z[c], None if y is None else y[c]) for c in chunks]), y
+        )
 
     @torch.inference_mode()
     def _drawn(self, z: np.ndarray, y: np.ndarray | None) -> np.ndarray:
         model, on = self.model_, nets.device()
         assert model is not None
-        return model.write(model.fake(nets.tensor(z, on), None if y is None else nets.tensor(y, on))).cpu().numpy()
+        return (
+            model.write(model.fake(nets.tensor(z, on), None if y is None else nets.tensor(y, on)))
+            .cpu()
+            .numpy()
+        )
 
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"

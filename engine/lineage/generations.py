@@ -1,6 +1,8 @@
-"""What a lineage works with: real sets, models and draws, in memory, from the store, or made again bit for bit.
+"""What a lineage works with: real sets, models and draws, in memory, from the store, or made again
+bit for bit.
 
-Whatever was pruned or damaged is made again from the nearest ancestor that was kept, and must have the bits its row names.
+Whatever was pruned or damaged is made again from the nearest ancestor that was kept, and must have
+the bits its row names.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ STRIP_POINTS = 500
 
 
 class TooLarge(RuntimeError):
-    """A generation that does not fit into the device's memory, not even half a minibatch at a time."""
+    """A generation that does not fit into the device's memory,
+    not even half a minibatch at a time.
+    """
 
 
 class NotReproduced(RuntimeError):
@@ -81,7 +85,9 @@ class Material:
         """The model of generation t."""
         if t not in self._generators:
             row = self.store.row("model", self.path[t].model)
-            generator = archive.read_generator(self.store, row, self.spec.generator) if row else None
+            generator = (
+                archive.read_generator(self.store, row, self.spec.generator) if row else None
+            )
             if generator is None:
                 self.refit(t)
             else:
@@ -92,7 +98,9 @@ class Material:
         return t in self._generators
 
     def strip(self, t: int) -> Samples:
-        """A few samples for the film strip: one image per class from the same latents each generation, or some points."""
+        """A few samples for the film strip: one image per class from the same latents each
+        generation, or some points.
+        """
         real = self.real(0)
         if real.replicates is not None:
             return Samples(self.samples(t).x[:STRIP_POINTS, :1]).drawn_at(t)
@@ -105,21 +113,26 @@ class Material:
     def training_set(self, node: Node) -> Samples:
         for s in sorted(self._missing(node)):
             self._draws[s] = self._stored_draw(s) or self.redraw(s)
-        sources = {s: self._real_to_train_on(node.t) if s < 0 else self._draws[s] for s in node.sources}
+        sources = {
+            s: self._real_to_train_on(node.t) if s < 0 else self._draws[s] for s in node.sources
+        }
         return take(sources, node.recipe, self.spec.seed, node.t)
 
     def _real_to_train_on(self, t: int) -> Samples:
-        """The real set; without its class labels for a generator that could not label its own samples."""
+        """The real set; without its class labels for a generator that could not label its own
+        samples.
+        """
         real = self.real(t)
         if self.spec.generator.conditional or real.y is None:
             return real
         return real.memo.setdefault("unlabelled", Samples(real.x, None, real.born))
 
     def fit(self, node: Node, data: Samples) -> dict[str, float]:
-        """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not suffice.
+        """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not
+        suffice.
 
-        Where memory runs out the generation is trained again with every minibatch in two halves, whose gradients add up to
-        the same step.
+        Where memory runs out the generation is trained again with every minibatch in two halves,
+        whose gradients add up to the same step.
         """
         try:
             return self._fit(node, data, micro_batches=1)
@@ -134,8 +147,10 @@ class Material:
             if "OutOfMemory" not in type(error).__name__:
                 raise
         raise TooLarge(
-            f"generation {node.t} of {self.spec.generator.name} does not fit into the device's memory, nor does it with half a "
-            f"minibatch at a time ({first}); lower the generator's batch or size, or give the lineage more of the device "
+            f"generation {node.t} of {self.spec.generator.name} does not fit into the device's "
+            "memory, nor does it with half a "
+            f"minibatch at a time ({first}); lower the generator's batch or size, or give the "
+            "lineage more of the device "
             "(resources.gpu, or a machine with more memory)"
         )
 
@@ -162,7 +177,9 @@ class Material:
     def draw(self, node: Node) -> Draw:
         """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""
         generator = self.generator(node.t)
-        draw = self._prepared(node.t).draw(generator, self.spec.n_drawn, self.real(node.t), self.rng("draw", node.t))
+        draw = self._prepared(node.t).draw(
+            generator, self.spec.n_drawn, self.real(node.t), self.rng("draw", node.t)
+        )
         return Draw(draw.samples.drawn_at(node.t), draw.report)
 
     def keep(self, t: int, samples: Samples) -> None:
@@ -170,10 +187,14 @@ class Material:
 
     def forget(self, t: int) -> None:
         """Let go of what no generation after t trains on."""
-        self._draws = {s: draw for s, draw in self._draws.items() if s == t or self._last_use.get(s, -1) > t}
+        self._draws = {
+            s: draw for s, draw in self._draws.items() if s == t or self._last_use.get(s, -1) > t
+        }
         for s, draw in self._draws.items():
             if s < t and draw.x.nbytes >= MAPPED_BYTES and not isinstance(draw.x, np.memmap):
-                self._draws[s] = self._stored_draw(s) or draw  # read again from its file when it is needed
+                self._draws[s] = (
+                    self._stored_draw(s) or draw
+                )  # read again from its file when it is needed
 
     def _prepared(self, t: int) -> Sampling:
         if self._sampling is None:
@@ -210,7 +231,9 @@ class Material:
         node = self.path[t]
         self._generators.pop(t, None)
         self.fit(node, self.training_set(node))
-        self._same(self.store.row("model", node.model), archive.generator_files(self._generators[t]))
+        self._same(
+            self.store.row("model", node.model), archive.generator_files(self._generators[t])
+        )
 
     def redraw(self, t: int) -> Samples:
         """Draw generation t again; NotReproduced when its bits differ."""
@@ -230,13 +253,17 @@ class Material:
             self._same(row, archive.strip_files(self.strip(t)))
 
     def _same(self, row: Row | None, files: dict[str, bytes]) -> None:
-        """Files made again must have the bits their row names; those that were set aside are put back."""
+        """Files made again must have the bits their row names; those that were set aside are put
+        back.
+        """
         if row is None:
             return
         known = {name: data for name, data in files.items() if name in row["files"]}
         if any(archive.differs(row, name, data) for name, data in known.items()):
             raise NotReproduced(
-                f"{row['kind']} {row['key']} (generation {row['t']}) was made by {row['machine']} and comes out differently "
-                f"here ({archive.machine()}); use the same versions and thread count, or another output folder"
+                f"{row['kind']} {row['key']} (generation {row['t']}) was made by "
+                f"{row['machine']} and comes out differently "
+                f"here ({archive.machine()}); use the same versions and thread count, or "
+                "another output folder"
             )
         self.store.put(row["kind"], row["key"], known)

@@ -16,7 +16,8 @@ class History:
 
     spec: LineageSpec
     rows: tuple[Row, ...]
-    status: str  # "ok" when it reached its last generation, a finding, "failed", or "" while it is unfinished
+    # "ok" when it reached its last generation, a finding, "failed", or "" while it is unfinished
+    status: str
     reason: str = ""
 
     @property
@@ -26,7 +27,10 @@ class History:
 
 
 class Looking(Store):
-    """A store that is only looked at: damage is noted, not set aside.  Who makes generations finds it too, and repairs it."""
+    """A store that is only looked at: damage is noted, not set aside.
+
+    Who makes generations finds it too, and repairs it.
+    """
 
     def set_aside(self, path: str) -> None:
         self.damage_found(posixpath.relpath(path, self.root))
@@ -38,7 +42,9 @@ def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:
 
 
 def history(sweep: Sweep, store: Store, spec: LineageSpec) -> History:
-    """Its committed rows; its status is the last row's when nothing follows it, `failed` after an error, else ''."""
+    """Its committed rows; its status is the last row's when nothing follows it, `failed` after an
+    error, else ''.
+    """
     rows = tuple(lineage_of(sweep, store, spec).rows())
     if rows and (rows[-1]["t"] == sweep.generations or rows[-1]["status"] in ENDS):
         return History(spec, rows, rows[-1]["status"], rows[-1]["reason"])

@@ -1,6 +1,7 @@
 """The loop: train, draw, measure, commit, and train again on what was drawn.  No Ray, no MLflow.
 
-A lineage is a path of generation keys.  What the store already holds is found, what is missing is made.
+A lineage is a path of generation keys.  What the store already holds is found, what is missing is
+made.
 """
 
 from __future__ import annotations
@@ -21,18 +22,36 @@ from engine.spec import LineageSpec, MeasureSpec
 from engine.store import artifacts as archive
 from engine.store.store import Row, Store
 
-ENDS = ("diverged", "constant", "quota_unfilled", "extinct")  # statuses after which there is no next generation
+ENDS = (
+    "diverged",
+    "constant",
+    "quota_unfilled",
+    "extinct",
+)  # statuses after which there is no next generation
 LARGE_BYTES = 16 << 20  # arrays of a generation that a closed form does not keep
 
 
 class Lineage:
     """One chain of generations 0..generations in a store.
 
-    advance() -> row makes (or finds) the next generation; advance_for(seconds) makes as many as fit and commits them together.
+    advance() -> row makes (or finds) the next generation; advance_for(seconds) makes as many as fit
+    and commits them together.
     """
 
-    def __init__(self, spec: LineageSpec, store: Store, *, generations: int, metrics: Sequence[MeasureSpec] = ()) -> None:
-        self.spec, self.store, self.generations, self.metrics = spec, store, generations, tuple(metrics)
+    def __init__(
+        self,
+        spec: LineageSpec,
+        store: Store,
+        *,
+        generations: int,
+        metrics: Sequence[MeasureSpec] = (),
+    ) -> None:
+        self.spec, self.store, self.generations, self.metrics = (
+            spec,
+            store,
+            generations,
+            tuple(metrics),
+        )
         self.path = path(spec, generations)
         self.t = 0
         self.outcome: dict[str, Any] = {"status": "unfinished", "reason": "", "t": -1}
@@ -57,10 +76,17 @@ class Lineage:
         return self.advance_for(0)[0]
 
     def advance_for(self, seconds: float, most: int = 256) -> list[Row]:
-        """At least one generation, then more until the time is up; committed together.  Rows in order."""
+        """At least one generation, then more until the time is up; committed together.
+
+        Rows in order.
+        """
         started, rows = time.monotonic(), list[Row]()
         try:
-            while not self.done and len(rows) < most and (not rows or time.monotonic() - started < seconds):
+            while (
+                not self.done
+                and len(rows) < most
+                and (not rows or time.monotonic() - started < seconds)
+            ):
                 rows.append(self._generation(self.path[self.t]))
         finally:
             committed = self._flush()
@@ -85,15 +111,21 @@ class Lineage:
         return rows
 
     def complete(self) -> bool:
-        """Whether nothing is left to do: every row is there, every metric measured, every file as its row says."""
+        """Whether nothing is left to do: every row is there, every metric measured, every file as
+        its row says.
+        """
         rows = self.rows()
         if not rows or (rows[-1]["t"] < self.generations and rows[-1]["status"] not in ENDS):
             return False
-        return self.store.lineage(self.spec.id) is not None and all(self._sound(self.path[row["t"]]) for row in rows)
+        return self.store.lineage(self.spec.id) is not None and all(
+            self._sound(self.path[row["t"]]) for row in rows
+        )
 
     def _sound(self, node: Node) -> bool:
         draw = self.store.row("draw", node.draw)
-        measured = draw is None or all(self.store.measured(draw, m.id) is not None for m in self._due(node.t, draw))
+        measured = draw is None or all(
+            self.store.measured(draw, m.id) is not None for m in self._due(node.t, draw)
+        )
         files = [self.store.row("model", node.model), draw]
         return measured and not any(self.store.check(row) for row in files if row)
 
@@ -123,7 +155,11 @@ class Lineage:
         except Finding as finding:
             status, reason = finding.status, finding.reason
         row = self._row("model", node.model, node.t, status, reason, started)
-        row |= {"fit": _finite(fit), "counts": counts, "sources": sorted(set(node.sources.values()))}
+        row |= {
+            "fit": _finite(fit),
+            "counts": counts,
+            "sources": sorted(set(node.sources.values())),
+        }
         row["speed"] = self.material.speed
         return self._made(row)
 
@@ -141,7 +177,12 @@ class Lineage:
         except Finding as finding:
             status, reason = finding.status, finding.reason
         row = self._row("draw", node.draw, node.t, status, reason, started)
-        row |= {"model": node.model, "n": self.spec.n_drawn, "report": _finite(report), "metrics": values}
+        row |= {
+            "model": node.model,
+            "n": self.spec.n_drawn,
+            "report": _finite(report),
+            "metrics": values,
+        }
         return self._made(row)
 
     def _measure_missing(self, node: Node, draw: Row) -> None:
@@ -166,7 +207,10 @@ class Lineage:
         """Status and reason of a fresh draw.  Finding when its values are not finite."""
         x = samples.x
         if not np.issubdtype(x.dtype, np.integer) and not np.isfinite(x).all():
-            raise Finding("diverged", f"{int((~np.isfinite(x)).sum()):,} of {x.size:,} sampled values are not finite")
+            raise Finding(
+                "diverged",
+                f"{int((~np.isfinite(x)).sum()):,} of {x.size:,} sampled values are not finite",
+            )
         if x.ndim > 2 and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
             return "constant", f"all {len(x):,} samples are equal"
         y, real = samples.y, self.material.real(0).y
@@ -179,10 +223,16 @@ class Lineage:
     # ---- committing ----
 
     def _claim(self, kind: str, key: str, model: str) -> Row | None:
-        """Hold a model and its draws for writing; the row, if someone else committed it in the meantime."""
+        """Hold a model and its draws for writing; the row, if someone else committed it in the
+        meantime.
+        """
         tiny = self.spec.generator.constant("COST") == "tiny"
-        slot = model[:3] if tiny else model  # 4,096 lock files serve any number of keys that nobody waits for long
-        if slot not in self._locks and (self.store.local or not tiny):  # over a network a lease costs more than a tiny model
+        slot = (
+            model[:3] if tiny else model
+        )  # 4,096 lock files serve any number of keys that nobody waits for long
+        if slot not in self._locks and (
+            self.store.local or not tiny
+        ):  # over a network a lease costs more than a tiny model
             held = self.store.try_lock(slot)
             if held is None:
                 self._flush()  # never wait for others while they may wait for us
@@ -192,19 +242,26 @@ class Lineage:
         return self.store.row(kind, key)
 
     def _made(self, row: Row) -> Row:
-        """Remember a row for the next commit.  What many lineages share, the founder, is written at once."""
+        """Remember a row for the next commit.
+
+        What many lineages share, the founder, is written at once.
+        """
         if row["t"] == 0:
             row["files"] = self._files(row)
         self._pending.append(row)
         return row
 
     def _flush(self) -> float:
-        """Write the newest generation's arrays, commit all pending rows at once, release the locks; the time of it."""
+        """Write the newest generation's arrays, commit all pending rows at once, release the locks;
+        the time of it.
+        """
         now = time.time()
         try:
             newest = max((row["t"] for row in self._pending), default=-1)
             for row in self._pending:
-                row["files"] = self._files(row) if row["t"] == newest and not row["files"] else row["files"]
+                row["files"] = (
+                    self._files(row) if row["t"] == newest and not row["files"] else row["files"]
+                )
                 row["time"] = now
             if self._pending:
                 self.store.commit(self._pending)
@@ -223,15 +280,23 @@ class Lineage:
         self.material.half_trained.clear()
 
     def _drop_the_last_but_one(self) -> None:
-        """Of closed forms with large arrays, cheaper to make again than to keep, only the founder's and the newest stay."""
-        large = [r for r in self._pending if r["t"] and sum(f["bytes"] for f in r["files"].values()) > LARGE_BYTES]
+        """Of closed forms with large arrays, cheaper to make again than to keep, only the founder's
+        and the newest stay.
+        """
+        large = [
+            r
+            for r in self._pending
+            if r["t"] and sum(f["bytes"] for f in r["files"].values()) > LARGE_BYTES
+        ]
         written = {(row["kind"], row["key"]) for row in large}
         if self.spec.generator.constant("COST") == "tiny":
             self.store.prune(set(), self._written)
         self._written = written
 
     def _files(self, row: Row) -> dict[str, Any]:
-        """Write the arrays of a pending row, where they are at hand; what the row must hold of them."""
+        """Write the arrays of a pending row, where they are at hand; what the row must hold of
+        them.
+        """
         t, have, files = row["t"], self.material, dict[str, bytes]()
         if row["kind"] == "model" and have.has_generator(t) and row["status"] == "ok":
             files = archive.generator_files(have.generator(t))
@@ -241,7 +306,15 @@ class Lineage:
 
     def _row(self, kind: str, key: str, t: int, status: str, reason: str, started: float) -> Row:
         spent = round(time.perf_counter() - started, 4)
-        row = {"kind": kind, "key": key, "t": t, "status": status, "reason": reason, "files": {}, "time": 0.0}
+        row = {
+            "kind": kind,
+            "key": key,
+            "t": t,
+            "status": status,
+            "reason": reason,
+            "files": {},
+            "time": 0.0,
+        }
         return row | {"seconds": spent, "machine": archive.machine()}
 
     def _restored(self, row: Row) -> Row:
@@ -257,11 +330,27 @@ class Lineage:
     def _joined(self, node: Node, model: Row, draw: Row | None) -> Row:
         """One generation's row: model, draw and metrics together."""
         last = draw or model
-        status, reason = (model["status"], model["reason"]) if model["status"] != "ok" else (last["status"], last["reason"])
-        row = {"lineage": self.spec.id, "t": node.t, "model": node.model, "draw": node.draw if draw else None}
+        status, reason = (
+            (model["status"], model["reason"])
+            if model["status"] != "ok"
+            else (last["status"], last["reason"])
+        )
+        row = {
+            "lineage": self.spec.id,
+            "t": node.t,
+            "model": node.model,
+            "draw": node.draw if draw else None,
+        }
         row |= {"status": status, "reason": reason, "time": last["time"]}
-        row |= {"seconds": round(model["seconds"] + (draw["seconds"] if draw else 0), 4), "counts": model["counts"]}
-        row |= {"fit": model["fit"], "speed": model.get("speed", {}), "report": draw["report"] if draw else {}}
+        row |= {
+            "seconds": round(model["seconds"] + (draw["seconds"] if draw else 0), 4),
+            "counts": model["counts"],
+        }
+        row |= {
+            "fit": model["fit"],
+            "speed": model.get("speed", {}),
+            "report": draw["report"] if draw else {},
+        }
         row |= {"values": {}, "undefined": {}, "machine": model.get("machine", {})}
         for metric in self._due(node.t, draw):
             if draw is None:
@@ -273,7 +362,12 @@ class Lineage:
 
     def _write_path(self) -> None:
         generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in self.path]
-        about = {"lineage": self.spec.id, "spec": self.spec.to_dict(), "label": self.spec.label, "generations": generations}
+        about = {
+            "lineage": self.spec.id,
+            "spec": self.spec.to_dict(),
+            "label": self.spec.label,
+            "generations": generations,
+        }
         if self.store.lineage(self.spec.id) != about:
             self.store.write_lineage(self.spec.id, about)
 

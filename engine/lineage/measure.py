@@ -1,6 +1,8 @@
-"""A metric at work in a lineage: prepared once, gated, and its answer flattened into numbers and reasons.
+"""A metric at work in a lineage: prepared once, gated, and its answer flattened into numbers and
+reasons.
 
-Arrays over replicates become their mean, standard error and quantiles; whatever is not finite becomes undefined, with a reason.
+Arrays over replicates become their mean, standard error and quantiles; whatever is not finite
+becomes undefined, with a reason.
 """
 
 from __future__ import annotations
@@ -20,16 +22,22 @@ MOST_PREPARED = 64
 
 
 class Measure:
-    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}, and what made it as "about"."""
+    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}, and what
+    made it as "about".
+    """
 
     def __init__(self, metric: Metric, spec: MeasureSpec) -> None:
         self.metric, self.spec = metric, spec
 
-    def __call__(self, samples: Samples, generator: Generator, stream: np.random.Generator) -> dict[str, dict[str, Any]]:
+    def __call__(
+        self, samples: Samples, generator: Generator, stream: np.random.Generator
+    ) -> dict[str, dict[str, Any]]:
         with np.errstate(all="ignore"):
             answer = self.metric(samples, generator, stream)
         about = getattr(self.metric, "about_", {})
-        return flatten({self._named(key): value for key, value in answer.items()}) | ({"about": about} if about else {})
+        return flatten({self._named(key): value for key, value in answer.items()}) | (
+            {"about": about} if about else {}
+        )
 
     def _named(self, key: str) -> str:
         """The metric's id instead of its name, so that two settings of one metric stay apart."""
@@ -40,7 +48,9 @@ _prepared: OrderedDict[tuple[str, ...], Measure] = OrderedDict()
 
 
 def prepared(metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples) -> Measure:
-    """The metric with its reference; shared by all lineages of this process that have the same real set."""
+    """The metric with its reference; shared by all lineages of this process that have the same real
+    set.
+    """
     key = (metric.id, real_key(spec, 0), str(spec.n_drawn))
     if key not in _prepared:
         made = metric.part.make()
@@ -53,10 +63,16 @@ def prepared(metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Sam
 
 
 def flatten(answer: dict[str, Value]) -> dict[str, dict[str, Any]]:
-    """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes /se, /q05, /q50, /q95 and its mean."""
+    """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes /se, /q05,
+    /q50, /q95 and its mean.
+    """
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
-    arrays = {k: np.asarray(v, dtype=float) for k, v in answer.items() if isinstance(v, np.ndarray) and np.size(v) > 1}
+    arrays = {
+        k: np.asarray(v, dtype=float)
+        for k, v in answer.items()
+        if isinstance(v, np.ndarray) and np.size(v) > 1
+    }
     for key, value in answer.items():
         if key in arrays:
             continue
@@ -71,7 +87,9 @@ def flatten(answer: dict[str, Value]) -> dict[str, dict[str, Any]]:
     return {"values": values, "undefined": undefined}
 
 
-def _summarise(arrays: dict[str, np.ndarray], values: dict[str, float], undefined: dict[str, str]) -> None:
+def _summarise(
+    arrays: dict[str, np.ndarray], values: dict[str, float], undefined: dict[str, str]
+) -> None:
     table = np.stack(list(arrays.values()))  # [keys, replicates]
     finite = np.isfinite(table)
     with np.errstate(all="ignore"):
@@ -81,12 +99,20 @@ def _summarise(arrays: dict[str, np.ndarray], values: dict[str, float], undefine
         if finite[i].all():
             values |= {key: float(mean[i]), f"{key}/se": float(se[i])}
         else:
-            undefined[key] = f"{int((~finite[i]).sum())} of {table.shape[1]} replicates have no finite value"
-        values |= {f"{key}/{name}": float(q) for name, q in zip(QUANTILES, quantiles[:, i], strict=True) if np.isfinite(q)}
+            undefined[key] = (
+                f"{int((~finite[i]).sum())} of {table.shape[1]} replicates have no finite value"
+            )
+        values |= {
+            f"{key}/{name}": float(q)
+            for name, q in zip(QUANTILES, quantiles[:, i], strict=True)
+            if np.isfinite(q)
+        }
 
 
 def _quantiles(table: np.ndarray) -> np.ndarray:
-    """[quantiles, keys] of a table [keys, replicates], interpolated linearly as numpy does, at a third of its cost."""
+    """[quantiles, keys] of a table [keys, replicates], interpolated linearly as numpy does, at a
+    third of its cost.
+    """
     ranked = np.sort(table, axis=1)
     place = np.array(list(QUANTILES.values())) * (table.shape[1] - 1)
     below = place.astype(int)

@@ -1,7 +1,7 @@
 """Recipes, the rows they mean, and the keys of generations: all of it known before anything runs.
 
-A key is the hash of what made a thing (equal keys are equal bits), so two lineages that train on the same rows share
-the model, whatever their policies are called.
+A key is the hash of what made a thing (equal keys are equal bits), so two lineages that train on
+the same rows share the model, whatever their policies are called.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from engine.spec import LineageSpec, digest, digest_of_text
 
 
 def rng(seed: int, purpose: str, t: int = 0) -> np.random.Generator:
-    """The random stream of one purpose at one generation: named by place, so no state is carried or saved."""
+    """The random stream of one purpose at one generation: named by place, so no state is carried or
+    saved.
+    """
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
     return np.random.default_rng(np.random.SeedSequence([seed, t, word]))
 
@@ -42,7 +44,10 @@ class Node:
 
 
 def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
-    """Generations 0..generations of a lineage, by key.  ValueError when a recipe cannot be filled."""
+    """Generations 0..generations of a lineage, by key.
+
+    ValueError when a recipe cannot be filled.
+    """
     policy, first = spec.policy.make(), real_key(spec, 0)
     nodes: list[Node] = []
     for t in range(generations + 1):
@@ -53,13 +58,16 @@ def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
 
 
 def _checked(recipe: Recipe, spec: LineageSpec, t: int) -> Recipe:
-    """The recipe without empty picks; ValueError when a source has too few rows or nothing is left to train on."""
+    """The recipe without empty picks; ValueError when a source has too few rows or nothing is left
+    to train on.
+    """
     recipe = tuple(pick for pick in recipe if pick.count)
     for pick in recipe:
         have = sum(spec.n_real if s < 0 else spec.n_drawn for s in pick.sources)
         if pick.how == "without_replacement" and pick.count > have:
             raise ValueError(
-                f"{spec.policy.label} wants {pick.count} rows of {_named(pick.sources)} at generation {t}, "
+                f"{spec.policy.label} wants {pick.count} rows of {_named(pick.sources)} at "
+                f"generation {t}, "
                 f"but {have} are there; raise n_synthetic (now {spec.n_drawn}) or leave it out"
             )
     if not recipe:
@@ -68,38 +76,57 @@ def _checked(recipe: Recipe, spec: LineageSpec, t: int) -> Recipe:
 
 
 def _named(sources: tuple[int, ...]) -> str:
-    return "the real set" if sources == (-1,) else f"generation {sources[0]}" if len(sources) == 1 else "its sources"
+    return (
+        "the real set"
+        if sources == (-1,)
+        else f"generation {sources[0]}"
+        if len(sources) == 1
+        else "its sources"
+    )
 
 
 def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]) -> Node:
     sources = {s: real if s < 0 else past[s].draw for pick in recipe for s in pick.sources}
     quoted = {s: f'"{key}"' for s, key in sources.items()}
-    made_of = [f'["{pick.how}",{pick.count},[{",".join([quoted[s] for s in pick.sources])}]]' for pick in recipe]
+    made_of = [
+        f'["{pick.how}",{pick.count},[{",".join([quoted[s] for s in pick.sources])}]]'
+        for pick in recipe
+    ]
     parent = past[-1].model if t and spec.generator.params.get("warm_start") else None
     model, draw = _keys(spec, t, ",".join(made_of), parent, real)
     counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}
     return Node(t, recipe, real, model, draw, sources, counts)
 
 
-def _keys(spec: LineageSpec, t: int, made_of: str, parent: str | None, real: str) -> tuple[str, str]:
-    """Of model and draw: canonical JSON, as `digest` would write it, put together because large sweeps have so many of them."""
+def _keys(
+    spec: LineageSpec, t: int, made_of: str, parent: str | None, real: str
+) -> tuple[str, str]:
+    """Of model and draw: canonical JSON, as `digest` would write it, put together because large
+    sweeps have so many of them.
+    """
     warm = f'"{parent}"' if parent else "null"
-    by = f'"generator":{spec.generator.text},"parent":{warm},"recipe":[{made_of}],"seed":{spec.seed},"t":{t}'
+    trained = f'"generator":{spec.generator.text},"parent":{warm},"recipe":[{made_of}]'
+    by = f'{trained},"seed":{spec.seed},"t":{t}'
     model = digest_of_text(f"{{{by}}}")
-    return model, digest_of_text(f'{{"model":"{model}","n":{spec.n_drawn},"real":"{real}","sampling":{spec.sampling.text}}}')
+    return model, digest_of_text(
+        f'{{"model":"{model}","n":{spec.n_drawn},"real":"{real}","sampling":{spec.sampling.text}}}'
+    )
 
 
 def real_key(spec: LineageSpec, t: int) -> str:
     """The key of the real set of generation t: of generation 0, unless new data arrive."""
     arrived = t if spec.arrival == "fresh" else 0
-    return digest({"dataset": spec.dataset.canonical, "n": spec.n_real, "seed": spec.seed, "arrived": arrived})
+    return digest(
+        {"dataset": spec.dataset.canonical, "n": spec.n_real, "seed": spec.seed, "arrived": arrived}
+    )
 
 
 def take(sources: Mapping[int, Samples], recipe: Recipe, seed: int, t: int) -> Samples:
     """The training set: the rows that the recipe of generation t means.
 
-    Rows are chosen per replicate, except for class-labelled data, whose labels are shared by the replicates.  The stream
-    is named by the sources, so equal picks are equal rows under every policy, and a smaller pick is part of a larger one.
+    Rows are chosen per replicate, except for class-labelled data, whose labels are shared by the
+    replicates.  The stream is named by the sources, so equal picks are equal rows under every
+                 policy, and a smaller pick is part of a larger one.
     """
     return concat([block for pick in recipe for block in _blocks(sources, pick, seed, t)])
 
@@ -123,4 +150,6 @@ def _rows(pick: Pick, chosen: list[Samples], stream: np.random.Generator) -> np.
     pool = np.arange(sizes.sum(), dtype=np.int64 if replicates is None else np.int32)
     if replicates is None:
         return stream.permutation(pool)[: pick.count]
-    return stream.permuted(np.broadcast_to(pool[:, None], (len(pool), replicates)), axis=0)[: pick.count]
+    return stream.permuted(np.broadcast_to(pool[:, None], (len(pool), replicates)), axis=0)[
+        : pick.count
+    ]

@@ -1,8 +1,11 @@
-"""Classification accuracy score (Ravuri and Vinyals 1905.10887): train on labelled synthetic data, test on held-out real data.
+"""Classification accuracy score (Ravuri and Vinyals 1905.10887): train on labelled synthetic data,
+test on held-out real data.
 
-Top-1.  Reported with its controls: `ceiling` (the same recipe on as many real samples, or on all there are) and `chance` (the
-largest class's share of the test set); `relative` = (score - chance) / (ceiling - chance).  It is not the accuracy of a
-real-trained classifier on synthetic data, which a generator that has lost all diversity can bring to 1.
+Top-1.  Reported with its controls: `ceiling` (the same recipe on as many real samples, or on all
+        there are) and `chance` (the
+largest class's share of the test set); `relative` = (score - chance) / (ceiling - chance).  It is
+not the accuracy of a real-trained classifier on synthetic data, which a generator that has lost all
+diversity can bring to 1.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
 
 
 class ClassifierAccuracy:
-    """A LeNet or ResNet-18 for images, an MLP per replicate for points.  A class missing from the synthetic set is never
-    predicted.  A ResNet-18 takes 4 to 5 CPU minutes at the default steps and 32 pixels, a LeNet seconds."""
+    """A LeNet or ResNet-18 for images, an MLP per replicate for points.  A class missing from the
+    synthetic set is never
+    predicted.  A ResNet-18 takes 4 to 5 CPU minutes at the default steps and 32 pixels, a LeNet
+                seconds.
+    """
 
     ACCEPTS = ("images", "points")
     NEEDS_LABELS = True
@@ -30,20 +36,37 @@ class ClassifierAccuracy:
     def __init__(
         self,
         *,
-        network: Literal["auto", "lenet", "resnet18"] = "auto",  # of images; auto: resnet18 for colour from 32 pixels on
+        network: Literal[
+            "auto", "lenet", "resnet18"
+        ] = "auto",  # of images; auto: resnet18 for colour from 32 pixels on
         steps: PositiveInt = 200,
         batch: PositiveInt = 64,
         lr: PositiveFloat | None = None,  # left out: 2e-3 for resnet18, 1e-2 for the small networks
         n_test: PositiveInt = 2000,
     ) -> None:
-        self.network, self.steps, self.batch, self.lr, self.n_test = network, steps, batch, lr, n_test
+        self.network, self.steps, self.batch, self.lr, self.n_test = (
+            network,
+            steps,
+            batch,
+            lr,
+            n_test,
+        )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         points = dataset.GIVES == "points"
         if points and self.network != "auto":
-            raise ValueError(f"classifier_accuracy: network {self.network!r} reads images, but {type(dataset).__name__} gives "
-                             "points, which have an MLP; leave network out")  # fmt: skip
-        self.network_ = self.network if self.network != "auto" else "mlp" if points else features.suited(real.x.shape[1:])
+            raise ValueError(
+                f"classifier_accuracy: network {self.network!r} reads images, but "
+                f"{type(dataset).__name__} gives "
+                "points, which have an MLP; leave network out"
+            )
+        self.network_ = (
+            self.network
+            if self.network != "auto"
+            else "mlp"
+            if points
+            else features.suited(real.x.shape[1:])
+        )
         self.lr_ = self.lr or (2e-3 if self.network_ == "resnet18" else 1e-2)
         self.about_ = {"network": self.network_}
         self.test_ = dataset.held_out(self.n_test)
@@ -55,7 +78,9 @@ class ClassifierAccuracy:
             same_size = real
         self.ceiling_ = self._score(same_size, rng)
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         if (reason := _unusable(synthetic)) is not None:
             return self._controls() | {key: Undefined(reason) for key in KEYS}
         try:
@@ -69,13 +94,26 @@ class ClassifierAccuracy:
         return self._controls() | dict(zip(KEYS, (score, relative), strict=True))
 
     def _controls(self) -> dict[str, Value]:
-        return {"classifier_accuracy/ceiling": self.ceiling_, "classifier_accuracy/chance": self.chance_}
+        return {
+            "classifier_accuracy/ceiling": self.ceiling_,
+            "classifier_accuracy/chance": self.chance_,
+        }
 
     def _score(self, data: Samples, rng: np.random.Generator) -> float | np.ndarray:
-        """Share of the test set that a classifier trained on data gets right: one number, or one per replicate."""
+        """Share of the test set that a classifier trained on data gets right: one number, or one
+        per replicate.
+        """
         assert data.y is not None and self.test_.y is not None
         classes = int(max(data.y.max(), self.test_.y.max())) + 1
-        model = lenet.fit(data, classes, rng, steps=self.steps, batch=self.batch, lr=self.lr_, network=self.network_)
+        model = lenet.fit(
+            data,
+            classes,
+            rng,
+            steps=self.steps,
+            batch=self.batch,
+            lr=self.lr_,
+            network=self.network_,
+        )
         guess = lenet.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
         right = (self.test_.y == guess.T).mean(-1)
         return _value(right)
@@ -90,4 +128,8 @@ def _unusable(synthetic: Samples) -> str | None:
         return "the synthetic samples have no labels: the generator is unconditional"
     if len(synthetic) < 2:
         return f"{len(synthetic)} synthetic samples are too few to train a classifier on"
-    return None if np.isfinite(synthetic.x).all() else "the synthetic samples hold values that are not finite"
+    return (
+        None
+        if np.isfinite(synthetic.x).all()
+        else "the synthetic samples hold values that are not finite"
+    )

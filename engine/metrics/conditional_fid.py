@@ -1,7 +1,10 @@
-"""Conditional Frechet distance (Zverev 2512.11867): the unweighted mean over classes of the distance within each class.
+"""Conditional Frechet distance (Zverev 2512.11867): the unweighted mean over classes of the
+distance within each class.
 
-With few samples per class it is mostly finite-sample bias, so both sides have equal n in each class and the floor is between
-real sets of the very same counts.  Not the distance of the whole set (`fid`), which mixed-up labels leave unmoved.
+With few samples per class it is mostly finite-sample bias, so both sides have equal n in each class
+and the floor is between
+real sets of the very same counts.  Not the distance of the whole set (`fid`), which mixed-up labels
+                                    leave unmoved.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ NOT_FINITE = "the distance is not finite: features too large"
 
 
 class ConditionalFid:
-    """conditional_fid, /class_k, /coverage (share of classes with two samples or more), /floor, /floor_sd, /excess, /n.
+    """conditional_fid, /class_k, /coverage (share of classes with two samples or more), /floor,
+    /floor_sd, /excess, /n.
 
-    A class that vanished is Undefined and leaves the mean; coverage then falls.  /n is the smallest number compared in a class.
+    A class that vanished is Undefined and leaves the mean; coverage then falls.  /n is the smallest
+    number compared in a class.
     """
 
     ACCEPTS = ("points", "images")
@@ -33,46 +38,76 @@ class ConditionalFid:
         self.splits = splits  # real-vs-real distances behind the floor
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        """Hold the real samples of each class; how many of them are compared depends on the synthetic counts."""
+        """Hold the real samples of each class; how many of them are compared depends on the
+        synthetic counts.
+        """
         self._dataset = dataset
         pool = real_pool(dataset, real, 3 * n, rng)  # so that even a rare class has twice its share
         self._like, y = pool.samples.take(slice(0, 1)), pool.samples.y
         if y is None:
-            raise ValueError(f"conditional_fid needs labels; data set {type(dataset).__name__} has none")
+            raise ValueError(
+                f"conditional_fid needs labels; data set {type(dataset).__name__} has none"
+            )
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
-        x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
+        x = features.extract(
+            pool.samples, self.extractor, dataset
+        )  # [pool, d] or [pool, replicates, d]
         self.classes_ = np.unique(y).tolist()
         self._pool = {k: x[y == k] for k in self.classes_}
         held_out = np.arange(len(y)) < pool.n_held_out
-        self._reference = {k: x[(y == k) & held_out][: len(self._pool[k]) // 2] for k in self.classes_}
+        self._reference = {
+            k: x[(y == k) & held_out][: len(self._pool[k]) // 2] for k in self.classes_
+        }
         self._floor_seed = int(rng.integers(2**63))
         wanted = proportional_labels(y if real.y is None else real.y, n)
-        self._usual = tuple(min(int((wanted == k).sum()), len(self._reference[k])) for k in self.classes_)
+        self._usual = tuple(
+            min(int((wanted == k).sum()), len(self._reference[k])) for k in self.classes_
+        )
         self._cached: dict[tuple[int, ...], tuple[Moments, Value, Value]] = {}
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
-        reason = refusal(synthetic, self._like) or ("" if synthetic.y is not None else "the synthetic samples have no labels")
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
+        reason = refusal(synthetic, self._like) or (
+            "" if synthetic.y is not None else "the synthetic samples have no labels"
+        )
         x = None if reason else features.extract(synthetic, self.extractor, self._dataset)
         reason = reason if x is None else degenerate(x)
         if reason or x is None:
             return self._with_floor(Undefined(reason), self._usual)
         rows = [np.flatnonzero(synthetic.y == k) for k in self.classes_]
-        counts = tuple(min(len(r), len(self._reference[k])) for r, k in zip(rows, self.classes_, strict=True))
-        return self._report([x[r[:n]] for r, n in zip(rows, counts, strict=True)], counts, [len(r) for r in rows])
+        counts = tuple(
+            min(len(r), len(self._reference[k])) for r, k in zip(rows, self.classes_, strict=True)
+        )
+        return self._report(
+            [x[r[:n]] for r, n in zip(rows, counts, strict=True)], counts, [len(r) for r in rows]
+        )
 
-    def _report(self, groups: list[np.ndarray], counts: tuple[int, ...], found: list[int]) -> dict[str, Value]:
+    def _report(
+        self, groups: list[np.ndarray], counts: tuple[int, ...], found: list[int]
+    ) -> dict[str, Value]:
         live = [n >= 2 for n in counts]
         coverage = {"conditional_fid/coverage": float(np.mean(live))}
         if not any(live):
             return self._with_floor(Undefined("no class has two samples"), self._usual) | coverage
-        each = frechet(self._at(counts)[0], moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]))
+        each = frechet(
+            self._at(counts)[0],
+            moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]),
+        )
         remaining = iter(each)  # [live classes] or [live classes, replicates]
         values: dict[str, Value] = {}
         for k, n, alive in zip(self.classes_, found, live, strict=True):
             gone = Undefined(f"class {k} has {n} synthetic samples; at least 2 are needed")
-            values[f"conditional_fid/class_{k}"] = defined(next(remaining), NOT_FINITE) if alive else gone
+            values[f"conditional_fid/class_{k}"] = (
+                defined(next(remaining), NOT_FINITE) if alive else gone
+            )
         smallest = {"conditional_fid/n": float(min(n for n in counts if n >= 2))}
-        return self._with_floor(defined(each.mean(0), NOT_FINITE), counts) | coverage | values | smallest
+        return (
+            self._with_floor(defined(each.mean(0), NOT_FINITE), counts)
+            | coverage
+            | values
+            | smallest
+        )
 
     def _with_floor(self, value: Value, counts: tuple[int, ...]) -> dict[str, Value]:
         _, floor, spread = self._at(counts)
@@ -80,12 +115,16 @@ class ConditionalFid:
         return {"conditional_fid": value, "conditional_fid/excess": excess(value, floor), **floors}
 
     def _at(self, counts: tuple[int, ...]) -> tuple[Moments, Value, Value]:
-        """The real moments of so many samples in each live class, the floor at these counts, and its spread."""
+        """The real moments of so many samples in each live class, the floor at these counts, and
+        its spread.
+        """
         if counts not in self._cached:
             if len(self._cached) >= MOST_CACHED:
                 self._cached.clear()
             live = [(k, n) for k, n in zip(self.classes_, counts, strict=True) if n >= 2]
-            reference = moments_by_group([self._reference[k][:n] for k, n in live] or [np.zeros((0, 1))])
+            reference = moments_by_group(
+                [self._reference[k][:n] for k, n in live] or [np.zeros((0, 1))]
+            )
             self._cached[counts] = (reference, *self._floor(live))
         return self._cached[counts]
 
@@ -94,6 +133,12 @@ class ConditionalFid:
         means = []
         for _ in range(self.splits if live else 0):
             orders = [rng.permutation(len(self._pool[k])) for k, _ in live]
-            a, b = ([self._pool[k][o[s * n : (s + 1) * n]] for (k, n), o in zip(live, orders, strict=True)] for s in (0, 1))
+            a, b = (
+                [
+                    self._pool[k][o[s * n : (s + 1) * n]]
+                    for (k, n), o in zip(live, orders, strict=True)
+                ]
+                for s in (0, 1)
+            )
             means.append(frechet(moments_by_group(a), moments_by_group(b)).mean(0))
         return mean_and_spread(np.array(means), "no class has two held-out samples")

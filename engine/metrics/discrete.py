@@ -1,7 +1,8 @@
-"""Token frequencies: Seddik 2404.05090's sum of squares and distance to model 0, Kazdan 2410.16713's collapse to one token.
+"""Token frequencies: Seddik 2404.05090's sum of squares and distance to model 0, Kazdan
+2410.16713's collapse to one token.
 
-Of the model's `frequencies_` where it has them, else of its samples.  Model 0 means the frequencies of the real set, not the
-truth behind them; `tv` is the distance to the truth.
+Of the model's `frequencies_` where it has them, else of its samples.  Model 0 means the frequencies
+of the real set, not the truth behind them; `tv` is the distance to the truth.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from engine.samples import Samples
 
 
 class Discrete:
-    """sum_p2; support (tokens left); entropy (nats); l1 and l2 (squared) distance to model 0; tv: half the L1 distance to the
-    truth; fixated: 1 where a single token is left, so that its mean is the collapsed share.   All [replicates]."""
+    """sum_p2; support (tokens left); entropy (nats); l1 and l2 (squared) distance to model 0; tv:
+    half the L1 distance to the truth; fixated: 1 where a single token is left, so that its mean is
+    the collapsed share.   All [replicates].
+    """
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("tokens",)
@@ -25,7 +28,9 @@ class Discrete:
         self._truth = dataset.probabilities_[None, :]  # type: ignore[attr-defined]  # [1, K]
         self._first = _frequencies(real.x, self._truth.shape[1])  # [replicates, K]
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         p = self._padded(generator, synthetic)  # [replicates, K]
         support = np.count_nonzero(p, axis=1)
         return {
@@ -51,4 +56,6 @@ def _frequencies(tokens: np.ndarray, outcomes: int) -> np.ndarray:
     """Of tokens [n, replicates] in 0..outcomes-1: [replicates, outcomes]."""
     n, replicates = tokens.shape
     flat = tokens + outcomes * np.arange(replicates)
-    return np.bincount(flat.ravel(), minlength=replicates * outcomes).reshape(replicates, outcomes) / n
+    return (
+        np.bincount(flat.ravel(), minlength=replicates * outcomes).reshape(replicates, outcomes) / n
+    )

@@ -1,6 +1,8 @@
-"""Frechet distance between held-out real and synthetic samples (Heusel et al. 2017) on any extractor's features.
+"""Frechet distance between held-out real and synthetic samples (Heusel et al. 2017) on any
+extractor's features.
 
-It is FID proper only on the published Inception network's features (extractor "fid_inception"): otherwise read it as FD on the
+It is FID proper only on the published Inception network's features (extractor "fid_inception"):
+otherwise read it as FD on the
 named features.  Points are compared on their raw coordinates, one distance per replicate.
 """
 
@@ -9,37 +11,63 @@ from __future__ import annotations
 import numpy as np
 
 from engine.distances import features
-from engine.distances.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances.floors import (
+    defined,
+    degenerate,
+    disjoint_pairs,
+    excess,
+    first,
+    mean_and_spread,
+    real_pool,
+    refusal,
+)
 from engine.distances.frechet import frechet, moments_of
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
 class Fid:
-    """fid; fid/floor: its mean between disjoint real sets of the same n; fid/floor_sd: their spread; fid/excess: the rest."""
+    """fid; fid/floor: its mean between disjoint real sets of the same n; fid/floor_sd: their
+    spread; fid/excess: the rest.
+    """
 
     ACCEPTS = ("points", "images")
     TINY: dict = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor
-        self.splits = splits  # real-vs-real distances behind the floor; independent replicates count as splits
+        # real-vs-real distances behind the floor; independent replicates count as splits
+        self.splits = splits
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones are compared."""
+        """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones
+        are compared.
+        """
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
-        x = features.extract(pool.samples, self.extractor, dataset)  # [pool, d] or [pool, replicates, d]
+        x = features.extract(
+            pool.samples, self.extractor, dataset
+        )  # [pool, d] or [pool, replicates, d]
         self._reference = moments_of(x[: self.n_])
-        pairs = disjoint_pairs(len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng)
+        pairs = disjoint_pairs(
+            len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng
+        )
         between = np.array([frechet(moments_of(x[a]), moments_of(x[b])) for a, b in pairs])
-        self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
+        self.floor_, self.floor_sd_ = mean_and_spread(
+            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+        )
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         value = self._distance(synthetic)
-        floor = {"fid/floor": self.floor_, "fid/floor_sd": self.floor_sd_, "fid/excess": excess(value, self.floor_)}
+        floor = {
+            "fid/floor": self.floor_,
+            "fid/floor_sd": self.floor_sd_,
+            "fid/excess": excess(value, self.floor_),
+        }
         return {"fid": value, "fid/n": float(self.n_), **floor}
 
     def _distance(self, synthetic: Samples) -> Value:
@@ -51,4 +79,7 @@ class Fid:
         x = features.extract(first(synthetic, self.n_), self.extractor, self._dataset)  # [n, d]
         if reason := degenerate(x):
             return Undefined(reason)
-        return defined(frechet(self._reference, moments_of(x)), "the distance is not finite: features too large or too few")
+        return defined(
+            frechet(self._reference, moments_of(x)),
+            "the distance is not finite: features too large or too few",
+        )

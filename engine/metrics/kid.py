@@ -1,7 +1,9 @@
-"""Kernel inception distance (Binkowski et al. 1801.01401): the unbiased squared MMD of features under (x.y / d + 1)^3.
+"""Kernel inception distance (Binkowski et al. 1801.01401): the unbiased squared MMD of features
+under (x.y / d + 1)^3.
 
-Unlike FID its expectation does not depend on n: about zero, and often below, where both sides are equal.  One estimate from all
-samples by default; the paper's mean over subsets on request.  KID proper only on the network of extractor "fid_inception".
+Unlike FID its expectation does not depend on n: about zero, and often below, where both sides are
+equal.  One estimate from all samples by default; the paper's mean over subsets on request.  KID
+        proper only on the network of extractor "fid_inception".
 """
 
 from __future__ import annotations
@@ -9,8 +11,25 @@ from __future__ import annotations
 import numpy as np
 
 from engine.distances import features
-from engine.distances.floors import defined, degenerate, disjoint_pairs, excess, first, mean_and_spread, real_pool, refusal
-from engine.parts import Dataset, Extractor, Generator, NonNegativeInt, PositiveInt, Undefined, Value
+from engine.distances.floors import (
+    defined,
+    degenerate,
+    disjoint_pairs,
+    excess,
+    first,
+    mean_and_spread,
+    real_pool,
+    refusal,
+)
+from engine.parts import (
+    Dataset,
+    Extractor,
+    Generator,
+    NonNegativeInt,
+    PositiveInt,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples
 
 CHUNK = 4_000_000  # kernel values worked on at once
@@ -26,7 +45,8 @@ class Kid:
         self,
         *,
         extractor: Extractor = "auto",
-        subsets: NonNegativeInt = 0,  # 0: one estimate from all samples; else the mean over so many pairs of random subsets
+        # 0: one estimate from all samples; else the mean over so many pairs of random subsets
+        subsets: NonNegativeInt = 0,
         subset_size: PositiveInt = 1000,
         replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
         splits: PositiveInt = 8,  # real-vs-real estimates behind the floor
@@ -37,20 +57,37 @@ class Kid:
         self.replicates, self.splits = replicates, splits
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones are compared."""
+        """Hold n real samples (or all held-out ones, if fewer) against which as many synthetic ones
+        are compared.
+        """
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         x = self._features(pool.samples)  # [replicates, pool, d]
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         self._real = x[:, : self.n_]
-        pairs = disjoint_pairs(len(pool), self.n_, self.splits if self.n_ > 2 else 0, rng)  # a replicate for each split
-        between = np.array([self._estimate(x[i % len(x)][a], x[i % len(x)][b], rng)[0] for i, (a, b) in enumerate(pairs)])
-        self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
+        pairs = disjoint_pairs(
+            len(pool), self.n_, self.splits if self.n_ > 2 else 0, rng
+        )  # a replicate for each split
+        between = np.array(
+            [
+                self._estimate(x[i % len(x)][a], x[i % len(x)][b], rng)[0]
+                for i, (a, b) in enumerate(pairs)
+            ]
+        )
+        self.floor_, self.floor_sd_ = mean_and_spread(
+            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+        )
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         value, error = self._value(synthetic, rng)
-        floor = {"kid/floor": self.floor_, "kid/floor_sd": self.floor_sd_, "kid/excess": excess(value, self.floor_)}
+        floor = {
+            "kid/floor": self.floor_,
+            "kid/floor_sd": self.floor_sd_,
+            "kid/excess": excess(value, self.floor_),
+        }
         return {"kid": value, "kid/standard_error": error, "kid/n": float(self.n_), **floor}
 
     def _value(self, synthetic: Samples, rng: np.random.Generator) -> tuple[Value, Value]:
@@ -62,17 +99,29 @@ class Kid:
         x = self._features(first(synthetic, self.n_)) if not reason else np.zeros(1)
         if reason := reason or degenerate(np.moveaxis(x, 1, 0)):
             return Undefined(reason), Undefined(reason)
-        each = np.array([self._estimate(real, own, rng) for real, own in zip(self._real, x, strict=True)])  # [replicates, 2]
+        each = np.array(
+            [self._estimate(real, own, rng) for real, own in zip(self._real, x, strict=True)]
+        )  # [replicates, 2]
         images = self._dataset.GIVES == "images"
-        value, error = (defined(c[0] if images else c, "the distance is not finite: features too large") for c in each.T)
+        value, error = (
+            defined(c[0] if images else c, "the distance is not finite: features too large")
+            for c in each.T
+        )
         return value, error
 
-    def _estimate(self, real: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-        """Estimate and standard error between two sets [n, d]; of subsets the error is their spread, scaled to all n."""
+    def _estimate(
+        self, real: np.ndarray, other: np.ndarray, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Estimate and standard error between two sets [n, d]; of subsets the error is their
+        spread, scaled to all n.
+        """
         size = min(self.subset_size, len(real))
         if not self.subsets or size == len(real):
             return mmd(real, other)
-        draws = ([side[rng.permutation(len(side))[:size]] for side in (real, other)] for _ in range(self.subsets))
+        draws = (
+            [side[rng.permutation(len(side))[:size]] for side in (real, other)]
+            for _ in range(self.subsets)
+        )
         values = np.array([mmd(a, b)[0] for a, b in draws])
         spread = values.std(ddof=1) if len(values) > 1 else np.nan
         return float(values.mean()), float(spread * np.sqrt(size / len(real)))
@@ -86,8 +135,10 @@ class Kid:
 def mmd(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Unbiased squared MMD of two sets [n, d] of equal size, and its standard error.
 
-    The error is that of the U-statistic of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i, x_j), i != j, both orders:
-    4 var(E h | i) / n + 2 var(h) / (n (n - 1)), the first being zero under equal distributions.  Cost 8 n^2 d."""
+    The error is that of the U-statistic of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i,
+    x_j), i != j, both orders: 4 var(E h | i) / n + 2 var(h) / (n (n - 1)), the first being zero
+    under equal distributions.  Cost 8 n^2 d.
+    """
     n, pairs = len(x), len(x) * (len(x) - 1)
     given, total, squares, cross, diagonal = np.empty(n), 0.0, 0.0, 0.0, 0.0
     for i in range(0, n, step := max(1, CHUNK // n)):

@@ -1,6 +1,8 @@
-"""Live modes of a Gaussian mixture: what a GAN on the five-Gaussian toy of Zverev 2512.11867 loses first.
+"""Live modes of a Gaussian mixture: what a GAN on the five-Gaussian toy of Zverev 2512.11867 loses
+first.
 
-A mode lives while enough samples fall near its centre, whatever their labels say; recall would also count shape.
+A mode lives while enough samples fall near its centre, whatever their labels say; recall would also
+count shape.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from engine.samples import Samples
 
 
 class Modes:
-    """live: modes with at least `share` of their expected samples within `radius` standard deviations of the centre;
-    high_quality: share of samples within that radius of some centre (of the truth: modes/ceiling).   [replicates]."""
+    """live: modes with at least `share` of their expected samples within `radius` standard
+    deviations of the centre; high_quality: share of samples within that radius of some centre (of
+    the truth: modes/ceiling).   [replicates].
+    """
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
@@ -25,21 +29,33 @@ class Modes:
         self.share, self.radius = share, radius
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        self._none = "" if hasattr(dataset, "centres_") else f"{type(dataset).__name__} has no modes to count"
+        self._none = (
+            ""
+            if hasattr(dataset, "centres_")
+            else f"{type(dataset).__name__} has no modes to count"
+        )
         if not self._none:
             self._read(dataset)
 
     def _read(self, mixture: Any) -> None:
         self._centres, self._std = mixture.centres_, mixture.std  # [modes, d]
-        self._inside = float(chi2.cdf(self.radius**2, df=self._centres.shape[1]))  # of a mode's own samples
+        self._inside = float(
+            chi2.cdf(self.radius**2, df=self._centres.shape[1])
+        )  # of a mode's own samples
         self._expected = mixture.weights_ * self._inside  # [modes]
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         bad = "" if np.isfinite(synthetic.x).all() else "some samples are not finite"
         reason = self._none or bad or ("" if len(synthetic) else "there are no samples")
         if reason:
-            return dict.fromkeys(("modes/live", "modes/high_quality", "modes/ceiling"), Undefined(reason))
-        near = np.stack([np.square(synthetic.x - centre).sum(-1) for centre in self._centres])  # [modes, n, replicates]
+            return dict.fromkeys(
+                ("modes/live", "modes/high_quality", "modes/ceiling"), Undefined(reason)
+            )
+        near = np.stack(
+            [np.square(synthetic.x - centre).sum(-1) for centre in self._centres]
+        )  # [modes, n, replicates]
         near = near <= (self.radius * self._std) ** 2
         live = near.mean(1) >= self.share * self._expected[:, None]  # [modes, replicates]
         return {

@@ -1,7 +1,9 @@
-"""Fitted parameters against the truth: mean and covariance (Kazdan 2410.16713), regression weights (Gerstgrasser 2404.01413).
+"""Fitted parameters against the truth: mean and covariance (Kazdan 2410.16713), regression weights
+(Gerstgrasser 2404.01413).
 
-Of the model where it has them (`mean_`, `covariance_`, `weights_`), else of its samples, with divisor n.  KL and W2 are those
-between the normal distributions with these moments, not between the data and the model.  No floor: the truth is exact.
+Of the model where it has them (`mean_`, `covariance_`, `weights_`), else of its samples, with
+divisor n.  KL and W2 are those between the normal distributions with these moments, not between the
+            data and the model.  No floor: the truth is exact.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from engine.samples import Samples
 
 
 class Moments:
-    """For points:      mean_error |m - mu|^2; trace_ratio; log_det_ratio; kl (truth || model); w2, the squared W2 distance.
-    For a regression:  weight_error |w - w*|^2, which is the noiseless test error over all covariates N(0, I); Kazdan
-                       estimates it on 1,000 of them.   All [replicates].
+    """For points:      mean_error |m - mu|^2; trace_ratio; log_det_ratio; kl (truth || model); w2,
+                        the squared W2 distance.
+    For a regression:  weight_error |w - w*|^2, which is the noiseless test error over all
+                       covariates N(0, I); Kazdan estimates it on 1,000 of them.   All [replicates].
     """
 
     TINY: ClassVar[dict[str, Any]] = {}
@@ -30,7 +33,9 @@ class Moments:
         else:
             self._truth = _Normal(*dataset.moments())  # type: ignore[attr-defined]
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         if self._truth is None:
             return self._of_regression(generator)
         if hasattr(generator, "covariance_") and hasattr(generator, "mean_"):
@@ -43,7 +48,11 @@ class Moments:
 
     def _of_regression(self, generator: Generator) -> dict[str, Value]:
         if not hasattr(generator, "weights_"):
-            return {"moments/weight_error": Undefined(f"{type(generator).__name__} has no regression weights")}
+            return {
+                "moments/weight_error": Undefined(
+                    f"{type(generator).__name__} has no regression weights"
+                )
+            }
         return {"moments/weight_error": np.square(generator.weights_ - self._weights).sum(1)}
 
 
@@ -63,7 +72,9 @@ class _Normal:
 
     def whitened(self, covariance: np.ndarray) -> np.ndarray:
         """In units of the truth's."""
-        return covariance / self.variance if self.isotropic else self.whiten @ covariance @ self.whiten
+        return (
+            covariance / self.variance if self.isotropic else self.whiten @ covariance @ self.whiten
+        )
 
 
 def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
@@ -77,7 +88,10 @@ def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[s
     log_det, kl = np.full(len(values), -np.inf), np.full(len(values), np.inf)
     log_det[regular] = np.log(values[regular]).sum(1)
     kl[regular] = 0.5 * (
-        log_det[regular] + (1 / values[regular]).sum(1) + _squares((gap @ truth.whiten)[regular], relative[regular]) - d
+        log_det[regular]
+        + (1 / values[regular]).sum(1)
+        + _squares((gap @ truth.whiten)[regular], relative[regular])
+        - d
     )
     mean_error = np.square(gap).sum(1)
     w2 = np.maximum(mean_error + trace + truth.trace - 2 * _fidelity(truth, values, covariance), 0)
@@ -85,21 +99,30 @@ def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[s
     return dict(
         zip(
             KEYS,
-            (mean_error, trace / truth.trace, *((log_det, kl) if regular.any() else (singular, singular)), w2),
+            (
+                mean_error,
+                trace / truth.trace,
+                *((log_det, kl) if regular.any() else (singular, singular)),
+                w2,
+            ),
             strict=True,
         )
     )
 
 
 def _fidelity(truth: _Normal, values: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """tr (R covariance R)^(1/2), R the root of the truth's covariance, [replicates]; values: of the whitened covariance."""
+    """tr (R covariance R)^(1/2), R the root of the truth's covariance, [replicates]; values: of the
+    whitened covariance.
+    """
     if truth.isotropic:
         return truth.variance * np.sqrt(np.maximum(values, 0)).sum(1)
     return np.sqrt(np.maximum(_eigenvalues(truth.root @ covariance @ truth.root), 0)).sum(1)
 
 
 def _eigenvalues(matrix: np.ndarray) -> np.ndarray:
-    """[replicates, d], ascending; d = 1 without LAPACK, which would be called once per replicate."""
+    """[replicates, d], ascending; d = 1 without LAPACK,
+    which would be called once per replicate.
+    """
     return matrix[:, :, 0] if matrix.shape[1] == 1 else np.linalg.eigvalsh(matrix)
 
 
@@ -111,7 +134,9 @@ def _squares(gap: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [replicates, d] and covariance (divisor n) [replicates, d, d] of points [n, replicates, d]."""
+    """Mean [replicates, d] and covariance (divisor n) [replicates, d, d] of points [n, replicates,
+    d].
+    """
     mean = x.mean(0)
     away = np.ascontiguousarray((x - mean).transpose(1, 0, 2))  # [replicates, n, d]
     return mean, away.transpose(0, 2, 1) @ away / len(x)

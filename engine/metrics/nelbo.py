@@ -1,7 +1,9 @@
-"""Negative evidence lower bound of held-out real data, in nats (Yi 2510.16657: a VAE on the binarised MNIST test set).
+"""Negative evidence lower bound of held-out real data, in nats (Yi 2510.16657: a VAE on the
+binarised MNIST test set).
 
-reconstruction + KL, summed over pixels and latents, mean over samples; both parts are given.  The weight of the KL in training
-does not enter: the sum bounds -log p(x) from above whatever the model was trained for.
+reconstruction + KL, summed over pixels and latents, mean over samples; both parts are given.  The
+weight of the KL in training does not enter: the sum bounds -log p(x) from above whatever the model
+was trained for.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from engine.samples import Samples
 
 
 class Nelbo:
-    """A model with a density and no latents has the tight bound, -log p, and a KL of 0; others are Undefined."""
+    """A model with a density and no latents has the tight bound, -log p, and a KL of 0; others are
+    Undefined.
+    """
 
     ACCEPTS = ("images", "points")
     MODEL_ONLY = True
@@ -23,7 +27,9 @@ class Nelbo:
 
     def __init__(self, *, n_test: PositiveInt = 2000, binarise: bool = True) -> None:
         self.n_test = n_test
-        self.binarise = binarise  # pixels above the middle become 1, the others 0; points stay as they are
+        self.binarise = (
+            binarise  # pixels above the middle become 1, the others 0; points stay as they are
+        )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         test = dataset.held_out(self.n_test)
@@ -31,9 +37,13 @@ class Nelbo:
             test = replace(test, x=np.where(test.x > 127, 255, 0).astype(np.uint8), memo={})
         self.test_ = test
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         if hasattr(generator, "nelbo"):
-            reconstruction, kl = (part.mean(0) for part in generator.nelbo(self.test_, rng))  # [] or [replicates]
+            reconstruction, kl = (
+                part.mean(0) for part in generator.nelbo(self.test_, rng)
+            )  # [] or [replicates]
         elif hasattr(generator, "log_density"):
             reconstruction = -generator.log_density(self.test_.x).mean(0)
             kl = np.zeros_like(reconstruction)
@@ -41,5 +51,9 @@ class Nelbo:
             return {"nelbo": Undefined(f"{type(generator).__name__} has no evidence lower bound")}
         if not np.all(np.isfinite(reconstruction + kl)):
             return {"nelbo": Undefined("the bound is not finite")}
-        parts = {"nelbo": reconstruction + kl, "nelbo/reconstruction": reconstruction, "nelbo/kl": kl}
+        parts = {
+            "nelbo": reconstruction + kl,
+            "nelbo/reconstruction": reconstruction,
+            "nelbo/kl": kl,
+        }
         return {key: float(value) if np.ndim(value) == 0 else value for key, value in parts.items()}

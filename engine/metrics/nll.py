@@ -1,6 +1,8 @@
-"""Mean negative log likelihood of held-out real data under the model: Kazdan 2410.16713's test loss for density estimates.
+"""Mean negative log likelihood of held-out real data under the model: Kazdan 2410.16713's test loss
+for density estimates.
 
-In nats per sample.  It reads the model and not its samples; a family without a density has none (a VAE's bound is `nelbo`).
+In nats per sample.  It reads the model and not its samples; a family without a density has none (a
+                     VAE's bound is `nelbo`).
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from engine.samples import Samples
 
 
 class Nll:
-    """nll [replicates]; nll/truth: the same data under the truth, where its density is known: what a perfect model has.
+    """nll [replicates]; nll/truth: the same data under the truth, where its density is known: what
+    a perfect model has.
 
-    points  how many held-out samples are scored (500 as Kazdan): the same array in every generation, so that a model may
-            keep what it worked out for it.
+    points  how many held-out samples are scored (500 as Kazdan): the same array in every
+            generation, so that a model may keep what it worked out for it.
     """
 
     TINY: ClassVar[dict[str, Any]] = {"points": 20}
@@ -33,10 +36,18 @@ class Nll:
         if hasattr(dataset, "log_density"):
             self._truth = -dataset.log_density(self._test).mean(0)
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         if not hasattr(generator, "log_density"):
-            return {"nll": Undefined(f"{type(generator).__name__} has no density"), "nll/truth": self._truth}
+            return {
+                "nll": Undefined(f"{type(generator).__name__} has no density"),
+                "nll/truth": self._truth,
+            }
         value = -generator.log_density(self._test).mean(0)  # [replicates]
         if not np.isfinite(value).any():
-            return {"nll": Undefined("the model gives some held-out point no density"), "nll/truth": self._truth}
+            return {
+                "nll": Undefined("the model gives some held-out point no density"),
+                "nll/truth": self._truth,
+            }
         return {"nll": value, "nll/truth": self._truth}

@@ -1,8 +1,11 @@
-"""Optimal transport dataset distance (Alvarez-Melis and Fusi 2002.02923) between real and synthetic labelled samples.
+"""Optimal transport dataset distance (Alvarez-Melis and Fusi 2002.02923) between real and synthetic
+labelled samples.
 
-A sample is its features and its class, a class the Gaussian of its features; see `engine/distances/transport.py` for the cost.  Names of
-labels do not matter: unlike `conditional_fid`, classes that swapped their names are at distance 0.  On features it is not the
-published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with equal class counts, 0.8 s with unequal ones.
+A sample is its features and its class, a class the Gaussian of its features; see
+`engine/distances/transport.py` for the cost.  Names of labels do not matter: unlike
+`conditional_fid`, classes that swapped their names are at distance 0.  On features it is not the
+published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with equal class counts,
+                               0.8 s with unequal ones.
 """
 
 from __future__ import annotations
@@ -13,18 +16,28 @@ from typing import Literal
 import numpy as np
 
 from engine.distances import features
-from engine.distances.floors import defined, degenerate, excess, first, mean_and_spread, real_pool, refusal
+from engine.distances.floors import (
+    defined,
+    degenerate,
+    excess,
+    first,
+    mean_and_spread,
+    real_pool,
+    refusal,
+)
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 
 class Otdd:
-    """otdd, /floor, /floor_sd, /excess, /n, and /coverage: the share of real classes that have a synthetic sample.
+    """otdd, /floor, /floor_sd, /excess, /n, and /coverage: the share of real classes that have a
+    synthetic sample.
 
-    The floor is between real sets with the reference's class counts and with those of a draw in the real proportions.
-    A class that vanished has no points, so its real points pay for the way to other classes; one of a single sample is a point
-    mass (the published code leaves such classes out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
+    The floor is between real sets with the reference's class counts and with those of a draw in the
+    real proportions. A class that vanished has no points, so its real points pay for the way to
+    other classes; one of a single sample is a point mass (the published code leaves such classes
+    out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
     """
 
     ACCEPTS = ("points", "images")
@@ -35,37 +48,72 @@ class Otdd:
         self,
         *,
         extractor: Extractor = "auto",
-        method: Literal["exact", "sinkhorn"] = "exact",  # sinkhorn: the published implementation's number, for comparison only
-        most: PositiveInt = 2000,  # points that are coupled on each side; the classes' Gaussians are of all points
+        method: Literal[
+            "exact", "sinkhorn"
+        ] = "exact",  # sinkhorn: the published implementation's number, for comparison only
+        # points that are coupled on each side; the classes' Gaussians are of all points
+        most: PositiveInt = 2000,
         replicates: PositiveInt = 10,  # at most so many replicates are measured, the first ones
         splits: PositiveInt = 4,  # real-vs-real distances behind the floor
     ) -> None:
-        self.extractor, self.method, self.most, self.replicates, self.splits = extractor, method, most, replicates, splits
+        self.extractor, self.method, self.most, self.replicates, self.splits = (
+            extractor,
+            method,
+            most,
+            replicates,
+            splits,
+        )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        """Hold n real samples (or all held-out ones, if fewer), their classes' Gaussians, and the floor."""
+        """Hold n real samples (or all held-out ones, if fewer), their classes' Gaussians, and the
+        floor.
+        """
         self._dataset = dataset
         pool = real_pool(dataset, real, 3 * n, rng)  # so that even a rare class has twice its share
-        self._like, self.n_, y = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out), pool.samples.y
+        self._like, self.n_, y = (
+            pool.samples.take(slice(0, 1)),
+            min(n, pool.n_held_out),
+            pool.samples.y,
+        )
         if y is None:
             raise ValueError(f"otdd needs labels; data set {type(dataset).__name__} has none")
         x = self._features(pool.samples)  # [replicates, pool, d]
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         self._real = [labelled(each[: self.n_], y[: self.n_], self.most, rng) for each in x]
         self.classes_ = np.unique(y[: self.n_])
-        usual = proportional_labels(y if real.y is None else real.y, self.n_)  # what a faithful model would draw
+        usual = proportional_labels(
+            y if real.y is None else real.y, self.n_
+        )  # what a faithful model would draw
         pairs = alike(y, y[: self.n_], usual, self.splits, rng)
-        sides = ([labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair] for i, pair in enumerate(pairs))
+        sides = (
+            [labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair]
+            for i, pair in enumerate(pairs)
+        )
         between = np.array([self._distance(*pair) for pair in sides])  # a replicate for each split
-        self.floor_, self.floor_sd_ = mean_and_spread(between, f"{len(pool)} real samples cannot give two sets of {self.n_}")
+        self.floor_, self.floor_sd_ = mean_and_spread(
+            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+        )
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         value = self._value(synthetic, rng)
-        floor = {"otdd/floor": self.floor_, "otdd/floor_sd": self.floor_sd_, "otdd/excess": excess(value, self.floor_)}
-        return {"otdd": value, "otdd/n": float(self.n_), "otdd/coverage": self._coverage(synthetic), **floor}
+        floor = {
+            "otdd/floor": self.floor_,
+            "otdd/floor_sd": self.floor_sd_,
+            "otdd/excess": excess(value, self.floor_),
+        }
+        return {
+            "otdd": value,
+            "otdd/n": float(self.n_),
+            "otdd/coverage": self._coverage(synthetic),
+            **floor,
+        }
 
     def _value(self, synthetic: Samples, rng: np.random.Generator) -> Value:
-        reason = refusal(synthetic, self._like) or ("" if synthetic.y is not None else "the synthetic samples have no labels")
+        reason = refusal(synthetic, self._like) or (
+            "" if synthetic.y is not None else "the synthetic samples have no labels"
+        )
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
         if reason:
@@ -76,9 +124,13 @@ class Otdd:
             return Undefined(reason)
         assert synthetic.y is not None
         sides = (labelled(each, synthetic.y, self.most, rng) for each in x)
-        values = np.array([self._distance(real, side) for real, side in zip(self._real, sides, strict=True)])
+        values = np.array(
+            [self._distance(real, side) for real, side in zip(self._real, sides, strict=True)]
+        )
         images = self._dataset.GIVES == "images"
-        return defined(values[0] if images else values, "the distance is not finite: features too large")
+        return defined(
+            values[0] if images else values, "the distance is not finite: features too large"
+        )
 
     def _distance(self, real: Labelled, other: Labelled) -> float:
         return exact(real, other) if self.method == "exact" else sinkhorn(real, other)
@@ -94,13 +146,21 @@ class Otdd:
         return x[None] if x.ndim == 2 else np.moveaxis(x[:, : self.replicates], 1, 0)
 
 
-def alike(y: np.ndarray, one: np.ndarray, two: np.ndarray, pairs: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Rows of two disjoint sets out of y [pool], with the class counts of the labels `one` and `two`: chance in the counts
-    would count as distance.  A class with too few samples is shared evenly; none where all samples are too few."""
+def alike(
+    y: np.ndarray, one: np.ndarray, two: np.ndarray, pairs: int, rng: np.random.Generator
+) -> Iterator[list[np.ndarray]]:
+    """Rows of two disjoint sets out of y [pool], with the class counts of the labels `one` and
+    `two`: chance in the counts
+    would count as distance.  A class with too few samples is shared evenly; none where all samples
+                              are too few.
+    """
     for _ in range(pairs if len(y) >= len(one) + len(two) else 0):
         halves: list[list[np.ndarray]] = [[], []]
         for k in np.unique(y):
-            rows, wanted = rng.permutation(np.flatnonzero(y == k)), [int((side == k).sum()) for side in (one, two)]
+            rows, wanted = (
+                rng.permutation(np.flatnonzero(y == k)),
+                [int((side == k).sum()) for side in (one, two)],
+            )
             here = wanted if sum(wanted) <= len(rows) else [min(n, len(rows) // 2) for n in wanted]
             halves[0].append(rows[: here[0]])
             halves[1].append(rows[here[0] : sum(here)])

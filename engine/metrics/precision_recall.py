@@ -1,7 +1,8 @@
-"""Improved precision and recall by k-nearest-neighbour manifolds (Kynkaanniemi et al. 2019), k = 5 as in MAD 2307.01850.
+"""Improved precision and recall by k-nearest-neighbour manifolds (Kynkaanniemi et al. 2019), k = 5
+as in MAD 2307.01850.
 
-precision: share of synthetic samples within the k-th neighbour's distance of some real sample; recall: roles swapped.  Not the
-precision and recall of a classifier, nor density and coverage.
+precision: share of synthetic samples within the k-th neighbour's distance of some real sample;
+recall: roles swapped.  Not the precision and recall of a classifier, nor density and coverage.
 """
 
 from __future__ import annotations
@@ -11,16 +12,27 @@ from collections.abc import Iterator
 import numpy as np
 
 from engine.distances import features
-from engine.distances.floors import defined, disjoint_pairs, first, mean_and_spread, real_pool, refusal
+from engine.distances.floors import (
+    defined,
+    disjoint_pairs,
+    first,
+    mean_and_spread,
+    real_pool,
+    refusal,
+)
 from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 CHUNK = 4_000_000  # distances worked on at once
-ROUNDING = 1e-12  # a squared distance below this share of the squared lengths is zero: equal samples are at distance 0
+# a squared distance below this share of the squared lengths is zero: equal samples are at distance
+# 0
+ROUNDING = 1e-12
 
 
 class PrecisionRecall:
-    """precision_recall/precision and /recall; /precision_floor and /recall_floor: what a real set of the same n scores; /n."""
+    """precision_recall/precision and /recall; /precision_floor and /recall_floor: what a real set
+    of the same n scores; /n.
+    """
 
     ACCEPTS = ("points", "images")
     TINY = {"k": 2}
@@ -30,11 +42,18 @@ class PrecisionRecall:
         *,
         extractor: Extractor = "auto",
         k: PositiveInt = 5,
-        n_max: PositiveInt = 2000,  # at most so many samples are compared: the cost grows with the square
+        # at most so many samples are compared: the cost grows with the square
+        n_max: PositiveInt = 2000,
         replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
         splits: PositiveInt = 8,  # real-vs-real comparisons behind the floor
     ) -> None:
-        self.extractor, self.k, self.n_max, self.replicates, self.splits = extractor, k, n_max, replicates, splits
+        self.extractor, self.k, self.n_max, self.replicates, self.splits = (
+            extractor,
+            k,
+            n_max,
+            replicates,
+            splits,
+        )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         """Hold n real samples (`n_max` or all held-out ones, if fewer) and their balls."""
@@ -44,16 +63,28 @@ class PrecisionRecall:
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = self._features(pool.samples)  # [replicates, pool, d]
-        self._manifolds = [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
+        self._manifolds = (
+            [Manifold(each[: self.n_], self.k) for each in x] if self.n_ > self.k else []
+        )
         pairs = disjoint_pairs(len(pool), self.n_, self.splits if self.n_ > self.k else 0, rng)
-        sets = ((x[i % len(x)][a], x[i % len(x)][b]) for i, (a, b) in enumerate(pairs))  # a replicate for each split
+        sets = (
+            (x[i % len(x)][a], x[i % len(x)][b]) for i, (a, b) in enumerate(pairs)
+        )  # a replicate for each split
         scores = np.array([scored(Manifold(a, self.k), Manifold(b, self.k)) for a, b in sets])
-        reason = f"{len(pool)} real samples cannot give two sets of {self.n_} with {self.k} neighbours each"
+        reason = (
+            f"{len(pool)} real samples cannot give two sets of {self.n_} with {self.k} "
+            "neighbours each"
+        )
         self.floor_ = [mean_and_spread(column, reason)[0] for column in scores.reshape(-1, 2).T]
 
-    def __call__(self, synthetic: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, Value]:
+    def __call__(
+        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, Value]:
         precision, recall = self._scores(synthetic)
-        floors = {"precision_recall/precision_floor": self.floor_[0], "precision_recall/recall_floor": self.floor_[1]}
+        floors = {
+            "precision_recall/precision_floor": self.floor_[0],
+            "precision_recall/recall_floor": self.floor_[1],
+        }
         values = {"precision_recall/precision": precision, "precision_recall/recall": recall}
         return {**values, **floors, "precision_recall/n": float(self.n_)}
 
@@ -65,12 +96,18 @@ class PrecisionRecall:
             reason = f"{self.n_} samples are compared, at least k + 1 = {self.k + 1} are needed"
         x = self._features(first(synthetic, self.n_)) if not reason else np.zeros(1)
         if not np.isfinite(x).all() or np.abs(x).max() > 1e150:
-            reason = "some synthetic samples have values that are not finite, or too large to square"
+            reason = (
+                "some synthetic samples have values that are not finite, or too large to square"
+            )
         if reason:
             return Undefined(reason), Undefined(reason)
-        pairs = np.array([scored(m, Manifold(each, self.k)) for m, each in zip(self._manifolds, x, strict=True)])  # [.., 2]
+        pairs = np.array(
+            [scored(m, Manifold(each, self.k)) for m, each in zip(self._manifolds, x, strict=True)]
+        )  # [.., 2]
         images = self._dataset.GIVES == "images"
-        precision, recall = (defined(column[0] if images else column, "not finite") for column in pairs.T)
+        precision, recall = (
+            defined(column[0] if images else column, "not finite") for column in pairs.T
+        )
         return precision, recall
 
     def _features(self, samples: Samples) -> np.ndarray:
@@ -80,11 +117,15 @@ class PrecisionRecall:
 
 
 class Manifold:
-    """A union of balls: samples x [n, d], squared radii [n] = distance to the k-th nearest other sample."""
+    """A union of balls: samples x [n, d], squared radii [n] = distance to the k-th nearest other
+    sample.
+    """
 
     def __init__(self, x: np.ndarray, k: int) -> None:
         self.x = np.ascontiguousarray(x)
-        self.radii = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in squared_distances(self.x, self.x)])
+        self.radii = np.concatenate(
+            [np.partition(d, k, axis=1)[:, k] for d in squared_distances(self.x, self.x)]
+        )
 
 
 def scored(real: Manifold, synthetic: Manifold) -> tuple[float, float]:
@@ -99,7 +140,9 @@ def scored(real: Manifold, synthetic: Manifold) -> tuple[float, float]:
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
-    """Between rows a [n, d] and b [m, d], in blocks of rows [<= n, m]; equal rows are at 0 exactly."""
+    """Between rows a [n, d] and b [m, d], in blocks of rows [<= n, m];
+    equal rows are at 0 exactly.
+    """
     centre = b.mean(0)
     a, b = a - centre, b - centre
     aa, bb = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b)

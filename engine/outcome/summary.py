@@ -1,4 +1,5 @@
-"""What a sweep's rows say, per cell over its seeds: drift against generation 0, accuracy, verdict, statuses.
+"""What a sweep's rows say, per cell over its seeds: drift against generation 0, accuracy, verdict,
+statuses.
 
 Pure functions of rows and outcomes; the interval of a cell is the range over its seeds.
 """
@@ -70,14 +71,24 @@ def grouped(specs: Iterable[LineageSpec]) -> dict[str, list[LineageSpec]]:
 def labels(specs: Iterable[LineageSpec]) -> dict[str, str]:
     """A short name per cell: only what differs between the cells."""
     fields = {cell: _fields(members[0]) for cell, members in grouped(specs).items()}
-    varying = [k for k in next(iter(fields.values()), {}) if len({f[k] for f in fields.values()}) > 1]
+    varying = [
+        k for k in next(iter(fields.values()), {}) if len({f[k] for f in fields.values()}) > 1
+    ]
     kept = varying or ["generator", "policy"]
     return {cell: ", ".join(f[k] for k in kept if f[k]) for cell, f in fields.items()}
 
 
 def _fields(spec: LineageSpec) -> dict[str, str]:
-    policy = spec.policy.name if spec.synthetic_fraction is None else f"{spec.policy.name} {spec.synthetic_fraction:g}"
-    others = Part("policy", spec.policy.name, {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"}).label
+    policy = (
+        spec.policy.name
+        if spec.synthetic_fraction is None
+        else f"{spec.policy.name} {spec.synthetic_fraction:g}"
+    )
+    others = Part(
+        "policy",
+        spec.policy.name,
+        {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"},
+    ).label
     return {
         "dataset": spec.dataset.label,
         "generator": spec.generator.label,
@@ -90,12 +101,22 @@ def _fields(spec: LineageSpec) -> dict[str, str]:
 
 
 def headline(sweep: Sweep) -> str:
-    """The metric to show where there is room for one: the collapse rule's, else the first one measured."""
-    return str(sweep.collapse["metric"]) if sweep.collapse else sweep.metrics[0].id if sweep.metrics else ""
+    """The metric to show where there is room for one: the collapse rule's, else the first one
+    measured.
+    """
+    return (
+        str(sweep.collapse["metric"])
+        if sweep.collapse
+        else sweep.metrics[0].id
+        if sweep.metrics
+        else ""
+    )
 
 
 def key_of(values: Iterable[str], metric: str) -> str:
-    """The key a metric is shown by: its own, or the first of its parts (`moments` -> `moments/kl`)."""
+    """The key a metric is shown by: its own, or the first of its parts (`moments` ->
+    `moments/kl`).
+    """
     keys = sorted(k for k in values if k == metric or k.startswith(f"{metric}/"))
     return keys[0] if keys else metric
 
@@ -107,7 +128,9 @@ def value(rows: Iterable[Row], metric: str) -> float | None:
 
 
 def drift(rows: tuple[Row, ...], metric: str) -> float | None:
-    """The metric at the last generation that has it, as a multiple of generation 0; None where that has no meaning."""
+    """The metric at the last generation that has it, as a multiple of generation 0; None where that
+    has no meaning.
+    """
     start, last = value(rows[:1], metric), value(reversed(rows), metric)
     return last / start if start and last is not None and start > 0 else None
 
@@ -138,10 +161,14 @@ def collapsed(history: History, rule: Mapping[str, Any] | None) -> bool | None:
 
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
     """One summary per cell, in the order of the file."""
-    metric = key_of({key for h in histories.values() for row in h.rows for key in row["values"]}, headline(sweep))
+    metric = key_of(
+        {key for h in histories.values() for row in h.rows for key in row["values"]},
+        headline(sweep),
+    )
     names = labels(sweep.lineages)
     return [
-        _cell(names[c], metric, [histories[s.id] for s in members], sweep) for c, members in grouped(sweep.lineages).items()
+        _cell(names[c], metric, [histories[s.id] for s in members], sweep)
+        for c, members in grouped(sweep.lineages).items()
     ]
 
 
@@ -176,5 +203,10 @@ def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
         for h in histories.values()
     }
     statuses = Counter(v["status"] for v in lineages.values())
-    head = {"name": sweep.name, "question": sweep.question, "generations": sweep.generations, "collapse": sweep.collapse}
+    head = {
+        "name": sweep.name,
+        "question": sweep.question,
+        "generations": sweep.generations,
+        "collapse": sweep.collapse,
+    }
     return {**head, "statuses": dict(statuses), "cells": cells, "lineages": lineages}

@@ -1,8 +1,10 @@
-"""What the missing generations of a sweep will take: hours, bytes and a price, from rows that are there or as declared.
+"""What the missing generations of a sweep will take: hours, bytes and a price, from rows that are
+there or as declared.
 
-Under `resources`, and per generator below its `generators`: `hours_per_generation` and `gb_per_generation` count until the
-first rows of that generator have measured them; `price_per_hour: [lowest, highest]` is in USD, of one GPU with its machine
-where a lineage asks for a GPU (a quarter of it costs a quarter), else of one CPU.
+Under `resources`, and per generator below its `generators`: `hours_per_generation` and
+`gb_per_generation` count until the first rows of that generator have measured them;
+`price_per_hour: [lowest, highest]` is in USD, of one GPU with its machine where a lineage asks for
+a GPU (a quarter of it costs a quarter), else of one CPU.
 """
 
 from __future__ import annotations
@@ -72,8 +74,13 @@ def forecast(lacks: Sequence[Lack]) -> Forecast:
     return Forecast(
         seconds=None if hours is None else hours * 3600,
         bytes=None if n_bytes is None else round(n_bytes),
-        gpu_hours=_total([lack.hours for lack in lacks], [lack.n * lack.resources.get("gpu", 0.0) for lack in lacks]),
-        cpu_hours=_total([lack.hours for lack in lacks], [lack.n * lack.resources["cpu"] for lack in lacks]),
+        gpu_hours=_total(
+            [lack.hours for lack in lacks],
+            [lack.n * lack.resources.get("gpu", 0.0) for lack in lacks],
+        ),
+        cpu_hours=_total(
+            [lack.hours for lack in lacks], [lack.n * lack.resources["cpu"] for lack in lacks]
+        ),
         price=_price(lacks),
         basis=" and ".join(sorted(ways)),
     )
@@ -84,7 +91,10 @@ def _price(lacks: Sequence[Lack]) -> tuple[float, float] | None:
     if not lacks or None in ranges:
         return None
     hours = [lack.hours for lack in lacks]
-    ends = [_total(hours, [x.n * x.priced * r[i] for x, r in zip(lacks, ranges, strict=True)]) for i in (0, 1)]  # type: ignore[index]
+    ends = [
+        _total(hours, [x.n * x.priced * r[i] for x, r in zip(lacks, ranges, strict=True)])
+        for i in (0, 1)
+    ]  # type: ignore[index]
     return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
 

@@ -1,6 +1,8 @@
-"""What a sweep will compute, before anything runs: keys need no data, so what lineages share and what is there is known.
+"""What a sweep will compute, before anything runs: keys need no data, so what lineages share and
+what is there is known.
 
-Also the order in which to run: founders that several lineages share first, then the lineages, repeats of others last.
+Also the order in which to run: founders that several lineages share first, then the lineages,
+repeats of others last.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Plan:
     workers: int
     seconds: (
         float | None
-    )  # forecast of what is missing, see engine/planning/cost.py; None where nothing is known of a generator
+        # forecast of what is missing, see engine/planning/cost.py; None where nothing is known of a
+        # generator
+    )
     bytes: int | None
     gpu_hours: float | None = None
     cpu_hours: float | None = None
@@ -52,7 +56,9 @@ def paths(sweep: Sweep) -> dict[str, tuple[Node, ...]]:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Tens of thousands of nodes, none of them garbage: looking through them again and again took half of the time."""
+    """Tens of thousands of nodes, none of them garbage: looking through them again and again took
+    half of the time.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -62,9 +68,12 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def order(lineages: Sequence[LineageSpec], known: Paths, generations: int) -> list[tuple[LineageSpec, int]]:
-    """(lineage, last generation) in the order to start them: one leader per shared founder up to generation 0 comes first,
-    lineages that repeat others come last."""
+def order(
+    lineages: Sequence[LineageSpec], known: Paths, generations: int
+) -> list[tuple[LineageSpec, int]]:
+    """(lineage, last generation) in the order to start them: one leader per shared founder up to
+    generation 0 comes first, lineages that repeat others come last.
+    """
     by_founder: dict[str, list[LineageSpec]] = {}
     ends: set[str] = set()
     first: list[LineageSpec] = []
@@ -81,7 +90,9 @@ def order(lineages: Sequence[LineageSpec], known: Paths, generations: int) -> li
 def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = None) -> Plan:
     """Count what is asked, what of it is distinct, and what the store has."""
     known = known or paths(sweep)
-    generator = {node.draw: spec.generator.name for spec in sweep.lineages for node in known[spec.id]}
+    generator = {
+        node.draw: spec.generator.name for spec in sweep.lineages for node in known[spec.id]
+    }
     there = present(store, generator)
     seeds = len({spec.seed for spec in sweep.lineages})
     share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
@@ -125,7 +136,9 @@ def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]
     for spec in {s.generator.name: s for s in sweep.lineages}.values():
         mine = [key for key, own in generator.items() if own == spec.generator.name]
         known = [there[key] for key in mine if key in there]
-        lacks.append(Lack(len(mine) - len(known), known, sweep.resources_of(spec), sweep.costs_of(spec)))
+        lacks.append(
+            Lack(len(mine) - len(known), known, sweep.resources_of(spec), sweep.costs_of(spec))
+        )
     return lacks
 
 
@@ -138,8 +151,25 @@ def rows_there(store: Store, known: Paths) -> dict[str, int]:
 def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
     """The plan for machines, with every lineage."""
     each = [
-        {"id": s.id, "label": s.label, "cell": s.cell_id, "seed": s.seed, "generations_there": there[s.id]}
+        {
+            "id": s.id,
+            "label": s.label,
+            "cell": s.cell_id,
+            "seed": s.seed,
+            "generations_there": there[s.id],
+        }
         for s in sweep.lineages
     ]
-    head = {"name": sweep.name, "question": sweep.question, "out": sweep.out, "generations": sweep.generations}
-    return {**head, **asdict(plan), "missing": plan.missing, "refused": list(sweep.refused), "each": each}
+    head = {
+        "name": sweep.name,
+        "question": sweep.question,
+        "out": sweep.out,
+        "generations": sweep.generations,
+    }
+    return {
+        **head,
+        **asdict(plan),
+        "missing": plan.missing,
+        "refused": list(sweep.refused),
+        "each": each,
+    }

@@ -1,7 +1,8 @@
-"""Accumulate: all real data and all synthetic data so far (Gerstgrasser 2404.01413, Kazdan 2410.16713); the size grows.
+"""Accumulate: all real data and all synthetic data so far (Gerstgrasser 2404.01413, Kazdan
+2410.16713); the size grows.
 
-With a synthetic_fraction the size stays n_real: that share is drawn from all past generations, the rest from the real set.
-Dey-Donoho 2410.22812 call the growing form "augment".
+With a synthetic_fraction the size stays n_real: that share is drawn from all past generations, the
+rest from the real set. Dey-Donoho 2410.22812 call the growing form "augment".
 """
 
 from __future__ import annotations

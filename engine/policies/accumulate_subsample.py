@@ -1,6 +1,8 @@
-"""Accumulate-subsample: n_real points without replacement from all real and synthetic data so far (Kazdan 2410.16713).
+"""Accumulate-subsample: n_real points without replacement from all real and synthetic data so far
+(Kazdan 2410.16713).
 
-The whole pool is drawn from again every generation; real data have share 1 / (t + 1) of it when the sets are of equal size.
+The whole pool is drawn from again every generation; real data have share 1 / (t + 1) of it when the
+sets are of equal size.
 """
 
 from __future__ import annotations

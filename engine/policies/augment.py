@@ -1,5 +1,6 @@
-"""Augment: all real data plus the newest generation's samples up to the synthetic fraction (Bertrand 2310.00429, Seddik
-2404.05090 "partially synthetic"); the size is n_real / (1 - synthetic_fraction).
+"""Augment: all real data plus the newest generation's samples up to the synthetic fraction
+(Bertrand 2310.00429, Seddik 2404.05090 "partially synthetic"); the size is n_real / (1 -
+synthetic_fraction).
 
 Bertrand's lambda = n_synthetic / n_real is synthetic_fraction / (1 - synthetic_fraction).
 """
@@ -17,7 +18,8 @@ class Augment:
     def __init__(self, *, synthetic_fraction: Fraction = 0.5) -> None:
         if synthetic_fraction >= 1:
             raise ValueError(
-                f"augment keeps all real data, so its synthetic_fraction must be below 1, got {synthetic_fraction}; "
+                "augment keeps all real data, so its synthetic_fraction must be below 1, got "
+                f"{synthetic_fraction}; "
                 "replace with synthetic_fraction 1 trains on synthetic data alone"
             )
         self.synthetic_fraction = synthetic_fraction

@@ -1,5 +1,6 @@
-"""Random past: each of n_real points picks a source uniformly among the real set and all generations so far, then a row of it
-(Seddik 2404.05090, 4.2), so a row can come twice; accumulate_subsample draws without replacement.
+"""Random past: each of n_real points picks a source uniformly among the real set and all
+generations so far, then a row of it (Seddik 2404.05090, 4.2), so a row can come twice;
+accumulate_subsample draws without replacement.
 """
 
 from __future__ import annotations

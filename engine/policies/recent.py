@@ -1,7 +1,9 @@
-"""Recent: n_real points in equal parts from the k latest sources, the real set being source -1 (Seddik 2404.05090, 4.2).
+"""Recent: n_real points in equal parts from the k latest sources, the real set being source -1
+(Seddik 2404.05090, 4.2).
 
-While there are fewer than k sources, from all there are.  The points that equal parts leave over go to the newest sources.
-Drawing from the stored sets rather than from the past models correlates generations: that is this project's choice.
+While there are fewer than k sources, from all there are.  The points that equal parts leave over go
+to the newest sources. Drawing from the stored sets rather than from the past models correlates
+generations: that is this project's choice.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ class Recent:
     def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
         latest = range(t - 1, max(t - 1 - self.k, -2), -1)
         each, left_over = divmod(n_real, len(latest))
-        return tuple(Pick((source,), each + (place < left_over)) for place, source in enumerate(latest))
+        return tuple(
+            Pick((source,), each + (place < left_over)) for place, source in enumerate(latest)
+        )
 
     def needs(self, n_real: int) -> int:
         return -(-n_real // min(self.k, 2))

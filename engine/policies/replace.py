@@ -1,7 +1,8 @@
 """Replace: constant size, the newest generation's samples displace real ones.
 
-At synthetic_fraction 1 the plain loop of Zverev 2512.11867 and Kazdan 2410.16713; below 1 the "mix" of Shumailov 2305.17493,
-whose real rows are drawn again every generation.  Not `augment`, which keeps all real data and grows.
+At synthetic_fraction 1 the plain loop of Zverev 2512.11867 and Kazdan 2410.16713; below 1 the "mix"
+of Shumailov 2305.17493, whose real rows are drawn again every generation.  Not `augment`, which
+keeps all real data and grows.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from engine.parts import Fraction, Pick, Recipe, rounded
 
 
 class Replace:
-    """whole  train on all of the newest set, whatever its size (Yi 2510.16657 draws more than there are real rows)."""
+    """whole  train on all of the newest set, whatever its size (Yi 2510.16657 draws more than there
+    are real rows).
+    """
 
     TINY: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction = 1.0, whole: bool = False) -> None:
         if whole and synthetic_fraction < 1:
             raise ValueError(
-                f"replace: whole trains on synthetic data alone, so synthetic_fraction must be 1, got {synthetic_fraction}; "
+                "replace: whole trains on synthetic data alone, so synthetic_fraction must be "
+                f"1, got {synthetic_fraction}; "
                 "leave one of the two out"
             )
         self.synthetic_fraction, self.whole = synthetic_fraction, whole

@@ -1,4 +1,5 @@
-"""A small classifier's probability of a class, as Ferbach's reward r = 5 * q_0 on CIFAR-10 (2407.09499).
+"""A small classifier's probability of a class, as Ferbach's reward r = 5 * q_0 on CIFAR-10
+(2407.09499).
 
 It is trained on real data; the probability is of the classifier, not of the truth.
 """
@@ -22,19 +23,29 @@ class Classifier:
     def __init__(
         self,
         *,
-        target: NonNegativeInt | None = None,  # the class whose probability counts; left out: the sample's own label
+        target: NonNegativeInt
+        | None = None,  # the class whose probability counts; left out: the sample's own label
         scale: Finite = 1.0,
-        n_real: PositiveInt | None = None,  # real samples it learns from, drawn anew; left out: the lineage's own real set
+        n_real: PositiveInt
+        # real samples it learns from, drawn anew; left out: the lineage's own real set
+        | None = None,
         steps: PositiveInt = 600,
     ) -> None:
         self.target, self.scale, self.n_real, self.steps = target, scale, n_real, steps
 
-    def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
+    def fit(
+        self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, float]:
         """Returns its accuracy on held-out data."""
         if real.y is None or not dataset.CLASSES:
-            raise ValueError(f"reward classifier needs labels; data set {type(dataset).__name__} has none")
+            raise ValueError(
+                f"reward classifier needs labels; data set {type(dataset).__name__} has none"
+            )
         if self.target is not None and self.target >= dataset.CLASSES:
-            raise ValueError(f"classifier: target must be below {dataset.CLASSES} (the classes there are), got {self.target}")
+            raise ValueError(
+                f"classifier: target must be below {dataset.CLASSES} (the classes there are), "
+                f"got {self.target}"
+            )
         data = real if self.n_real is None else dataset.sample(self.n_real, rng)
         self._model = lenet.fit(data, dataset.CLASSES, rng, steps=self.steps)
         held_out = dataset.held_out(1000)
@@ -43,15 +54,21 @@ class Classifier:
         return {"accuracy": float(np.mean(best == held_out.y.reshape(-1, *[1] * (best.ndim - 1))))}
 
     def score(self, samples: Samples) -> np.ndarray:
-        log_q = log_softmax(lenet.logits(self._model, _input(samples)).astype(np.float64), axis=-1)  # [n, .., classes]
+        log_q = log_softmax(
+            lenet.logits(self._model, _input(samples)).astype(np.float64), axis=-1
+        )  # [n, .., classes]
         if self.target is not None:
             return self.scale * np.exp(log_q[..., self.target])
         if samples.y is None:
-            raise ValueError("classifier: these samples have no labels; give the class that counts as `target`")
+            raise ValueError(
+                "classifier: these samples have no labels; give the class that counts as `target`"
+            )
         y = samples.y.reshape(-1, *[1] * (log_q.ndim - 1))
         return self.scale * np.exp(np.take_along_axis(log_q, y, axis=-1)[..., 0])
 
 
 def _input(samples: Samples) -> np.ndarray:
     """Points as the float32 the network was trained on; images as they are."""
-    return samples.x.astype(np.float32) if np.issubdtype(samples.x.dtype, np.floating) else samples.x
+    return (
+        samples.x.astype(np.float32) if np.issubdtype(samples.x.dtype, np.floating) else samples.x
+    )

@@ -1,7 +1,9 @@
-"""A discriminator of real and synthetic samples as reward: Yi's SyntheticDiscriminator and its conditional form (2510.16657).
+"""A discriminator of real and synthetic samples as reward: Yi's SyntheticDiscriminator and its
+conditional form (2510.16657).
 
-MLP d-512-256-128-64-1, LeakyReLU .2, binary cross entropy, Adam 1e-3, batch 128, pixels cut at one half.  The score is the
-logit, which orders samples as the probability does without rounding the best ones to 1.  Not a GAN's critic: the generator it
+MLP d-512-256-128-64-1, LeakyReLU .2, binary cross entropy, Adam 1e-3, batch 128, pixels cut at one
+half.  The score is the logit, which orders samples as the probability does without rounding the
+       best ones to 1.  Not a GAN's critic: the generator it
 is trained against stays as it is.
 """
 
@@ -21,14 +23,18 @@ BATCH_OUT = 8192  # samples scored at a time
 
 
 class UnitLength(nn.Module):
-    """Spectral normalisation of a layer with one output, whose only singular value is its weights' length."""
+    """Spectral normalisation of a layer with one output, whose only singular value is its weights'
+    length.
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight / weight.norm(dim=(1, 2), keepdim=True)  # [replicates, n_in, 1]
 
 
 class Judge(nn.Module):
-    """Inputs [b, replicates, d] -> logits [b, replicates]; labels [b] are put beside the input as one-hot vectors."""
+    """Inputs [b, replicates, d] -> logits [b, replicates]; labels [b] are put beside the input as
+    one-hot vectors.
+    """
 
     def __init__(self, replicates: int, d: int, classes: int, widths: list[int]) -> None:
         super().__init__()
@@ -52,7 +58,9 @@ class Judge(nn.Module):
 
 
 class Discriminator:
-    """Conditional: one-hot label, dropout .1, spectral norm on the last layer, label smoothing .05, as the paper's."""
+    """Conditional: one-hot label, dropout .1, spectral norm on the last layer, label smoothing .05,
+    as the paper's.
+    """
 
     ACCEPTS = ("points", "images")
     TINY = {"steps": 5}
@@ -61,16 +69,23 @@ class Discriminator:
         self,
         *,
         conditional: bool = False,
-        n_real: PositiveInt | None = None,  # real samples it learns from (Yi: all 60,000); left out: the lineage's own
+        n_real: PositiveInt
+        | None = None,  # real samples it learns from (Yi: all 60,000); left out: the lineage's own
         steps: PositiveInt = 2000,  # Yi: at most 80 epochs
         batch: PositiveInt = 128,
     ) -> None:
         self.conditional, self.n_real, self.steps, self.batch = conditional, n_real, steps, batch
 
-    def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
-        """Learn from as many synthetic samples of the generator as real ones; returns its accuracy on new ones of both."""
+    def fit(
+        self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, float]:
+        """Learn from as many synthetic samples of the generator as real ones; returns its accuracy
+        on new ones of both.
+        """
         if self.conditional and not dataset.CLASSES:
-            raise ValueError(f"discriminator: conditional=True needs labels; {type(dataset).__name__} has none")
+            raise ValueError(
+                f"discriminator: conditional=True needs labels; {type(dataset).__name__} has none"
+            )
         true = real if self.n_real is None else dataset.sample(self.n_real, rng)
         false = generator.sample(len(true), rng, labels=given(true, len(true)))
         x = np.concatenate([_input(true), _input(false)])  # [2 n, replicates, d]
@@ -78,7 +93,9 @@ class Discriminator:
         is_real = np.repeat(np.array([1, 0], dtype=np.float32), len(true))
         with nets.seeded(rng):
             widths = [512, 256, 128, 64] if true.x.ndim == 4 else [64, 64]
-            model = Judge(x.shape[1], x.shape[2], dataset.CLASSES if self.conditional else 0, widths)
+            model = Judge(
+                x.shape[1], x.shape[2], dataset.CLASSES if self.conditional else 0, widths
+            )
         if true.x.ndim == 3:
             nets.refuse_non_finite_data([x])
             model.standardise.learn(x)
@@ -87,7 +104,9 @@ class Discriminator:
         def cross_entropy(rows: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
             logits = model(rows[0], rows[1])  # [b, replicates]
             target = (rows[2] * (1 - smooth) + smooth / 2)[:, None].expand_as(logits)
-            return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(0)
+            return functional.binary_cross_entropy_with_logits(
+                logits, target, reduction="none"
+            ).mean(0)
 
         how = nets.Training(steps=self.steps, batch=self.batch)
         nets.train([nets.Turn(model, cross_entropy, lr=1e-3)], [x, y, is_real], rng, how)
@@ -101,7 +120,9 @@ class Discriminator:
         self._model.to(on).eval()
         with torch.inference_mode():
             parts = [
-                self._model(nets.tensor(x[i : i + BATCH_OUT], on), nets.tensor(y[i : i + BATCH_OUT], on)).cpu()
+                self._model(
+                    nets.tensor(x[i : i + BATCH_OUT], on), nets.tensor(y[i : i + BATCH_OUT], on)
+                ).cpu()
                 for i in range(0, len(x), BATCH_OUT)
             ]
         logits = torch.cat(parts).double().numpy()  # [n, replicates]
@@ -116,7 +137,9 @@ class Discriminator:
         if not self.conditional:
             return np.zeros(len(samples), dtype=np.int64)
         if samples.y is None:
-            raise ValueError("discriminator: conditional=True scores labelled samples, and these have no labels")
+            raise ValueError(
+                "discriminator: conditional=True scores labelled samples, and these have no labels"
+            )
         return samples.y.astype(np.int64)
 
 

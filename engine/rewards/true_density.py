@@ -1,4 +1,6 @@
-"""The truth's own log density as reward: the perfect judge of closed-form data sets, not a learnt approximation of one."""
+"""The truth's own log density as reward: the perfect judge of closed-form data sets, not a learnt
+approximation of one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from engine.samples import Samples
 
 
 class TrueDensity:
-    """of sample: log p(x).   of label: log p(y|x) of the sample's own label, for mixtures, whose components are the labels."""
+    """of sample: log p(x).   of label: log p(y|x) of the sample's own label, for mixtures, whose
+    components are the labels.
+    """
 
     ACCEPTS = ("points", "tokens")
     TINY: dict = {}
@@ -19,12 +23,17 @@ class TrueDensity:
     def __init__(self, *, of: Literal["sample", "label"] = "sample") -> None:
         self.of = of
 
-    def fit(self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator) -> dict[str, float]:
+    def fit(
+        self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
+    ) -> dict[str, float]:
         needed = "centres_" if self.of == "label" else "log_density"
         if not hasattr(dataset, needed):
             has_none = "labelled components" if self.of == "label" else "closed-form density"
-            raise ValueError(f"true_density (of: {self.of}): data set {type(dataset).__name__} has no {has_none}; "
-                             "use reward classifier or discriminator")  # fmt: skip
+            raise ValueError(
+                f"true_density (of: {self.of}): data set {type(dataset).__name__} has no "
+                f"{has_none}; "
+                "use reward classifier or discriminator"
+            )
         self._dataset = dataset
         return {}
 
@@ -33,7 +42,9 @@ class TrueDensity:
         if self.of == "sample":
             return self._dataset.log_density(samples.x)  # type: ignore[attr-defined]
         if samples.y is None:
-            raise ValueError("true_density of labels scores labelled samples, and these have no labels")
+            raise ValueError(
+                "true_density of labels scores labelled samples, and these have no labels"
+            )
         joint = self._log_joint(samples.x)  # [n, replicates, modes]
         own = np.take_along_axis(joint, samples.y[:, None, None], axis=2)[:, :, 0]
         return own - np.logaddexp.reduce(joint, axis=2)

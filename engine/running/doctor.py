@@ -1,4 +1,6 @@
-"""What this machine has and lacks for a sweep: looked at, tried by writing, and said in a line each."""
+"""What this machine has and lacks for a sweep: looked at, tried by writing, and said in a line
+each.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,18 @@ from engine.store.store import Store
 
 LEAST_FREE = 2_000_000_000  # bytes; below this a sweep may start, but not be believed to end
 RAY_FULL = 0.95  # Ray stops working on a disk that is fuller
-LIBRARIES = ("ray", "torch", "torchvision", "diffusers", "accelerate", "mlflow", "numpy", "scipy", "scikit-learn", "pot")
+LIBRARIES = (
+    "ray",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "accelerate",
+    "mlflow",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pot",
+)
 GB = 1e9
 DATA_FOLDERS = {  # as torchvision names them below the data root
     "mnist": "MNIST/raw",
@@ -55,14 +68,21 @@ def preflight(store: Store, wanted: int = 0) -> str:
     except Exception as error:
         return f"cannot write to {store.url}: {error}"
     if store.local and (free := shutil.disk_usage(store.root).free) < wanted:
-        return f"{store.root} has {free / GB:.1f} GB free, the forecast is {wanted / GB:.1f} GB; free some, or use keep: last"
+        return (
+            f"{store.root} has {free / GB:.1f} GB free, the forecast is {wanted / GB:.1f} "
+            "GB; free some, or use keep: last"
+        )
     return ""
 
 
 def examine(out: Path) -> list[Finding]:
     """Everything, in the order in which it matters."""
     return [
-        Finding("python", f"{platform.python_version()} at {sys.executable}", sys.version_info >= (3, 11)),
+        Finding(
+            "python",
+            f"{platform.python_version()} at {sys.executable}",
+            sys.version_info >= (3, 11),
+        ),
         *_libraries(),
         Finding("cpu", f"{cpus_here()} of {os.cpu_count()} usable, load {os.getloadavg()[0]:.1f}"),
         _gpu(),
@@ -84,7 +104,11 @@ def _libraries() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     have = Finding("libraries", ", ".join(found))
-    return [have, Finding("missing", ", ".join(missing) + "; pip install -e . brings them", False)] if missing else [have]
+    return (
+        [have, Finding("missing", ", ".join(missing) + "; pip install -e . brings them", False)]
+        if missing
+        else [have]
+    )
 
 
 def _gpu() -> Finding:
@@ -94,15 +118,24 @@ def _gpu() -> Finding:
         return Finding("gpu", "none (no nvidia-smi); everything runs on the CPU")
     query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    return Finding("gpu", "; ".join(answer.stdout.split("\n")).strip("; ") or answer.stderr.strip() or "none answers")
+    return Finding(
+        "gpu",
+        "; ".join(answer.stdout.split("\n")).strip("; ") or answer.stderr.strip() or "none answers",
+    )
 
 
 def _disk(out: Path) -> Finding:
     place = _existing(out)
     usage = shutil.disk_usage(place)
     good = usage.free > LEAST_FREE and usage.used / usage.total < RAY_FULL
-    advice = "" if good else "; too little: Ray stops on a disk more than 95 % full, and models need room"
-    return Finding("disk", f"{usage.free / GB:.0f} of {usage.total / GB:.0f} GB free at {place}{advice}", good)
+    advice = (
+        ""
+        if good
+        else "; too little: Ray stops on a disk more than 95 % full, and models need room"
+    )
+    return Finding(
+        "disk", f"{usage.free / GB:.0f} of {usage.total / GB:.0f} GB free at {place}{advice}", good
+    )
 
 
 def _write(out: Path) -> Finding:
@@ -120,13 +153,20 @@ def _shared_memory() -> Finding:
     free = shutil.disk_usage(shm).free
     small = free < 128 * 2**20
     return Finding(
-        "shared memory", f"{free / GB:.2f} GB free" + ("; small (docker: --shm-size=1g), Ray uses a file" if small else "")
+        "shared memory",
+        f"{free / GB:.2f} GB free"
+        + ("; small (docker: --shm-size=1g), Ray uses a file" if small else ""),
     )
 
 
 def _scratch() -> Finding:
     dead = scratch.dead()
-    n_bytes = sum(f.stat().st_size for folder in dead for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+    n_bytes = sum(
+        f.stat().st_size
+        for folder in dead
+        for f in folder.rglob("*")
+        if f.is_file() and not f.is_symlink()
+    )
     text = (
         f"{len(dead)} folders of dead runs, {n_bytes / GB:.2f} GB; the next run removes them"
         if dead
@@ -136,7 +176,9 @@ def _scratch() -> Finding:
 
 
 def _ports() -> Finding:
-    """Whether this machine can listen on its own address, as Ray does, and whether `ouro ui` has its port."""
+    """Whether this machine can listen on its own address, as Ray does, and whether `ouro ui` has
+    its port.
+    """
     try:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -145,7 +187,10 @@ def _ports() -> Finding:
     with socket.socket() as ui:
         taken = ui.connect_ex(("127.0.0.1", 5000)) == 0
     return Finding(
-        "ports", "loopback works; 5000 is taken (ouro ui --port)" if taken else "loopback works; 5000 is free for ouro ui"
+        "ports",
+        "loopback works; 5000 is taken (ouro ui --port)"
+        if taken
+        else "loopback works; 5000 is free for ouro ui",
     )
 
 
@@ -167,7 +212,9 @@ def _data() -> list[Finding]:
     root = data_root()
     there = [name for name, folder in DATA_FOLDERS.items() if (root / folder).is_dir()]
     lacks = [name for name in DATA_FOLDERS if name not in there]
-    text = f"{', '.join(there) or 'none'} in {root}" + (f"; ouro download fetches {', '.join(lacks)}" if lacks else "")
+    text = f"{', '.join(there) or 'none'} in {root}" + (
+        f"; ouro download fetches {', '.join(lacks)}" if lacks else ""
+    )
     return [Finding("cache", str(cache())), Finding("data", f"digits (embedded), {text}")]
 
 

@@ -1,6 +1,8 @@
-"""What trained the generations of learned lineages: another torch, or another number of threads, gives other last bits.
+"""What trained the generations of learned lineages: another torch, or another number of threads,
+gives other last bits.
 
-Closed forms do not depend on either.  What was committed stays as it is; whoever continues it elsewhere is told, and rows say
+Closed forms do not depend on either.  What was committed stays as it is; whoever continues it
+                                       elsewhere is told, and rows say
 where they are from.
 """
 
@@ -24,33 +26,53 @@ def named(machine: Mapping[str, Any]) -> str:
     if "torch" not in machine:
         return ""
     threads = machine["threads"]
-    return f"torch {str(machine['torch']).partition('+')[0]} and {threads} thread{'s' if threads != 1 else ''}"
+    return (
+        f"torch {str(machine['torch']).partition('+')[0]} and {threads} "
+        f"thread{'s' if threads != 1 else ''}"
+    )
 
 
 def elsewhere(sweep: Sweep, begun: Iterable[History]) -> str:
-    """Which generations of these lineages were trained otherwise than they would be here; '' when none."""
+    """Which generations of these lineages were trained otherwise than they would be here; '' when
+    none.
+    """
     torch = importlib.metadata.version("torch")
     found: dict[str, set[tuple[str, int]]] = {}
     for history in filter(lambda h: _learned(h.spec), begun):
         here = named({"torch": torch, "threads": threads(sweep.resources_of(history.spec))})
         for row in history.rows:
             if (there := named(row["machine"])) and there != here:
-                found.setdefault(f"were trained with {there}, here are {here}", set()).add((history.spec.id, row["t"]))
-    return "; ".join(f"{_which(rows)} {text}" for text, rows in sorted(found.items())) + (f": {NOTE}" if found else "")
+                found.setdefault(f"were trained with {there}, here are {here}", set()).add(
+                    (history.spec.id, row["t"])
+                )
+    return "; ".join(f"{_which(rows)} {text}" for text, rows in sorted(found.items())) + (
+        f": {NOTE}" if found else ""
+    )
 
 
 def trained_with(sweep: Sweep, store: Store) -> str:
-    """What the report says of a sweep: "torch 2.13.0 and 1 thread", with counts and a note when there is more than one."""
-    keys = {node.model for spec in sweep.lineages if _learned(spec) for node in path(spec, sweep.generations)}
+    """What the report says of a sweep: "torch 2.13.0 and 1 thread", with counts and a note when
+    there is more than one.
+    """
+    keys = {
+        node.model
+        for spec in sweep.lineages
+        if _learned(spec)
+        for node in path(spec, sweep.generations)
+    }
     rows = (store.row("model", key) for key in sorted(keys))
-    counts = Counter(name for row in rows if row is not None and (name := named(row.get("machine", {}))))
+    counts = Counter(
+        name for row in rows if row is not None and (name := named(row.get("machine", {})))
+    )
     if len(counts) < 2:
         return "".join(counts)
     return "; ".join(f"{n} generations: {name}" for name, n in counts.most_common()) + f"; {NOTE}"
 
 
 def threads(resources: Mapping[str, float]) -> int:
-    """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator depend on."""
+    """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator
+    depend on.
+    """
     return max(1, int(resources["cpu"]))
 
 

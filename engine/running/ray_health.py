@@ -1,4 +1,6 @@
-"""Is Ray alive?  When its local daemons die, running actors go on, nothing new starts and the driver waits for ever."""
+"""Is Ray alive?  When its local daemons die, running actors go on, nothing new starts and the
+driver waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ import psutil
 
 LOOK_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # how long Ray's control store may be out of reach, or a daemon stopped
-STALLED_SECONDS = 8.0  # how long the driver may be silent before somebody looks beside it: it may hang in a call to a dead Ray
-DAEMONS = {"raylet": "Ray's local daemon (raylet)", "gcs_server": "Ray's control store (gcs_server)"}
+# how long the driver may be silent before somebody looks beside it: it may hang in a call to a dead
+# Ray
+STALLED_SECONDS = 8.0
+DAEMONS = {
+    "raylet": "Ray's local daemon (raylet)",
+    "gcs_server": "Ray's control store (gcs_server)",
+}
 
 
 class RayDied(RuntimeError):
@@ -21,7 +28,10 @@ class RayDied(RuntimeError):
 
 
 class Family:
-    """The processes below this one that came after this object.  Those whose parent dies are remembered."""
+    """The processes below this one that came after this object.
+
+    Those whose parent dies are remembered.
+    """
 
     def __init__(self) -> None:
         self.before = set(psutil.Process().children(recursive=True))
@@ -38,15 +48,18 @@ class Family:
         for process in self.seen.values():
             with contextlib.suppress(psutil.Error):
                 if process.is_running() and (
-                    process.name() == beginning or "".join(process.cmdline()[:1]).startswith(beginning)
+                    process.name() == beginning
+                    or "".join(process.cmdline()[:1]).startswith(beginning)
                 ):
                     found.append(process)
         return found
 
     def end(self, beginning: str = "") -> None:
-        """End them at once, or those whose command begins so.  They are known by pid and start time.
+        """End them at once, or those whose command begins so.  They are known by pid and start
+        time.
 
-        What they have committed is whole, and what they hold is released when they die; a stopped one hears no other signal.
+        What they have committed is whole, and what they hold is released when they die; a stopped
+        one hears no other signal.
         """
         self.look()
         family = self.named(beginning)
@@ -57,7 +70,10 @@ class Family:
 
 
 class Pulse:
-    """check() raises RayDied.  family: of a Ray that this process has started; None: Ray runs elsewhere."""
+    """check() raises RayDied.
+
+    family: of a Ray that this process has started; None: Ray runs elsewhere.
+    """
 
     def __init__(self, control: str, family: Family | None) -> None:
         host, _, port = control.rpartition(":")
@@ -82,11 +98,16 @@ class Pulse:
         if time.monotonic() - self.heard > SILENT_SECONDS:
             if stopped := self._stopped():
                 return f"{DAEMONS[stopped]} has been stopped for {SILENT_SECONDS:.0f} s"
-            return f"Ray's control store at {self.control[0]}:{self.control[1]} has not answered for {SILENT_SECONDS:.0f} s"
+            return (
+                f"Ray's control store at {self.control[0]}:{self.control[1]} has not "
+                f"answered for {SILENT_SECONDS:.0f} s"
+            )
         return ""
 
     def watch(self, stalled: Callable[[str], None]) -> threading.Event:
-        """A thread beside the driver, for the case that the driver itself hangs in Ray; set the event to end it."""
+        """A thread beside the driver, for the case that the driver itself hangs in Ray; set the
+        event to end it.
+        """
         ended = threading.Event()
 
         def look() -> None:
@@ -101,7 +122,9 @@ class Pulse:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if now - self.looked > 2 * STALLED_SECONDS:  # nobody looked: this process itself was stopped, and Ray with it perhaps
+        if (
+            now - self.looked > 2 * STALLED_SECONDS
+        ):  # nobody looked: this process itself was stopped, and Ray with it perhaps
             self.heard = now
         self.looked = now
         with contextlib.suppress(OSError), socket.create_connection(self.control, timeout=1):
@@ -110,10 +133,19 @@ class Pulse:
         if self.family is not None:
             self.family.look()
             missing = [name for name in DAEMONS if name not in self.daemons]
-            self.daemons |= {name: process for name in missing for process in self.family.named(name)[:1]}
+            self.daemons |= {
+                name: process for name in missing for process in self.family.named(name)[:1]
+            }
 
     def _stopped(self) -> str:
-        return next((name for name, process in self.daemons.items() if _state(process) == psutil.STATUS_STOPPED), "")
+        return next(
+            (
+                name
+                for name, process in self.daemons.items()
+                if _state(process) == psutil.STATUS_STOPPED
+            ),
+            "",
+        )
 
 
 def _state(process: psutil.Process) -> str:

@@ -1,6 +1,8 @@
-"""Ray Tune places lineages on machines and restarts what died: one trial = one actor = one lineage; one step = one generation.
+"""Ray Tune places lineages on machines and restarts what died: one trial = one actor = one lineage;
+one step = one generation.
 
-Tune holds no state of ours: its checkpoints and loggers are off, its scratch folder is thrown away, and every start builds what
+Tune holds no state of ours: its checkpoints and loggers are off, its scratch folder is thrown away,
+and every start builds what
 the store lacks.  The only file that imports ray.
 """
 
@@ -49,11 +51,14 @@ class Unsatisfiable(RuntimeError):
     """The machines at hand cannot run this sweep; says what is missing."""
 
 
-# ---- in the actor -------------------------------------------------------------------------------------------------------
+# ---- in the actor --------------------------------------------------------------------------------
 
 
 class LineageActor(tune.Trainable):
-    """One lineage.  Everything is opened in the first step: `setup` may run twice, in two processes, for one trial."""
+    """One lineage.
+
+    Everything is opened in the first step: `setup` may run twice, in two processes, for one trial.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.job = _job(config)
@@ -73,7 +78,9 @@ class LineageActor(tune.Trainable):
 
 
 def _packed(job: Job) -> str:
-    """As one text: Tune copies its whole grid for every lineage of it, and of 10,000 dicts that takes half an hour."""
+    """As one text: Tune copies its whole grid for every lineage of it, and of 10,000 dicts that
+    takes half an hour.
+    """
     return json.dumps(job.to_dict())
 
 
@@ -82,12 +89,18 @@ def _job(config: dict[str, Any]) -> Job:
 
 
 def _share(resources: dict[str, float]) -> dict[str, float]:
-    """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our files, bytes here."""
-    share = {"CPU": resources["cpu"], "GPU": resources.get("gpu", 0.0), "memory": resources.get("memory", 0.0) * GB}
+    """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our
+    files, bytes here.
+    """
+    share = {
+        "CPU": resources["cpu"],
+        "GPU": resources.get("gpu", 0.0),
+        "memory": resources.get("memory", 0.0) * GB,
+    }
     return {name: amount for name, amount in share.items() if amount}
 
 
-# ---- in the driver ------------------------------------------------------------------------------------------------------
+# ---- in the driver -------------------------------------------------------------------------------
 
 
 class Supply(Protocol):
@@ -103,7 +116,10 @@ class Supply(Protocol):
 
 @dataclass
 class _Run:
-    """What Tune's callbacks need.  They are pickled by Tune, so they find it in this module instead of holding it."""
+    """What Tune's callbacks need.
+
+    They are pickled by Tune, so they find it in this module instead of holding it.
+    """
 
     store: Store
     watch: Any
@@ -121,18 +137,24 @@ class _Interrupted(Exception):
 
 
 class _Watch(tune.Callback):
-    """Tells the screen what Tune tells us, and looks several times a second whether Ray is alive."""
+    """Tells the screen what Tune tells us, and looks several times a second whether Ray is
+    alive.
+    """
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         run = _runs[-1]
         run.watch.tick()
         run.pulse.check()
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
         tell(_runs[-1].watch, _job(trial.config), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Tune keeps statistics of every number a trial has reported: half of what the driver gains per lineage."""
+        """Tune keeps statistics of every number a trial has reported: half of what the driver gains
+        per lineage.
+        """
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
 
@@ -141,7 +163,10 @@ class _Watch(tune.Callback):
 
 
 class _Asked(Searcher):
-    """Tune's way of asking for one lineage after the other.  It keeps no state: that is in the store."""
+    """Tune's way of asking for one lineage after the other.
+
+    It keeps no state: that is in the store.
+    """
 
     def suggest(self, trial_id: str) -> Any:
         run = _runs[-1]
@@ -151,7 +176,9 @@ class _Asked(Searcher):
             return {"job": _packed(job)}
         return Searcher.FINISHED if run.interrupt or run.supply.over else None
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """The watch has heard of it."""
 
     def save(self, checkpoint_path: str) -> None:
@@ -170,12 +197,16 @@ class _Stop(tune.Stopper):
         if run.interrupt and not run.announced:
             run.announced = True
             seconds = f"{GENERATION_SECONDS:.0f} s for the generations in flight"
-            run.watch.note(f"stopping, with {seconds}; once more stops at once (either way the state is saved)")
+            run.watch.note(
+                f"stopping, with {seconds}; once more stops at once (either way the state is saved)"
+            )
         return bool(run.interrupt)
 
 
 def _crashed(run: _Run, job: Job, error: Any) -> None:
-    """A lineage whose retries are spent: its process died, or memory, disk or network failed, each time."""
+    """A lineage whose retries are spent: its process died, or memory, disk or network failed, each
+    time.
+    """
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, NotShared):
         raise Unsatisfiable(str(cause))
@@ -184,7 +215,9 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
     cause = cause if isinstance(cause, Exception) else RuntimeError(str(error))
     record = getattr(cause, "record", None) or explained(cause, -1)
     message = record["message"].strip().splitlines() or ["no message"]
-    run.store.fail(job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"})
+    run.store.fail(
+        job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"}
+    )
     run.watch.ended(job.spec.id, "failed")
 
 
@@ -198,17 +231,22 @@ def run_sweep(
     cpus: int | None = None,
     supply: Supply | None = None,
 ) -> None:
-    """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is set.
+    """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is
+    set.
 
     supply: asked for jobs instead; `jobs` are then one of each kind that it may ask for.
-    watch: row(...), ended(...), note(text) and tick(), see engine.console.live.Screen.  address: an existing Ray cluster; None starts
-    Ray on this machine and ends it afterwards.  Raises RayDied or Unsatisfiable; outcomes are in the store.
+    watch: row(...), ended(...), note(text) and tick(), see engine.console.live.Screen.  address: an
+    existing Ray cluster; None starts Ray on this machine and ends it afterwards.  Raises RayDied or
+    Unsatisfiable; outcomes are in the store.
     """
     scratch.remove([*scratch.dead(), *scratch.former()])
     folder, family = scratch.make(), Family() if address is None else None
     interrupt.leaving = [lambda: scratch.remove([folder])]
     if family is not None:
-        interrupt.hurry, interrupt.leaving = partial(family.end, LINEAGES), [family.end, *interrupt.leaving]
+        interrupt.hurry, interrupt.leaving = (
+            partial(family.end, LINEAGES),
+            [family.end, *interrupt.leaving],
+        )
 
     def gone(why: str) -> None:
         """A Ray of our own has died: `watch.died` may start this process anew."""
@@ -222,7 +260,11 @@ def run_sweep(
             _satisfiable(jobs, elastic=address is not None, watch=watch)
             _runs.append(_Run(store, watch, interrupt, pulse, supply))
             if not interrupt:
-                _tuner(jobs, folder, None if supply is None else _places(jobs, elastic=address is not None)).fit()
+                _tuner(
+                    jobs,
+                    folder,
+                    None if supply is None else _places(jobs, elastic=address is not None),
+                ).fit()
     except (RayDied, _Interrupted):
         if not interrupt:
             raise
@@ -232,13 +274,20 @@ def run_sweep(
 
 
 @contextlib.contextmanager
-def _ray(folder: Path, address: str | None, cpus: int | None, gone: Callable[[str], None]) -> Iterator[None]:
+def _ray(
+    folder: Path, address: str | None, cpus: int | None, gone: Callable[[str], None]
+) -> Iterator[None]:
     """Ray, started or joined, and ended or left."""
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     try:
         if address is None:
-            own: dict[str, Any] = {"num_cpus": cpus or len(os.sched_getaffinity(0)), "object_store_memory": OBJECTS_BYTES}
-            ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
+            own: dict[str, Any] = {
+                "num_cpus": cpus or len(os.sched_getaffinity(0)),
+                "object_store_memory": OBJECTS_BYTES,
+            }
+            ray.init(
+                address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet
+            )
         else:
             ray.init(address=address, **quiet)
     except SystemExit:  # what Ray makes of SIGTERM while it starts
@@ -255,7 +304,9 @@ def _ray(folder: Path, address: str | None, cpus: int | None, gone: Callable[[st
 
 
 @contextlib.contextmanager
-def _beating(family: Family | None, gone: Callable[[str], None], interrupt: Interrupt) -> Iterator[Pulse]:
+def _beating(
+    family: Family | None, gone: Callable[[str], None], interrupt: Interrupt
+) -> Iterator[Pulse]:
     """Watched from here and from a thread beside, for the driver may hang."""
 
     def stalled(why: str) -> None:
@@ -282,30 +333,47 @@ def _shut_down() -> None:
 
 
 def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
-    """Tune would wait for ever for a GPU that is not there: say so instead.  A cluster may grow, so there it is a remark."""
+    """Tune would wait for ever for a GPU that is not there: say so instead.
+
+    A cluster may grow, so there it is a remark.
+    """
     have = ray.cluster_resources()
     for job in jobs:
         lacks = [f"{v:g} {k}" for k, v in _share(job.resources).items() if v > have.get(k, 0.0)]
         if lacks:
             there = ", ".join(f"{have.get(k, 0.0):g} {k}" for k in _share(job.resources))
-            text = f"a lineage of {job.spec.generator.name} asks for {', '.join(lacks)}, but here are {there}"
+            text = (
+                f"a lineage of {job.spec.generator.name} asks for {', '.join(lacks)}, but "
+                f"here are {there}"
+            )
             if not elastic:
-                raise Unsatisfiable(f"{text}; change resources in the file, or use --address of a cluster that has them")
+                raise Unsatisfiable(
+                    f"{text}; change resources in the file, or use --address of a cluster that "
+                    "has them"
+                )
             watch.note(f"{text}; waiting for the cluster to grow")
             return
 
 
 def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
-    """How many lineages run at once: what fits; at least one, and one of each kind where the cluster may grow."""
+    """How many lineages run at once: what fits; at least one, and one of each kind where the
+    cluster may grow.
+    """
     have = ray.cluster_resources()
     fit = (int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs)
     return max(len(jobs) if elastic else 1, *fit)
 
 
 def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
-    """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as fit."""
+    """at_once: so many, each asked for when a place is free; None: the jobs themselves, as many as
+    fit.
+    """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    one_by_one: dict[str, Any] = {"search_alg": _Asked(), "num_samples": -1, "max_concurrent_trials": at_once}
+    one_by_one: dict[str, Any] = {
+        "search_alg": _Asked(),
+        "num_samples": -1,
+        "max_concurrent_trials": at_once,
+    }
     return tune.Tuner(
         LineageActor,
         param_space={} if at_once else {"job": tune.grid_search([_packed(job) for job in jobs])},
@@ -321,7 +389,9 @@ def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner
             verbose=0,
             callbacks=[_Watch()],
             stop=_Stop(),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )

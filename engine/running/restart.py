@@ -1,7 +1,9 @@
-"""Ray on this machine has died: this process becomes its own command line once more, which goes on from the store.
+"""Ray on this machine has died: this process becomes its own command line once more, which goes on
+from the store.
 
-Not Ray once more in the process as it is: it may hang in a call to the dead Ray, and threads of Ray end it after a minute.  The
-lock of the output is free for the second that the start takes; whoever takes it then does the same work.
+Not Ray once more in the process as it is: it may hang in a call to the dead Ray, and threads of Ray
+end it after a minute.  The lock of the output is free for the second that the start takes; whoever
+                        takes it then does the same work.
 """
 
 from __future__ import annotations
@@ -15,19 +17,28 @@ from typing import Any
 from engine.store.store import Store
 
 TRIES = 3  # in a row, without a new row
-NAME = "OUROBOROS_RESTARTS"  # tells the next process: restarts without progress, rows that were there
+NAME = (
+    "OUROBOROS_RESTARTS"  # tells the next process: restarts without progress, rows that were there
+)
 
 
 class Restarts:
-    """command: of this process; empty where it is somebody else's, who would not like to be replaced."""
+    """command: of this process; empty where it is somebody else's, who would not like to be
+    replaced.
+    """
 
     def __init__(self, command: tuple[str, ...], store: Store) -> None:
         self.command, self.store = command, store
         self.terminal = os.dup(2)  # where errors go now, and shall go again
-        self.one_at_a_time = threading.Lock()  # the driver may come back from its hanging call just then
+        self.one_at_a_time = (
+            threading.Lock()
+        )  # the driver may come back from its hanging call just then
 
     def begin(self, why: str, shown: Any) -> None:
-        """Does not come back, unless there were too many without progress, or nobody said how.  shown: the screen."""
+        """Does not come back, unless there were too many without progress, or nobody said how.
+
+        shown: the screen.
+        """
         if self.command:
             with self.one_at_a_time:
                 self._begin(why, shown)
@@ -39,7 +50,10 @@ class Restarts:
         if tried > TRIES:
             return
         shown.__exit__()
-        shown.console.print(f"Ray died ({why}); starting it again ({tried} of {TRIES} without progress)", style="yellow")
+        shown.console.print(
+            f"Ray died ({why}); starting it again ({tried} of {TRIES} without progress)",
+            style="yellow",
+        )
         os.environ[NAME] = f"{tried} {now}"
         os.dup2(self.terminal, 2)
         with contextlib.suppress(OSError):

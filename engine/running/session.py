@@ -1,4 +1,6 @@
-"""`ouro run` without its command line: hold the output, run what is missing, record it, sum it up, say how it ended."""
+"""`ouro run` without its command line: hold the output, run what is missing, record it, sum it up,
+say how it ended.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class Options:
     address: str | None = None
     cpus: int | None = None
     silent: bool = False  # --json: nothing but the summary at the end
-    file: str = ""  # the file as later commands must name it, with --out and --set where they were given
+    file: str = (
+        ""  # the file as later commands must name it, with --out and --set where they were given
+    )
     command: tuple[str, ...] = ()  # of this process, see engine/running/restart.py
 
 
@@ -60,7 +64,10 @@ def exit_code(found: Iterable[History], signal: int | None = None, dead: bool = 
     statuses = {h.status for h in found}
     if any(h.reason.startswith("NotReproduced") for h in found):
         return DAMAGED
-    if any(h.reason.startswith(("FileNotFoundError", "ModuleNotFoundError", "Unwritable")) for h in found):
+    if any(
+        h.reason.startswith(("FileNotFoundError", "ModuleNotFoundError", "Unwritable"))
+        for h in found
+    ):
         return ENVIRONMENT
     if "" in statuses and signal is not None:
         return 128 + signal
@@ -70,12 +77,18 @@ def exit_code(found: Iterable[History], signal: int | None = None, dead: bool = 
 
 
 class Keeper:
-    """Removes weights and samples that the keep rule does not keep, once no unfinished lineage needs them."""
+    """Removes weights and samples that the keep rule does not keep, once no unfinished lineage
+    needs them.
+    """
 
-    def __init__(self, sweep: Sweep, store: Store, known: planning.Paths, unfinished: set[str]) -> None:
+    def __init__(
+        self, sweep: Sweep, store: Store, known: planning.Paths, unfinished: set[str]
+    ) -> None:
         self.store, self.known, self.all = store, known, sweep.keep == "all"
         self.kept = {
-            key for nodes in known.values() for key in _keys((*(n for n in nodes if kept(n.t, sweep.keep)), nodes[-1]))
+            key
+            for nodes in known.values()
+            for key in _keys((*(n for n in nodes if kept(n.t, sweep.keep)), nodes[-1]))
         }
         self.users = Counter(key for lineage in unfinished for key in _keys(known[lineage]))
 
@@ -95,7 +108,9 @@ def _keys(nodes: Iterable[Node]) -> set[tuple[str, str]]:
 class Watch:
     """Hears what happens and tells screen, recorder and keeper."""
 
-    def __init__(self, shown: Screen, recorder: Recorder, keeper: Keeper, died: Callable[[str], None]) -> None:
+    def __init__(
+        self, shown: Screen, recorder: Recorder, keeper: Keeper, died: Callable[[str], None]
+    ) -> None:
         self.shown, self.recorder, self.keeper, self.died = shown, recorder, keeper, died
         self.note, self.tick = shown.note, shown.tick
 
@@ -109,7 +124,7 @@ class Watch:
             self.keeper.ended(lineage)
 
 
-# ---- one run ------------------------------------------------------------------------------------------------------------
+# ---- one run -------------------------------------------------------------------------------------
 
 
 def run(sweep: Sweep, console: Console, options: Options) -> int:
@@ -118,15 +133,27 @@ def run(sweep: Sweep, console: Console, options: Options) -> int:
     interrupt.terminal = own_fd(console)
     if problem := preflight(store):
         raise EnvironmentProblem(problem)
-    with store.hold(f"ouro run {sweep.source}"), log_file(logs(sweep, store)), interrupt.listening():
+    with (
+        store.hold(f"ouro run {sweep.source}"),
+        log_file(logs(sweep, store)),
+        interrupt.listening(),
+    ):
         return Run(sweep, store, console, options, interrupt).whole()
 
 
 class Run:
     """One `ouro run`, from the plan to the summary."""
 
-    def __init__(self, sweep: Sweep, store: Store, console: Console, options: Options, interrupt: Interrupt) -> None:
-        self.sweep, self.store, self.console, self.options, self.interrupt = sweep, store, console, options, interrupt
+    def __init__(
+        self, sweep: Sweep, store: Store, console: Console, options: Options, interrupt: Interrupt
+    ) -> None:
+        self.sweep, self.store, self.console, self.options, self.interrupt = (
+            sweep,
+            store,
+            console,
+            options,
+            interrupt,
+        )
         self.known = planning.paths(sweep)
         self.plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), self.known)
         self.damaged = set(store.names("damaged"))
@@ -151,7 +178,9 @@ class Run:
         return self._sum_up(dead, time.monotonic() - started)
 
     def _jobs(self) -> list[Job]:
-        """What to do for the lineages that lack something, in order; the board learns what is there."""
+        """What to do for the lineages that lack something, in order; the board learns what is
+        there.
+        """
         lacking, only = [], self.options.only
         for history in histories(self.sweep, self.store).values():
             self.board.found(history)
@@ -172,13 +201,22 @@ class Run:
         if self.options.local:
             run_local(jobs, watch, lambda: bool(self.interrupt))
             return ""
-        if self.options.address is None and "RAY_AUTH_MODE" not in os.environ:  # Ray reads both when it is imported
+        if (
+            self.options.address is None and "RAY_AUTH_MODE" not in os.environ
+        ):  # Ray reads both when it is imported
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         from engine.running.ray_tune import RayDied, Unsatisfiable, run_sweep
 
         try:
             with prints_to(logs(self.sweep, self.store)):
-                run_sweep(jobs, self.store, watch, self.interrupt, address=self.options.address, cpus=self.options.cpus)
+                run_sweep(
+                    jobs,
+                    self.store,
+                    watch,
+                    self.interrupt,
+                    address=self.options.address,
+                    cpus=self.options.cpus,
+                )
         except RayDied as died:
             return str(died)
         except Unsatisfiable as lack:
@@ -188,11 +226,22 @@ class Run:
     def _sum_up(self, dead: str, seconds: float) -> int:
         """Summary table, summary.json, film strip, MLflow's end states, and where to look."""
         if self.store.local:
-            self.store.disk.make(self.store.root)  # there is nothing to sum up in an output that is gone
+            self.store.disk.make(
+                self.store.root
+            )  # there is nothing to sum up in an output that is gone
         found = histories(self.sweep, self.store)
-        asked = [h for h in found.values() if not self.options.only or h.spec.id.startswith(self.options.only)]
-        code, cells = exit_code(asked, self.interrupt.signal, bool(dead)), summarise(self.sweep, found)
-        summary, strip = (folder_of(self.sweep, self.store) / name for name in ("summary.json", "film_strip.png"))
+        asked = [
+            h
+            for h in found.values()
+            if not self.options.only or h.spec.id.startswith(self.options.only)
+        ]
+        code, cells = (
+            exit_code(asked, self.interrupt.signal, bool(dead)),
+            summarise(self.sweep, found),
+        )
+        summary, strip = (
+            folder_of(self.sweep, self.store) / name for name in ("summary.json", "film_strip.png")
+        )
         report = to_json(self.sweep, found)
         write_text(summary, json.dumps(report, indent=1) + "\n")
         shown = film_strip(self.store, _most_drifted(self.sweep, found), strip)
@@ -200,16 +249,24 @@ class Run:
         self._record(found, code, report, [summary, strip])
         if self.options.silent:
             print(json.dumps({**report, "exit": code}))
-        show_end(self.console, self._end(found, code, dead, seconds), self._places(summary, strip if shown else None, shown))
+        show_end(
+            self.console,
+            self._end(found, code, dead, seconds),
+            self._places(summary, strip if shown else None, shown),
+        )
         return code
 
-    def _record(self, found: dict[str, History], code: int, report: dict[str, Any], files: list[Path]) -> None:
+    def _record(
+        self, found: dict[str, History], code: int, report: dict[str, Any], files: list[Path]
+    ) -> None:
         counts = {f"lineages/{status}": float(n) for status, n in report["statuses"].items()}
         collapsed = float(sum(cell["collapsed"] or 0 for cell in report["cells"]))
         state = "FINISHED" if code == OK else "KILLED" if self.interrupt else "FAILED"
         self.recorder.finish(found, state, {**counts, "lineages/collapsed": collapsed}, files)
 
-    def _end(self, found: dict[str, History], code: int, dead: str, seconds: float) -> list[tuple[str, str]]:
+    def _end(
+        self, found: dict[str, History], code: int, dead: str, seconds: float
+    ) -> list[tuple[str, str]]:
         """What happened, as (style, sentence)."""
         left = sum(not h.status for h in found.values())
         again = "the state is saved; the same command goes on"
@@ -217,24 +274,48 @@ class Run:
         if dead:
             lines.append(("red", f"{dead}; {again}"))
         elif self.interrupt:
-            lines.append(("yellow", f"interrupted with {left} of {len(found)} lineages unfinished; {again}"))
+            lines.append(
+                ("yellow", f"interrupted with {left} of {len(found)} lineages unfinished; {again}")
+            )
         elif code == OK:
-            lines.append(("green", f"all {len(found)} lineages have an outcome, after {duration(seconds)}"))
+            lines.append(
+                ("green", f"all {len(found)} lineages have an outcome, after {duration(seconds)}")
+            )
         if damaged := sorted(set(self.store.names("damaged")) - self.damaged):
-            named = ", ".join(name.partition("-")[2] for name in damaged[:5]) + (", ..." if len(damaged) > 5 else "")
-            lines.append(("yellow", f"{len(damaged)} damaged files were set aside in damaged/ and made again: {named}"))
+            named = ", ".join(name.partition("-")[2] for name in damaged[:5]) + (
+                ", ..." if len(damaged) > 5 else ""
+            )
+            lines.append(
+                (
+                    "yellow",
+                    f"{len(damaged)} damaged files were set aside in damaged/ and made again: "
+                    f"{named}",
+                )
+            )
         if self.recorder.trouble:
             lines.append(
-                ("yellow", f"MLflow is behind ({self.recorder.trouble.splitlines()[0]}); the same command fills the gap")
+                (
+                    "yellow",
+                    f"MLflow is behind ({self.recorder.trouble.splitlines()[0]}); the same "
+                    "command fills the gap",
+                )
             )
         return lines
 
-    def _places(self, summary: Path, strip: Path | None, shown: History | None) -> list[tuple[str, str]]:
+    def _places(
+        self, summary: Path, strip: Path | None, shown: History | None
+    ) -> list[tuple[str, str]]:
         """Where to look, as (what, where)."""
         source = self.options.file or self.sweep.source
         lines = [("summary", str(summary))]
         if strip is not None and shown is not None:
-            lines.append(("film strip", f"{strip} ({labels(self.sweep.lineages)[shown.spec.cell_id]}, seed {shown.spec.seed})"))
+            lines.append(
+                (
+                    "film strip",
+                    f"{strip} ({labels(self.sweep.lineages)[shown.spec.cell_id]}, seed "
+                    f"{shown.spec.seed})",
+                )
+            )
         lines += [("curves", f"ouro ui {source}")] if self.recorder.uri else []
         log = logs(self.sweep, self.store)
         return [
@@ -250,7 +331,7 @@ def _most_drifted(sweep: Sweep, found: dict[str, History]) -> list[History]:
     return sorted(found.values(), key=lambda h: (-len(h.rows), -(drift(h.rows, metric) or 0.0)))
 
 
-# ---- places -------------------------------------------------------------------------------------------------------------
+# ---- places --------------------------------------------------------------------------------------
 
 
 def folder_of(sweep: Sweep, store: Store) -> Path:
@@ -296,10 +377,15 @@ def log_file(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prints_to(path: Path) -> Iterator[None]:
-    """What Ray prints, compiled parts included, goes to the log; our console holds on to the terminal itself."""
+    """What Ray prints, compiled parts included, goes to the log; our console holds on to the
+    terminal itself.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
-    with open(path, "a", encoding="utf-8", errors="replace") as file, contextlib.redirect_stdout(file):
+    with (
+        open(path, "a", encoding="utf-8", errors="replace") as file,
+        contextlib.redirect_stdout(file),
+    ):
         os.dup2(file.fileno(), 2)
         try:
             yield

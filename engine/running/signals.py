@@ -1,7 +1,9 @@
-"""Ctrl-C and SIGTERM: the first asks for an end after the generations in flight, the second ends at once.
+"""Ctrl-C and SIGTERM: the first asks for an end after the generations in flight, the second ends at
+once.
 
-Nobody waits long: generations get a few seconds to end, and soon after the process leaves whatever hangs.  Either way the state
-is saved: what is committed stays, what was in flight is made again by the same command.
+Nobody waits long: generations get a few seconds to end, and soon after the process leaves whatever
+hangs.  Either way the state is saved: what is committed stays, what was in flight is made again by
+        the same command.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ AGAIN = "the state is saved; the same command goes on"
 class Interrupt:
     """The first signal received, or None.
 
-    Python's own handlers wait until the main thread comes back from whatever library it is in, so a thread of ours hears of
-    signals by a pipe.  hurry: what ends the generations in flight; leaving: what to do before the process ends; terminal: where
+    Python's own handlers wait until the main thread comes back from whatever library it is in, so a
+    thread of ours hears of
+    signals by a pipe.  hurry: what ends the generations in flight; leaving: what to do before the
+                        process ends; terminal: where
     to say why.
     """
 
@@ -61,7 +65,9 @@ class Interrupt:
         """Take the handlers (again: Ray sets its own when it starts)."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:  # under nohup a closed terminal is no reason to stop
+                if (
+                    signal.getsignal(number) != signal.SIG_IGN
+                ):  # under nohup a closed terminal is no reason to stop
                     signal.signal(number, self._received)
 
     def _received(self, number: int, _: FrameType | None = None) -> None:
@@ -69,14 +75,18 @@ class Interrupt:
             self.signal = number
 
     def _hear(self, pipe: int) -> None:
-        """In the thread: the first signal sets the time, whichever comes next, signal or end of time, ends the process."""
+        """In the thread: the first signal sets the time, whichever comes next, signal or end of
+        time, ends the process.
+        """
         with open(pipe, "rb", buffering=0) as told:
             first = _one_of_ours(told)
             if first is None:
                 return
             self._received(first)
             hurry = after(GENERATION_SECONDS, lambda: self.hurry())
-            over = after(LAST_SECONDS, self._leave, first, f"stopped after {LAST_SECONDS:.0f} s; {AGAIN}")
+            over = after(
+                LAST_SECONDS, self._leave, first, f"stopped after {LAST_SECONDS:.0f} s; {AGAIN}"
+            )
             again = _one_of_ours(told)
             hurry.cancel()
             over.cancel()
@@ -109,8 +119,12 @@ def _one_of_ours(told: FileIO) -> int | None:
     return None
 
 
-def leave(code: int, why: str = "", terminal: int = 1, first: Callable[[], None] | None = None) -> None:
-    """End this process within three seconds, with the cursor visible again; why: for the terminal."""
+def leave(
+    code: int, why: str = "", terminal: int = 1, first: Callable[[], None] | None = None
+) -> None:
+    """End this process within three seconds, with the cursor visible again; why:
+    for the terminal.
+    """
     after(3.0, os._exit, code)  # a disk or a terminal may hang
     if first is not None:
         first()

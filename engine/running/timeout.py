@@ -1,7 +1,10 @@
-"""A limit on the time of one generation: an endless loop in somebody's part must not hold a machine for ever.
+"""A limit on the time of one generation: an endless loop in somebody's part must not hold a machine
+for ever.
 
-A thread watches.  When the time is up it raises OutOfTime in the thread that works, which ends any loop of Python.  What sits
-in a library's own code and does not come back within a grace is given up: `stuck` is told where, and the process ends.
+A thread watches.  When the time is up it raises OutOfTime in the thread that works, which ends any
+                   loop of Python.  What sits
+in a library's own code and does not come back within a grace is given up: `stuck` is told where,
+and the process ends.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ class OutOfTime(Exception):
     """A generation took longer than resources.timeout_minutes."""
 
     def __init__(self) -> None:
-        super().__init__("the generation took longer than resources.timeout_minutes; raise that, or find what does not end")
+        super().__init__(
+            "the generation took longer than resources.timeout_minutes; raise that, or find "
+            "what does not end"
+        )
 
 
 @contextmanager
@@ -58,8 +64,12 @@ class _Watch(threading.Thread):
     def end(self) -> None:
         with self.lock:
             self.over.set()
-            _raise_in(self.works, None)  # what was raised but has not arrived yet shall not arrive outside
+            _raise_in(
+                self.works, None
+            )  # what was raised but has not arrived yet shall not arrive outside
 
 
 def _raise_in(thread: int, error: type[Exception] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(error) if error else None
+    )

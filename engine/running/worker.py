@@ -1,7 +1,9 @@
-"""One lineage at work in this process: opened lazily, advanced in steps, its errors recorded in the store.
+"""One lineage at work in this process: opened lazily, advanced in steps, its errors recorded in the
+store.
 
-The Ray actor and `--local` both run this.  What is surely a bug ends the lineage with an error record; what may pass (memory,
-disk, network) is raised, so that the scheduler tries again elsewhere; here, where there is no elsewhere, it ends the lineage.
+The Ray actor and `--local` both run this.  What is surely a bug ends the lineage with an error
+record; what may pass (memory, disk, network) is raised, so that the scheduler tries again
+elsewhere; here, where there is no elsewhere, it ends the lineage.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ class NotShared(RuntimeError):
 
 
 class MayPass(RuntimeError):
-    """An error that another try may not meet.  record: as the store keeps it; the error itself might not travel."""
+    """An error that another try may not meet.
+
+    record: as the store keeps it; the error itself might not travel.
+    """
 
     def __init__(self, message: str, record: dict[str, Any]) -> None:
         super().__init__(message, record)
@@ -65,21 +70,40 @@ class Job:
     @classmethod
     def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
         out = store.root if store.local else store.url
-        return cls(spec, until, sweep.generations, sweep.metrics_of(spec), headline(sweep), out, sweep.resources_of(spec))
+        return cls(
+            spec,
+            until,
+            sweep.generations,
+            sweep.metrics_of(spec),
+            headline(sweep),
+            out,
+            sweep.resources_of(spec),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they travel to an actor."""
-        metrics = [{"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics]
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "spec": self.spec.to_dict(), "metrics": metrics}
+        metrics = [
+            {"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics
+        ]
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+            "spec": self.spec.to_dict(),
+            "metrics": metrics,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
-        metrics = tuple(MeasureSpec(Part("metric", m["name"], m["params"]), m["every"]) for m in values["metrics"])
+        metrics = tuple(
+            MeasureSpec(Part("metric", m["name"], m["params"]), m["every"])
+            for m in values["metrics"]
+        )
         return cls(**{**values, "spec": LineageSpec.from_dict(values["spec"]), "metrics": metrics})
 
 
 def set_threads(n: int) -> None:
-    """Limit every thread pool of this process, of libraries loaded now or later; let it keep freed memory."""
+    """Limit every thread pool of this process, of libraries loaded now or later; let it keep freed
+    memory.
+    """
     from threadpoolctl import threadpool_limits
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -91,7 +115,9 @@ def set_threads(n: int) -> None:
 
 
 def share_gpu(share: float) -> None:
-    """Limit this process to its share of a GPU's memory: lineages packed on one GPU cannot crowd each other out."""
+    """Limit this process to its share of a GPU's memory: lineages packed on one GPU cannot crowd
+    each other out.
+    """
     if 0 < share < 1:
         import torch
 
@@ -123,7 +149,10 @@ class Work:
         self.job = job
         self.store = store_at(job.out)
         if self.store.local and not Path(self.store.root).is_dir():
-            raise NotShared(f"{self.store.root} is not there on this machine; use a shared folder, or s3:// or gs://")
+            raise NotShared(
+                f"{self.store.root} is not there on this machine; use a shared folder, or s3:// "
+                "or gs://"
+            )
         set_threads(threads(job.resources))
         share_gpu(job.resources.get("gpu", 0.0))
         limit_memory(job.resources.get("memory", 0.0) * GB)
@@ -131,9 +160,14 @@ class Work:
         self.start = float("nan")
 
     def step(self) -> dict[str, float]:
-        """At least one generation further.  Raises MayPass, and Unwritable when the output is at fault and no part."""
+        """At least one generation further.
+
+        Raises MayPass, and Unwritable when the output is at fault and no part.
+        """
         try:
-            if self.lineage is None and (known := self.store.failure(self.job.spec.id)):  # its leader failed a moment ago
+            if self.lineage is None and (
+                known := self.store.failure(self.job.spec.id)
+            ):  # its leader failed a moment ago
                 return self._report(known["t"] - 1, "failed")
             return self._advance()
         except (Unwritable, NotShared):
@@ -147,19 +181,33 @@ class Work:
     def _advance(self) -> dict[str, float]:
         job = self.job
         if self.lineage is None:
-            self.lineage = Lineage(job.spec, self.store, generations=job.generations, metrics=job.metrics)
+            self.lineage = Lineage(
+                job.spec, self.store, generations=job.generations, metrics=job.metrics
+            )
         lineage, fits, begun = self.lineage, self.lineage.fits, time.monotonic()
         rows: list[Row] = []
-        together = job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
-        while not self._over() and lineage.fits == fits and (not rows or time.monotonic() - begun < FOUND_SECONDS):
+        together = (
+            job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
+        )
+        while (
+            not self._over()
+            and lineage.fits == fits
+            and (not rows or time.monotonic() - begun < FOUND_SECONDS)
+        ):
             with limit(self._seconds(), self._stuck):
                 rows += lineage.advance_for(together)
         release_gpu()
         if rows and rows[0]["t"] == 0:
             self.start = _or_nan(value(rows[:1], job.headline))
         last = _or_nan(value(reversed(rows), job.headline))
-        counts = {"new": float(lineage.fits - fits), "last": last, "seconds": time.monotonic() - begun}
-        return self._report(lineage.t - 1, lineage.outcome["status"]) | counts | {"done": self._over()}
+        counts = {
+            "new": float(lineage.fits - fits),
+            "last": last,
+            "seconds": time.monotonic() - begun,
+        }
+        return (
+            self._report(lineage.t - 1, lineage.outcome["status"]) | counts | {"done": self._over()}
+        )
 
     def _over(self) -> bool:
         assert self.lineage is not None
@@ -178,12 +226,21 @@ class Work:
         return self._report(record["t"] - 1, "failed")
 
     def _stuck(self, error: Exception, where: traceback.StackSummary) -> None:
-        """Told by the watch, from its thread, just before this process ends; whoever takes over finds the record."""
-        self.store.fail(self.job.spec.id, explained(error, self.lineage.t if self.lineage else 0, where))
+        """Told by the watch, from its thread, just before this process ends; whoever takes over
+        finds the record.
+        """
+        self.store.fail(
+            self.job.spec.id, explained(error, self.lineage.t if self.lineage else 0, where)
+        )
 
     def _report(self, t: int, status: str) -> dict[str, float]:
         nothing = {"new": 0.0, "last": float("nan"), "seconds": 0.0, "done": True}
-        return {"generation": float(t), "status": float(STATUSES.index(status)), "start": self.start, **nothing}
+        return {
+            "generation": float(t),
+            "status": float(STATUSES.index(status)),
+            "start": self.start,
+            **nothing,
+        }
 
 
 def _or_nan(number: float | None) -> float:
@@ -191,19 +248,36 @@ def _or_nan(number: float | None) -> float:
 
 
 def passing(error: BaseException) -> bool:
-    """Whether trying again elsewhere may help: memory, disk, network.  Everything else is a bug, and sure to come again."""
+    """Whether trying again elsewhere may help: memory, disk, network.
+
+    Everything else is a bug, and sure to come again.
+    """
     if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared | MayPass):
         return True
-    return "OutOfMemory" in type(error).__name__ or (isinstance(error, OSError) and error.errno in PASSING)
+    return "OutOfMemory" in type(error).__name__ or (
+        isinstance(error, OSError) and error.errno in PASSING
+    )
 
 
-def explained(error: BaseException, t: int, where: traceback.StackSummary | None = None) -> dict[str, Any]:
-    """An error as the store keeps it: type, message, generation, the line of the part (or of the engine) that raised it."""
+def explained(
+    error: BaseException, t: int, where: traceback.StackSummary | None = None
+) -> dict[str, Any]:
+    """An error as the store keeps it: type, message, generation, the line of the part (or of the
+    engine) that raised it.
+    """
     frames = where or traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename] or frames
+    ours = [
+        f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename
+    ] or frames
     file, line = (ours[-1].filename, ours[-1].lineno) if ours else ("?", 0)
     root = str(Path(__file__).parents[2]) + os.sep
-    head = {"error": type(error).__name__, "message": said(error), "t": t, "file": file.removeprefix(root), "line": line}
+    head = {
+        "error": type(error).__name__,
+        "message": said(error),
+        "t": t,
+        "file": file.removeprefix(root),
+        "line": line,
+    }
     return {**head, "traceback": _text(error, where)[-10 * LONGEST :], "time": time.time()}
 
 
@@ -212,7 +286,10 @@ def said(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception as second:
-        return f"(its message cannot be told: {type(second).__name__} in {type(error).__name__}.__str__)"
+        return (
+            f"(its message cannot be told: {type(second).__name__} in "
+            f"{type(error).__name__}.__str__)"
+        )
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
 
 
@@ -225,7 +302,9 @@ def _text(error: BaseException, where: traceback.StackSummary | None) -> str:
 
 
 def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Run lineages in this process, one after the other, without Ray; `watch` hears what happens."""
+    """Run lineages in this process, one after the other, without Ray;
+    `watch` hears what happens.
+    """
     scratch.remove(scratch.dead())
     for job in jobs:
         work, done = Work(job), False
@@ -234,7 +313,9 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
                 report = work.step()
             except MayPass as error:  # there is nowhere else to try
                 report = work.failed(error.record)
-            except SystemExit as error:  # a part that calls sys.exit() ends its lineage, not the sweep
+            except (
+                SystemExit
+            ) as error:  # a part that calls sys.exit() ends its lineage, not the sweep
                 report = work.failed(work.record(error))
             done = bool(report["done"])
             tell(watch, job, report)

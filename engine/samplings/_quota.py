@@ -1,7 +1,8 @@
-"""Filling a synthetic set with the samples that a verifier lets pass, until every class and every replicate is exactly full.
+"""Filling a synthetic set with the samples that a verifier lets pass, until every class and every
+replicate is exactly full.
 
-What cannot be filled is a finding, not a hang: a verifier that lets pass fewer than one in `attempts` candidates for the
-places that are still empty ends the lineage.
+What cannot be filled is a finding, not a hang: a verifier that lets pass fewer than one in
+`attempts` candidates for the places that are still empty ends the lineage.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from engine.parts import Draw, Finding, Generator
 from engine.samples import Samples
 
-Verdict = tuple[np.ndarray, dict[str, np.ndarray]]  # keep [m] or [m, replicates] bool; figures of all candidates, same shape
+Verdict = tuple[
+    np.ndarray, dict[str, np.ndarray]
+]  # keep [m] or [m, replicates] bool; figures of all candidates, same shape
 Judge = Callable[[Samples, np.random.Generator], Verdict]
 
 
@@ -41,16 +44,23 @@ class Ledger:
 
     def _unfilled(self) -> Finding:
         tried, kept = self._lately
-        reason = f"of the last {tried} samples drawn for empty places the verifier kept {kept}, fewer than 1 in {self.attempts}"
+        reason = (
+            f"of the last {tried} samples drawn for empty places the verifier kept {kept}, "
+            f"fewer than 1 in {self.attempts}"
+        )
         return Finding("quota_unfilled", f"{reason} (in all {self.kept} of {self.tried})")
 
 
 class Places:
-    """n places with the labels wanted there; candidates take the next free place of their class, replicate by replicate."""
+    """n places with the labels wanted there; candidates take the next free place of their class,
+    replicate by replicate.
+    """
 
     def __init__(self, n: int, labels: np.ndarray | None) -> None:
         self.labels = np.zeros(n, dtype=np.int64) if labels is None else labels
-        self.of_class = {k: np.flatnonzero(self.labels == k) for k in np.unique(self.labels).tolist()}
+        self.of_class = {
+            k: np.flatnonzero(self.labels == k) for k in np.unique(self.labels).tolist()
+        }
         self.filled = {k: np.zeros(1, dtype=np.int64) for k in self.of_class}  # [replicates]
         self.x: np.ndarray | None = None  # [n, replicates, ...]
 
@@ -60,7 +70,9 @@ class Places:
         return {k: m for k, m in short.items() if m}
 
     def offer(self, x: np.ndarray, labels: np.ndarray, keep: np.ndarray) -> tuple[int, int]:
-        """Of candidates x [m, replicates, ...] those kept [m, replicates] take places; (tried, kept) where some were free."""
+        """Of candidates x [m, replicates, ...] those kept [m, replicates] take places; (tried,
+        kept) where some were free.
+        """
         if self.x is None:
             self.x = np.zeros((len(self.labels), *x.shape[1:]), dtype=x.dtype)
             self.filled = {k: np.zeros(keep.shape[1], dtype=np.int64) for k in self.of_class}
@@ -78,7 +90,9 @@ class Places:
 
 @dataclass(frozen=True)
 class Quota:
-    """n samples with the classes of labels [n], in batches of about `batch` candidates of which `expected` should pass."""
+    """n samples with the classes of labels [n], in batches of about `batch` candidates of which
+    `expected` should pass.
+    """
 
     n: int
     labels: np.ndarray | None
@@ -87,28 +101,45 @@ class Quota:
     batch: int
 
     def fill(self, generator: Generator, judge: Judge, rng: np.random.Generator) -> Draw:
-        """Samples that the judge keeps; reports acceptance and the judge's figures over all and over kept candidates."""
+        """Samples that the judge keeps; reports acceptance and the judge's figures over all and
+        over kept candidates.
+        """
         places, ledger = Places(self.n, self.labels), Ledger(self.attempts, share=self.expected)
         sums: dict[str, float] = {}
         candidates = passed = 0
         while missing := places.missing():
             wanted = _labels_of(missing, ledger.share, self.batch)
-            drawn = generator.sample(len(wanted), rng, labels=None if self.labels is None else wanted)
+            drawn = generator.sample(
+                len(wanted), rng, labels=None if self.labels is None else wanted
+            )
             keep, figures = judge(drawn, rng)
             candidates, passed = candidates + keep.size, passed + int(keep.sum())
             for name, values in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(values.sum())
                 sums[f"{name}/kept"] = sums.get(f"{name}/kept", 0.0) + float(values[keep].sum())
             across = keep.ndim == 2
-            ledger.note(*places.offer(drawn.x if across else drawn.x[:, None], wanted, keep if across else keep[:, None]))
+            ledger.note(
+                *places.offer(
+                    drawn.x if across else drawn.x[:, None],
+                    wanted,
+                    keep if across else keep[:, None],
+                )
+            )
         assert places.x is not None
-        figures_mean = {name: total / (passed if name.endswith("/kept") else candidates) for name, total in sums.items()}
-        samples = Samples(places.x if across else places.x[:, 0], None if drawn.y is None else self.labels)
+        figures_mean = {
+            name: total / (passed if name.endswith("/kept") else candidates)
+            for name, total in sums.items()
+        }
+        samples = Samples(
+            places.x if across else places.x[:, 0], None if drawn.y is None else self.labels
+        )
         return Draw(samples, {"acceptance": passed / candidates, **figures_mean})
 
 
 def _labels_of(missing: dict[int, int], share: float, batch: int) -> np.ndarray:
-    """Labels [m] of the next candidates: as many of each class as should fill it, at most about `batch` in all."""
+    """Labels [m] of the next candidates: as many of each class as should fill it, at most about
+    `batch` in all.
+    """
     wanted = {k: m / share for k, m in missing.items()}
     part = min(1.0, batch / sum(wanted.values()))
     return np.repeat(list(wanted), [int(np.ceil(w * part)) for w in wanted.values()])

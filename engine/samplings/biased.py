@@ -1,7 +1,9 @@
-"""Sampling bias (Alemohammad 2307.01850, MAD, their lambda): samples of higher quality and less diversity than the model's.
+"""Sampling bias (Alemohammad 2307.01850, MAD, their lambda): samples of higher quality and less
+diversity than the model's.
 
-Each family has its own knob behind `bias`: a Gaussian draws from N(m, bias * C), a GAN truncates, diffusion is guided with
-w = 1/bias - 1, a language model lowers its temperature.  Not the bias of an estimator.
+Each family has its own knob behind `bias`: a Gaussian draws from N(m, bias * C), a GAN truncates,
+diffusion is guided with w = 1/bias - 1, a language model lowers its temperature.  Not the bias of
+an estimator.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ class Biased:
     def __init__(self, *, sampling_bias: Fraction) -> None:
         self.sampling_bias = sampling_bias
 
-    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+    def prepare(
+        self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
+    ) -> None:
         """Nothing is needed."""
 
     def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:

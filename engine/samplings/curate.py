@@ -1,6 +1,8 @@
-"""Curation by K-choice (Ferbach 2407.09499): each kept sample is the winner among K iid draws of the model.
+"""Curation by K-choice (Ferbach 2407.09499): each kept sample is the winner among K iid draws of
+the model.
 
-    P(x_k wins) = e^{r(x_k)} / sum_j e^{r(x_j)}                         r = scale * reward; K -> inf tilts the model by e^r
+    P(x_k wins) = e^{r(x_k)} / sum_j e^{r(x_j)}                         r = scale * reward; K -> inf
+    tilts the model by e^r
 Not verification (`verify`): nothing is judged by itself, and no draw is wasted for want of quality.
 """
 
@@ -15,9 +17,11 @@ from engine.samples import Samples, given
 
 
 class Curate:
-    """A conditional model's K candidates share one label, so class shares stay the real ones; otherwise they may drift.
+    """A conditional model's K candidates share one label, so class shares stay the real ones;
+    otherwise they may drift.
 
-    The report holds the mean scaled reward of all candidates (`reward`) and of the winners (`reward/kept`).
+    The report holds the mean scaled reward of all candidates (`reward`) and of the winners
+    (`reward/kept`).
     """
 
     ACCEPTS = ("points", "tokens", "images")
@@ -34,7 +38,9 @@ class Curate:
     ) -> None:
         self.reward, self.k, self.scale, self.retrain, self.batch = reward, k, scale, retrain, batch
 
-    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+    def prepare(
+        self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
+    ) -> None:
         self._dataset = dataset
         self._reward: Any = make("reward", **self.reward)
         self._reward.fit(dataset, real, founder, rng)
@@ -53,22 +59,34 @@ class Curate:
             chosen = choice(score, rng)  # [m] or [m, replicates]
             x.append(_picked(candidates.x, chosen, self.k))
             everyone += float(score.sum()) / (score[0].size * n)
-            winners += float(np.take_along_axis(score, chosen[:, None], axis=1).sum()) / (chosen[0].size * n)
+            winners += float(np.take_along_axis(score, chosen[:, None], axis=1).sum()) / (
+                chosen[0].size * n
+            )
         samples = Samples(np.concatenate(x), labels)
         report = {"reward": everyone, "reward/kept": winners}
         return Draw(samples, {name: mean for name, mean in report.items() if np.isfinite(mean)})
 
     def _scores(self, candidates: Samples) -> np.ndarray:
-        """Scaled rewards, the K candidates of one choice beside each other: [m, k] or [m, k, replicates]."""
+        """Scaled rewards, the K candidates of one choice beside each other: [m, k] or [m, k,
+        replicates].
+        """
         score = self.scale * self._reward.score(candidates)
         if np.isnan(score).any() or (score == np.inf).any():
-            raise Finding("diverged", f"the reward of {int(np.isnan(score).sum())} candidates is not a number or infinite")
+            raise Finding(
+                "diverged",
+                f"the reward of {int(np.isnan(score).sum())} candidates is not a number or "
+                "infinite",
+            )
         return score.reshape(-1, self.k, *score.shape[1:])
 
 
 def choice(score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Winners [m] or [m, replicates] drawn with probability softmax(score) along axis 1: the largest score + Gumbel noise."""
-    possible = np.isfinite(score).any(axis=1, keepdims=True)  # K impossible candidates are an even choice
+    """Winners [m] or [m, replicates] drawn with probability softmax(score) along axis 1: the
+    largest score + Gumbel noise.
+    """
+    possible = np.isfinite(score).any(
+        axis=1, keepdims=True
+    )  # K impossible candidates are an even choice
     return np.argmax(np.where(possible, score, 0.0) + rng.gumbel(size=score.shape), axis=1)
 
 

@@ -14,7 +14,9 @@ class Plain:
     ACCEPTS = ("points", "tokens", "regression", "images")
     TINY: dict = {}
 
-    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+    def prepare(
+        self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
+    ) -> None:
         """Nothing is needed."""
 
     def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:

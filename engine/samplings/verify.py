@@ -1,9 +1,12 @@
 """Verification: of what the model draws, only what a verifier lets pass becomes the synthetic set.
 
-threshold  Yi 2510.16657, linear model: |y - x'theta_c| <= radius * |x| + slack, about a knowledge centre that may be wrong.
-top        Yi on MNIST, XSUM: of each batch of a class, the best `share` by a reward, until each class is exactly full.
+threshold  Yi 2510.16657, linear model: |y - x'theta_c| <= radius * |x| + slack, about a knowledge
+           centre that may be wrong.
+top        Yi on MNIST, XSUM: of each batch of a class, the best `share` by a reward, until each
+           class is exactly full.
 imperfect  Feng 2406.07515: a correct sample is kept with probability phi, a wrong one with psi.
-Not curation (`curate`): a verifier judges each sample by itself, or against the batch, and keeps the real class shares.
+Not curation (`curate`): a verifier judges each sample by itself, or against the batch, and keeps
+the real class shares.
 """
 
 from __future__ import annotations
@@ -13,14 +16,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.parts import Dataset, Draw, Fraction, Generator, NonNegativeFloat, PartDict, PositiveInt, make
+from engine.parts import (
+    Dataset,
+    Draw,
+    Fraction,
+    Generator,
+    NonNegativeFloat,
+    PartDict,
+    PositiveInt,
+    make,
+)
 from engine.samples import Samples, given
 from engine.samplings._quota import Quota, Verdict
 from engine.samplings._threshold import fill_design, knowledge, right_singular_vectors
 
 
 class Verify:
-    """The report holds `acceptance`; `reward`, `reward/kept` (top) or `correct`, `correct/kept` (imperfect)."""
+    """The report holds `acceptance`; `reward`, `reward/kept` (top) or `correct`, `correct/kept`
+    (imperfect).
+    """
 
     ACCEPTS = ("points", "tokens", "regression", "images")
     TINY = {"rule": "top", "share": 0.5, "reward": {"name": "true_density"}}
@@ -30,37 +44,61 @@ class Verify:
         *,
         rule: Literal["threshold", "top", "imperfect"],
         radius: NonNegativeFloat = 0.1,  # threshold: Yi's r, the verifier's selectivity
-        delta: NonNegativeFloat = 0.0,  # threshold: distance of the knowledge centre from the truth, its bias
-        slack: NonNegativeFloat | None = None,  # threshold: Yi's sigma_c; left out: sqrt(2/pi) times the true noise
-        design: Literal["block", "real"] = "block",  # threshold: singular vectors of the real design, or its rows
+        # threshold: distance of the knowledge centre from the truth, its bias
+        delta: NonNegativeFloat = 0.0,
+        slack: NonNegativeFloat
+        | None = None,  # threshold: Yi's sigma_c; left out: sqrt(2/pi) times the true noise
+        design: Literal[
+            "block", "real"
+        ] = "block",  # threshold: singular vectors of the real design, or its rows
         share: Fraction = 0.1,  # top: Yi's q; 1 keeps everything
         phi: Fraction = 1.0,  # imperfect: probability of keeping a correct sample
         psi: Fraction = 0.0,  # imperfect: probability of keeping a wrong one
         reward: PartDict | None = None,  # top, imperfect: who judges
-        retrain: bool = False,  # top, imperfect: teach the reward anew with every generation's model
-        attempts: PositiveInt = 1000,  # candidates per kept sample beyond which the quota is unfilled
+        # top, imperfect: teach the reward anew with every generation's model
+        retrain: bool = False,
+        # candidates per kept sample beyond which the quota is unfilled
+        attempts: PositiveInt = 1000,
         batch: PositiveInt = 10_000,  # candidates at a time
     ) -> None:
-        self.rule, self.radius, self.delta, self.slack, self.design = rule, radius, delta, slack, design
+        self.rule, self.radius, self.delta, self.slack, self.design = (
+            rule,
+            radius,
+            delta,
+            slack,
+            design,
+        )
         self.share, self.phi, self.psi, self.retrain = share, phi, psi, retrain
         self.reward, self.attempts, self.batch = reward, attempts, batch
         if rule != "threshold" and reward is None:
-            raise ValueError(f"verify: rule {rule!r} needs a reward, such as {{name: true_density}} or {{name: classifier}}")
+            raise ValueError(
+                f"verify: rule {rule!r} needs a reward, such as {{name: true_density}} or "
+                f"{{name: classifier}}"
+            )
         if rule == "threshold" and reward is not None:
-            raise ValueError("verify: rule 'threshold' judges by the true weights and takes no reward; leave it out")
+            raise ValueError(
+                "verify: rule 'threshold' judges by the true weights and takes no reward; leave "
+                "it out"
+            )
         if rule == "top" and share == 0:
             raise ValueError("verify: share must be above 0 (it is the part that is kept)")
         if rule == "imperfect" and phi == psi == 0:
             raise ValueError("verify: phi and psi are both 0, so nothing would ever be kept")
 
-    def prepare(self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator) -> None:
+    def prepare(
+        self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
+    ) -> None:
         """Fix the knowledge centre and the design, or teach the reward."""
         if (self.rule == "threshold") != (dataset.GIVES == "regression"):
-            raise ValueError(f"verify: rule {self.rule!r} does not go with a data set of {dataset.GIVES}: "
-                             "'threshold' judges regression pairs, the other rules everything else")  # fmt: skip
+            raise ValueError(
+                f"verify: rule {self.rule!r} does not go with a data set of {dataset.GIVES}: "
+                "'threshold' judges regression pairs, the other rules everything else"
+            )
         self._dataset = dataset
         if self.rule == "threshold":
-            self._verifier = knowledge(dataset, delta=self.delta, radius=self.radius, slack=self.slack)
+            self._verifier = knowledge(
+                dataset, delta=self.delta, radius=self.radius, slack=self.slack
+            )
             self._directions = right_singular_vectors(real.x)  # [d, replicates, d]
         else:
             assert self.reward is not None
@@ -70,15 +108,23 @@ class Verify:
     def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
         if self.rule == "threshold":
             design = self._design(n, real)
-            return fill_design(generator, design, self._verifier, rng, attempts=self.attempts, batch=self.batch)
+            return fill_design(
+                generator, design, self._verifier, rng, attempts=self.attempts, batch=self.batch
+            )
         if self.retrain:
             self._reward.fit(self._dataset, real, generator, rng)
         labels = given(real, n) if getattr(generator, "CONDITIONAL", False) else None
-        judge, expected = (self._top, self.share) if self.rule == "top" else (self._imperfect, max(self.phi, self.psi))
+        judge, expected = (
+            (self._top, self.share)
+            if self.rule == "top"
+            else (self._imperfect, max(self.phi, self.psi))
+        )
         return Quota(n, labels, expected, self.attempts, self.batch).fill(generator, judge, rng)
 
     def _design(self, n: int, real: Samples) -> np.ndarray:
-        """[n, replicates, d]: the singular vectors in turn, n / d of each, or the real rows in turn."""
+        """[n, replicates, d]: the singular vectors in turn, n / d of each, or the real rows in
+        turn.
+        """
         rows = self._directions if self.design == "block" else real.x
         return rows[np.arange(n) % len(rows)]
 
@@ -93,13 +139,18 @@ class Verify:
     def _imperfect(self, batch: Samples, rng: np.random.Generator) -> Verdict:
         """Correct: the reward prefers the sample's own label to every other one."""
         correct = self._correct(batch)
-        return rng.random(correct.shape) < np.where(correct, self.phi, self.psi), {"correct": correct.astype(float)}
+        return rng.random(correct.shape) < np.where(correct, self.phi, self.psi), {
+            "correct": correct.astype(float)
+        }
 
     def _correct(self, batch: Samples) -> np.ndarray:
         if batch.y is None:
             raise ValueError("verify: rule 'imperfect' judges labels, and these samples have none")
         own = self._reward.score(batch)
-        others = [self._reward.score(replace(batch, y=np.full(len(batch), k), memo={})) for k in range(self._dataset.CLASSES)]
+        others = [
+            self._reward.score(replace(batch, y=np.full(len(batch), k), memo={}))
+            for k in range(self._dataset.CLASSES)
+        ]
         return own >= np.max(others, axis=0)
 
 

@@ -34,8 +34,15 @@ def strip_files(strip: Samples) -> dict[str, bytes]:
 
 
 def encode(samples: Samples) -> bytes:
-    """One safetensors file.  Points that lie in memory by replicate stay so: sums over them round by the memory order."""
-    by_replicate = samples.x.ndim == 3 and not samples.x.flags.c_contiguous and samples.x.swapaxes(0, 1).flags.c_contiguous
+    """One safetensors file.
+
+    Points that lie in memory by replicate stay so: sums over them round by the memory order.
+    """
+    by_replicate = (
+        samples.x.ndim == 3
+        and not samples.x.flags.c_contiguous
+        and samples.x.swapaxes(0, 1).flags.c_contiguous
+    )
     x = {"x_by_replicate": samples.x.swapaxes(0, 1)} if by_replicate else {"x": samples.x}
     arrays = {**x, "y": samples.y, "born": samples.born}
     return save_tensors({k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None})
@@ -61,7 +68,9 @@ def generator_files(generator: Generator) -> dict[str, bytes]:
 
 
 def has_samples(store: Store, row: Row) -> bool:
-    return SAMPLES in row["files"] and store.fs.exists(f"{store.folder(row['kind'], row['key'])}/{SAMPLES}")
+    return SAMPLES in row["files"] and store.fs.exists(
+        f"{store.folder(row['kind'], row['key'])}/{SAMPLES}"
+    )
 
 
 def read_samples(store: Store, row: Row, name: str = SAMPLES) -> Samples | None:
@@ -75,10 +84,13 @@ def read_samples(store: Store, row: Row, name: str = SAMPLES) -> Samples | None:
 
 
 def mapped(path: Path) -> Samples:
-    """Samples whose arrays are views of the file (copied where they are written to): old generations of large images need
-    no memory between two reads."""
+    """Samples whose arrays are views of the file (copied where they are written to): old
+    generations of large images need no memory between two reads.
+    """
     whole = np.memmap(path, np.uint8, "c")
-    start = 8 + int.from_bytes(bytes(whole[:8]), "little")  # safetensors: the header's length, the header as JSON, the arrays
+    start = 8 + int.from_bytes(
+        bytes(whole[:8]), "little"
+    )  # safetensors: the header's length, the header as JSON, the arrays
     arrays = {}
     for name, about in json.loads(bytes(whole[8:start])).items():
         begin, end = (start + offset for offset in about["data_offsets"])
@@ -115,7 +127,9 @@ def differs(row: Row, name: str, data: bytes) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """What the bits of a learned generation may depend on: the versions, the threads, the device."""
+    """What the bits of a learned generation may depend on: the versions, the threads,
+    the device.
+    """
     torch = sys.modules.get("torch")
     found: dict[str, Any] = {"numpy": np.__version__}
     if torch is not None:

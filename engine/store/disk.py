@@ -1,6 +1,8 @@
-"""A folder of this machine that is written to: bytes are whole or not there, and one error says what is wrong with it.
+"""A folder of this machine that is written to: bytes are whole or not there, and one error says
+what is wrong with it.
 
-The folder is made once.  When it is deleted or moved while it is in use, it is not made anew: half an output under the old name
+The folder is made once.  When it is deleted or moved while it is in use, it is not made anew: half
+                          an output under the old name
 would be taken for all of it.
 """
 
@@ -13,8 +15,10 @@ import uuid
 
 REASONS = {
     errno.ENOSPC: "the disk is full; free some room, or give --out on another disk",
-    errno.EDQUOT: "the quota of this user is used up; free some room, or give --out on another disk",
-    errno.EFBIG: "a file became larger than the system allows; raise `ulimit -f`, or give --out on another disk",
+    errno.EDQUOT: "the quota of this user is used up; free some room, or give --out on another "
+    "disk",
+    errno.EFBIG: "a file became larger than the system allows; raise `ulimit -f`, or give --out "
+    "on another disk",
     errno.EROFS: "it is read-only; mount it for writing, or give another --out",
     errno.EACCES: "this user may not write there; change its permissions, or give another --out",
     errno.EPERM: "this user may not write there; change its permissions, or give another --out",
@@ -24,7 +28,9 @@ REASONS = {
 
 
 class Unwritable(OSError):
-    """The output cannot be written, for a reason of the machine; what was committed is as it was."""
+    """The output cannot be written, for a reason of the machine;
+    what was committed is as it was.
+    """
 
     @classmethod
     def of(cls, folder: str, error: OSError) -> Unwritable:

@@ -1,9 +1,12 @@
 """Who may write: one holder per name, by file locks on a disk and by leases on an object store.
 
-A file lock dies with its process.  A lease is an object `<name>/<number>`: the highest number holds.  It is taken by creating
-the next number, which an object store lets only one do (a PUT that must not replace anything); it is kept by writing it anew
-at every beat, and lost when it stays as it is for a while.  That while is measured by whoever waits, on a clock of its own: no
-two clocks need to agree.  A holder that was asleep for so long learns at its next beat that it holds no more; what it wrote
+A file lock dies with its process.  A lease is an object `<name>/<number>`: the highest number
+                                    holds.  It is taken by creating
+the next number, which an object store lets only one do (a PUT that must not replace anything); it
+is kept by writing it anew at every beat, and lost when it stays as it is for a while.  That while
+is measured by whoever waits, on a clock of its own: no
+two clocks need to agree.  A holder that was asleep for so long learns at its next beat that it
+                           holds no more; what it wrote
 meanwhile has the bits its successor writes, since keys name content.
 """
 
@@ -26,7 +29,9 @@ LOST_AFTER = 12.0  # seconds without a beat
 
 
 class FileLocks:
-    """Locks of files in one folder; the operating system releases them when a process ends, however it ends."""
+    """Locks of files in one folder; the operating system releases them when a process ends, however
+    it ends.
+    """
 
     def __init__(self, folder: str, disk: Disk | None = None) -> None:
         self.folder, self.disk = folder, disk or Disk(folder)
@@ -52,7 +57,9 @@ class FileLocks:
             stack.close()
             return None
         except OSError as error:
-            with contextlib.suppress(OSError):  # what could not be written cannot be written when it is closed
+            with contextlib.suppress(
+                OSError
+            ):  # what could not be written cannot be written when it is closed
                 stack.close()
             raise Unwritable.of(self.disk.root, error) from error
         return stack
@@ -64,7 +71,9 @@ class FileLocks:
         return ""
 
     def alive(self, name: str) -> bool:
-        """Whether a name that is held is held by someone who lives, and who has said by now who that is."""
+        """Whether a name that is held is held by someone who lives, and who has said by now who
+        that is.
+        """
         said = self.holder(name)
         self.pause()  # what a killed one had said stands there for a moment
         return bool(said) and said == self.holder(name)
@@ -77,11 +86,17 @@ def _forget(file: IO[str]) -> None:
 
 
 class Leases:
-    """Leases under one folder of an object store (any fsspec file system whose `pipe_file` knows mode="create")."""
+    """Leases under one folder of an object store (any fsspec file system whose `pipe_file` knows
+    mode="create").
+    """
 
-    def __init__(self, fs: Any, folder: str, beat: float = BEAT_SECONDS, lost_after: float = LOST_AFTER) -> None:
+    def __init__(
+        self, fs: Any, folder: str, beat: float = BEAT_SECONDS, lost_after: float = LOST_AFTER
+    ) -> None:
         self.fs, self.folder, self.beat, self.lost_after = fs, folder, beat, lost_after
-        self._seen: dict[str, tuple[bytes, float]] = {}  # by path: what it held, and since when on our clock
+        self._seen: dict[
+            str, tuple[bytes, float]
+        ] = {}  # by path: what it held, and since when on our clock
         self._alive: set[str] = set()  # paths that were renewed while we watched
         self._held: dict[str, dict[str, Any]] = {}  # by path: what we write there
         self._changed = threading.Condition()
@@ -149,7 +164,9 @@ class Leases:
                     self._heart = None
                     return
             for path, note in held.items():
-                with contextlib.suppress(Exception):  # an unreachable store is tried again at the next beat
+                with contextlib.suppress(
+                    Exception
+                ):  # an unreachable store is tried again at the next beat
                     self._renew(path, note)
             time.sleep(self.beat)
 
@@ -168,7 +185,11 @@ class Leases:
     def _numbers(self, name: str) -> list[int]:
         with contextlib.suppress(FileNotFoundError):
             found = self.fs.ls(posixpath.join(self.folder, name), detail=False, refresh=True)
-            return sorted(int(stem) for path in found if (stem := posixpath.basename(path.rstrip("/"))).isdigit())
+            return sorted(
+                int(stem)
+                for path in found
+                if (stem := posixpath.basename(path.rstrip("/"))).isdigit()
+            )
         return []
 
     def _path(self, name: str, number: int) -> str:

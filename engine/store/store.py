@@ -2,11 +2,12 @@
 
     <out>/models/<key>/    weights/...          row.json
     <out>/draws/<key>/     samples.safetensors  strip.safetensors  metrics/<id>.json  row.json
-    <out>/blocks/<key>.json                     the rows of many cheap generations, committed at once
-    <out>/lineages/<id>.json                    a lineage is a path of keys
+    <out>/blocks/<key>.json                     the rows of many cheap generations, committed at
+    once <out>/lineages/<id>.json                    a lineage is a path of keys
 
-A row is written last, after every file whose SHA-256 it holds: what has no row never happened.  Files whose bytes do not match
-their row are set aside under damaged/ and made again; files that are missing were pruned, and can be made again bit for bit.
+A row is written last, after every file whose SHA-256 it holds: what has no row never happened.
+Files whose bytes do not match their row are set aside under damaged/ and made again; files that are
+missing were pruned, and can be made again bit for bit.
 """
 
 from __future__ import annotations
@@ -43,19 +44,26 @@ class Busy(Exception):
     """The output is held by another sweep."""
 
     def __init__(self, holder: str) -> None:
-        super().__init__(f"the output is in use by {holder}; wait for it, or give this run another output with --out")
+        super().__init__(
+            f"the output is in use by {holder}; wait for it, or give this run another output "
+            "with --out"
+        )
         self.holder = holder
 
 
 def stays(name: str) -> bool:
-    """Whether a name leads nowhere else than below the folder it is joined to: rows may come from others."""
+    """Whether a name leads nowhere else than below the folder it is joined to: rows may come from
+    others.
+    """
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def sound(row: Any) -> bool:
     """Whether a row is that of a model or draw, and its files lie in its folder."""
     try:
-        return row["kind"] in KIND_FOLDERS and all(stays(name) for name in (row["key"], *row["files"]))
+        return row["kind"] in KIND_FOLDERS and all(
+            stays(name) for name in (row["key"], *row["files"])
+        )
     except (KeyError, TypeError, AttributeError):
         return False
 
@@ -75,12 +83,16 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)  # others write there too
+        self.fs, root = fsspec.core.url_to_fs(
+            url, use_listings_cache=False
+        )  # others write there too
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.local = protocol in ("file", "local")
         self.root = os.path.abspath(root) if self.local else root.rstrip("/")
         self.disk, folder = Disk(self.root), self.path("locks")
-        self.locks: FileLocks | Leases = FileLocks(folder, self.disk) if self.local else Leases(self.fs, folder)
+        self.locks: FileLocks | Leases = (
+            FileLocks(folder, self.disk) if self.local else Leases(self.fs, folder)
+        )
         self._blocks: dict[str, dict[str, Row]] = {"model": {}, "draw": {}}
         self._seen_blocks: set[str] = set()
         self._blocks_changed: int | None = None
@@ -143,7 +155,10 @@ class Store:
     # ---- rows ----
 
     def row(self, kind: str, key: str) -> Row | None:
-        """The committed row of a model or draw, or None.  A damaged row is set aside: it never happened."""
+        """The committed row of a model or draw, or None.
+
+        A damaged row is set aside: it never happened.
+        """
         if key in self._blocks[kind]:
             return self._blocks[kind][key]
         path = posixpath.join(self.folder(kind, key), "row.json")
@@ -158,11 +173,15 @@ class Store:
         return row
 
     def commit(self, rows: Iterable[Row]) -> None:
-        """Commit rows whose files are written: each in its folder, or as one block when several draws come together."""
+        """Commit rows whose files are written: each in its folder, or as one block when several
+        draws come together.
+        """
         rows = list(rows)
         if sum(row["kind"] == "draw" for row in rows) <= 1:
             for row in rows:
-                self.write_json(posixpath.join(self.folder(row["kind"], row["key"]), "row.json"), row)
+                self.write_json(
+                    posixpath.join(self.folder(row["kind"], row["key"]), "row.json"), row
+                )
             return
         self.write_json(self.path("blocks", f"{rows[-1]['key']}.json"), rows)
         self._add_block(rows)
@@ -205,7 +224,10 @@ class Store:
         return {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()}
 
     def get(self, row: Row, name: str) -> bytes | None:
-        """A committed file's verified bytes; None when it was pruned.  A damaged one is set aside and counts as pruned."""
+        """A committed file's verified bytes; None when it was pruned.
+
+        A damaged one is set aside and counts as pruned.
+        """
         path = posixpath.join(self.folder(row["kind"], row["key"]), name)
         data = self.read(path)
         if data is not None and sha256(data) != row["files"][name]["sha256"]:
@@ -218,11 +240,15 @@ class Store:
         if metric in draw["metrics"]:
             return draw["metrics"][metric]
         path = posixpath.join(self.folder("draw", draw["key"]), "metrics", f"{metric}.json")
-        found = self._about(path, lambda it: (it["draw"], it.get("metric", metric)) == (draw["key"], metric))
+        found = self._about(
+            path, lambda it: (it["draw"], it.get("metric", metric)) == (draw["key"], metric)
+        )
         return found["values"] if found else None
 
     def _about(self, path: str, mine: Callable[[Any], bool]) -> Any:
-        """The value of a file; None when it is not there, and when it is damaged or another's: then it is set aside."""
+        """The value of a file; None when it is not there, and when it is damaged or another's: then
+        it is set aside.
+        """
         try:
             found = self.read_json(path)
             if found is None or mine(found):
@@ -238,21 +264,31 @@ class Store:
         self.write_json(path, {"draw": key, "metric": metric, "values": values})
 
     def set_aside(self, path: str) -> None:
-        """Move a damaged file to damaged/, where a person can look at it; its name there says when it was found and where."""
+        """Move a damaged file to damaged/, where a person can look at it; its name there says when
+        it was found and where.
+        """
         name = f"{time.time_ns()}-{posixpath.relpath(path, self.root).replace('/', '-')}"
         with contextlib.suppress(FileNotFoundError):
             self.fs.makedirs(self.path("damaged"), exist_ok=True)
             self.fs.mv(path, self.path("damaged", name))
         self.damage_found(posixpath.relpath(path, self.root))
 
-    damage_found: Callable[[str], None] = staticmethod(lambda path: None)  # who wants to know listens here
+    damage_found: Callable[[str], None] = staticmethod(
+        lambda path: None
+    )  # who wants to know listens here
 
     # ---- half-trained models ----
 
     def read_partial(self, name: str) -> bytes | None:
-        """The state of a training that was interrupted; None when there is none, or not as it was written."""
+        """The state of a training that was interrupted; None when there is none, or not as it was
+        written.
+        """
         data = self.read(self.path("partial", name))
-        return data[32:] if data is not None and hashlib.sha256(data[32:]).digest() == data[:32] else None
+        return (
+            data[32:]
+            if data is not None and hashlib.sha256(data[32:]).digest() == data[:32]
+            else None
+        )
 
     def write_partial(self, name: str, data: bytes) -> None:
         self.write(self.path("partial", name), hashlib.sha256(data).digest() + data)
@@ -270,9 +306,13 @@ class Store:
         self.write_json(self.path("lineages", f"{lineage_id}.json"), value)
 
     def lineage(self, lineage_id: str) -> Any:
-        """What was written of a lineage; None when that is not there, is damaged, or is of another lineage."""
+        """What was written of a lineage; None when that is not there, is damaged, or is of another
+        lineage.
+        """
         path = self.path("lineages", f"{lineage_id}.json")
-        return self._about(path, lambda it: "spec" in it and it.get("lineage", lineage_id) == lineage_id)
+        return self._about(
+            path, lambda it: "spec" in it and it.get("lineage", lineage_id) == lineage_id
+        )
 
     def lineages(self) -> Iterator[Any]:
         """What was written of every lineage."""
@@ -308,7 +348,10 @@ class Store:
     @contextlib.contextmanager
     def hold(self, who: str) -> Iterator[None]:
         """Hold the whole output for one sweep; Busy names the holder, if that one lives."""
-        about = f"{who} (process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"
+        about = (
+            f"{who} (process {os.getpid()} on {socket.gethostname()}, since "
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')})"
+        )
         while (held := self.locks.try_hold("sweep", about)) is None:
             if self.locks.alive("sweep"):
                 raise Busy(self.locks.holder("sweep") or "another sweep")
@@ -319,7 +362,9 @@ class Store:
     # ---- keeping and checking ----
 
     def prune(self, kept: set[tuple[str, str]], all_keys: set[tuple[str, str]]) -> int:
-        """Remove weights and samples of the (kind, key) in all_keys that are not kept; returns the bytes freed."""
+        """Remove weights and samples of the (kind, key) in all_keys that are not kept; returns the
+        bytes freed.
+        """
         freed = 0
         for kind, key in sorted(all_keys - kept):
             row = self.row(kind, key)
@@ -351,14 +396,18 @@ class Store:
         return found
 
     def verify(self) -> tuple[int, list[str]]:
-        """Check every digest: the number of rows, and the files that were damaged and are set aside."""
+        """Check every digest: the number of rows, and the files that were damaged and are set
+        aside.
+        """
         damage: list[str] = []
         listener, self.damage_found = self.damage_found, damage.append  # type: ignore[method-assign]
         try:
             rows = list(self.rows())
             for row in rows:
                 self.check(row)
-                for name in self.names(posixpath.join(KIND_FOLDERS[row["kind"]], row["key"], "metrics")):
+                for name in self.names(
+                    posixpath.join(KIND_FOLDERS[row["kind"]], row["key"], "metrics")
+                ):
                     self.measured({**row, "metrics": {}}, Path(name).stem)
             list(self.lineages())
         finally:

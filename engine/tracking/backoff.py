@@ -1,4 +1,6 @@
-"""Calls to MLflow that may fail without stopping anything: a failure is noted, and followed by a silence that fits its cost."""
+"""Calls to MLflow that may fail without stopping anything: a failure is noted, and followed by a
+silence that fits its cost.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Slow(TimeoutError):
 
 
 class Patience:
-    """Runs actions; after a failure it refuses all of them for a while (1 s, 2 s, 4 s, ..., at least 60 times the cost)."""
+    """Runs actions; after a failure it refuses all of them for a while (1 s, 2 s, 4 s, ..., at
+    least 60 times the cost).
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,27 +61,40 @@ class Patience:
         self.trouble = f"{type(error).__name__}: {error}"
         self._silence = min(max(2 * self._silence, SHARE * cost), LONGEST)
         self._until = time.monotonic() + self._silence
-        log.warning("%s is behind (%s); next try in %.0f s", self.name, self.trouble.splitlines()[0][:300], self._silence)
+        log.warning(
+            "%s is behind (%s); next try in %.0f s",
+            self.name,
+            self.trouble.splitlines()[0][:300],
+            self._silence,
+        )
 
 
 def database(uri: str) -> Path | None:
     """The file of a sqlite URI."""
-    return Path(uri.removeprefix("sqlite:///").split("?")[0]) if uri.startswith("sqlite:///") else None
+    return (
+        Path(uri.removeprefix("sqlite:///").split("?")[0]) if uri.startswith("sqlite:///") else None
+    )
 
 
 def must_answer(uri: str, opened: bool) -> None:
-    """Raises within 2 s when a server does not answer (any answer will do), or a file is locked, gone or cannot be written."""
+    """Raises within 2 s when a server does not answer (any answer will do), or a file is locked,
+    gone or cannot be written.
+    """
     if uri.startswith(("http://", "https://")):
         with contextlib.suppress(requests.exceptions.SSLError):  # an answer, too
             requests.get(uri.rstrip("/") + "/health", timeout=2).close()
     elif (file := database(uri)) and (opened or file.exists()):
-        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=1)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=1)
+        ) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
 
 
 class Timed:
-    """A server's client; raises Slow after a call with which the long ones of an action have taken too long together."""
+    """A server's client; raises Slow after a call with which the long ones of an action have taken
+    too long together.
+    """
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.waited = inner, 0.0

@@ -1,6 +1,8 @@
-"""How a lineage and its rows look in MLflow: names, parameters, points and files; pure (nothing here imports mlflow).
+"""How a lineage and its rows look in MLflow: names, parameters, points and files; pure (nothing
+here imports mlflow).
 
-A row is mirrored twice: as points of the charts (step = generation), and whole, as JSON in the artifact folder `rows/`.
+A row is mirrored twice: as points of the charts (step = generation), and whole, as JSON in the
+artifact folder `rows/`.
 """
 
 from __future__ import annotations
@@ -25,31 +27,44 @@ from engine.spec import Keep, LineageSpec
 
 Row = Mapping[str, Any]
 LONGEST = 250  # characters of a metric's or parameter's name
-GROUPS = ("fit", "report", "counts", "speed")  # parts of a row whose numbers are charted as `<group>/<key>`
+GROUPS = (
+    "fit",
+    "report",
+    "counts",
+    "speed",
+)  # parts of a row whose numbers are charted as `<group>/<key>`
 SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # default: 246 s on a dead server; a create_run sent twice makes two runs
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",  # of one answer; what was not heard in time is found or sent again later
+    # default: 246 s on a dead server; a create_run sent twice makes two runs
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # of one answer; what was not heard in time is found or sent again later
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
 }
 KILLED = ("", "unfinished", "interrupted", "killed")
 FAILED = ("failed", "error")
 
 
-# ---- names --------------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 
 def legal(name: str) -> str:
-    """The name as MLflow accepts it: other characters become `-hex-`, no empty or dotted path parts, at most 250 characters."""
+    """The name as MLflow accepts it: other characters become `-hex-`, no empty or dotted path
+    parts, at most 250 characters.
+    """
     name = re.sub(r"[^\w\-. :/]", lambda m: f"-{ord(m[0]):x}-", name) or "-"
     name = posixpath.normpath(re.sub(r"\.\.+", ".", name).strip("/") or "-")
     name = "-" if name == "." else name
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{zlib.crc32(name.encode()):08x}"
+    return (
+        name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{zlib.crc32(name.encode()):08x}"
+    )
 
 
 def run_name(spec: LineageSpec) -> str:
-    """What tells the runs of a sweep apart comes first: MLflow's table shows about 20 characters."""
+    """What tells the runs of a sweep apart comes first:
+    MLflow's table shows about 20 characters.
+    """
     return f"{_policy(spec)}, seed {spec.seed}, {spec.generator.label}"[:LONGEST]
 
 
@@ -64,31 +79,47 @@ def _policy(spec: LineageSpec) -> str:
 
 
 def view(columns: Sequence[str]) -> str:
-    """The state of MLflow's run table as its own Share button saves it: grouped by cell, these metrics as columns."""
+    """The state of MLflow's run table as its own Share button saves it: grouped by cell, these
+    metrics as columns.
+    """
     shown = [
         "params.`policy.synthetic_fraction`",
         "params.`seed`",
         "tags.`status`",
         *(f"metrics.`{legal(c)}`" for c in columns),
     ]
-    order = {"searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL"}
-    group = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "cell"}]}
+    order = {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+    }
+    group = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "tag", "groupByData": "cell"}],
+    }
     scope = {
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "runsHiddenMode": "FIRST_20_RUNS",
     }
-    return json.dumps({**order, **scope, "selectedColumns": ["attributes.`Duration`", *shown], "groupBy": group})
+    return json.dumps(
+        {**order, **scope, "selectedColumns": ["attributes.`Duration`", *shown], "groupBy": group}
+    )
 
 
 def end_state(status: str) -> str:
-    """MLflow's end state of a lineage: a collapse or any other finding is a finished study, not a failed one."""
+    """MLflow's end state of a lineage: a collapse or any other finding is a finished study, not a
+    failed one.
+    """
     return "FAILED" if status in FAILED else "KILLED" if status in KILLED else "FINISHED"
 
 
 def milliseconds(row: Row) -> int:
-    """The row's own time, as MLflow stamps points: the same row mirrored again gives the same points."""
+    """The row's own time, as MLflow stamps points: the same row mirrored again gives the same
+    points.
+    """
     return int(row["time"] * 1000)
 
 
@@ -97,21 +128,32 @@ def begun(row: Row) -> int:
     return int((row["time"] - row.get("seconds", 0)) * 1000)
 
 
-# ---- what changes the samples: parameters -------------------------------------------------------------------------------
+# ---- what changes the samples: parameters --------------------------------------------------------
 
 
 def parameters(spec: LineageSpec) -> dict[str, str]:
-    """Flat and stable: `generator.name`, `generator.steps`, ..., with defaults filled in; those that are None are left out."""
+    """Flat and stable: `generator.name`, `generator.steps`, ..., with defaults filled in; those
+    that are None are left out.
+    """
     flat: dict[str, Any] = {}
     for kind in ("dataset", "generator", "policy", "sampling"):
         part = getattr(spec, kind)
         flat |= _part(kind, kind, {"name": part.name, **part.params})
-    flat |= {"n_real": spec.n_real, "n_synthetic": spec.n_drawn, "arrival": spec.arrival, "seed": spec.seed}
+    flat |= {
+        "n_real": spec.n_real,
+        "n_synthetic": spec.n_drawn,
+        "arrival": spec.arrival,
+        "seed": spec.seed,
+    }
     return {legal(k): text(v) for k, v in flat.items() if v is not None}
 
 
 def _part(prefix: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {p.name: p.default for p in describe(kind, values["name"]).parameters.values() if not p.required}
+    defaults = {
+        p.name: p.default
+        for p in describe(kind, values["name"]).parameters.values()
+        if not p.required
+    }
     flat: dict[str, Any] = {}
     for key, value in {**values, **{k: v for k, v in defaults.items() if k not in values}}.items():
         nested = isinstance(value, dict) and "name" in value and key in KINDS
@@ -121,17 +163,21 @@ def _part(prefix: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 6000 else f"{text[:5900]}... sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+    return (
+        text
+        if len(text) <= 6000
+        else f"{text[:5900]}... sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+    )
 
 
-# ---- what was measured: points ------------------------------------------------------------------------------------------
+# ---- what was measured: points -------------------------------------------------------------------
 
 
 def points(row: Row) -> dict[str, float]:
     """The numbers of a row by chart name.
 
-    Undefined values are NaN with a flag `undefined/<key>` = 1; infinite ones are NaN with a flag `infinite/<key>` = 1 or -1,
-    because MLflow would store 1.8e308 for them.
+    Undefined values are NaN with a flag `undefined/<key>` = 1; infinite ones are NaN with a flag
+    `infinite/<key>` = 1 or -1, because MLflow would store 1.8e308 for them.
     """
     flat: dict[str, float] = {"seconds": float(row["seconds"])} if "seconds" in row else {}
     for group in GROUPS:
@@ -157,7 +203,11 @@ def _point(key: str, value: Any) -> dict[str, float]:
 def fingerprint(row: Row) -> int:
     """Changes when a row was computed again (another time) or measured further (more keys)."""
     groups = ("values", "undefined", *GROUPS)
-    return zlib.crc32(repr((row["t"], row["time"], row.get("status"), [sorted(row.get(g, ())) for g in groups])).encode())
+    return zlib.crc32(
+        repr(
+            (row["t"], row["time"], row.get("status"), [sorted(row.get(g, ())) for g in groups])
+        ).encode()
+    )
 
 
 def summary(prints: Iterable[int]) -> str:
@@ -166,7 +216,7 @@ def summary(prints: Iterable[int]) -> str:
     return f"{len(known)} {sum(known)}"
 
 
-# ---- whole rows: files --------------------------------------------------------------------------------------------------
+# ---- whole rows: files ---------------------------------------------------------------------------
 
 
 def to_json(rows: Iterable[Row]) -> str:
@@ -175,7 +225,9 @@ def to_json(rows: Iterable[Row]) -> str:
 
 
 def from_json(text: str) -> list[dict[str, Any]]:
-    return json.loads(text, object_hook=lambda d: float(d["nonfinite"]) if set(d) == {"nonfinite"} else d)
+    return json.loads(
+        text, object_hook=lambda d: float(d["nonfinite"]) if set(d) == {"nonfinite"} else d
+    )
 
 
 def _strict(value: Any) -> Any:
@@ -200,13 +252,21 @@ def merged(texts: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def kept(t: int, keep: Keep) -> bool:
-    """Whether generation t's weights are logged on the way; those of the last generation are logged at the end in any case."""
+    """Whether generation t's weights are logged on the way; those of the last generation are logged
+    at the end in any case.
+    """
     return keep == "all" if isinstance(keep, str) else t % keep["every"] == 0
 
 
 def sizes(folder: Path, place: str) -> dict[str, int]:
-    """All files of a local folder by what they are called under the artifact folder `place`, with their sizes."""
-    return {f"{place}/{p.relative_to(folder).as_posix()}": p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    """All files of a local folder by what they are called under the artifact folder `place`, with
+    their sizes.
+    """
+    return {
+        f"{place}/{p.relative_to(folder).as_posix()}": p.stat().st_size
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
@@ -214,12 +274,14 @@ def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
         yield items[start : start + size]
 
 
-# ---- what MLflow has and lacks of a lineage -----------------------------------------------------------------------------
+# ---- what MLflow has and lacks of a lineage ------------------------------------------------------
 
 
 @dataclass
 class Wanted:
-    """What a lineage has that MLflow may lack: rows by generation, and where their pictures and weights are to be had."""
+    """What a lineage has that MLflow may lack: rows by generation, and where their pictures and
+    weights are to be had.
+    """
 
     rows: dict[int, Row] = field(default_factory=dict)
     pictures: Callable[[int], np.ndarray | None] | None = None
@@ -236,15 +298,21 @@ class Line:
     ended: int | None
     tags: dict[str, str]
     resumed: bool  # it was there before this process
-    prints: dict[int, int] = field(default_factory=dict)  # generation -> fingerprint of its row, mirrored whole
+    prints: dict[int, int] = field(
+        default_factory=dict
+    )  # generation -> fingerprint of its row, mirrored whole
     points: set[tuple[str, int]] = field(default_factory=set)  # (key, step)
-    weights: set[int] = field(default_factory=set)  # generations whose weights were logged by this process
+    weights: set[int] = field(
+        default_factory=set
+    )  # generations whose weights were logged by this process
     files: int | None = None  # row files; None: not listed yet
     pictured: set[int] | None = None  # steps with a picture; None: not listed yet
     last: Row | None = None
 
     def recognise(self, tag: str, wanted: Wanted) -> bool:
-        """Whether the run, by its tag, has exactly the first of these rows; then nothing need be read back."""
+        """Whether the run, by its tag, has exactly the first of these rows; then nothing need be
+        read back.
+        """
         rows = [row for _, row in sorted(wanted.rows.items())][: int(tag.split()[0])] if tag else []
         prints = {row["t"]: fingerprint(row) for row in rows}
         if not rows or summary(prints.values()) != tag:
@@ -253,7 +321,7 @@ class Line:
         return True
 
 
-# ---- where --------------------------------------------------------------------------------------------------------------
+# ---- where ---------------------------------------------------------------------------------------
 
 
 def local(out: Path) -> tuple[str, str]:
@@ -262,7 +330,9 @@ def local(out: Path) -> tuple[str, str]:
 
 
 def server_command(uri: str, port: int, artifacts: str | None = None) -> list[str]:
-    """MLflow's pages on loopback with one worker (the default is ten processes and 2 GB); run it in `server_environment()`."""
+    """MLflow's pages on loopback with one worker (the default is ten processes and 2 GB); run it in
+    `server_environment()`.
+    """
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return command + (["--artifacts-destination", artifacts] if artifacts else [])

@@ -1,6 +1,8 @@
-"""Pictures of sample sets: a grid with a column per class, a panel of points, and film strips with a row per generation.
+"""Pictures of sample sets: a grid with a column per class, a panel of points, and film strips with
+a row per generation.
 
-Every picture is RGB uint8 [height, width, 3].  A class that has vanished is a hatched cell, never a shifted column.
+Every picture is RGB uint8 [height, width, 3].  A class that has vanished is a hatched cell, never a
+shifted column.
 """
 
 from __future__ import annotations
@@ -31,32 +33,57 @@ def is_image(samples: Samples) -> bool:
 
 
 def picture(
-    samples: Samples, *, real: Samples | None = None, classes: int = 0, per_class: int = 6, title: str = ""
+    samples: Samples,
+    *,
+    real: Samples | None = None,
+    classes: int = 0,
+    per_class: int = 6,
+    title: str = "",
 ) -> np.ndarray:
-    """One sample set.  real: drawn underneath points, and fixes their axes; classes: columns of images (0: no labels)."""
+    """One sample set.
+
+    real: drawn underneath points, and fixes their axes; classes: columns of images (0: no labels).
+    """
     if not is_image(samples):
         return panels([samples], [title], real=real)
-    return _labelled(_cells(samples, classes, per_class), [title] if title else [], _columns(samples, classes))
+    return _labelled(
+        _cells(samples, classes, per_class), [title] if title else [], _columns(samples, classes)
+    )
 
 
 def film(
-    frames: Sequence[Samples], titles: Sequence[str], *, real: Samples | None = None, classes: int = 0, across: int = 10
+    frames: Sequence[Samples],
+    titles: Sequence[str],
+    *,
+    real: Samples | None = None,
+    classes: int = 0,
+    across: int = 10,
 ) -> np.ndarray:
-    """Generations one under another: a row of images for each (a column per class, its first sample; without labels the first
-    `across` samples), or a panel of points for each."""
+    """Generations one under another: a row of images for each (a column per class, its first
+    sample; without labels the first `across` samples), or a panel of points for each.
+    """
     if not is_image(frames[0]):
         return panels(frames, titles, real=real)
-    classes = classes or max((int(frame.y.max()) + 1 for frame in frames if frame.y is not None and len(frame)), default=0)
-    rows = [_row(frame, across) if frame.y is None else _cells(frame, classes, 1) for frame in frames]
+    classes = classes or max(
+        (int(frame.y.max()) + 1 for frame in frames if frame.y is not None and len(frame)),
+        default=0,
+    )
+    rows = [
+        _row(frame, across) if frame.y is None else _cells(frame, classes, 1) for frame in frames
+    ]
     return _labelled(np.concatenate(rows), titles, _columns(frames[0], classes))
 
 
-# ---- images -------------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------
 
 
 def _shown(classes: int) -> np.ndarray:
     """The labels that get a column."""
-    return np.arange(classes) if classes <= WIDEST else np.linspace(0, classes - 1, WIDEST).round().astype(int)
+    return (
+        np.arange(classes)
+        if classes <= WIDEST
+        else np.linspace(0, classes - 1, WIDEST).round().astype(int)
+    )
 
 
 def _columns(samples: Samples, classes: int) -> list[str]:
@@ -68,8 +95,13 @@ def _cells(samples: Samples, classes: int, per_class: int) -> np.ndarray:
     if not classes or samples.y is None:
         n = max(min(len(samples), 64), 1)
         across = int(np.ceil(np.sqrt(n)))
-        return np.concatenate([_row(samples.take(slice(i, None)), across) for i in range(0, n, across)])
-    columns = [_pad(samples.x[samples.y == label][:per_class], per_class, samples) for label in _shown(classes)]
+        return np.concatenate(
+            [_row(samples.take(slice(i, None)), across) for i in range(0, n, across)]
+        )
+    columns = [
+        _pad(samples.x[samples.y == label][:per_class], per_class, samples)
+        for label in _shown(classes)
+    ]
     return np.stack(columns, axis=1)
 
 
@@ -91,13 +123,21 @@ def _hatched(height: int, width: int) -> np.ndarray:
 
 
 def _labelled(cells: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
-    """The cells [rows, columns, height, width, 3] enlarged to a readable size, with names at their left and above."""
+    """The cells [rows, columns, height, width, 3] enlarged to a readable size, with names at their
+    left and above.
+    """
     scale = max(1, round(40 / cells.shape[2]))
     cells = cells.repeat(scale, axis=2).repeat(scale, axis=3)
     (n, across, height, width), font = cells.shape[:4], ImageFont.load_default(13)
-    left = MARGIN + (int(max(font.getlength(r) for r in rows)) + MARGIN if rows and len(rows) == n else 0)
+    left = MARGIN + (
+        int(max(font.getlength(r) for r in rows)) + MARGIN if rows and len(rows) == n else 0
+    )
     top = MARGIN + (18 if columns else 0) + (18 if rows and len(rows) != n else 0)
-    sheet = np.full((top + n * (height + GAP) + MARGIN, left + across * (width + GAP) + MARGIN, 3), PAPER, dtype=np.uint8)
+    sheet = np.full(
+        (top + n * (height + GAP) + MARGIN, left + across * (width + GAP) + MARGIN, 3),
+        PAPER,
+        dtype=np.uint8,
+    )
     for i in range(n):
         for j in range(across):
             y, x = top + i * (height + GAP), left + j * (width + GAP)
@@ -106,16 +146,30 @@ def _labelled(cells: np.ndarray, rows: Sequence[str], columns: Sequence[str]) ->
 
 
 def _places(
-    rows: Sequence[str], columns: Sequence[str], n: int, left: int, top: int, height: int, width: int
+    rows: Sequence[str],
+    columns: Sequence[str],
+    n: int,
+    left: int,
+    top: int,
+    height: int,
+    width: int,
 ) -> list[tuple[float, float, str, str]]:
     """Where which text stands, and how it is anchored."""
-    names = [(left + j * (width + GAP) + width / 2, top - 4.0, name, "ms") for j, name in enumerate(columns)]
+    names = [
+        (left + j * (width + GAP) + width / 2, top - 4.0, name, "ms")
+        for j, name in enumerate(columns)
+    ]
     if len(rows) == n:
-        return names + [(left - MARGIN, top + i * (height + GAP) + height / 2, name, "rm") for i, name in enumerate(rows)]
+        return names + [
+            (left - MARGIN, top + i * (height + GAP) + height / 2, name, "rm")
+            for i, name in enumerate(rows)
+        ]
     return names + [(float(MARGIN), float(MARGIN), name, "lt") for name in rows]
 
 
-def _written(sheet: np.ndarray, places: list[tuple[float, float, str, str]], font: Font) -> np.ndarray:
+def _written(
+    sheet: np.ndarray, places: list[tuple[float, float, str, str]], font: Font
+) -> np.ndarray:
     image = Image.fromarray(sheet)
     pen = ImageDraw.Draw(image)
     for x, y, text, anchor in places:
@@ -123,10 +177,16 @@ def _written(sheet: np.ndarray, places: list[tuple[float, float, str, str]], fon
     return np.asarray(image)
 
 
-# ---- points, responses, tokens: the first replicate ---------------------------------------------------------------------
+# ---- points, responses, tokens: the first replicate ----------------------------------------------
 
 
-def panels(frames: Sequence[Samples], titles: Sequence[str], *, real: Samples | None = None, across: int = 5) -> np.ndarray:
+def panels(
+    frames: Sequence[Samples],
+    titles: Sequence[str],
+    *,
+    real: Samples | None = None,
+    across: int = 5,
+) -> np.ndarray:
     """A panel per set, all with the same axes: those of the real set where there is one."""
     columns = min(across, len(frames))
     rows = -(-len(frames) // columns)
@@ -157,7 +217,9 @@ def _flat(samples: Samples) -> np.ndarray:
     x = samples.x[:, 0] if samples.x.ndim > 2 else samples.x
     if samples.y is None or samples.y.dtype.kind != "f":
         return x.astype(float)
-    return np.column_stack([x[:, 0], samples.y[:, 0] if samples.y.ndim > 1 else samples.y]).astype(float)
+    return np.column_stack([x[:, 0], samples.y[:, 0] if samples.y.ndim > 1 else samples.y]).astype(
+        float
+    )
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float]:
@@ -174,7 +236,9 @@ def _scatter(axis: Axes, samples: Samples, real: Samples) -> None:
     (x0, x1), (y0, y1) = _bounds(under[:, 0]), _bounds(under[:, 1])
     inside = (over[:, 0] >= x0) & (over[:, 0] <= x1) & (over[:, 1] >= y0) & (over[:, 1] <= y1)
     axis.scatter(under[:, 0], under[:, 1], s=3, color=REAL_COLOUR, linewidths=0)
-    axis.scatter(over[inside, 0], over[inside, 1], s=3, color=_colours(samples)[:SHOWN][inside], linewidths=0)
+    axis.scatter(
+        over[inside, 0], over[inside, 1], s=3, color=_colours(samples)[:SHOWN][inside], linewidths=0
+    )
     axis.set(xlim=(x0, x1), ylim=(y0, y1))
     _note(axis, f"{int((~inside).sum()):,} outside" if not inside.all() else "")
 
@@ -191,20 +255,29 @@ def _histogram(axis: Axes, samples: Samples, real: Samples) -> None:
     under, over = _flat(real)[:, 0], _flat(samples)[:, 0]
     low, high = _bounds(under)
     edges = np.linspace(low, high, 41)
-    truth, model = (np.histogram(v[np.isfinite(v)], edges)[0] / (max(len(v), 1) * (edges[1] - edges[0])) for v in (under, over))
+    truth, model = (
+        np.histogram(v[np.isfinite(v)], edges)[0] / (max(len(v), 1) * (edges[1] - edges[0]))
+        for v in (under, over)
+    )
     axis.stairs(truth, edges, color=REAL_COLOUR, fill=True)
     axis.stairs(model, edges, color=MODEL_COLOUR)
     top = 3 * float(truth.max()) or 1.0
     axis.set(xlim=(low, high), ylim=(0, top))
     outside = int(np.sum(~((over >= low) & (over <= high))))
-    notes = [f"peak {model.max():.3g}" if model.max() > top else "", f"{outside:,} outside" if outside else ""]
+    notes = [
+        f"peak {model.max():.3g}" if model.max() > top else "",
+        f"{outside:,} outside" if outside else "",
+    ]
     _note(axis, ", ".join(n for n in notes if n))
 
 
 def _bars(axis: Axes, samples: Samples, real: Samples) -> None:
     under, over = real.x.reshape(len(real), -1)[:, 0], samples.x.reshape(len(samples), -1)[:, 0]
     k = int(max(under.max(initial=0), over.max(initial=0))) + 1
-    for tokens, style in ((under, {"color": REAL_COLOUR, "fill": True}), (over, {"color": MODEL_COLOUR, "fill": False})):
+    for tokens, style in (
+        (under, {"color": REAL_COLOUR, "fill": True}),
+        (over, {"color": MODEL_COLOUR, "fill": False}),
+    ):
         share = np.bincount(tokens, minlength=k) / max(len(tokens), 1)
         axis.stairs(share, np.arange(k + 1) - 0.5, **style)  # type: ignore[arg-type]
     axis.set(xlim=(-0.5, k - 0.5))
@@ -212,4 +285,13 @@ def _bars(axis: Axes, samples: Samples, real: Samples) -> None:
 
 def _note(axis: Axes, text: str) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axis.text(0.98, 0.97, text, transform=axis.transAxes, ha="right", va="top", fontsize=8, bbox=box if text else None)
+    axis.text(
+        0.98,
+        0.97,
+        text,
+        transform=axis.transAxes,
+        ha="right",
+        va="top",
+        fontsize=8,
+        bbox=box if text else None,
+    )

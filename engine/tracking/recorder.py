@@ -1,6 +1,8 @@
-"""The driver's own thread that mirrors what lineages commit into MLflow, so that no actor waits for it or imports it.
+"""The driver's own thread that mirrors what lineages commit into MLflow, so that no actor waits for
+it or imports it.
 
-It reads rows from the store, as any other reader would; at the end it fills every gap and sets the true end states.
+It reads rows from the store, as any other reader would; at the end it fills every gap and sets the
+true end states.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from engine.tracking.tracker import Nop
 
 log = logging.getLogger(__name__)
 HEALTHY_SECONDS = 1.0  # for MLflow to end the call it is in
-PAUSE_SECONDS = 0.5  # between looks at what changed: several generations of one lineage go in one batch
+PAUSE_SECONDS = (
+    0.5  # between looks at what changed: several generations of one lineage go in one batch
+)
 MOST_FRAMES = 15  # rows of a film strip
 MOST_TRIED = 20
 
@@ -51,7 +55,9 @@ class Recorder:
         self.uri, self.artifacts = uri_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
         self.dirty: set[str] = set()
-        self.recorded: dict[str, tuple[str, str, str]] = {}  # what MLflow has of the lineages that are over
+        self.recorded: dict[
+            str, tuple[str, str, str]
+        ] = {}  # what MLflow has of the lineages that are over
         self.stopped = threading.Event()
         self.tracker: Any = Nop()
         self.unopened = ""
@@ -69,14 +75,22 @@ class Recorder:
         """Why MLflow is behind, or ''."""
         return self.unopened or (str(self.tracker.trouble) if self.tracker.behind else "")
 
-    def finish(self, histories: Mapping[str, History], status: str, numbers: dict[str, float], files: Sequence[Path]) -> None:
+    def finish(
+        self,
+        histories: Mapping[str, History],
+        status: str,
+        numbers: dict[str, float],
+        files: Sequence[Path],
+    ) -> None:
         """Everything that is in the store, the true end states, the summary."""
         self.stopped.set()
         if self.uri is None:
             return
         started = time.monotonic()
         self.thread.join()
-        if self.tracker.behind and time.monotonic() - started < HEALTHY_SECONDS:  # else a last try would cost as much again
+        if (
+            self.tracker.behind and time.monotonic() - started < HEALTHY_SECONDS
+        ):  # else a last try would cost as much again
             self._introduce(self.tracker)
         for found in histories.values():
             if found.rows or found.status:
@@ -106,8 +120,12 @@ class Recorder:
         self.tracker = tracker
 
     def _introduce(self, tracker: Any) -> None:
-        columns = dict.fromkeys(filter(None, [headline(self.sweep), *(metric.id for metric in self.sweep.metrics)]))
-        tracker.open_sweep(self.sweep.question, _parameters(self.sweep), len(self.specs), list(columns))
+        columns = dict.fromkeys(
+            filter(None, [headline(self.sweep), *(metric.id for metric in self.sweep.metrics)])
+        )
+        tracker.open_sweep(
+            self.sweep.question, _parameters(self.sweep), len(self.specs), list(columns)
+        )
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
@@ -116,7 +134,9 @@ class Recorder:
             log.exception("recording %s", spec.id)
 
     def _mirror(self, found: History, over: bool = False) -> None:
-        """What the store has of a lineage, and its end state if it has an outcome or the sweep is over."""
+        """What the store has of a lineage, and its end state if it has an outcome or the sweep is
+        over.
+        """
         spec, rows = found.spec, list(found.rows)
         all_of_it = (summary(map(fingerprint, rows)), found.status, found.reason)
         if self.recorded.get(spec.id) == all_of_it:
@@ -124,7 +144,9 @@ class Recorder:
         keys = {
             row["t"]: {"t": row["t"], "model": row["model"], "draw": row["draw"]} for row in rows
         }  # not the rows: these stay
-        with tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-") as folder:
+        with tempfile.TemporaryDirectory(
+            prefix=f"{scratch.PREFIX}{os.getpid()}-weights-"
+        ) as folder:
             there = self.tracker.mirror(
                 spec,
                 rows,
@@ -139,7 +161,11 @@ class Recorder:
 
 
 def _parameters(sweep: Sweep) -> dict[str, Any]:
-    plain = {k: v for k, v in sweep.to_dict().items() if k in ("generations", "collapse", "keep", "source")}
+    plain = {
+        k: v
+        for k, v in sweep.to_dict().items()
+        if k in ("generations", "collapse", "keep", "source")
+    }
     return {**plain, "metrics": ", ".join(m.id for m in sweep.metrics)}
 
 
@@ -163,16 +189,26 @@ def strip_of(store: Store, row: Mapping[str, Any]) -> Samples | None:
 
 
 def picture(store: Store, spec: LineageSpec, row: Mapping[str, Any]) -> np.ndarray | None:
-    """A generation's samples as a picture; None for closed forms, whose millisecond generations would wait for it."""
+    """A generation's samples as a picture; None for closed forms, whose millisecond generations
+    would wait for it.
+    """
     if spec.generator.constant("COST") == "tiny" or (samples := strip_of(store, row)) is None:
         return None
     from engine.tracking import pictures as strip  # draws with matplotlib: seconds to import
 
-    return strip.picture(samples, real=_real(spec), classes=_classes(spec), per_class=1, title=f"generation {row['t']}")
+    return strip.picture(
+        samples,
+        real=_real(spec),
+        classes=_classes(spec),
+        per_class=1,
+        title=f"generation {row['t']}",
+    )
 
 
 def film_strip(store: Store, histories: Sequence[History], path: Path) -> History | None:
-    """Draws one lineage, a row per generation, and returns it: of those that went furthest, the one that drifted most."""
+    """Draws one lineage, a row per generation, and returns it: of those that went furthest, the one
+    that drifted most.
+    """
     chosen = next(((h, f) for h in histories[:MOST_TRIED] if (f := _frames(store, h))), None)
     if chosen is None:
         return None
@@ -182,7 +218,9 @@ def film_strip(store: Store, histories: Sequence[History], path: Path) -> Histor
 
     history, frames = chosen
     titles = [str(t) if strip.is_image(s) else f"generation {t}" for t, s in frames.items()]
-    image = strip.film(list(frames.values()), titles, real=_real(history.spec), classes=_classes(history.spec))
+    image = strip.film(
+        list(frames.values()), titles, real=_real(history.spec), classes=_classes(history.spec)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{os.getpid()}-{path.name}")
     Image.fromarray(image).save(staged)
@@ -194,9 +232,15 @@ def _frames(store: Store, history: History) -> dict[int, Samples]:
     """The stored samples by generation, thinned to as many as a picture can show."""
     rows = history.rows
     shown = (
-        {round(i * (len(rows) - 1) / max(MOST_FRAMES - 1, 1)) for i in range(MOST_FRAMES)} if len(rows) > MOST_FRAMES else None
+        {round(i * (len(rows) - 1) / max(MOST_FRAMES - 1, 1)) for i in range(MOST_FRAMES)}
+        if len(rows) > MOST_FRAMES
+        else None
     )
-    found = ((row["t"], strip_of(store, row)) for i, row in enumerate(rows) if shown is None or i in shown)
+    found = (
+        (row["t"], strip_of(store, row))
+        for i, row in enumerate(rows)
+        if shown is None or i in shown
+    )
     return {t: samples for t, samples in found if samples is not None}
 
 

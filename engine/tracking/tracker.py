@@ -1,4 +1,6 @@
-"""The tracker for `tracking: none`: has every method of `engine.tracking.Tracker` and does nothing (and imports no mlflow)."""
+"""The tracker for `tracking: none`: has every method of `engine.tracking.Tracker` and does nothing
+(and imports no mlflow).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""LeNet-5 (LeCun et al. 1998) with rectifiers, and how it and its relatives are trained: the classifiers behind features,
-classifier accuracy and rewards.
+"""LeNet-5 (LeCun et al. 1998) with rectifiers, and how it and its relatives are trained: the
+classifiers behind features, classifier accuracy and rewards.
 
-Its 84 penultimate values are the features that MAD (2307.01850) uses for MNIST.  Images larger than 32 pixels are reduced to
-32; images smaller than 28 (8 x 8 digits) get 3 x 3 kernels, since 5 x 5 ones would leave nothing.
+Its 84 penultimate values are the features that MAD (2307.01850) uses for MNIST.  Images larger than
+32 pixels are reduced to 32; images smaller than 28 (8 x 8 digits) get 3 x 3 kernels, since 5 x 5
+ones would leave nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ class LeNet(nn.Module):
         self.reduced = (min(height, 32), min(width, 32))
         kernel, pad = (3, 1) if self.small else (5, 2 if self.reduced[0] < 32 else 0)
         self.convolutions = nn.Sequential(
-            nn.Conv2d(channels, 16 if self.small else 6, kernel, padding=pad), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16 if self.small else 6, 16, kernel, padding=1 if self.small else 0), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 16 if self.small else 6, kernel, padding=pad),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16 if self.small else 6, 16, kernel, padding=1 if self.small else 0),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
             nn.Flatten(),
-        )  # fmt: skip
+        )
         with torch.no_grad():
             n_flat = self.convolutions(torch.zeros(1, channels, *self.reduced)).shape[1]
         self.dense = nn.Sequential(nn.Linear(n_flat, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
@@ -50,7 +55,9 @@ class LeNet(nn.Module):
 
 
 class PointClassifier(nn.Module):
-    """One hidden layer per replicate: points [n, replicates, d] -> logits [n, replicates, classes]."""
+    """One hidden layer per replicate: points [n, replicates, d] -> logits [n, replicates,
+    classes].
+    """
 
     def __init__(self, replicates: int, d: int, classes: int, width: int = 32) -> None:
         super().__init__()
@@ -72,7 +79,9 @@ def fit(
     lr: float = 2e-3,
     network: str = "lenet",
 ) -> nn.Module:
-    """A classifier of labelled images (lenet or resnet18) or points (stacked MLP), trained on data by cross entropy."""
+    """A classifier of labelled images (lenet or resnet18) or points (stacked MLP), trained on data
+    by cross entropy.
+    """
     assert data.y is not None
     points = data.x.ndim == 3
     with nets.seeded(rng):
@@ -93,7 +102,9 @@ def fit(
         each = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
         return each.view_as(y).mean(0)  # [replicates]
 
-    how = nets.Training(steps=steps, batch=batch, replicates=x.shape[1] if points else None, decay=True)
+    how = nets.Training(
+        steps=steps, batch=batch, replicates=x.shape[1] if points else None, decay=True
+    )
     nets.train([nets.Turn(model, cross_entropy, lr=lr)], [x, data.y], rng, how)
     return model
 
@@ -117,8 +128,13 @@ def features(model: nn.Module, x: np.ndarray) -> np.ndarray:
     return _in_batches(model, model.features, x)  # type: ignore[arg-type]
 
 
-def _in_batches(model: nn.Module, function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
+def _in_batches(
+    model: nn.Module, function: Callable[[Tensor], Tensor], x: np.ndarray
+) -> np.ndarray:
     model.to(nets.device()).eval()
     with torch.inference_mode():
-        parts = [function(nets.tensor(x[i : i + BATCH_OUT], nets.device())).cpu() for i in range(0, len(x), BATCH_OUT)]
+        parts = [
+            function(nets.tensor(x[i : i + BATCH_OUT], nets.device())).cpu()
+            for i in range(0, len(x), BATCH_OUT)
+        ]
     return torch.cat(parts).numpy()

@@ -1,6 +1,8 @@
-"""What learned generators and classifiers share: one training loop on accelerate, named streams for torch, weights to file.
+"""What learned generators and classifiers share: one training loop on accelerate, named streams for
+torch, weights to file.
 
-Nothing here knows a model.  A generator describes its networks and losses as `Turn`s and calls `train`; one turn is ordinary
+Nothing here knows a model.  A generator describes its networks and losses as `Turn`s and calls
+                             `train`; one turn is ordinary
 training, two turns are a critic and a generator.  Data stay uint8 until they are on the device.
 """
 
@@ -31,11 +33,15 @@ from engine.training.resume import here
 from engine.training.state import State
 
 CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
-Precision = Literal["no", "tf32", "bf16", "fp16"]  # "no": float32 throughout; "tf32": products of float32 in a GPU's TF32
-Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]  # (minibatch, noise) -> one loss, or one per replicate
+Precision = Literal[
+    "no", "tf32", "bf16", "fp16"
+]  # "no": float32 throughout; "tf32": products of float32 in a GPU's TF32
+Loss = Callable[
+    [tuple[Tensor, ...], torch.Generator], Tensor
+]  # (minibatch, noise) -> one loss, or one per replicate
 
 
-# ---- device and streams -------------------------------------------------------------------------------------------------
+# ---- device and streams --------------------------------------------------------------------------
 
 
 def device() -> torch.device:
@@ -54,14 +60,19 @@ def torch_generator(rng: np.random.Generator, on: torch.device | str = "cpu") ->
 
 @contextmanager
 def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Inside, torch's global stream (initialisers, dropout) follows rng; afterwards it is as it was."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+    """Inside, torch's global stream (initialisers, dropout) follows rng; afterwards it is as it
+    was.
+    """
+    with torch.random.fork_rng(
+        devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    ):
         torch.manual_seed(seed(rng))
         yield
 
 
 def new_accelerator(precision: Precision = "no") -> Accelerator:
-    """An Accelerator free of what an earlier one in this process left behind (accelerate keeps its state in singletons).
+    """An Accelerator free of what an earlier one in this process left behind (accelerate keeps its
+    state in singletons).
 
     fp16 without a GPU is refused: accelerate would report fp16 and compute in float32.
     """
@@ -71,25 +82,33 @@ def new_accelerator(precision: Precision = "no") -> Accelerator:
     GradientState._reset_state()
     if device().type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)  # torch names an operation that has none
-    return Accelerator(mixed_precision="no" if precision == "tf32" else precision, cpu=device().type == "cpu")
+        torch.use_deterministic_algorithms(
+            True, warn_only=True
+        )  # torch names an operation that has none
+    return Accelerator(
+        mixed_precision="no" if precision == "tf32" else precision, cpu=device().type == "cpu"
+    )
 
 
 def tensor(array: np.ndarray, on: torch.device | str = "cpu") -> Tensor:
-    """The array on the device, in its own type; shares memory on the CPU where the array may be written."""
+    """The array on the device, in its own type; shares memory on the CPU where the array may be
+    written.
+    """
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(on)
 
 
-# ---- speed --------------------------------------------------------------------------------------------------------------
+# ---- speed ---------------------------------------------------------------------------------------
 
 STACK_PAYS = 4  # replicates from which oneDNN's batched products are faster than the default ones
 
 
 @contextmanager
 def fast_products(replicates: int | None) -> Iterator[None]:
-    """Inside, batched float32 products of stacked networks go through oneDNN (x1.7 where it has AVX-512 kernels and MKL not).
+    """Inside, batched float32 products of stacked networks go through oneDNN (x1.7 where it has
+    AVX-512 kernels and MKL not).
 
-    The switch allows bf16 inside, so it is kept only where a probe finds float32's accuracy (with AMX units it would round).
+    The switch allows bf16 inside, so it is kept only where a probe finds float32's accuracy (with
+    AMX units it would round).
     """
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = setting.fp32_precision
@@ -105,7 +124,9 @@ def fast_products(replicates: int | None) -> Iterator[None]:
 
 @contextmanager
 def tensor_float(precision: Precision) -> Iterator[None]:
-    """Inside, a GPU computes products and convolutions of float32 in TF32 if that was asked for, else in full precision."""
+    """Inside, a GPU computes products and convolutions of float32 in TF32 if that was asked for,
+    else in full precision.
+    """
     settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:
@@ -143,19 +164,24 @@ def _products_are_exact() -> bool:
 keep_freed_memory()
 
 
-# ---- training -----------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One network's part in a training step.  Turns that change the same model share one optimiser, the first one's."""
+    """One network's part in a training step.
+
+    Turns that change the same model share one optimiser, the first one's.
+    """
 
     model: nn.Module  # whose parameters this turn changes
     loss: Loss
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1  # optimiser steps per training step, each on a minibatch of its own
-    every: int = 1  # takes its turn at steps 1, 1 + every, 1 + 2 every, ... only (lazy regularisation)
+    every: int = (
+        1  # takes its turn at steps 1, 1 + every, 1 + 2 every, ... only (lazy regularisation)
+    )
     after: Callable[[], None] | None = None  # called after each optimiser step (weight clipping)
     name: str = "loss"
 
@@ -168,7 +194,9 @@ class Training:
     batch: int
     replicates: int | None = None  # rows are drawn for each replicate apart: x [n, replicates, ...]
     precision: Precision = "no"
-    ema: float = 0.0  # decay of the average of the weights that is kept in the end; 0 keeps the last weights
+    ema: float = (
+        0.0  # decay of the average of the weights that is kept in the end; 0 keeps the last weights
+    )
     decay: bool = False  # let the learning rate fall to nothing along a cosine
     warmup: int = 0  # steps over which the learning rate rises from nothing
     clip_norm: float = 0.0  # largest norm of a turn's gradient; 0: any
@@ -181,13 +209,17 @@ class Training:
         return rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps)) if self.decay else 1.0)
 
 
-def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Generator, how: Training) -> dict[str, float]:
+def train(
+    turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Generator, how: Training
+) -> dict[str, float]:
     """Train the models of all turns with Adam; they end on `device()`.
 
-    Inside `partial.keeping` the state is kept every few minutes and a later call continues from it, to the same bits.  Under
-    `accelerate launch` every process trains on its share of each minibatch.
-    Returns for each turn its mean loss over the last tenth of the steps and over the first tenth (`/first`), and the steps.
-    Raises Finding("diverged") for data, losses or weights that are not finite.
+    Inside `partial.keeping` the state is kept every few minutes and a later call continues from it,
+    to the same bits.  Under `accelerate launch` every process trains on its share of each
+                       minibatch.
+    Returns for each turn its mean loss over the last tenth of the steps and over the first tenth
+    (`/first`), and the steps. Raises Finding("diverged") for data, losses or weights that are not
+    finite.
     """
     refuse_non_finite_data(data)
     place, accelerator = here(), new_accelerator(how.precision)
@@ -197,7 +229,9 @@ def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Gene
         if how.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decay = get_ema_multi_avg_fn(how.ema)
-    averages = {id(m): AveragedModel(m, multi_avg_fn=decay, use_buffers=True) for m in models if how.ema}
+    averages = {
+        id(m): AveragedModel(m, multi_avg_fn=decay, use_buffers=True) for m in models if how.ema
+    }
     optimisers = {id(turn.model): _adam(turn, accelerator) for turn in reversed(turns)}
     for model in models if how.compile else ():
         model.compile()
@@ -206,10 +240,23 @@ def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Gene
     noise.manual_seed((noise.initial_seed() + accelerator.process_index) % 2**63)
     rows = Minibatches(len(data[0]), how.batch, rng, how.replicates)
     tenth = max(1, how.steps // 10)
-    sums = torch.zeros(2, len(turns), device=accelerator.device)  # losses of the first and of the last tenth
-    early, late = ([_turns_taken(turn.every, a, b) for turn in turns] for a, b in ((0, tenth), (how.steps - tenth, how.steps)))
+    sums = torch.zeros(
+        2, len(turns), device=accelerator.device
+    )  # losses of the first and of the last tenth
+    early, late = (
+        [_turns_taken(turn.every, a, b) for turn in turns]
+        for a, b in ((0, tenth), (how.steps - tenth, how.steps))
+    )
     sums[1, [count == 0 for count in late]] = float("nan")
-    state = State([*models, *averages.values()], [*optimisers.values()], rng, rows, noise, sums, accelerator.scaler)
+    state = State(
+        [*models, *averages.values()],
+        [*optimisers.values()],
+        rng,
+        rows,
+        noise,
+        sums,
+        accelerator.scaler,
+    )
     about, name = json.dumps([place.machine, repr(how), place.micro_batches]), place.next_name()
     with seeded(rng), fast_products(how.replicates), tensor_float(how.precision):
         done = state.from_bytes(kept, about) if (kept := place.read(name)) else 0
@@ -241,7 +288,9 @@ def train(turns: Sequence[Turn], data: Sequence[np.ndarray], rng: np.random.Gene
             if place.due() and step < how.steps and accelerator.is_main_process:
                 place.write(name, state.to_bytes(step, about))
         place.speed = {"resumed_at_step": float(done)} if done else {}
-        place.speed |= clock.speed((how.steps - done) * how.batch * max(turn.repeats for turn in turns))
+        place.speed |= clock.speed(
+            (how.steps - done) * how.batch * max(turn.repeats for turn in turns)
+        )
     for model in models:
         if how.ema:
             model.load_state_dict(averages[id(model)].module.state_dict())
@@ -263,13 +312,23 @@ def _turns_taken(every: int, done: int, until: int) -> int:
 
 
 def _gradient(
-    turn: Turn, tensors: list[Tensor], rows: Tensor, noise: torch.Generator, accelerator: Accelerator, parts: int
+    turn: Turn,
+    tensors: list[Tensor],
+    rows: Tensor,
+    noise: torch.Generator,
+    accelerator: Accelerator,
+    parts: int,
 ) -> Tensor:
-    """Add the gradient of the turn's loss over these rows to its parameters; the detached loss, [] or [replicates]."""
+    """Add the gradient of the turn's loss over these rows to its parameters; the detached loss, []
+    or [replicates].
+    """
     parameters = [p for p in turn.model.parameters() if p.requires_grad]
     total: Tensor | None = None
     for part in rows.tensor_split(min(parts, len(rows))):
-        batch = tuple(t.to(accelerator.device, non_blocking=True) for t in take(tensors, part.to(tensors[0].device)))
+        batch = tuple(
+            t.to(accelerator.device, non_blocking=True)
+            for t in take(tensors, part.to(tensors[0].device))
+        )
         with accelerator.autocast():
             loss = turn.loss(batch, noise) * (len(part) / len(rows))
         accelerator.backward(loss.sum(), inputs=parameters)
@@ -286,12 +345,16 @@ def _agree(values: Iterable[Tensor], accelerator: Accelerator) -> None:
         return
     flat = torch.cat([v.reshape(-1) for v in floats])
     torch.distributed.all_reduce(flat)
-    for value, mean in zip(floats, (flat / accelerator.num_processes).split([v.numel() for v in floats]), strict=True):
+    for value, mean in zip(
+        floats, (flat / accelerator.num_processes).split([v.numel() for v in floats]), strict=True
+    ):
         value.copy_(mean.view_as(value))
 
 
 def _near(array: np.ndarray, on: torch.device) -> Tensor:
-    """The array on the device, or in this machine's memory where it would fill more than a quarter of a GPU's."""
+    """The array on the device, or in this machine's memory where it would fill more than a quarter
+    of a GPU's.
+    """
     if on.type == "cuda" and array.nbytes > torch.cuda.mem_get_info(on)[0] // 4:
         return tensor(array)
     return tensor(array, on)
@@ -306,20 +369,26 @@ def _refuse_diverged(turn: Turn, loss: Tensor, step: int) -> None:
     """A loss or a weight that is not finite stays so: looking now and then misses nothing."""
     bad = (~torch.isfinite(loss)).reshape(-1)
     if bad.any():
-        which = f" in replicates {bad.nonzero().flatten().tolist()} of {len(bad)}" if len(bad) > 1 else ""
+        which = (
+            f" in replicates {bad.nonzero().flatten().tolist()} of {len(bad)}"
+            if len(bad) > 1
+            else ""
+        )
         raise Finding("diverged", f"{turn.name} is not finite at step {step}{which}")
     if not all(bool(torch.isfinite(p).all()) for p in turn.model.parameters()):
         raise Finding("diverged", f"weights are not finite at step {step}")
 
 
-def _report(turns: Sequence[Turn], first: list[float], last: list[float], steps: int) -> dict[str, float]:
+def _report(
+    turns: Sequence[Turn], first: list[float], last: list[float], steps: int
+) -> dict[str, float]:
     report = {"steps": float(steps)}
     for turn, early, late in zip(turns, first, last, strict=True):
         report |= {turn.name: late, f"{turn.name}/first": early}
     return report
 
 
-# ---- weights ------------------------------------------------------------------------------------------------------------
+# ---- weights -------------------------------------------------------------------------------------
 
 
 def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
@@ -329,7 +398,9 @@ def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
     (folder / "config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
 
 
-def load_weights(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) -> tuple[nn.Module, dict[str, Any]]:
+def load_weights(
+    folder: Path, build: Callable[[dict[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
     """The network that `build` makes from the config, with its weights, on the device."""
     config = json.loads((folder / "config.json").read_text())
     model = build(config)
@@ -337,11 +408,13 @@ def load_weights(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) -> 
     return model.to(device()).eval(), config
 
 
-# ---- stacked replicates -------------------------------------------------------------------------------------------------
+# ---- stacked replicates --------------------------------------------------------------------------
 
 
 class StackedLinear(nn.Module):
-    """One linear layer per replicate, all in one batched product: [replicates, b, n_in] -> [replicates, b, n_out]."""
+    """One linear layer per replicate, all in one batched product: [replicates, b, n_in] ->
+    [replicates, b, n_out].
+    """
 
     def __init__(self, replicates: int, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -353,7 +426,9 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-def stacked_mlp(replicates: int, sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
+def stacked_mlp(
+    replicates: int, sizes: Sequence[int], activation: type[nn.Module]
+) -> nn.Sequential:
     """An MLP per replicate; sizes are the widths from input to output."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
@@ -362,7 +437,9 @@ def stacked_mlp(replicates: int, sizes: Sequence[int], activation: type[nn.Modul
 
 
 class Standardise(nn.Module):
-    """Zero mean and unit variance for each replicate and direction of the points [n, replicates, d] it learnt from."""
+    """Zero mean and unit variance for each replicate and direction of the points [n, replicates, d]
+    it learnt from.
+    """
 
     mean: Tensor
     sd: Tensor

@@ -10,9 +10,13 @@ from torch import Tensor
 
 
 class Minibatches:
-    """Rows [batch] without end, or [batch, replicates] shuffled apart: a new order every epoch, its incomplete rest dropped."""
+    """Rows [batch] without end, or [batch, replicates] shuffled apart: a new order every epoch, its
+    incomplete rest dropped.
+    """
 
-    def __init__(self, n: int, batch: int, rng: np.random.Generator, replicates: int | None = None) -> None:
+    def __init__(
+        self, n: int, batch: int, rng: np.random.Generator, replicates: int | None = None
+    ) -> None:
         self.n, self.batch, self.rng, self.replicates = n, min(batch, n), rng, replicates
         self.left = torch.empty(0, dtype=torch.int64)  # of this epoch's order
 
@@ -25,7 +29,9 @@ class Minibatches:
     def _order(self) -> np.ndarray:
         if self.replicates is None:
             return self.rng.permutation(self.n)  # [n]
-        return self.rng.permuted(np.tile(np.arange(self.n), (self.replicates, 1)), axis=1).T.copy()  # [n, replicates]
+        return self.rng.permuted(
+            np.tile(np.arange(self.n), (self.replicates, 1)), axis=1
+        ).T.copy()  # [n, replicates]
 
     def get_state(self) -> Tensor:
         return self.left
@@ -35,7 +41,9 @@ class Minibatches:
 
 
 def take(tensors: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
-    """The rows [b], or per replicate [b, replicates], of each tensor (labels [n] are shared by all replicates)."""
+    """The rows [b], or per replicate [b, replicates], of each tensor (labels [n] are shared by all
+    replicates).
+    """
     if rows.ndim == 1:
         return tuple(t[rows] for t in tensors)
     across = torch.arange(rows.shape[1], device=rows.device)

@@ -1,7 +1,10 @@
-"""ResNet-18 (He et al. 2016) sized to the image: torchvision's network with a stem that leaves the first stage about 32 pixels.
+"""ResNet-18 (He et al. 2016) sized to the image: torchvision's network with a stem that leaves the
+first stage about 32 pixels.
 
-Up to 32 pixels the stem is a 3 x 3 convolution, up to 64 one of stride 2, neither with max pooling; larger images get
-torchvision's own stem.  It learns from the data at hand alone: not the ImageNet network of extractor "resnet18".  One CPU core
+Up to 32 pixels the stem is a 3 x 3 convolution, up to 64 one of stride 2, neither with max pooling;
+larger images get
+torchvision's own stem.  It learns from the data at hand alone: not the ImageNet network of
+                         extractor "resnet18".  One CPU core
 learns from about 50 images a second at 32 pixels, and reads 165 (LeNet: thousands).
 """
 

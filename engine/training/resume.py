@@ -1,7 +1,9 @@
-"""Where a half-trained generation keeps its state, and what its training may use: what `fit` need not know about the store.
+"""Where a half-trained generation keeps its state, and what its training may use: what `fit` need
+not know about the store.
 
-A generation that takes an hour must not be lost with a spot machine.  Around `fit` the lineage opens a `Place`; the training
-loop finds it with `here()`, writes its whole state there every few minutes, and starts from it when the same key is trained
+A generation that takes an hour must not be lost with a spot machine.  Around `fit` the lineage
+opens a `Place`; the training loop finds it with `here()`, writes its whole state there every few
+minutes, and starts from it when the same key is trained
 again.  Without a place nothing is kept.
 """
 
@@ -31,11 +33,19 @@ class Place:
 
     keeper: Keeper | None = None
     key: str = ""
-    machine: str = ""  # the state of another machine, version or thread count would give other bits: it is not continued
+    # the state of another machine, version or thread count would give other bits: it is not
+    # continued
+    machine: str = ""
     seconds: float = EVERY_SECONDS
-    micro_batches: int = 1  # parts of each minibatch, their gradients added: the same step in less memory
-    trained: int = 0  # networks trained in this place so far: a fit may train several, one after the other
-    speed: dict[str, float] = field(default_factory=dict)  # what the last training measured: images per second, peak memory
+    micro_batches: int = (
+        1  # parts of each minibatch, their gradients added: the same step in less memory
+    )
+    trained: int = (
+        0  # networks trained in this place so far: a fit may train several, one after the other
+    )
+    speed: dict[str, float] = field(
+        default_factory=dict
+    )  # what the last training measured: images per second, peak memory
     saved: float = field(default_factory=time.monotonic)
 
     def next_name(self) -> str:
@@ -64,7 +74,10 @@ def here() -> Place:
 
 @contextmanager
 def keeping(place: Place) -> Iterator[Place]:
-    """Inside, `here()` is this place.  Its states stay until the lineage has committed the model and drops them."""
+    """Inside, `here()` is this place.
+
+    Its states stay until the lineage has committed the model and drops them.
+    """
     token = _place.set(place)
     try:
         yield place

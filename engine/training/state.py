@@ -1,7 +1,9 @@
-"""The whole state of a training loop as bytes and back, so that a resumed training gives the bits of an uninterrupted one.
+"""The whole state of a training loop as bytes and back, so that a resumed training gives the bits
+of an uninterrupted one.
 
-Networks, optimisers, averages, the position in every stream of random numbers, and the sums the report is made of.  One
-safetensors file whose header holds the rest as JSON; nothing is pickled (accelerate's own `save_state` pickles, and keeps
+Networks, optimisers, averages, the position in every stream of random numbers, and the sums the
+report is made of.  One safetensors file whose header holds the rest as JSON; nothing is pickled
+                    (accelerate's own `save_state` pickles, and keeps
 neither numpy's nor torch's named streams).
 """
 
@@ -33,7 +35,11 @@ class State:
     scaler: Any = None  # of fp16
 
     def to_bytes(self, step: int, about: str) -> bytes:
-        tensors: dict[str, Tensor] = {"sums": self.sums, "noise": self.noise.get_state(), "torch": torch.get_rng_state()}
+        tensors: dict[str, Tensor] = {
+            "sums": self.sums,
+            "noise": self.noise.get_state(),
+            "torch": torch.get_rng_state(),
+        }
         tensors["order"] = self.order.get_state()
         if torch.cuda.is_available():
             tensors["cuda"] = torch.cuda.get_rng_state()
@@ -44,20 +50,30 @@ class State:
                 tensors |= {f"optimiser/{i}/{j}/{name}": value for name, value in slots.items()}
         header = {"step": step, "about": about, "rng": self.rng.bit_generator.state}
         header["scaler"] = self.scaler.state_dict() if self.scaler is not None else None
-        tensors[HEADER] = torch.frombuffer(bytearray(json.dumps(header, default=int).encode()), dtype=torch.uint8)
-        return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+        tensors[HEADER] = torch.frombuffer(
+            bytearray(json.dumps(header, default=int).encode()), dtype=torch.uint8
+        )
+        return save(
+            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        )
 
     def from_bytes(self, data: bytes, about: str) -> int:
-        """The step that was reached; 0, and nothing changed, when the state belongs to something else."""
+        """The step that was reached; 0, and nothing changed, when the state belongs to something
+        else.
+        """
         tensors = load(data)
         header = json.loads(tensors.pop(HEADER).numpy().tobytes())
         if header["about"] != about:
             return 0
         for i, model in enumerate(self.models):
             prefix = f"model/{i}/"
-            model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            model.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
         for i, optimiser in enumerate(self.optimisers):
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": _slots(tensors, f"optimiser/{i}/")})
+            optimiser.load_state_dict(
+                {**optimiser.state_dict(), "state": _slots(tensors, f"optimiser/{i}/")}
+            )
         if self.scaler is not None and header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
         self.sums.copy_(tensors["sums"])

@@ -1,4 +1,6 @@
-"""Collapse by its rule: levels, slopes, absorbing states, censoring; the same answer from rows and from the frame; survival."""
+"""Collapse by its rule: levels, slopes, absorbing states, censoring; the same answer from rows and
+from the frame; survival.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ def curve(*values: float | None, status: str = "ok", floor: float | None = None)
 
 def spec(seed: int = 0, fraction: float = 1.0) -> LineageSpec:
     policy = Part("policy", "replace", {"synthetic_fraction": fraction})
-    return LineageSpec(Part("dataset", "digits"), Part("generator", "vae"), policy, Part("sampling", "plain"), 100, seed)
+    return LineageSpec(
+        Part("dataset", "digits"),
+        Part("generator", "vae"),
+        policy,
+        Part("sampling", "plain"),
+        100,
+        seed,
+    )
 
 
 def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[dict[str, Any]]:
@@ -54,11 +63,18 @@ def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[di
         (curve(2.0, 8.0, None), ABOVE, True, math.log(4)),
         (curve(2.0, status="diverged"), ABOVE, True, math.inf),
         (curve(2.0, 3.0, status="class_extinct"), ABOVE, False, math.log(1.5)),
-        (curve(2.0, 3.0, status="class_extinct"), ABOVE | {"absorbing": {"class_extinct": True}}, True, math.inf),
+        (
+            curve(2.0, 3.0, status="class_extinct"),
+            ABOVE | {"absorbing": {"class_extinct": True}},
+            True,
+            math.inf,
+        ),
         (curve(2.0, None, 2.0), ABOVE | {"absorbing": {"undefined": True}}, True, math.inf),
     ],
 )
-def test_levels_and_absorbing_states(points: list[Point], rule: dict[str, Any], verdict: bool, y: float) -> None:
+def test_levels_and_absorbing_states(
+    points: list[Point], rule: dict[str, Any], verdict: bool, y: float
+) -> None:
     found = judge(points, rule)
     assert found.verdict is verdict and found.y == pytest.approx(y)
     assert (found.y > found.level) == verdict, "y past the level is what collapse means"
@@ -82,7 +98,9 @@ def test_a_slope_must_be_sure() -> None:
     rng = np.random.default_rng(0)
     rising = curve(*(1 + 0.3 * t + 0.05 * rng.normal() for t in range(12)))
     noisy = curve(1.0, *(3 + 0.12 * t + 1.0 * rng.normal() for t in range(12)))
-    assert judge(rising, rule).verdict is True and judge(rising, rule).y == pytest.approx(0.3, abs=0.05)
+    assert judge(rising, rule).verdict is True and judge(rising, rule).y == pytest.approx(
+        0.3, abs=0.05
+    )
     assert judge(noisy, rule).verdict is False
     assert judge(curve(1.0, 2.0), rule).verdict is None
     falling = {"metric": "fid", "below": 0.1, "slope": {"last": 8}}
@@ -95,32 +113,57 @@ def test_first_passage_is_the_first_generation_past_the_level() -> None:
 
 
 def test_the_frame_and_the_rows_give_the_same_verdict() -> None:
-    cases = [("ok", (2.0, 8.0)), ("ok", (2.0, 3.0)), ("diverged", (2.0, 3.0)), ("ok", (2.0, None)), ("constant", (2.0, None))]
+    cases = [
+        ("ok", (2.0, 8.0)),
+        ("ok", (2.0, 3.0)),
+        ("diverged", (2.0, 3.0)),
+        ("ok", (2.0, None)),
+        ("constant", (2.0, None)),
+    ]
     specs = {spec(i).id: spec(i) for i in range(len(cases))}
-    given = {one.id: rows(one, *values, status=s) for one, (s, values) in zip(specs.values(), cases, strict=True)}
-    found = functional(tidy([r for rs in given.values() for r in rs], specs), ABOVE, generations=1).set_index("lineage")
+    given = {
+        one.id: rows(one, *values, status=s)
+        for one, (s, values) in zip(specs.values(), cases, strict=True)
+    }
+    found = functional(
+        tidy([r for rs in given.values() for r in rs], specs), ABOVE, generations=1
+    ).set_index("lineage")
     for one, (status, _) in zip(specs.values(), cases, strict=True):
         history = History(one, tuple(given[one.id]), status)
-        assert found.verdict[one.id] is collapsed(history, ABOVE) or found.verdict[one.id] == collapsed(history, ABOVE)
+        assert found.verdict[one.id] is collapsed(history, ABOVE) or found.verdict[
+            one.id
+        ] == collapsed(history, ABOVE)
 
 
 def test_unfinished_and_ended_lineages_are_censored_not_missing() -> None:
     one, two, three = spec(0), spec(1), spec(2)
     specs = {s.id: s for s in (one, two, three)}
-    given = [*rows(one, 2.0, 8.0), *rows(two, 2.0, 8.0, status="quota_unfilled"), *rows(three, 2.0, 3.0, 3.0, 9.0)]
+    given = [
+        *rows(one, 2.0, 8.0),
+        *rows(two, 2.0, 8.0, status="quota_unfilled"),
+        *rows(three, 2.0, 3.0, 3.0, 9.0),
+    ]
     found = functional(tidy(given, specs), ABOVE, generations=3)
-    assert found.verdict.tolist() == [None, True, True] and found.censored.tolist() == [True, True, False]
+    assert found.verdict.tolist() == [None, True, True] and found.censored.tolist() == [
+        True,
+        True,
+        False,
+    ]
     assert found.undefined[0] == "unfinished: generation 1 of 3"
 
 
 def test_the_floor_of_the_frame_is_the_reference() -> None:
     one = spec()
     found = functional(tidy(rows(one, 2.0, 2.0), {one.id: one}), ABOVE | {"of": "floor"})
-    assert found.reference[0] == 0.5 and found.y[0] == pytest.approx(math.log(4)) and found.verdict[0]
+    assert (
+        found.reference[0] == 0.5 and found.y[0] == pytest.approx(math.log(4)) and found.verdict[0]
+    )
 
 
 def test_kaplan_meier_by_hand() -> None:
-    """Freireich's 6-MP arm (1963), the textbook example: S(6) = .857, S(10) = .753, S(23) = .448; s.e. at 10: .0963."""
+    """Freireich's 6-MP arm (1963), the textbook example: S(6) = .857, S(10) = .753, S(23) = .448;
+    s.e. at 10: .0963.
+    """
     t = [6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
     frame = pd.DataFrame({"t": t, "event": [True] * 9 + [False] * 12})
     found = kaplan_meier(frame).set_index("t")
@@ -140,11 +183,17 @@ def test_all_collapsed_ends_at_zero() -> None:
 
 def test_the_hazard_is_events_over_exposure_with_exact_limits() -> None:
     specs = {spec(i, f).id: spec(i, f) for i in range(4) for f in (0.5, 1.0)}
-    given = [r for s in specs.values() for r in rows(s, 1.0, 2.0, 8.0 if s.synthetic_fraction == 1.0 else 2.0)]
+    given = [
+        r
+        for s in specs.values()
+        for r in rows(s, 1.0, 2.0, 8.0 if s.synthetic_fraction == 1.0 else 2.0)
+    ]
     found = hazard(times(tidy(given, specs), ABOVE)).set_index("synthetic_fraction")
     assert found.events.tolist() == [0, 4] and found.exposure.tolist() == [12, 12]
     assert found.hazard[1.0] == pytest.approx(4 / 12) and found.low[0.5] == 0
-    assert found.high[0.5] == pytest.approx(-math.log(0.025) / 12) and found.low[1.0] == pytest.approx(1.0899 / 12, rel=1e-3)
+    assert found.high[0.5] == pytest.approx(-math.log(0.025) / 12) and found.low[
+        1.0
+    ] == pytest.approx(1.0899 / 12, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +207,10 @@ def test_the_hazard_is_events_over_exposure_with_exact_limits() -> None:
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, said: str) -> None:
     file = tmp_path / "e.yaml"
-    base = "base: {dataset: gaussian, generator: gaussian, n_real: 10}\ngenerations: 1\nmetrics: [fid]\n"
+    base = (
+        "base: {dataset: gaussian, generator: gaussian, n_real: 10}\ngenerations: "
+        "1\nmetrics: [fid]\n"
+    )
     file.write_text(base + f"collapse: {collapse}\n")
     with pytest.raises(SpecError, match=said):
         load(file)
@@ -168,4 +220,7 @@ def test_rules_in_words() -> None:
     assert in_words(ABOVE) == "fid above 3 x generation 0"
     assert in_words(ABOVE | {"of": "floor"}) == "fid above 3 x its real-vs-real floor"
     grows = in_words({"metric": "fid", "above": 0.1, "slope": {"last": 5}})
-    assert grows == "fid grows by more than 0.1 x generation 0 per generation over the last 5, 95% sure"
+    assert (
+        grows
+        == "fid grows by more than 0.1 x generation 0 per generation over the last 5, 95% sure"
+    )

@@ -1,4 +1,6 @@
-"""Yi's gain map: where verified data help, against exact losses, and only where a grid asks for it."""
+"""Yi's gain map: where verified data help, against exact losses,
+and only where a grid asks for it.
+"""
 
 from __future__ import annotations
 
@@ -61,25 +63,38 @@ def test_losses_and_gains_are_those_of_theory(sweep: Sweep) -> None:
     table, x0 = mapped(sweep), theory_verifier.yi_design(40, 3)
     _, mu, v = np.linalg.svd(x0, full_matrices=False)
     for row in each(table[table["t"] == 1]):
-        centres, reach = v @ (row.delta * theory_verifier.yi_direction(3)), row.radius + theory_verifier.CODE_SLACK
-        exact = sum(theory_verifier.one_round_error(1 / m**2, c, reach, 40) for m, c in zip(mu, centres, strict=True))
+        centres, reach = (
+            v @ (row.delta * theory_verifier.yi_direction(3)),
+            row.radius + theory_verifier.CODE_SLACK,
+        )
+        exact = sum(
+            theory_verifier.one_round_error(1 / m**2, c, reach, 40)
+            for m, c in zip(mu, centres, strict=True)
+        )
         assert row.expected == pytest.approx(exact, rel=1e-6)
         assert row.theory == pytest.approx(np.log((1 / mu**2).sum() / exact) / 2)
-    assert table["z"].abs().max() < 4 and ((table["gain"] - table["theory"]).abs() < 4 * table["se"]).all()
+    assert (
+        table["z"].abs().max() < 4
+        and ((table["gain"] - table["theory"]).abs() < 4 * table["se"]).all()
+    )
     unbiased, biased = table[table["delta"] == 0.0], table[table["delta"] == 0.9]
     assert (unbiased["gain"] > 0.2).all() and (biased["gain"] < -0.2).all()
 
 
 def test_the_report_has_a_map_and_only_for_a_grid_over_both(sweep: Sweep, tmp_path: Path) -> None:
     frame = from_store(sweep, progress=False)
-    shown = {s.name: s for s in figures(Findings.of(sweep, frame), Store(sweep.out), pictures=False)}
+    shown = {
+        s.name: s for s in figures(Findings.of(sweep, frame), Store(sweep.out), pictures=False)
+    }
     assert "gain_map" in shown and shown["gain_map"].numbers["z"].notna().all()
     for width in (style.WIDE, style.NARROW):
         figure = shown["gain_map"].draw(width)
         figure.canvas.draw()
         box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
         assert box.x0 > -0.01 and box.x1 < width + 0.01
-        assert sum(bool(axis.collections) for axis in figure.axes) >= 2, "a map for generation 1 and one for 2"
+        assert sum(bool(axis.collections) for axis in figure.axes) >= 2, (
+            "a map for generation 1 and one for 2"
+        )
     one = sweep_of(TEXT.replace("[0.05, 0.5]", "[0.05]"), tmp_path)
     run(one, seconds=10)
     assert mapped(one).empty and mapped(Sweep("none", (), 1, ())).empty
@@ -87,7 +102,14 @@ def test_the_report_has_a_map_and_only_for_a_grid_over_both(sweep: Sweep, tmp_pa
 
 def test_the_contour_of_no_gain_is_where_the_gain_changes_sign() -> None:
     cells = [(d, r) for d in (0.0, 0.5, 1.0) for r in (0.1, 0.2)]
-    table = pd.DataFrame(cells, columns=["delta", "radius"]).assign(panel="", t=1, se=0.0, z=np.nan, theory=np.nan)
+    table = pd.DataFrame(cells, columns=["delta", "radius"]).assign(
+        panel="", t=1, se=0.0, z=np.nan, theory=np.nan
+    )
     figure = plots_gain.gain_map(table.assign(gain=0.25 - table["delta"]))
-    lines = [p for c in figure.axes[0].collections for p in c.get_paths() if type(c).__name__ == "QuadContourSet"]
+    lines = [
+        p
+        for c in figure.axes[0].collections
+        for p in c.get_paths()
+        if type(c).__name__ == "QuadContourSet"
+    ]
     assert len(lines) == 1 and np.allclose(np.asarray(lines[0].vertices)[:, 0], 0.25)

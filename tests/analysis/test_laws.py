@@ -1,4 +1,6 @@
-"""The run-time check against theory: silent on right chains, loud on an off-by-one generation or a wrong divisor or policy."""
+"""The run-time check against theory: silent on right chains, loud on an off-by-one generation or a
+wrong divisor or policy.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,15 @@ METRICS = {"gaussian": "moments", "regression": "moments", "categorical": "discr
 
 
 def spec(
-    dataset: str = "gaussian", generator: str | None = None, policy: str = "replace", n: int = 30, **given: Any
+    dataset: str = "gaussian",
+    generator: str | None = None,
+    policy: str = "replace",
+    n: int = 30,
+    **given: Any,
 ) -> LineageSpec:
-    """A lineage of 1,000 replicates; given: parameters of the parts as dataset_d, policy_synthetic_fraction, ..., or fields."""
+    """A lineage of 1,000 replicates; given: parameters of the parts as dataset_d,
+    policy_synthetic_fraction, ..., or fields.
+    """
     parts = {"dataset": {"replicates": 1000}, "generator": {}, "policy": {}, "sampling": {}}
     names = {"dataset": dataset, "policy": policy, "sampling": given.pop("sampling", "plain")}
     names["generator"] = generator or {"regression": "linear_regression"}.get(dataset, dataset)
@@ -67,7 +75,11 @@ def test_right_chains_are_within_four_standard_errors(one: LineageSpec, tmp_path
     assert alarms(compared) == []
 
 
-@pytest.mark.parametrize("one", [spec(), spec(policy="accumulate"), spec("regression", dataset_d=4)], ids=lambda s: s.label)
+@pytest.mark.parametrize(
+    "one",
+    [spec(), spec(policy="accumulate"), spec("regression", dataset_d=4)],
+    ids=lambda s: s.label,
+)
 def test_an_off_by_one_generation_is_caught(one: LineageSpec, tmp_path: Path) -> None:
     shifted = [row | {"t": row["t"] - 1} for row in rows(one, tmp_path)[1:]]
     said = check(tidy(shifted, {one.id: one}), [one])
@@ -106,20 +118,35 @@ def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
     one = spec(n=10)
     compared = against(tidy(rows(one, tmp_path, 40), {one.id: one}), [one])
     variance = compared[compared["key"] == "moments/trace_ratio"].set_index("t")
-    assert variance["tested"][0] and not variance["tested"][40] and np.isfinite(variance["expected"]).all()
+    assert (
+        variance["tested"][0]
+        and not variance["tested"][40]
+        and np.isfinite(variance["expected"]).all()
+    )
     assert compared[compared["key"] == "moments/log_det_ratio"]["tested"].all()
     assert not compared[compared["key"] == "moments/kl"]["tested"].any()
 
 
 def test_a_verified_regression_ends_at_yis_limit() -> None:
-    """SCIENCE.md 5.8: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation .0605)."""
+    """SCIENCE.md 5.8: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation
+    .0605).
+    """
     sampling = {"sampling_rule": "threshold", "sampling_delta": 0.2, "sampling_radius": 0.1}
     parts = {"dataset_d": 8, "dataset_design_seed": 12345, "policy_whole": True}
     one = spec("regression", n=100, n_synthetic=800, sampling="verify", **parts, **sampling)
     law = expected(one)["moments/weight_error"]
     assert law.expected(np.array([0, 30])) == pytest.approx([0.083739, 0.06047], abs=1e-5)
     assert (
-        expected(spec("regression", n=100, n_synthetic=800, sampling="verify", **{**parts, "policy_whole": False}, **sampling))
+        expected(
+            spec(
+                "regression",
+                n=100,
+                n_synthetic=800,
+                sampling="verify",
+                **{**parts, "policy_whole": False},
+                **sampling,
+            )
+        )
         == {}
     )
 

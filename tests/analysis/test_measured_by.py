@@ -11,9 +11,16 @@ from engine.store.store import Store
 
 
 def test_the_rows_name_the_extractor_and_the_network(tmp_path: Path) -> None:
-    parts = {"dataset": "mixture", "generator": "gaussian", "policy": "replace", "sampling": "plain"}
+    parts = {
+        "dataset": "mixture",
+        "generator": "gaussian",
+        "policy": "replace",
+        "sampling": "plain",
+    }
     values = {kind: {"name": name} for kind, name in parts.items()}
-    spec = LineageSpec.from_dict({**values, "n_real": 60, "n_synthetic": 60, "arrival": "fixed", "seed": 0})
+    spec = LineageSpec.from_dict(
+        {**values, "n_real": 60, "n_synthetic": 60, "arrival": "fixed", "seed": 0}
+    )
     names = {"fid": {}, "kid": {"splits": 2}, "moments": {}}
     metrics = tuple(MeasureSpec(Part("metric", name, params)) for name, params in names.items())
     sweep = Sweep("s", (spec,), 1, metrics, out=str(tmp_path))

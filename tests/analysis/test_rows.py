@@ -1,4 +1,6 @@
-"""The tidy frame: the same from a store and from MLflow, nothing dropped, what belongs together in one row."""
+"""The tidy frame: the same from a store and from MLflow, nothing dropped, what belongs together in
+one row.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,18 @@ GAUSSIAN = Part("dataset", "gaussian", {"replicates": 5})
 
 
 def spec(policy: dict[str, Any] | None = None, seed: int = 0, **fields: Any) -> LineageSpec:
-    parts = {"dataset": GAUSSIAN, "generator": Part("generator", "gaussian"), "sampling": Part("sampling", "plain")}
-    given = {**parts, "policy": Part("policy", "replace", policy or {}), "n_real": 20, "seed": seed, **fields}
+    parts = {
+        "dataset": GAUSSIAN,
+        "generator": Part("generator", "gaussian"),
+        "sampling": Part("sampling", "plain"),
+    }
+    given = {
+        **parts,
+        "policy": Part("policy", "replace", policy or {}),
+        "n_real": 20,
+        "seed": seed,
+        **fields,
+    }
     return LineageSpec(**given)
 
 
@@ -45,13 +57,18 @@ def talking() -> list[LineageSpec]:
     """Lineages whose generators and samplings tell something: a bandwidth, an acceptance."""
     kde = spec(generator=Part("generator", "kde"), n_real=24)
     verify = Part("sampling", "verify", {"rule": "threshold"})
-    verified = {"dataset": Part("dataset", "regression", {"d": 2}), "generator": Part("generator", "linear_regression")}
+    verified = {
+        "dataset": Part("dataset", "regression", {"d": 2}),
+        "generator": Part("generator", "linear_regression"),
+    }
     return [kde, spec(**verified, sampling=verify, n_real=24)]
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two seeds of two cells, in blocks; one that ends at once because all its points are equal; two that tell something."""
+    """Two seeds of two cells, in blocks; one that ends at once because all its points are equal;
+    two that tell something.
+    """
     folder = tmp_path_factory.mktemp("rows")
     specs = [spec({"synthetic_fraction": f}, seed) for f in (0.5, 1.0) for seed in (0, 1)]
     dead = spec(n_real=1)
@@ -70,14 +87,21 @@ def test_every_number_of_the_rows_is_in_the_frame(small: Sweep) -> None:
                 base, _, last = key.rpartition("/")
                 owner = base if last in BESIDE else key
                 if last == "n":  # beside every number of its metric
-                    found = frame[(frame.lineage == one.id) & (frame.t == row["t"]) & (frame.metric == base)]
+                    found = frame[
+                        (frame.lineage == one.id) & (frame.t == row["t"]) & (frame.metric == base)
+                    ]
                     assert (found["n"] == value).all() and len(found)
                 else:
-                    assert places.loc[(one.id, row["t"], owner), last if last in BESIDE else "value"] == value
+                    assert (
+                        places.loc[(one.id, row["t"], owner), last if last in BESIDE else "value"]
+                        == value
+                    )
 
 
 def test_a_frame_from_the_store_is_what_the_lineages_say(small: Sweep) -> None:
-    rows = [row for one in small.lineages for row in lineage_of(small, Store(small.out), one).rows()]
+    rows = [
+        row for one in small.lineages for row in lineage_of(small, Store(small.out), one).rows()
+    ]
     specs = {one.id: one for one in small.lineages}
     assert_frame_equal(from_store(small, progress=False), tidy(rows, specs, small.name))
 
@@ -104,9 +128,15 @@ def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds:
         while not lineage.done:
             lineage.advance_for(seconds)
         for row in lineage.rows():
-            told |= {(one.id, row["t"], f"{part}/{k}"): v for part in ("fit", "report") for k, v in row[part].items()}
+            told |= {
+                (one.id, row["t"], f"{part}/{k}"): v
+                for part in ("fit", "report")
+                for k, v in row[part].items()
+            }
     frame = from_store(sweep, progress=False)
-    found = frame[frame["metric"].isin(["fit", "report"])].set_index(["lineage", "t", "key"])["value"]
+    found = frame[frame["metric"].isin(["fit", "report"])].set_index(["lineage", "t", "key"])[
+        "value"
+    ]
     assert {key for _, _, key in told} == {"fit/bandwidth", "report/acceptance"} and len(told) == 12
     assert found.to_dict() == told
 
@@ -114,12 +144,26 @@ def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds:
 def test_what_was_told_needs_no_metric_and_may_be_undefined() -> None:
     one = spec()
     row = {"lineage": one.id, "t": 0, "values": {}, "undefined": {}, "status": "ok", "reason": ""}
-    lost = row | {"t": 1, "fit": {"loss": None, "steps": 3.0}, "report": {}, "status": "diverged", "reason": "nan"}
+    lost = row | {
+        "t": 1,
+        "fit": {"loss": None, "steps": 3.0},
+        "report": {},
+        "status": "diverged",
+        "reason": "nan",
+    }
     frame = tidy([row | {"fit": {"loss": 2.0, "note": "text"}}, lost], {one.id: one})
     assert frame[["t", "key", "undefined"]].to_numpy().tolist() == [
-        [0, "fit/loss", ""], [1, "", "diverged: nan"], [1, "fit/loss", "not finite"], [1, "fit/steps", ""],
-    ]  # fmt: skip
-    assert frame["value"].tolist()[0] == 2.0 and frame["value"].isna().tolist() == [False, True, True, False]
+        [0, "fit/loss", ""],
+        [1, "", "diverged: nan"],
+        [1, "fit/loss", "not finite"],
+        [1, "fit/steps", ""],
+    ]
+    assert frame["value"].tolist()[0] == 2.0 and frame["value"].isna().tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_an_output_folder_alone_gives_the_same_numbers(small: Sweep) -> None:
@@ -146,7 +190,9 @@ def test_a_metric_measured_later_is_found(tmp_path: Path) -> None:
     assert set(from_store(first, progress=False).metric) == {"moments"}
     both = from_store(sweep, progress=False)
     assert set(both.metric) == {"moments", "fid"}
-    assert_frame_equal(both.drop(columns="sweep"), from_store(sweep.out, progress=False).drop(columns="sweep"))
+    assert_frame_equal(
+        both.drop(columns="sweep"), from_store(sweep.out, progress=False).drop(columns="sweep")
+    )
 
 
 @pytest.mark.parametrize("kind", ["blocks", "draws"])
@@ -158,11 +204,17 @@ def test_a_damaged_file_ends_the_lineage_and_is_left_where_it_is(tmp_path: Path,
         lineage.advance_for(10 if kind == "blocks" else 0)
     whole = from_store(sweep, progress=False)
     draw = lineage.path[3].draw
-    file = next((tmp_path / "blocks").iterdir()) if kind == "blocks" else tmp_path / "draws" / draw / "row.json"
+    file = (
+        next((tmp_path / "blocks").iterdir())
+        if kind == "blocks"
+        else tmp_path / "draws" / draw / "row.json"
+    )
     text = file.read_bytes()
     file.write_bytes(text.replace(b'"ok"', b'"ko"', 1))
     frame = from_store(sweep, progress=False)
-    assert frame.t.max() == (2 if kind == "draws" else -math.inf) or (kind == "blocks" and frame.empty)
+    assert frame.t.max() == (2 if kind == "draws" else -math.inf) or (
+        kind == "blocks" and frame.empty
+    )
     file.write_bytes(text)
     assert_frame_equal(from_store(sweep, progress=False), whole)
 
@@ -177,7 +229,10 @@ def test_undefined_values_keep_their_reason_and_their_quantiles() -> None:
         "precision_recall/recall_floor": 0.9,
         "fid/n": 7.0,
     }
-    row |= {"values": values, "undefined": {"nll": "2 of 5 replicates", "fid": "all equal", "fid/floor": "too few"}}
+    row |= {
+        "values": values,
+        "undefined": {"nll": "2 of 5 replicates", "fid": "all equal", "fid/floor": "too few"},
+    }
     frame = tidy([row], {one.id: one}).set_index("key")
     assert list(frame.index) == ["fid", "fid/floor", "nll", "precision_recall/recall"]
     assert frame.loc["nll", ["q05", "q95", "undefined"]].tolist() == [1.0, 2.0, "2 of 5 replicates"]
@@ -188,11 +243,25 @@ def test_undefined_values_keep_their_reason_and_their_quantiles() -> None:
 def test_classes_and_labels() -> None:
     one = spec({"synthetic_fraction": 0.25})
     values = {"conditional_fid": 1.0, "conditional_fid/class_12": 2.0}
-    row = {"lineage": one.id, "t": 0, "status": "ok", "reason": "", "values": values, "undefined": {}}
+    row = {
+        "lineage": one.id,
+        "t": 0,
+        "status": "ok",
+        "reason": "",
+        "values": values,
+        "undefined": {},
+    }
     frame = tidy([row], {one.id: one}, "mine").set_index("key")
-    assert frame.loc["conditional_fid/class_12", "class_"] == 12 and pd.isna(frame.loc["conditional_fid", "class_"])
+    assert frame.loc["conditional_fid/class_12", "class_"] == 12 and pd.isna(
+        frame.loc["conditional_fid", "class_"]
+    )
     first = frame.iloc[0]
-    assert (first.sweep, first.policy, first.synthetic_fraction, first.cell) == ("mine", "replace", 0.25, one.cell_id)
+    assert (first.sweep, first.policy, first.synthetic_fraction, first.cell) == (
+        "mine",
+        "replace",
+        0.25,
+        one.cell_id,
+    )
     assert first.label == "gaussian, replace 0.25"
 
 

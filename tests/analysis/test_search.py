@@ -1,4 +1,6 @@
-"""The adaptive search on the engine: what it knows comes from the store, so it resumes, counts grids, and says how it ended."""
+"""The adaptive search on the engine: what it knows comes from the store, so it resumes, counts
+grids, and says how it ended.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_it_finds_what_theory_says(searched: Path) -> None:
     assert set(found) == {"replace", "augment"}
     low, high = found["replace"]["low"], found["replace"]["high"]
     assert low is not None and high is not None and low < 0.764 < high  # type: ignore[operator]  # E y by 3,000 plain chains in numpy
-    assert found["augment"]["words"] == "not bracketed: no collapse up to 0.9"  # at most 1.5 times, SCIENCE.md 5.4
+    assert (
+        found["augment"]["words"] == "not bracketed: no collapse up to 0.9"
+    )  # at most 1.5 times, SCIENCE.md 5.4
     for own in found.values():
         points = [(o["fraction"], o["seed"]) for o in own["outcomes"]]  # type: ignore[attr-defined]
         assert len(set(points)) == len(points) <= 14
@@ -80,7 +84,10 @@ def test_the_same_command_again_has_nothing_to_do(searched: Path) -> None:
 
 def test_a_larger_budget_goes_on(searched: Path, tmp_path: Path) -> None:
     shutil.copytree(searched / "out", tmp_path / "out")
-    file, before = written(tmp_path), {o["lineage"] for o in answers(searched)["replace"]["outcomes"]}  # type: ignore[attr-defined]
+    file, before = (
+        written(tmp_path),
+        {o["lineage"] for o in answers(searched)["replace"]["outcomes"]},
+    )  # type: ignore[attr-defined]
     words = ("--local", "--json", "--set", "threshold.budget=17", "--set", "threshold.width=0.01")
     end = ouro("threshold", str(file), *words, cwd=tmp_path)
     found = {own["label"]: own for own in json.loads(end.stdout)["workflows"]}
@@ -90,17 +97,30 @@ def test_a_larger_budget_goes_on(searched: Path, tmp_path: Path) -> None:
 
 def test_looking_runs_nothing(searched: Path) -> None:
     end = ouro("threshold", str(searched / "experiment.yaml"), "--look", cwd=searched)
-    assert end.returncode == 0 and "collapse: moments/mean_error above 3 x generation 0, generation 5" in end.stdout
+    assert (
+        end.returncode == 0
+        and "collapse: moments/mean_error above 3 x generation 0, generation 5" in end.stdout
+    )
 
 
 def test_what_a_grid_ran_is_counted(tmp_path: Path) -> None:
-    """Lineages are ordinary ones: a grid's are outcomes of the search, whose lineages can be read as a sweep."""
-    grid = sweep_of(BASE.replace("[replace, augment]\n", "[replace]\n  policy.synthetic_fraction: [0.0, 0.5, 1.0]\n"), tmp_path)
+    """Lineages are ordinary ones: a grid's are outcomes of the search, whose lineages can be read
+    as a sweep.
+    """
+    grid = sweep_of(
+        BASE.replace(
+            "[replace, augment]\n", "[replace]\n  policy.synthetic_fraction: [0.0, 0.5, 1.0]\n"
+        ),
+        tmp_path,
+    )
     run(grid, seconds=1)
     sweep = sweep_of(SEARCH, tmp_path)
     known = read(sweep, Store(sweep.out))
     replace = next(own for own in known.values() if own.template.policy.name == "replace")
-    assert sorted(o.fraction for o in replace.known.values()) == [0.0, 0.5, 1.0] and not replace.waiting
+    assert (
+        sorted(o.fraction for o in replace.known.values()) == [0.0, 0.5, 1.0]
+        and not replace.waiting
+    )
     assert {s.id for s in grown(sweep, Store(sweep.out)).lineages} == {s.id for s in grid.lineages}
     new = replace.next()  # the first of the start that is missing: 0.25, on the lattice
     assert new is not None and new.synthetic_fraction == 0.24 and new.seed == 1
@@ -126,7 +146,11 @@ def test_the_design_is_the_files(tmp_path: Path) -> None:
     sweep = sweep_of(SEARCH, tmp_path)
     by = {s.policy.name: design_of(sweep, s) for s in sweep.lineages}
     assert by["augment"].between == (0.0, 0.9) and by["replace"].between == (0.0, 1.0)
-    assert by["replace"].step == 0.02 and by["replace"].budget == 14 and by["replace"].confidence == 0.9
+    assert (
+        by["replace"].step == 0.02
+        and by["replace"].budget == 14
+        and by["replace"].confidence == 0.9
+    )
 
 
 def test_a_file_without_a_threshold_is_refused(tmp_path: Path) -> None:
@@ -140,7 +164,12 @@ def test_a_failed_lineage_is_no_collapse_and_is_tried_again(tmp_path: Path) -> N
     spec = own.next()
     assert spec is not None
     own.ended(History(spec, (), "failed", "ZeroDivisionError"))
-    assert own.failed == {spec.id} and not own.known and not own.running and own.answer.verdict == "too few"
+    assert (
+        own.failed == {spec.id}
+        and not own.known
+        and not own.running
+        and own.answer.verdict == "too few"
+    )
     assert own.to_dict()["failed"] == 1 and own.next() != spec
     again = next(iter(read(sweep, Store(sweep.out)).values()))
     again.found(History(spec, (), "failed", "ZeroDivisionError"))
@@ -155,7 +184,10 @@ def test_the_page_has_the_lineages_that_the_search_grew(
     monkeypatch.setattr(report, "figures", few)
     sweep = load(searched / "experiment.yaml")
     text = report.write(sweep, tmp_path / "report", pictures=False).read_text()
-    found, answer = answers(searched), text[text.index("<h2>Answer</h2>") : text.index("</section>")]
+    found, answer = (
+        answers(searched),
+        text[text.index("<h2>Answer</h2>") : text.index("</section>")],
+    )
     for own in found.values():
         low_high = [f">{own[k]:.4g}<" for k in ("low", "high") if own[k] is not None]
         for said in (f"<b>{own['label']}:</b> {own['words']}", f">{own['ended']}<", *low_high):
@@ -167,13 +199,19 @@ def test_the_page_has_the_lineages_that_the_search_grew(
         assert numbers.loc[label, "verdict"] == own["verdict"] and numbers.loc[label, "last"] == (
             0.9 if label == "augment" else 1
         )
-        assert own["estimate"] is None or numbers.loc[label, "estimate"] == pytest.approx(own["estimate"])
+        assert own["estimate"] is None or numbers.loc[label, "estimate"] == pytest.approx(
+            own["estimate"]
+        )
     curve = pd.read_csv(tmp_path / "report" / "figures" / "curve_moments_mean_error.csv")
-    assert set(curve["synthetic_fraction"]) == {o["fraction"] for own in found.values() for o in own["outcomes"]}  # type: ignore[attr-defined]
+    assert set(curve["synthetic_fraction"]) == {
+        o["fraction"] for own in found.values() for o in own["outcomes"]
+    }  # type: ignore[attr-defined]
 
 
 def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path: Path) -> None:
-    """Under augment nothing collapses: sure after all of the start and four more, and before that the budget has run out."""
+    """Under augment nothing collapses: sure after all of the start and four more, and before that
+    the budget has run out.
+    """
     assert answers(searched)["augment"]["ended"] == "sure"
     shutil.copytree(searched / "out", tmp_path / "out")
     for path in (tmp_path / "out" / "lineages").glob("*.json"):
@@ -181,12 +219,14 @@ def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path:
         if spec["policy"]["name"] == "augment" and spec["seed"] > 8:
             path.unlink()
     file = written(tmp_path)
-    end = ouro("threshold", str(file), "--look", "--json", "--set", "threshold.budget=9", cwd=tmp_path)
+    end = ouro(
+        "threshold", str(file), "--look", "--json", "--set", "threshold.budget=9", cwd=tmp_path
+    )
     own = next(own for own in json.loads(end.stdout)["workflows"] if own["label"] == "augment")
     assert (own["verdict"], own["lineages"], own["ended"]) == ("never", 9, "budget spent")
 
 
-# ---- killed -------------------------------------------------------------------------------------------------------------
+# ---- killed --------------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
@@ -204,23 +244,35 @@ class Telling(Search):
 sweep = load(sys.argv[1])
 store = Looking(sweep.out)
 with store.hold("test"):
-    Telling(sweep, store, _console(True), Options((), True, None, None, True, ""), Interrupt()).whole()
+    options = Options((), True, None, None, True, "")
+    Telling(sweep, store, _console(True), options, Interrupt()).whole()
 """
 
 
 def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(searched: Path, tmp_path: Path) -> None:
     file, choose = written(tmp_path), random.Random(3)
     for kill in range(2):
-        child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file), str(ROOT)], stdout=-1, text=True, env=environment())
-        assert killed(child, choose.randrange(2, 8), choose.uniform(0, 0.05)), f"the search had ended before kill {kill}"
+        child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(file), str(ROOT)],
+            stdout=-1,
+            text=True,
+            env=environment(),
+        )
+        assert killed(child, choose.randrange(2, 8), choose.uniform(0, 0.05)), (
+            f"the search had ended before kill {kill}"
+        )
     assert not (tmp_path / "out" / "threshold.json").exists()
     end = ouro("threshold", str(file), "--local", cwd=tmp_path)
     assert end.returncode == 0, end.stdout + end.stderr
     assert answers(tmp_path) == answers(searched), "the same lineages, outcomes and words"
     broken, whole = (load(folder / "experiment.yaml") for folder in (tmp_path, searched))
-    assert results(grown(broken, Store(broken.out))) == results(grown(whole, Store(whole.out))), "the same rows, bit for bit"
+    assert results(grown(broken, Store(broken.out))) == results(grown(whole, Store(whole.out))), (
+        "the same rows, bit for bit"
+    )
     looked = ouro("threshold", str(file), "--look", "--json", cwd=tmp_path)
-    assert {own["label"]: own for own in json.loads(looked.stdout)["workflows"]} == answers(tmp_path), "what the store says"
+    assert {own["label"]: own for own in json.loads(looked.stdout)["workflows"]} == answers(
+        tmp_path
+    ), "what the store says"
 
 
 @pytest.mark.slow
@@ -233,7 +285,9 @@ def test_on_ray_killed_and_resumed(tmp_path: Path, searched: Path) -> None:
     file = written(tmp_path)
     running = start("threshold", str(file), "--cpus", "2", cwd=tmp_path)
     folder, until = tmp_path / "out" / "lineages", time.monotonic() + 200
-    while time.monotonic() < until and (not folder.exists() or len(list(folder.glob("*.json"))) < 6):
+    while time.monotonic() < until and (
+        not folder.exists() or len(list(folder.glob("*.json"))) < 6
+    ):
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=100)

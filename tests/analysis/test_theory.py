@@ -1,4 +1,6 @@
-"""Every printed digit of SCIENCE.md's oracle tables against the formulas: half a unit of the last digit."""
+"""Every printed digit of SCIENCE.md's oracle tables against the formulas: half a unit of the last
+digit.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def all_printed(values: object, texts: str) -> None:
         (100, 99, ".63397", ".36603", "-2.01854", "2.04075", "12.34", "1.06001"),
     ],
 )
-def test_table_a(n: int, t: int, se: str, v: str, log_v: str, spread: str, kl: str, w2: str) -> None:
+def test_table_a(
+    n: int, t: int, se: str, v: str, log_v: str, spread: str, kl: str, w2: str
+) -> None:
     assert theory.replace_mean_error(n, t) == printed(se)
     assert theory.replace_variance(n, t) == printed(v)
     assert theory.replace_log_det(n, t) == printed(log_v)
@@ -84,11 +88,16 @@ def test_oracle_column_of_kazdans_runs() -> None:
     cells = [(10, 9), (10, 49), (10, 99), (32, 49), (100, 9), (100, 49), (100, 99), (316, 99)]
     replace = [theory.replace_mean_error(n, t) for n, t in cells]
     all_printed(replace, ".6513 .9948 1.000 .7956 .0956 .3950 .6340 .2716")
-    all_printed([theory.replace_variance(n, t) for n, t in cells], ".3487 .0052 2.7e-5 .2044 .9044 .6050 .3660 .7284")
+    all_printed(
+        [theory.replace_variance(n, t) for n, t in cells],
+        ".3487 .0052 2.7e-5 .2044 .9044 .6050 .3660 .7284",
+    )
     logs = [theory.replace_log_det(n, t) for n, t in cells]
     all_printed(logs, "-2.206 -11.028 -22.057 -3.2177 -.2019 -1.0093 -2.0185 -.6348")
     cells = [(10, 99), (100, 9), (100, 99), (316, 99)]
-    all_printed([theory.accumulate_mean_error(n, t) for n, t in cells], ".1557 .01543 .01627 .00517")
+    all_printed(
+        [theory.accumulate_mean_error(n, t) for n, t in cells], ".1557 .01543 .01627 .00517"
+    )
     all_printed([theory.accumulate_variance(n, t) for n, t in cells], ".8443 .9846 .9837 .9948")
 
 
@@ -116,7 +125,9 @@ def test_sampling_bias_breaks_the_conservation_law_unless_it_is_one() -> None:
 
 
 def test_second_moment_of_the_fitted_variance() -> None:
-    """E v^2 is what makes v martingale-like: Var v = E v^2 - (E v)^2 >= 0 and one fit gives (n - 1)(n + 1) / n^2."""
+    """E v^2 is what makes v martingale-like: Var v = E v^2 - (E v)^2 >= 0 and one fit gives (n -
+    1)(n + 1) / n^2.
+    """
     assert theory.replace_variance_square(10, 0) == pytest.approx(9 * 11 / 100)
     assert theory.replace_variance_square(10, 9) > theory.replace_variance(10, 9) ** 2
 
@@ -129,15 +140,23 @@ def test_table_c_accumulate() -> None:
     all_printed(theory.accumulate_mean_error(10, t), ".100000 .122500 .148498 .154892")
     all_printed(theory.accumulate_variance(10, t), ".900000 .877500 .851502 .845108")
     t = np.array([0, 1, 4, 9, 49, 99])
-    all_printed(theory.accumulate_mean_error(100, t), ".010000 .012475 .014583 .015432 .016174 .016270")
-    all_printed(theory.accumulate_variance(100, t), ".990000 .987525 .985417 .984568 .983826 .983730")
+    all_printed(
+        theory.accumulate_mean_error(100, t), ".010000 .012475 .014583 .015432 .016174 .016270"
+    )
+    all_printed(
+        theory.accumulate_variance(100, t), ".990000 .987525 .985417 .984568 .983826 .983730"
+    )
     all_printed([theory.accumulate_variance_limit(n) for n in (10, 100)], ".843436 .983632")
     all_printed([1 - theory.accumulate_variance_limit(n) for n in (10, 100)], ".156564 .016368")
 
 
 def test_accumulate_reaches_its_limit_and_ratio() -> None:
-    assert theory.accumulate_variance(100, 100_000) == pytest.approx(theory.accumulate_variance_limit(100), abs=1e-6)
-    assert theory.accumulate_mean_error(10_000, 100_000) * 10_000 == pytest.approx(np.pi**2 / 6, rel=1e-3)
+    assert theory.accumulate_variance(100, 100_000) == pytest.approx(
+        theory.accumulate_variance_limit(100), abs=1e-6
+    )
+    assert theory.accumulate_mean_error(10_000, 100_000) * 10_000 == pytest.approx(
+        np.pi**2 / 6, rel=1e-3
+    )
 
 
 def test_accumulate_first_order_laws_match_their_monte_carlo() -> None:
@@ -148,12 +167,19 @@ def test_accumulate_first_order_laws_match_their_monte_carlo() -> None:
 
 
 def test_table_c_subsample() -> None:
-    all_printed(theory.subsample_mean_error(10, np.array([0, 1, 9, 49])), ".100000 .168684 .240220 .256749")
+    all_printed(
+        theory.subsample_mean_error(10, np.array([0, 1, 9, 49])), ".100000 .168684 .240220 .256749"
+    )
     t = np.array([0, 1, 4, 9, 49, 99, 999])
-    all_printed(theory.subsample_mean_error(100, t), ".010000 .017437 .023719 .026235 .028428 .028714 .028974")
+    all_printed(
+        theory.subsample_mean_error(100, t),
+        ".010000 .017437 .023719 .026235 .028428 .028714 .028974",
+    )
     assert theory.subsample_mean_error_limit(1) == printed("2.9348")
     assert theory.subsample_mean_error_limit(1) / (np.pi**2 / 6) == printed("1.784")
-    assert theory.subsample_mean_error(10_000, 20_000) == pytest.approx(theory.subsample_mean_error_limit(10_000), rel=1e-3)
+    assert theory.subsample_mean_error(10_000, 20_000) == pytest.approx(
+        theory.subsample_mean_error_limit(10_000), rel=1e-3
+    )
 
 
 def test_policies_are_ordered_at_every_generation() -> None:
@@ -171,7 +197,9 @@ def test_augment_table() -> None:
     assert theory.augment_mean_error(100, 50, 49) == printed(".012469")
     all_printed(theory.augment_mean_error(100, 900, np.array([9, 49])), ".013974 .014667")
     assert theory.augment_mean_error(100, 0, 49) == pytest.approx(0.01)
-    assert theory.augment_mean_error(10**6, 10**6, 200) == pytest.approx(theory.augment_mean_error_limit(10**6, 1), rel=1e-5)
+    assert theory.augment_mean_error(10**6, 10**6, 200) == pytest.approx(
+        theory.augment_mean_error_limit(10**6, 1), rel=1e-5
+    )
     assert theory.augment_mean_error_limit(100, 1e9) == pytest.approx(0.015)
 
 
@@ -180,10 +208,13 @@ def test_fresh_table_and_its_limit() -> None:
         return theory.fresh_mean_error(n_real, n_synthetic, t, n_first=n_first)
 
     all_printed(
-        [fresh(100, 100, 49), fresh(100, 50, 49), fresh(100, 900, 9), fresh(100, 900, 49)], ".006645 .007481 .005946 .005238"
+        [fresh(100, 100, 49), fresh(100, 50, 49), fresh(100, 900, 9), fresh(100, 900, 49)],
+        ".006645 .007481 .005946 .005238",
     )
     for n_first in (10, 1000):
-        assert fresh(100, 900, 500, n_first) == pytest.approx(theory.fresh_mean_error_limit(100, 900), rel=1e-12)
+        assert fresh(100, 900, 500, n_first) == pytest.approx(
+            theory.fresh_mean_error_limit(100, 900), rel=1e-12
+        )
     size = 1 / theory.fresh_mean_error_limit(10_000, 5_000)
     assert size == pytest.approx(theory.fresh_effective_size(10_000, 5_000), rel=1e-3)
     assert 10_000 <= size <= 20_000
@@ -213,12 +244,16 @@ def test_regression_table() -> None:
     assert theory.regression_first_error(100, 10) == printed(".112360")
     all_printed(theory.regression_replace(100, 10, t), ".22472 .56180 1.12360 2.24719 5.61798")
     all_printed(theory.regression_accumulate(100, 10, t), ".14045 .16445 .17413 .17934 .18260")
-    assert theory.regression_accumulate(100, 10, 10**6) / 0.1123596 == pytest.approx(np.pi**2 / 6, rel=1e-5)
+    assert theory.regression_accumulate(100, 10, 10**6) / 0.1123596 == pytest.approx(
+        np.pi**2 / 6, rel=1e-5
+    )
 
 
 def test_regression_augment_is_the_gaussian_law_to_first_order() -> None:
     t = np.array([1, 9, 49])
-    assert theory.regression_augment(10**6, 10**6, 1, t) == pytest.approx(theory.augment_mean_error(10**6, 10**6, t), rel=1e-5)
+    assert theory.regression_augment(10**6, 10**6, 1, t) == pytest.approx(
+        theory.augment_mean_error(10**6, 10**6, t), rel=1e-5
+    )
     assert theory.regression_augment(100, 0, 7, 5) == pytest.approx(0.07)
 
 
@@ -246,7 +281,9 @@ def test_regular_models_follow_the_gaussian_to_first_order() -> None:
     assert theory.regular_kl(100_000, 9, parameters=2, policy="replace") == pytest.approx(
         theory.replace_kl(100_000, 9), rel=1e-3
     )
-    assert theory.regular_kl(500, 9, parameters=2, policy="accumulate") == pytest.approx(theory.accumulate_kl(500, 9))
+    assert theory.regular_kl(500, 9, parameters=2, policy="accumulate") == pytest.approx(
+        theory.accumulate_kl(500, 9)
+    )
 
 
 # ---- 5.7: discrete ----
@@ -281,8 +318,12 @@ def test_discrete_augment() -> None:
     all_printed(theory_discrete.augment_distance(100, 100, t, 0.13), "0 .002153 .002859")
 
 
-@pytest.mark.parametrize(("n_real", "n_synthetic", "truth"), [(100, 10, 0.13), (7, 90, 0.4), (40, 40, 0.02)])
-def test_seddiks_closed_form_solves_its_recursion(n_real: int, n_synthetic: int, truth: float) -> None:
+@pytest.mark.parametrize(
+    ("n_real", "n_synthetic", "truth"), [(100, 10, 0.13), (7, 90, 0.4), (40, 40, 0.02)]
+)
+def test_seddiks_closed_form_solves_its_recursion(
+    n_real: int, n_synthetic: int, truth: float
+) -> None:
     a = n_synthetic / (n_real + n_synthetic)
     first = 1 / n_real + (1 - 1 / n_real) * truth
 
@@ -290,18 +331,24 @@ def test_seddiks_closed_form_solves_its_recursion(n_real: int, n_synthetic: int,
         return (1 - a**2) * first + a**2 * (1 / n_synthetic + (1 - 1 / n_synthetic) * s)
 
     t = np.arange(30)
-    assert theory_discrete.augment_sum_p2(n_real, n_synthetic, t, truth) == pytest.approx(theory.along(t, first, step))
+    assert theory_discrete.augment_sum_p2(n_real, n_synthetic, t, truth) == pytest.approx(
+        theory.along(t, first, step)
+    )
 
 
 def test_l1_bound_and_the_admissible_share_agree() -> None:
-    """Eq. (11) is Theorem 3 solved for n, in the regime of its first branch: within a factor for the log's constant."""
+    """Eq. (11) is Theorem 3 solved for n, in the regime of its first branch: within a factor for
+    the log's constant.
+    """
     all_printed([theory_discrete.C0, theory_discrete.C1], "3.197 2.929")
     s, n_real = 40, 10**9
     n = theory_discrete.augment_admissible(n_real, s, 0.1)
     assert 1 < n < 2 * np.pi / np.e**2 * (s - 2)
     assert theory_discrete.augment_l1_bound(n_real, int(n), s) < 0.1
     assert theory_discrete.l1_growth(1000, 5) == 30
-    assert theory_discrete.l1_growth(10, 11) == pytest.approx(theory_discrete.C1 * 11 * (theory_discrete.C0 * 10 / 11) ** 5.5)
+    assert theory_discrete.l1_growth(10, 11) == pytest.approx(
+        theory_discrete.C1 * 11 * (theory_discrete.C0 * 10 / 11) ** 5.5
+    )
 
 
 # ---- 5.8: verifier ----
@@ -310,8 +357,12 @@ def test_l1_bound_and_the_admissible_share_agree() -> None:
 def test_contraction_and_acceptance() -> None:
     reach = np.array([0.5, 1.0, 1.5, 2.0, 3.0])
     all_printed(theory_verifier.contraction(reach), ".080589 .291125 .551524 .773741 .973337")
-    all_printed([theory_verifier.acceptance(0.7, 0.7, r) for r in reach], ".3829 .6827 .8664 .9545 .9973")
-    slope = (theory_verifier.verified_mean(1e-5, 0, 1.0) - theory_verifier.verified_mean(-1e-5, 0, 1.0)) / 2e-5
+    all_printed(
+        [theory_verifier.acceptance(0.7, 0.7, r) for r in reach], ".3829 .6827 .8664 .9545 .9973"
+    )
+    slope = (
+        theory_verifier.verified_mean(1e-5, 0, 1.0) - theory_verifier.verified_mean(-1e-5, 0, 1.0)
+    ) / 2e-5
     assert slope == pytest.approx(theory_verifier.contraction(1.0), rel=1e-6)
 
 
@@ -323,7 +374,9 @@ def test_contraction_and_acceptance() -> None:
         (1, 0.5, 1, ".64373 .54180 .51217 .50103 .50000"),
     ],
 )
-def test_verified_chain_goes_to_the_centre(start: float, centre: float, reach: float, texts: str) -> None:
+def test_verified_chain_goes_to_the_centre(
+    start: float, centre: float, reach: float, texts: str
+) -> None:
     def step(k: int, a: float) -> float:
         return theory_verifier.verified_mean(a, centre, reach)
 
@@ -334,7 +387,12 @@ def test_truncated_moments_against_quadrature() -> None:
     kept = theory_verifier.truncated(-0.4, 1.7)
 
     def moment(k: int, about: float) -> float:
-        return quad(lambda z: (z - about) ** k * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), -0.4, 1.7)[0] / kept.mass
+        return (
+            quad(lambda z: (z - about) ** k * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), -0.4, 1.7)[
+                0
+            ]
+            / kept.mass
+        )
 
     assert kept.mean == pytest.approx(moment(1, 0))
     assert kept.variance == pytest.approx(moment(2, kept.mean))
@@ -352,9 +410,24 @@ def singular_values(n: int, d: int) -> np.ndarray:
 
 
 def test_yi_baselines_and_direction() -> None:
-    for n, d, expected in ((100, 8, 0.083738718266782), (100, 1, 0.011297822189070), (800, 8, 0.00988119447294)):
-        assert theory_verifier.real_error(singular_values(n, d)) == pytest.approx(expected, rel=1e-12)
-    u = [-0.32112345, 0.02597075, -0.4739756, -0.60003962, 0.23963805, -0.17795991, 0.44972197, 0.14198192]
+    for n, d, expected in (
+        (100, 8, 0.083738718266782),
+        (100, 1, 0.011297822189070),
+        (800, 8, 0.00988119447294),
+    ):
+        assert theory_verifier.real_error(singular_values(n, d)) == pytest.approx(
+            expected, rel=1e-12
+        )
+    u = [
+        -0.32112345,
+        0.02597075,
+        -0.4739756,
+        -0.60003962,
+        0.23963805,
+        -0.17795991,
+        0.44972197,
+        0.14198192,
+    ]
     assert theory_verifier.yi_direction(8) == pytest.approx(u, abs=1e-8)
 
 
@@ -370,21 +443,27 @@ def test_yi_baselines_and_direction() -> None:
 )
 def test_generation_one_by_theorem_3_1(bias: float, texts: str) -> None:
     x0, offset = theory_verifier.yi_design(100, 8), bias * theory_verifier.yi_direction(8)
-    all_printed([theory_verifier.first_round_error(x0, offset, r, 100) for r in (0.01, 0.1, 0.25, 0.5)], texts)
+    all_printed(
+        [theory_verifier.first_round_error(x0, offset, r, 100) for r in (0.01, 0.1, 0.25, 0.5)],
+        texts,
+    )
 
 
 def test_without_a_verifier() -> None:
     mu = singular_values(100, 8)
     errors = [theory_verifier.unverified_error(mu, 100, t) for t in (1, 2, 3, 5, 10, 20, 30)]
     all_printed(errors, ".1637 .2437 .3237 .4837 .8837 1.6837 2.4837")
-    assert theory_verifier.first_round_error(theory_verifier.yi_design(100, 8), np.zeros(8), 50.0, 100) == pytest.approx(
-        theory_verifier.unverified_error(mu, 100, 1), rel=1e-9
-    )
+    assert theory_verifier.first_round_error(
+        theory_verifier.yi_design(100, 8), np.zeros(8), 50.0, 100
+    ) == pytest.approx(theory_verifier.unverified_error(mu, 100, 1), rel=1e-9)
 
 
 def test_long_run_column() -> None:
     rows = [(0, 0.1), (0, 0.5), (0.2, 0.1), (0.5, 0.5), (1.0, 0.1)]
-    limits = [theory_verifier.long_run_error(bias, r + theory_verifier.CODE_SLACK, 100, 8) for bias, r in rows]
+    limits = [
+        theory_verifier.long_run_error(bias, r + theory_verifier.CODE_SLACK, 100, 8)
+        for bias, r in rows
+    ]
     all_printed(limits, ".02047 .04459 .06047 .29459 1.02047")
 
 
@@ -403,12 +482,16 @@ def test_verified_chains_as_simulated(bias: float, r: float, simulated: list[flo
     errors = theory_verifier.verified_errors(x0, offset, r, 100, 30)
     assert errors[[1, 2, 3, 5, 10, 20, 30]] == pytest.approx(simulated, rel=0.007)
     assert errors[0] == pytest.approx(0.083738718266782)
-    assert errors[30] == pytest.approx(theory_verifier.long_run_error(bias, r + theory_verifier.CODE_SLACK, 100, 8), rel=0.003)
+    assert errors[30] == pytest.approx(
+        theory_verifier.long_run_error(bias, r + theory_verifier.CODE_SLACK, 100, 8), rel=0.003
+    )
 
 
 def test_theorem_4_1_bounds_the_unbiased_chain() -> None:
     rho = theory_verifier.contraction(0.5 + theory_verifier.CODE_SLACK)
-    assert theory_verifier.long_run_bound(rho, 0.0837, [100], 8) == pytest.approx(rho**2 * 0.0837 + 8 * rho / 100)
+    assert theory_verifier.long_run_bound(rho, 0.0837, [100], 8) == pytest.approx(
+        rho**2 * 0.0837 + 8 * rho / 100
+    )
     assert theory_verifier.long_run_bound(rho, 0.0837, [100] * 60, 8) == pytest.approx(
         theory_verifier.long_run_error(0, 0.5 + theory_verifier.CODE_SLACK, 100, 8), rel=1e-6
     )
@@ -429,7 +512,12 @@ def test_one_curated_step() -> None:
     after = theory_discrete.curate(P, REWARD, 4)
     all_printed(after, ".24559 .27352 .25897 .22192")
     all_printed(
-        [P @ np.exp(REWARD), after @ np.exp(REWARD), theory_discrete.curate_reward_bound(P, REWARD, 4)], "2.1772 3.0403 2.5236"
+        [
+            P @ np.exp(REWARD),
+            after @ np.exp(REWARD),
+            theory_discrete.curate_reward_bound(P, REWARD, 4),
+        ],
+        "2.1772 3.0403 2.5236",
     )
     assert theory_discrete.curate(P, REWARD, 1) == pytest.approx(P)
 

@@ -7,7 +7,17 @@ import pytest
 from scipy.stats import norm, t
 
 from analysis.threshold import grid
-from analysis.threshold.estimate import Design, Outcome, begin, estimate, finished, on_lattice, propose, seed_for, settled
+from analysis.threshold.estimate import (
+    Design,
+    Outcome,
+    begin,
+    estimate,
+    finished,
+    on_lattice,
+    propose,
+    seed_for,
+    settled,
+)
 from analysis.threshold.levelset import crossings
 from tests.bench import bench_threshold as bench
 from tests.support.gaussian_mix import chains, expected, truth
@@ -18,11 +28,17 @@ FRACTIONS = np.arange(9) / 8
 def noisy(curve: np.ndarray, seeds: int, sd: float, seed: int = 0) -> np.ndarray:
     """[seeds, f]: a curve with a seed effect and noise of its own."""
     rng = np.random.default_rng(seed)
-    return curve + sd * (rng.standard_normal((seeds, 1)) + rng.standard_normal((seeds, len(curve)))) / np.sqrt(2)
+    return curve + sd * (
+        rng.standard_normal((seeds, 1)) + rng.standard_normal((seeds, len(curve)))
+    ) / np.sqrt(2)
 
 
 def outcomes(y: np.ndarray) -> list[Outcome]:
-    return [Outcome(float(b), s, float(v)) for s, row in enumerate(y) for b, v in zip(FRACTIONS, row, strict=True)]
+    return [
+        Outcome(float(b), s, float(v))
+        for s, row in enumerate(y)
+        for b, v in zip(FRACTIONS, row, strict=True)
+    ]
 
 
 # ---- the solvable case ----
@@ -41,7 +57,9 @@ def searched() -> tuple[dict[int, bench.Score], bench.Score, list[int]]:
     return bench.searches(range(16), 50)
 
 
-def test_a_search_finds_the_truth_and_covers_it(searched: tuple[dict[int, bench.Score], bench.Score, list[int]]) -> None:
+def test_a_search_finds_the_truth_and_covers_it(
+    searched: tuple[dict[int, bench.Score], bench.Score, list[int]],
+) -> None:
     by_size, stopped, sizes = searched
     assert by_size[50].rmse < 0.03 and by_size[50].rmse < by_size[22].rmse
     for score in (by_size[22], by_size[50], stopped):
@@ -64,7 +82,15 @@ def test_a_search_needs_a_fraction_of_the_lineages_of_a_grid(
 
 def test_crossing_of_known_curves() -> None:
     x = np.linspace(0, 1, 11)
-    above = np.array([x - 0.33, x - 0.38, 0.5 + 0 * x, -0.5 + 0 * x, np.where((x > 0.15) & (x < 0.25), 0.01, x - 0.8)])
+    above = np.array(
+        [
+            x - 0.33,
+            x - 0.38,
+            0.5 + 0 * x,
+            -0.5 + 0 * x,
+            np.where((x > 0.15) & (x < 0.25), 0.01, x - 0.8),
+        ]
+    )
     assert crossings(x, above) == pytest.approx([0.33, 0.38, 0.0, 1.0, 0.8])
 
 
@@ -72,7 +98,11 @@ def test_a_straight_line_with_little_noise() -> None:
     y = noisy(FRACTIONS, 3, 0.02)
     found = estimate(outcomes(y), 0.6)
     assert found.verdict == "bracketed" and found.low is not None and found.high is not None
-    assert found.low <= 0.6 <= found.high and found.width < 0.1 and found.estimate == pytest.approx(0.6, abs=0.03)
+    assert (
+        found.low <= 0.6 <= found.high
+        and found.width < 0.1
+        and found.estimate == pytest.approx(0.6, abs=0.03)
+    )
     assert found.words.startswith("collapse begins at a synthetic fraction of 0.6")
 
 
@@ -82,9 +112,13 @@ def test_the_order_of_outcomes_does_not_matter() -> None:
 
 
 def test_shared_noise_is_not_mistaken_for_many_repeats() -> None:
-    """Nine cells of one seed move together: the interval is wider than for the same spread without a seed effect."""
+    """Nine cells of one seed move together: the interval is wider than for the same spread without
+    a seed effect.
+    """
     rng = np.random.default_rng(5)
-    offset = np.array([-1.3, -0.9, -0.2, 0.2, 0.9, 1.3])[:, None]  # sd 1, so six seeds know a mean to 0.2 / sqrt(6)
+    offset = np.array([-1.3, -0.9, -0.2, 0.2, 0.9, 1.3])[
+        :, None
+    ]  # sd 1, so six seeds know a mean to 0.2 / sqrt(6)
     shared = FRACTIONS + 0.2 * offset + 0.02 * rng.standard_normal((6, 9))
     apart = FRACTIONS + 0.2 * rng.standard_normal((6, 9))
     assert estimate(outcomes(shared), 0.5).width > 0.75 * 2 * 1.645 * 0.2 / np.sqrt(6)
@@ -106,13 +140,20 @@ def test_what_is_not_bracketed_is_said(curve: np.ndarray, verdict: str, words: s
 
 def test_a_crossing_near_the_end_leaves_the_interval_open() -> None:
     found = estimate(outcomes(noisy(FRACTIONS, 3, 0.3)), 1.0)
-    assert found.verdict == "open" and found.high is None and found.low is not None and found.low > 0.5
+    assert (
+        found.verdict == "open" and found.high is None and found.low is not None and found.low > 0.5
+    )
     assert found.words.endswith("1.00 or later]")
 
 
 def test_a_crossing_near_the_beginning_leaves_the_interval_open() -> None:
     found = estimate(outcomes(noisy(FRACTIONS, 3, 0.3)), 0.0)
-    assert found.verdict == "open" and found.low is None and found.high is not None and found.high < 0.5
+    assert (
+        found.verdict == "open"
+        and found.low is None
+        and found.high is not None
+        and found.high < 0.5
+    )
     assert "[below 0.00, " in found.words
 
 
@@ -123,7 +164,9 @@ def test_too_few_undefined_and_absorbed() -> None:
     found = estimate(outcomes(y), 2.0)
     assert found.absorbed == 3 and found.undefined == 1 and found.lineages == 26
     assert found.low is not None and found.high is not None and found.low <= 0.5 <= found.high
-    every = estimate([Outcome(b, s, np.inf if b > 0.4 else 0.0) for b in FRACTIONS for s in range(2)], 1.0)
+    every = estimate(
+        [Outcome(b, s, np.inf if b > 0.4 else 0.0) for b in FRACTIONS for s in range(2)], 1.0
+    )
     assert every.low is not None and every.high is not None and 0.2 < every.low < every.high < 0.6
 
 
@@ -160,8 +203,14 @@ def test_a_search_ends_when_it_knows_enough_or_has_spent_its_budget() -> None:
     never = estimate(outcomes(noisy(0 * FRACTIONS, 3, 0.1)), 1.0)
     assert finished(never, 0, 27, Design()) and settled(never, Design()) == "sure"
     assert settled(sure, Design(width=0.1)) == "narrow" and settled(sure, Design(width=1e-6)) == ""
-    early = estimate(outcomes(noisy(0 * FRACTIONS, 1, 0.1)), 1.0)  # nine lineages: fewer than the start and four
-    assert early.verdict == "never" and settled(early, Design()) == "" and not finished(early, 0, 9, Design())
+    early = estimate(
+        outcomes(noisy(0 * FRACTIONS, 1, 0.1)), 1.0
+    )  # nine lineages: fewer than the start and four
+    assert (
+        early.verdict == "never"
+        and settled(early, Design()) == ""
+        and not finished(early, 0, 9, Design())
+    )
 
 
 # ---- grids ----
@@ -178,11 +227,15 @@ def test_isotonic_agrees_with_scikit_learn() -> None:
 def test_logistic_agrees_with_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    verdicts = (np.random.default_rng(2).uniform(size=(40, 9)) < 1 / (1 + np.exp(-12 * (FRACTIONS - 0.6)))).astype(float)
+    verdicts = (
+        np.random.default_rng(2).uniform(size=(40, 9)) < 1 / (1 + np.exp(-12 * (FRACTIONS - 0.6)))
+    ).astype(float)
     z = FRACTIONS - 0.5
     theirs = LogisticRegression(C=1e6).fit(np.tile(z, 40)[:, None], verdicts.ravel())
     found = grid.by_logistic(FRACTIONS, verdicts)
-    assert found.estimate == pytest.approx(0.5 - theirs.intercept_[0] / theirs.coef_[0, 0], abs=2e-3)
+    assert found.estimate == pytest.approx(
+        0.5 - theirs.intercept_[0] / theirs.coef_[0, 0], abs=2e-3
+    )
     assert found.low is not None and found.high is not None and 0.02 < found.high - found.low < 0.1
 
 
@@ -197,7 +250,9 @@ def test_interpolation_and_the_seeds_that_are_needed() -> None:
 
 
 def test_the_interval_of_few_seeds_keeps_its_promise() -> None:
-    """4 to 6 seeds, promised 0.9: plain percentiles cover 0.76, without Student's quantiles 0.80."""
+    """4 to 6 seeds, promised 0.9: plain percentiles cover 0.76,
+    without Student's quantiles 0.80.
+    """
     covered = []
     for seeds in (4, 5, 6):
         for i in range(100):
@@ -209,8 +264,9 @@ def test_the_interval_of_few_seeds_keeps_its_promise() -> None:
 
 
 def test_the_interval_of_few_seeds_is_students() -> None:
-    """Seeds that shift a straight line: the crossing is a mean over seeds, whose interval is known; each half of the widening
-    is 5 % and 11 % here."""
+    """Seeds that shift a straight line: the crossing is a mean over seeds, whose interval is known;
+    each half of the widening is 5 % and 11 % here.
+    """
     offset = 0.1 * norm.ppf((np.arange(10) + 0.5) / 10)[:, None]
     found = [grid.interpolated(FRACTIONS, FRACTIONS + offset, 0.5, seed=i) for i in range(20)]
     width = np.mean([c.high - c.low for c in found if c.high is not None and c.low is not None])
@@ -227,7 +283,10 @@ def test_verdicts_know_nothing_between_grid_points() -> None:
     [
         (FRACTIONS > 2, "not bracketed: no collapse up to 1"),
         (FRACTIONS > -1, "not bracketed: collapse from 0 on"),
-        (np.isin(FRACTIONS, [0.25, 0.375, 0.75, 0.875, 1.0]), "not monotone: above the level at 0.25, below it at 0.5"),
+        (
+            np.isin(FRACTIONS, [0.25, 0.375, 0.75, 0.875, 1.0]),
+            "not monotone: above the level at 0.25, below it at 0.5",
+        ),
     ],
 )
 def test_grids_that_do_not_bracket(verdicts: np.ndarray, words: str) -> None:
@@ -248,7 +307,16 @@ def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
     from analysis.threshold.estimate import Threshold
 
     answer = Threshold("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
-    assert answer.words == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"
-    assert replace(answer, never=0.2, estimate=0.42).words.startswith("collapse begins at a synthetic fraction of 0.42 [0.31")
+    assert (
+        answer.words
+        == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"
+    )
+    assert replace(answer, never=0.2, estimate=0.42).words.startswith(
+        "collapse begins at a synthetic fraction of 0.42 [0.31"
+    )
     late = replace(answer, never=0.0, always=0.6, low=None, high=0.2)
-    assert late.words == "not bracketed: collapse most likely from 0 on (if it begins later, at 0.20 at the latest)"
+    assert (
+        late.words
+        == "not bracketed: collapse most likely from 0 on (if it begins later, at 0.20 at the "
+        "latest)"
+    )

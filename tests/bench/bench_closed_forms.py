@@ -1,10 +1,13 @@
-"""Closed-form lineages against the published style, one numpy or scikit-learn loop per lineage: lineages per CPU second.
+"""Closed-form lineages against the published style, one numpy or scikit-learn loop per lineage:
+lineages per CPU second.
 
     python tests/bench/bench_closed_forms.py [--quick]
 
-Both sides draw every sample, fit it and take their metrics in every generation; ours carries the replicates in its arrays.
-CPU time of one thread, the two sides in turn, medians over rounds and the median of the rounds' ratios; glibc keeps freed
-memory for both.  `z` is the deviation of our last generation from the exact law in standard errors; where d >= n the law's tail
+Both sides draw every sample, fit it and take their metrics in every generation; ours carries the
+replicates in its arrays. CPU time of one thread, the two sides in turn, medians over rounds and the
+median of the rounds' ratios; glibc keeps freed
+memory for both.  `z` is the deviation of our last generation from the exact law in standard errors;
+                  where d >= n the law's tail
 is so long that a few hundred chains mostly lie below it.  Ends with code 1 where a floor is missed.
 """
 
@@ -50,7 +53,11 @@ def gaussian_loop(d: int, n: int, policy: str) -> None:
 
 
 def regression_loop(d: int, n: int, policy: str) -> None:
-    x, truth, test = LEGACY.normal(size=(n, d)), LEGACY.normal(size=d), LEGACY.normal(size=(1000, d))
+    x, truth, test = (
+        LEGACY.normal(size=(n, d)),
+        LEGACY.normal(size=d),
+        LEGACY.normal(size=(1000, d)),
+    )
     weights, designs, past = truth, [], []
     for _ in range(GENERATIONS + 1):
         y = x @ weights + LEGACY.normal(size=n)
@@ -84,23 +91,37 @@ class Cell:
 
     @property
     def replicates(self) -> int:
-        return max(8, min(1000, FLOATS // (self.n * self.d), 20_000 // self.n if self.family == "kde" else 1000))
+        return max(
+            8,
+            min(
+                1000,
+                FLOATS // (self.n * self.d),
+                20_000 // self.n if self.family == "kde" else 1000,
+            ),
+        )
 
     def published(self) -> None:
         if self.family == "kde":
             return kde_loop(self.n, self.policy, self.generations)
-        return (gaussian_loop if self.family == "gaussian" else regression_loop)(self.d, self.n, self.policy)
+        return (gaussian_loop if self.family == "gaussian" else regression_loop)(
+            self.d, self.n, self.policy
+        )
 
     def ours(self) -> float:
         """Runs all replicates; returns the last generation's deviation from the law."""
         dataset = make(
-            "dataset", "regression" if self.family == "regression" else "gaussian", d=self.d, replicates=self.replicates
+            "dataset",
+            "regression" if self.family == "regression" else "gaussian",
+            d=self.d,
+            replicates=self.replicates,
         )
         generator = {"name": {"regression": "linear_regression"}.get(self.family, self.family)}
         generator |= {"bandwidth": 0.1} if self.family == "kde" else {}
         metric = make("metric", "nll" if self.family == "kde" else "moments")
         values: dict = {}
-        for step in chain(dataset, generator, {"name": self.policy}, n=self.n, generations=self.generations):
+        for step in chain(
+            dataset, generator, {"name": self.policy}, n=self.n, generations=self.generations
+        ):
             if step.t == 0:
                 metric.prepare(dataset, step.real, self.n, np.random.default_rng(0))
             values = metric(step.drawn, step.generator, np.random.default_rng(0))
@@ -109,14 +130,22 @@ class Cell:
     def deviation(self, values: dict, points: np.ndarray | None) -> float:
         t, n, d = self.generations, self.n, self.d
         if points is not None:
-            variance = (theory.kde_replace if self.policy == "replace" else theory.kde_accumulate)(n, 0.1, t)[0]
+            variance = (theory.kde_replace if self.policy == "replace" else theory.kde_accumulate)(
+                n, 0.1, t
+            )[0]
             return standard_errors(points.var(0).mean(1), variance)
         if self.family == "regression":
             if n < d + 6:  # the error has no mean, or no variance
                 return float("nan")
-            law = theory.regression_replace if self.policy == "replace" else theory.regression_accumulate
+            law = (
+                theory.regression_replace
+                if self.policy == "replace"
+                else theory.regression_accumulate
+            )
             return standard_errors(values["moments/weight_error"], law(n, d, t))
-        law = theory.replace_mean_error if self.policy == "replace" else theory.accumulate_mean_error
+        law = (
+            theory.replace_mean_error if self.policy == "replace" else theory.accumulate_mean_error
+        )
         return standard_errors(values["moments/mean_error"], law(n, t, d=d))
 
 
@@ -143,7 +172,12 @@ def compare(cell: Cell, rounds: int, at_least: float) -> tuple[float, float, flo
     for _ in range(rounds):
         theirs = 1 / seconds(cell.published, at_least)
         pairs.append((theirs, cell.replicates / seconds(cell.ours, at_least)))
-    return median(a for a, _ in pairs), median(b for _, b in pairs), median(b / a for a, b in pairs), deviation
+    return (
+        median(a for a, _ in pairs),
+        median(b for _, b in pairs),
+        median(b / a for a, b in pairs),
+        deviation,
+    )
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -153,7 +187,11 @@ def cells(quick: bool) -> list[Cell]:
         Cell("kde", 2, 1000, generations=19, floor=20),
         Cell("kde", 2, 100, generations=19),
         Cell("kde", 2, 100, "accumulate", generations=39),
-        *[Cell(family, d, 100, "accumulate") for family in ("gaussian", "regression") for d in (1, 10)],
+        *[
+            Cell(family, d, 100, "accumulate")
+            for family in ("gaussian", "regression")
+            for d in (1, 10)
+        ],
     ]
     grid = [Cell("gaussian", d, n) for d in (1, 3, 10, 31, 100) for n in SIZES]
     grid += [Cell("regression", d, n) for d in (1, 3, 10, 32, 100) for n in SIZES]
@@ -161,7 +199,9 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="without the grid")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -172,8 +212,13 @@ def main() -> int:
     print(f"{'published/s':>12} {'ours/s':>10} {'ratio':>8} {'floor':>6} {'z':>6}")
     for cell in cells(options.quick):
         theirs, ours, ratio, z = compare(cell, options.rounds, 0.2 if options.quick else 0.1)
-        row = f"{cell.family:11} {cell.policy:11} {cell.d:4} {cell.n:5} {cell.generations + 1:5} {cell.replicates:5}"
-        print(f"{row} {theirs:12.2f} {ours:10.1f} {ratio:8.1f} {cell.floor:6.0f} {z:6.1f}", flush=True)
+        row = (
+            f"{cell.family:11} {cell.policy:11} {cell.d:4} {cell.n:5} "
+            f"{cell.generations + 1:5} {cell.replicates:5}"
+        )
+        print(
+            f"{row} {theirs:12.2f} {ours:10.1f} {ratio:8.1f} {cell.floor:6.0f} {z:6.1f}", flush=True
+        )
         if ratio < cell.floor or abs(z) > 4.5:
             missed.append(row)
     print("\n".join(["missed:", *missed]) if missed else "every floor is met and every law holds")

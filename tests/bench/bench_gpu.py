@@ -1,10 +1,11 @@
-"""What one GPU reaches: DDPM of 64 px against the card's own matrix ceiling, few-step sampling, and four small lineages packed.
+"""What one GPU reaches: DDPM of 64 px against the card's own matrix ceiling, few-step sampling, and
+four small lineages packed.
 
     python tests/bench/bench_gpu.py            # all of it on a GPU, about ten minutes
     python tests/bench/bench_gpu.py --small    # the same code with tiny sizes, on any machine
 
-Goals on a GPU: training of the 64 px preset at 40 % or more of the measured bf16 rate of 8192^3 at its best batch; four packed
-`tiny` lineages at 2.5 times the throughput of one after the other.
+Goals on a GPU: training of the 64 px preset at 40 % or more of the measured bf16 rate of 8192^3 at
+its best batch; four packed `tiny` lineages at 2.5 times the throughput of one after the other.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ PACKED = 4
 
 def pictures(n: int, pixels: int) -> Samples:
     rng = np.random.default_rng(0)
-    return Samples(rng.integers(0, 256, (n, pixels, pixels, 3), dtype=np.uint8), rng.integers(0, 10, n))
+    return Samples(
+        rng.integers(0, 256, (n, pixels, pixels, 3), dtype=np.uint8), rng.integers(0, 10, n)
+    )
 
 
 def synchronised() -> float:
@@ -74,7 +77,8 @@ def training(size: str, pixels: int, batches: list[int], steps: int, side: int) 
     data = pictures(max(batches), pixels)
     flops, top = flops_per_image(data, size), ceiling(side)
     print(
-        f"ddpm {size}, {pixels} px: {flops / 1e9:.2f} GFLOP per image; bf16 products of {side}^3 reach {top / 1e12:.2f} TFLOP/s"
+        f"ddpm {size}, {pixels} px: {flops / 1e9:.2f} GFLOP per image; bf16 products of "
+        f"{side}^3 reach {top / 1e12:.2f} TFLOP/s"
     )
     for name, way in WAYS.items():
         for batch in batches:
@@ -84,13 +88,19 @@ def training(size: str, pixels: int, batches: list[int], steps: int, side: int) 
             memory = f", {speed['peak_memory_gb']:.1f} GB" if "peak_memory_gb" in speed else ""
             share = rate * flops / top
             print(
-                f"  {name:30s} batch {batch:4d}: {rate:8.1f} images/s, {rate * flops / 1e12:7.3f} TFLOP/s, {share:5.1%}{memory}"
+                f"  {name:30s} batch {batch:4d}: {rate:8.1f} images/s, "
+                f"{rate * flops / 1e12:7.3f} TFLOP/s, {share:5.1%}{memory}"
             )
 
 
 def sampling(size: str, pixels: int, n: int) -> None:
     for sampler, steps in (("dpm-solver++", 20), ("unipc", 10), ("ddim", 50)):
-        params = {"precision": "bf16", "channels_last": True, "sampler": sampler, "sampling_steps": steps}
+        params = {
+            "precision": "bf16",
+            "channels_last": True,
+            "sampler": sampler,
+            "sampling_steps": steps,
+        }
         generator, _ = trained(pictures(64, pixels), 1, size=size, batch=8, **params)
         generator.sample(8, np.random.default_rng(0))
         started = synchronised()
@@ -106,18 +116,37 @@ def one_lineage(seed: int, steps: int) -> None:
 
 
 def packed(steps: int) -> None:
-    """Wall time of four lineages one after the other in one process, and in four processes at once."""
+    """Wall time of four lineages one after the other in one process,
+    and in four processes at once.
+    """
 
     def seconds(groups: list[list[int]]) -> float:
         started = time.perf_counter()
-        each = [subprocess.Popen([sys.executable, __file__, "--lineages", ",".join(map(str, g)), "--steps", str(steps)])
-                for g in groups]  # fmt: skip
+        each = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    __file__,
+                    "--lineages",
+                    ",".join(map(str, g)),
+                    "--steps",
+                    str(steps),
+                ]
+            )
+            for g in groups
+        ]
         assert all(process.wait() == 0 for process in each)
         return time.perf_counter() - started
 
     start_up = seconds([[]])
-    alone, together = (seconds(groups) - start_up for groups in ([list(range(PACKED))], [[i] for i in range(PACKED)]))
-    print(f"{PACKED} tiny lineages: {alone:.1f} s one after the other, {together:.1f} s packed: x{alone / together:.2f}")
+    alone, together = (
+        seconds(groups) - start_up
+        for groups in ([list(range(PACKED))], [[i] for i in range(PACKED)])
+    )
+    print(
+        f"{PACKED} tiny lineages: {alone:.1f} s one after the other, {together:.1f} s packed: "
+        f"x{alone / together:.2f}"
+    )
 
 
 def main() -> None:

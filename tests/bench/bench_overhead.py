@@ -1,10 +1,14 @@
-"""What the engine adds to the work: Tune against the plain loop; commit, tracking and metrics as a share of a generation.
+"""What the engine adds to the work: Tune against the plain loop; commit, tracking and metrics as a
+share of a generation.
 
     python tests/bench/bench_overhead.py [tune] [share]
 
-(a) Seconds that Tune adds to a tiny lineage (10 generations in a block) and to a generation that is a step of its own, once the
-    actor is warm; one worker, so that both sides do the same work one after the other.  Goals: 0.1 s and 12 ms.
-(e) The quickstart's generations in this process: committing them, measuring them and mirroring them into MLflow, as shares of
+(a) Seconds that Tune adds to a tiny lineage (10 generations in a block) and to a generation that is
+a step of its own, once the
+    actor is warm; one worker, so that both sides do the same work one after the other.  Goals: 0.1
+    s and 12 ms.
+(e) The quickstart's generations in this process: committing them, measuring them and mirroring them
+into MLflow, as shares of
     the whole.  Goal: under 15 % together.
 """
 
@@ -64,10 +68,14 @@ class Clock:
 
 @contextlib.contextmanager
 def tiny(unit: str) -> Iterator[tuple[Sweep, list[Job]]]:
-    """Gaussian lineages of different seeds, so that nothing is shared: in blocks, or with a step for each generation."""
+    """Gaussian lineages of different seeds, so that nothing is shared: in blocks, or with a step
+    for each generation.
+    """
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "tiny.yaml"
-        file.write_text("base: {dataset: gaussian, generator: gaussian, n_real: 100}\ngenerations: 10\n")
+        file.write_text(
+            "base: {dataset: gaussian, generator: gaussian, n_real: 100}\ngenerations: 10\n"
+        )
         sweep = load(file, [f"seeds={SEEDS[unit]}", f"out={name}/out"])
         store = Store(sweep.out)
         Path(store.root).mkdir()
@@ -99,16 +107,24 @@ def tune() -> bool:
         pairs = [(plain(unit), through_tune(unit)) for _ in range(ROUNDS)]
         loop, tuned = (median(side) / per for side in zip(*pairs, strict=True))
         passed &= (good := tuned - loop < goal)
-        said = f"plain loop {1e3 * loop:6.1f} ms   Tune {1e3 * tuned:6.1f} ms   added {1e3 * (tuned - loop):6.1f} ms"
-        print(f"(a) per {unit:10s} {said}   goal {1e3 * goal:.0f} ms   {'ok' if good else 'MISSED'}", flush=True)
+        said = (
+            f"plain loop {1e3 * loop:6.1f} ms   Tune {1e3 * tuned:6.1f} ms   added "
+            f"{1e3 * (tuned - loop):6.1f} ms"
+        )
+        print(
+            f"(a) per {unit:10s} {said}   goal {1e3 * goal:.0f} ms   {'ok' if good else 'MISSED'}",
+            flush=True,
+        )
     return passed
 
 
-# ---- (e) ----------------------------------------------------------------------------------------------------------------
+# ---- (e) -----------------------------------------------------------------------------------------
 
 
 def timed(spent: dict[str, float], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, its time added under `name` (once, where it calls itself or another of the same name)."""
+    """The function, its time added under `name` (once, where it calls itself or another of the same
+    name).
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -125,7 +141,9 @@ def timed(spent: dict[str, float], name: str, function: Callable[..., Any]) -> C
 
 
 def share() -> bool:
-    """(e): one lineage of each policy at its largest fraction; founders, which pay for imports, are left out."""
+    """(e): one lineage of each policy at its largest fraction; founders, which pay for imports, are
+    left out.
+    """
     with tempfile.TemporaryDirectory() as name:
         sweep = load(ROOT / "experiments" / "quickstart.yaml", ["seeds=1", f"out={name}/out"])
         sweep = replace(sweep, lineages=sweep.lineages[-3:])
@@ -144,14 +162,25 @@ def share() -> bool:
                 chain.advance()
                 timed(spent, "tracking", recorder._mirror)(chain.spec, chain.rows())
         whole = time.perf_counter() - started
-        assert all(h.status for h in histories(sweep, store).values()) and not tracker.behind, tracker.trouble
+        assert all(h.status for h in histories(sweep, store).values()) and not tracker.behind, (
+            tracker.trouble
+        )
     generations = sum(chain.t - 1 for chain in chains)
     parts = {k: v for k, v in spent.items() if k != "inside"}
     for part, seconds in parts.items():
-        print(f"(e) {part:20s} {1e3 * seconds / generations:7.1f} ms per generation   {100 * seconds / whole:5.1f} %")
+        print(
+            f"(e) {part:20s} {1e3 * seconds / generations:7.1f} ms per generation   "
+            f"{100 * seconds / whole:5.1f} %"
+        )
     total = sum(parts.values()) / whole
-    said = f"{100 * total:.1f} % of {1e3 * whole / generations:.0f} ms per generation of the quickstart"
-    print(f"(e) together  {said}   goal {100 * GOAL_SHARE:.0f} %   {'ok' if total < GOAL_SHARE else 'MISSED'}")
+    said = (
+        f"{100 * total:.1f} % of {1e3 * whole / generations:.0f} ms per generation of the "
+        "quickstart"
+    )
+    print(
+        f"(e) together  {said}   goal {100 * GOAL_SHARE:.0f} %   "
+        f"{'ok' if total < GOAL_SHARE else 'MISSED'}"
+    )
     return total < GOAL_SHARE
 
 
@@ -159,7 +188,9 @@ def _tracker(recorder: Recorder) -> Any:
     from engine.tracking.mlflow import Tracker
 
     assert recorder.uri is not None
-    recorder.tracker = Tracker(recorder.uri, recorder.sweep.name, recorder.sweep.id, recorder.artifacts)
+    recorder.tracker = Tracker(
+        recorder.uri, recorder.sweep.name, recorder.sweep.id, recorder.artifacts
+    )
     recorder.tracker.open_sweep("", {}, len(recorder.specs))
     return recorder.tracker
 
@@ -169,7 +200,9 @@ def _instrument(store: Store, chains: list[Any], spent: dict[str, float]) -> Non
         setattr(store, name, timed(spent, "commit", getattr(store, name)))
     for chain in chains:
         measured = chain._measured
-        chain._measured = lambda metric, node, measured=measured: timed(spent, metric.id, measured)(metric, node)
+        chain._measured = lambda metric, node, measured=measured: timed(spent, metric.id, measured)(
+            metric, node
+        )
 
 
 if __name__ == "__main__":

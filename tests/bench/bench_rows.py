@@ -1,9 +1,10 @@
-"""How long, and how much memory, the tidy frame of 2,000 lineages x 50 generations x 10 metrics takes from a store.
+"""How long, and how much memory, the tidy frame of 2,000 lineages x 50 generations x 10 metrics
+takes from a store.
 
     python tests/bench/bench_rows.py [blocks | folders] [lineages]
 
-blocks: how cheap generations lie in a store, 50 rows a file; folders: how costly ones do, a file for each model and draw.
-Goal: under 20 s on 2 cores, under 2 GB.
+blocks: how cheap generations lie in a store, 50 rows a file; folders: how costly ones do, a file
+for each model and draw. Goal: under 20 s on 2 cores, under 2 GB.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from engine.store.artifacts import machine
 from engine.store.store import Store
 
 GENERATIONS = 49
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # 200,000 small files are slow to write to a disk
+MEMORY = (
+    "/dev/shm" if Path("/dev/shm").is_dir() else None
+)  # 200,000 small files are slow to write to a disk
 DISTANCE = ("", "/n", "/floor", "/floor_sd", "/excess")
 SUMMARY = ("", "/se", "/q05", "/q50", "/q95")
 KEYS = {  # what each metric of the benchmark writes into a row
@@ -33,7 +36,9 @@ KEYS = {  # what each metric of the benchmark writes into a row
     "conditional_fid": [*DISTANCE, "/coverage", *(f"/class_{c}" for c in range(5))],
     "precision_recall": ["/precision", "/recall", "/precision_floor", "/recall_floor", "/n"],
     "classifier_accuracy": ["", "/relative", "/ceiling", "/chance"],
-    "moments": [f"/{k}{s}" for k in ("mean_error", "trace_ratio", "log_det", "kl") for s in SUMMARY],
+    "moments": [
+        f"/{k}{s}" for k in ("mean_error", "trace_ratio", "log_det", "kl") for s in SUMMARY
+    ],
     "modes": [f"/{k}{s}" for k in ("live", "entropy") for s in SUMMARY],
     "nll": list(SUMMARY),
     "fid.extractor-lenet": list(DISTANCE),
@@ -52,9 +57,21 @@ class Quick(Store):
 
 def sweep_of(lineages: int, out: str) -> Sweep:
     policies = [Part("policy", "replace", {"synthetic_fraction": i / 400}) for i in range(400)]
-    dataset, generator, sampling = Part("dataset", "gaussian"), Part("generator", "gaussian"), Part("sampling", "plain")
-    specs = (LineageSpec(dataset, generator, policies[i % 400], sampling, 1000, i // 400) for i in range(lineages))
-    metrics = [MeasureSpec(Part("metric", m.split(".")[0], {"extractor": m.split("-")[1]} if "." in m else {})) for m in KEYS]
+    dataset, generator, sampling = (
+        Part("dataset", "gaussian"),
+        Part("generator", "gaussian"),
+        Part("sampling", "plain"),
+    )
+    specs = (
+        LineageSpec(dataset, generator, policies[i % 400], sampling, 1000, i // 400)
+        for i in range(lineages)
+    )
+    metrics = [
+        MeasureSpec(
+            Part("metric", m.split(".")[0], {"extractor": m.split("-")[1]} if "." in m else {})
+        )
+        for m in KEYS
+    ]
     return Sweep("bench", tuple(specs), GENERATIONS, tuple(metrics), out=out)
 
 
@@ -66,15 +83,32 @@ def fill(sweep: Sweep, store: Store, blocks: bool) -> None:
         for part in [rows] if blocks else [rows[i : i + 2] for i in range(0, len(rows), 2)]:
             store.commit(part)
         generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in nodes]
-        store.write_lineage(spec.id, {"spec": spec.to_dict(), "label": spec.label, "generations": generations})
+        store.write_lineage(
+            spec.id, {"spec": spec.to_dict(), "label": spec.label, "generations": generations}
+        )
         store._blocks = {"model": {}, "draw": {}}
 
 
 def pair(node: Node, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     """A model's and its draw's row, as a lineage commits them."""
-    about = {"t": node.t, "status": "ok", "reason": "", "time": 1.8e9, "seconds": 0.01, "machine": machine()}
+    about = {
+        "t": node.t,
+        "status": "ok",
+        "reason": "",
+        "time": 1.8e9,
+        "seconds": 0.01,
+        "machine": machine(),
+    }
     files = {"weights/a.safetensors": {"sha256": "0" * 64, "bytes": 1000}}
-    yield {"kind": "model", "key": node.model, "fit": {}, "counts": {"real": 5.0}, "sources": [], "files": files, **about}
+    yield {
+        "kind": "model",
+        "key": node.model,
+        "fit": {},
+        "counts": {"real": 5.0},
+        "sources": [],
+        "files": files,
+        **about,
+    }
     values = {m: {m + key: float(rng.random()) for key in keys} for m, keys in KEYS.items()}
     metrics = {m: {"values": found, "undefined": {}} for m, found in values.items()}
     yield {
@@ -104,10 +138,12 @@ def main() -> None:
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
     size = frame.memory_usage(deep=True).sum() / 1e9
     print(
-        f"{lineages:,} lineages x {GENERATIONS + 1} generations x {len(KEYS)} metrics, in {'blocks' if blocks else 'folders'}"
+        f"{lineages:,} lineages x {GENERATIONS + 1} generations x {len(KEYS)} metrics, in "
+        f"{'blocks' if blocks else 'folders'}"
     )
     print(
-        f"{len(frame):,} rows in {seconds:.1f} s ({busy:.1f} s of CPU); peak {peak_gigabytes():.2f} GB (before: {before:.2f}); "
+        f"{len(frame):,} rows in {seconds:.1f} s ({busy:.1f} s of CPU); peak "
+        f"{peak_gigabytes():.2f} GB (before: {before:.2f}); "
         f"the frame: {size:.2f} GB"
     )
 

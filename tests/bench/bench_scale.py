@@ -1,19 +1,28 @@
-"""A sweep of thousands of trivial lineages: how long the plan takes, how much memory the driver gains, how fast they pass.
+"""A sweep of thousands of trivial lineages: how long the plan takes, how much memory the driver
+gains, how fast they pass.
 
     python tests/bench/bench_scale.py [lineages to plan, lineages to run]        # 10,000 and 2,000
 
-Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's memory grows by a bounded amount per 1,000;
-MLflow is not far behind when the sweep ends.  Measured on 2 busy cores (load 5 to 20: the clock says little, CPU more):
+Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's memory grows by a
+bounded amount per 1,000; MLflow is not far behind when the sweep ends.  Measured on 2 busy cores
+(load 5 to 20: the clock says little, CPU more):
 
-    plan of 10,000        1.4 s of CPU with imports, 0.9 s without (1.8 and 1.4 before keys were put together as text)
-    run of 10,000         5 min 9 s untracked on two quiet cores, output in memory; driver 165 s of CPU, +9 MB per 1,000 up to
-                          501 MB, and at least 1,041 MB while it sums up 60,000 generations
-    run of 2,000          602 s; driver 44 s of CPU (143 s when the grid was dicts: Tune copies all of it for each lineage)
-    driver, untracked     510 MB at most, +10 MB per 1,000 lineages (and 26 more with Tune's statistics of each trial)
-    driver, tracked       +49 MB per 1,000 (+85 with end states set at the end), of which 27 are the recorder's copy of rows
-    run of 1,000 tracked  driver 78 s of CPU; ends 18 s after the summary; 2,000 untracked end 26 s after it (pictures, theory)
+    plan of 10,000        1.4 s of CPU with imports, 0.9 s without (1.8 and 1.4 before keys were put
+                          together as text)
+    run of 10,000         5 min 9 s untracked on two quiet cores, output in memory; driver 165 s of
+                          CPU, +9 MB per 1,000 up to 501 MB, and at least 1,041 MB while it sums up
+                          60,000 generations
+    run of 2,000          602 s; driver 44 s of CPU (143 s when the grid was dicts: Tune copies all
+                          of it for each lineage)
+    driver, untracked     510 MB at most, +10 MB per 1,000 lineages (and 26 more with Tune's
+                          statistics of each trial)
+    driver, tracked       +49 MB per 1,000 (+85 with end states set at the end), of which 27 are the
+                          recorder's copy of rows
+    run of 1,000 tracked  driver 78 s of CPU; ends 18 s after the summary; 2,000 untracked end 26 s
+                          after it (pictures, theory)
 
-What grows: Tune keeps its trials, and unfolds its grid in n^2: 0.6 s of CPU for 2,000 lineages, 13 s for 10,000.
+What grows: Tune keeps its trials, and unfolds its grid in n^2: 0.6 s of CPU for 2,000 lineages, 13
+s for 10,000.
 """
 
 from __future__ import annotations
@@ -46,7 +55,14 @@ metrics: [moments]
 def ouro(*words: str, folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, "-m", "engine.cli", *words]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def plan(n: int, folder: Path) -> None:
@@ -58,7 +74,8 @@ def plan(n: int, folder: Path) -> None:
         seconds.append(time.perf_counter() - started)
         cpu.append(spent() - before)
     print(
-        f"ouro plan of {n:,} lineages: {min(seconds):.2f} s, {min(cpu):.2f} s of CPU, {len(text.splitlines())} lines",
+        f"ouro plan of {n:,} lineages: {min(seconds):.2f} s, {min(cpu):.2f} s of CPU, "
+        f"{len(text.splitlines())} lines",
         flush=True,
     )
 
@@ -70,8 +87,12 @@ def spent() -> float:
 
 
 def run(n: int, name: str, folder: Path) -> None:
-    """The driver's resident memory while it runs n lineages, sampled by how many are there; what MLflow takes at the end."""
-    (folder / f"{name}.yaml").write_text(TEXT.format(seeds=n // 20, tracking="tracking: none" if name == "untracked" else ""))
+    """The driver's resident memory while it runs n lineages, sampled by how many are there; what
+    MLflow takes at the end.
+    """
+    (folder / f"{name}.yaml").write_text(
+        TEXT.format(seeds=n // 20, tracking="tracking: none" if name == "untracked" else "")
+    )
     started, used = time.perf_counter(), 0.0
     process = ouro("run", f"{name}.yaml", folder=folder)
     out, seen = folder / "runs" / name, list[tuple[int, float]]()
@@ -88,11 +109,24 @@ def run(n: int, name: str, folder: Path) -> None:
     seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"exit {process.returncode}\n{text[-2000:]}")
-    early, late = ([memory for done, memory in seen if low * n <= done <= high * n] for low, high in ((0.1, 0.3), (0.8, 0.99)))
-    growth = (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000) if early and late else float("nan")
+    early, late = (
+        [memory for done, memory in seen if low * n <= done <= high * n]
+        for low, high in ((0.1, 0.3), (0.8, 0.99))
+    )
+    growth = (
+        (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000)
+        if early and late
+        else float("nan")
+    )
     most, behind = max(memory for _, memory in seen), ended - os.stat(out / "summary.json").st_mtime
-    print(f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, driver {used:.0f} s of CPU, ", end="")
-    print(f"{most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages; {behind:.1f} s after the summary, ", end="")
+    print(
+        f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, driver {used:.0f} s of CPU, ", end=""
+    )
+    print(
+        f"{most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages; {behind:.1f} s after the "
+        "summary, ",
+        end="",
+    )
     print(f"{len(text.splitlines())} lines in all{mirrored(out)}", flush=True)
 
 
@@ -108,7 +142,9 @@ def mirrored(out: Path) -> str:
 
 def main() -> None:
     to_plan, to_run = (int(word) for word in [*sys.argv[1:], "10000", "2000"][:2])
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:  # not the disk's pace
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    ) as name:  # not the disk's pace
         plan(to_plan, Path(name))
         for tracked in ("untracked", "tracked"):
             run(to_run, tracked, Path(name))

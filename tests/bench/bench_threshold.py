@@ -1,13 +1,15 @@
-"""How many lineages a threshold costs, and whether its interval keeps its promise, on a case whose truth is known exactly.
+"""How many lineages a threshold costs, and whether its interval keeps its promise, on a case whose
+truth is known exactly.
 
     python tests/bench/bench_threshold.py [SEARCHES]    (default 400: about 8 CPU minutes)
 
 The truth of each search is drawn from [0.5, 0.95].  Four lineages run at a time.  Prints a Markdown
 table, and the ratios at rmse 0.02.
 
-Measured with 400 searches: the 90 % interval covers in 90.2 % of searches stopped at width 0.1 (36 lineages on average) and in
-90.0-93.5 % at any fixed size from 18 lineages on; rmse 0.02 takes 56 lineages, against 396 on the grid joined by straight lines
-(x 7.0), 374 on the grid with the same model (x 6.7); the grid's own interval (monotone cubic) covers in 88-91 %.
+Measured with 400 searches: the 90 % interval covers in 90.2 % of searches stopped at width 0.1 (36
+lineages on average) and in 90.0-93.5 % at any fixed size from 18 lineages on; rmse 0.02 takes 56
+lineages, against 396 on the grid joined by straight lines (x 7.0), 374 on the grid with the same
+model (x 6.7); the grid's own interval (monotone cubic) covers in 88-91 %.
 """
 
 from __future__ import annotations
@@ -21,7 +23,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from analysis.threshold.estimate import Design, Outcome, Threshold, begin, draws_of, estimate, finished, judged, propose
+from analysis.threshold.estimate import (
+    Design,
+    Outcome,
+    Threshold,
+    begin,
+    draws_of,
+    estimate,
+    finished,
+    judged,
+    propose,
+)
 from analysis.threshold.grid import interpolated
 from tests.support.gaussian_mix import chains, expected
 
@@ -47,7 +59,9 @@ def search(number: int, level: float, budget: int = BUDGET) -> dict[int, Thresho
         ended = taken[len(outcomes) :]
         outcomes += [Outcome(b, s, float(chains(np.array([b]), number, s)[0])) for b, s in ended]
         found = draws_of(outcomes, level, design.between)
-        known[len(outcomes)] = judged(outcomes, found, axis=design.between, confidence=0.9, level=level)
+        known[len(outcomes)] = judged(
+            outcomes, found, axis=design.between, confidence=0.9, level=level
+        )
         for _ in range(min(SLOTS, budget - len(outcomes))):
             new = propose(found, taken, design)
             assert new is not None
@@ -60,7 +74,11 @@ def grid_of(number: int, seeds: int) -> np.ndarray:
 
 
 def as_outcomes(y: np.ndarray) -> list[Outcome]:
-    return [Outcome(float(b), s, float(v)) for s, row in enumerate(y) for b, v in zip(GRID, row, strict=True)]
+    return [
+        Outcome(float(b), s, float(v))
+        for s, row in enumerate(y)
+        for b, v in zip(GRID, row, strict=True)
+    ]
 
 
 class Score:
@@ -71,7 +89,9 @@ class Score:
         self.covered: list[bool] = []
         self.widths: list[float] = []
 
-    def add(self, truth: float, estimate: float | None, low: float | None, high: float | None) -> None:
+    def add(
+        self, truth: float, estimate: float | None, low: float | None, high: float | None
+    ) -> None:
         low, high = low if low is not None else 0.0, high if high is not None else 1.0
         self.errors.append((1.0 if estimate is None else estimate) - truth)
         self.covered.append(low <= truth <= high)
@@ -88,20 +108,29 @@ class Score:
     def line(self, name: str, lineages: float) -> str:
         bias, width = np.mean(self.errors), np.mean(self.widths)
         n = len(self.errors)
-        return f"| {name} | {lineages:.0f} | {self.rmse:.4f} | {bias:+.4f} | {100 * self.cover:.1f} % | {width:.3f} | {n} |"
+        return (
+            f"| {name} | {lineages:.0f} | {self.rmse:.4f} | {bias:+.4f} | "
+            f"{100 * self.cover:.1f} % | {width:.3f} | {n} |"
+        )
 
 
 def lineages_for(scores: dict[int, Score], rmse: float) -> tuple[float, bool]:
-    """Lineages at this rmse, between (or, second value False, beyond) the sizes measured: log rmse against log lineages."""
+    """Lineages at this rmse, between (or, second value False, beyond) the sizes measured: log rmse
+    against log lineages.
+    """
     sizes = sorted(scores)
     x, y = np.log(sizes), np.log([scores[s].rmse for s in sizes])
     for i in range(1, len(sizes)):
         if y[i] <= np.log(rmse):
-            return float(np.exp(x[i - 1] + (x[i] - x[i - 1]) * (y[i - 1] - np.log(rmse)) / (y[i - 1] - y[i]))), True
+            return float(
+                np.exp(x[i - 1] + (x[i] - x[i - 1]) * (y[i - 1] - np.log(rmse)) / (y[i - 1] - y[i]))
+            ), True
     return float(sizes[-1] * (scores[sizes[-1]].rmse / rmse) ** 2), False
 
 
-def searches(numbers: Iterable[int], budget: int = BUDGET) -> tuple[dict[int, Score], Score, list[int]]:
+def searches(
+    numbers: Iterable[int], budget: int = BUDGET
+) -> tuple[dict[int, Score], Score, list[int]]:
     by_size: dict[int, Score] = {}
     stopped, sizes = Score(), []
     for number in numbers:
@@ -109,7 +138,10 @@ def searches(numbers: Iterable[int], budget: int = BUDGET) -> tuple[dict[int, Sc
         known = search(number, level, budget)
         for n, a in known.items():
             by_size.setdefault(n, Score()).add(truth, a.estimate, a.low, a.high)
-        end = next((n for n, a in known.items() if finished(a, 0, n, Design(width=WIDTH, budget=budget))), budget)
+        end = next(
+            (n for n, a in known.items() if finished(a, 0, n, Design(width=WIDTH, budget=budget))),
+            budget,
+        )
         stopped.add(truth, known[end].estimate, known[end].low, known[end].high)
         sizes.append(end)
     return by_size, stopped, sizes
@@ -139,7 +171,10 @@ def model_grids(numbers: Iterable[int], sizes: tuple[int, ...] = MODEL_SEEDS) ->
 
 def main(number: int) -> None:
     started = time.process_time()
-    print("| design | lineages | rmse | bias | cover of 90 % | width | repeats |\n|---|---|---|---|---|---|---|")
+    print(
+        "| design | lineages | rmse | bias | cover of 90 % | width | repeats "
+        "|\n|---|---|---|---|---|---|---|"
+    )
     by_size, stopped, sizes = searches(range(number))
     for n in sorted(by_size):
         print(by_size[n].line("level-set search", n))
@@ -154,7 +189,10 @@ def main(number: int) -> None:
     for name, scores in (("interpolated", plain), ("same model", same)):
         theirs, inside = lineages_for(scores, 0.02)
         about = "" if inside else "about "
-        print(f"rmse 0.02: search {mine:.0f} lineages, grid {name} {about}{theirs:.0f}: x {theirs / mine:.1f}")
+        print(
+            f"rmse 0.02: search {mine:.0f} lineages, grid {name} {about}{theirs:.0f}: x "
+            f"{theirs / mine:.1f}"
+        )
     print(f"{time.process_time() - started:.0f} CPU s")
 
 

@@ -42,7 +42,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- what needs no run ----
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "tiny.yaml"], ["status", "tiny.yaml"], ["run", "--help"], ["parts"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["plan", "tiny.yaml"], ["status", "tiny.yaml"], ["run", "--help"], ["parts"]],
+)
 def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
     program = (
         "import sys; from engine.cli import main as cli\n"
@@ -51,7 +54,9 @@ def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
         f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])"
     )
     command = [sys.executable, "-c", program, *words]
-    ran = subprocess.run(command, cwd=tiny, env=environment(), capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        command, cwd=tiny, env=environment(), capture_output=True, text=True, check=True
+    )
     loaded = ran.stdout.splitlines()[-1]
     assert loaded == "HEAVY []", loaded
 
@@ -59,24 +64,50 @@ def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
 def test_help_names_every_command(tiny: Path) -> None:
     ran = ouro("--help", cwd=tiny)
     assert ran.returncode == 0
-    for command in ("plan", "run", "status", "verify", "parts", "ui", "doctor", "download", "--version"):
+    for command in (
+        "plan",
+        "run",
+        "status",
+        "verify",
+        "parts",
+        "ui",
+        "doctor",
+        "download",
+        "--version",
+    ):
         assert command in ran.stdout
 
 
 def test_plan_counts_before_anything_runs(tiny: Path) -> None:
     ran = ouro("plan", "tiny.yaml", "--json", cwd=tiny)
     plan = json.loads(ran.stdout)
-    # per seed: the founder, 4 at fraction 0 (shared by both policies), then 0.5 and 1 of replace and of accumulate
+    # per seed: the founder, 4 at fraction 0 (shared by both policies), then 0.5 and 1 of replace
+    # and of accumulate
     assert (plan["cells"], plan["lineages"], plan["asked"], plan["founders"]) == (6, 12, 60, 2)
-    assert plan["unique"] < plan["asked"] and plan["present"] == 0 and plan["missing"] == plan["unique"]
+    assert (
+        plan["unique"] < plan["asked"]
+        and plan["present"] == 0
+        and plan["missing"] == plan["unique"]
+    )
     assert len(plan["each"]) == 12
     assert not (tiny / "runs").exists(), "a plan wrote something"
     shown = ouro("plan", "tiny.yaml", cwd=tiny)
-    assert shown.returncode == 0 and "how fast does a Gaussian" in shown.stdout and "accumulate 0.5" in shown.stdout
+    assert (
+        shown.returncode == 0
+        and "how fast does a Gaussian" in shown.stdout
+        and "accumulate 0.5" in shown.stdout
+    )
 
 
 def test_overrides(tiny: Path) -> None:
-    words = ["--set", "seeds=3", "--set", "grid.policy.synthetic_fraction=[1.0]", "--out", "elsewhere"]
+    words = [
+        "--set",
+        "seeds=3",
+        "--set",
+        "grid.policy.synthetic_fraction=[1.0]",
+        "--out",
+        "elsewhere",
+    ]
     plan = json.loads(ouro("plan", "tiny.yaml", *words, "--json", cwd=tiny).stdout)
     assert (plan["cells"], plan["asked"], plan["out"]) == (2, 2 * 3 * 5, "elsewhere")
 
@@ -97,7 +128,15 @@ def test_all_mistakes_of_a_file_at_once(tiny: Path) -> None:
     (tiny / "bad.yaml").write_text(BAD)
     ran = ouro("plan", "bad.yaml", cwd=tiny)
     assert ran.returncode == 2
-    for words in ("line 3", "'gaussian'", "line 4", "'bandwidth'", "empty list", "generations", "fidd"):
+    for words in (
+        "line 3",
+        "'gaussian'",
+        "line 4",
+        "'bandwidth'",
+        "empty list",
+        "generations",
+        "fidd",
+    ):
         assert words in ran.stderr, f"{words!r} is not in:\n{ran.stderr}"
     assert "Traceback" not in ran.stderr + ran.stdout and len(ran.stderr.splitlines()) == 5
 
@@ -123,9 +162,9 @@ def test_bad_input_ends_with_2(words: list[str], said: str, tiny: Path) -> None:
 
 
 def test_parts_are_listed_with_their_parameters(tiny: Path) -> None:
-    assert "synthetic_fraction=1.0" in ouro("parts", "policies", "replace", "--json", cwd=tiny).stdout.replace(
-        '"default": ', "synthetic_fraction="
-    )
+    assert "synthetic_fraction=1.0" in ouro(
+        "parts", "policies", "replace", "--json", cwd=tiny
+    ).stdout.replace('"default": ', "synthetic_fraction=")
     known = json.loads(ouro("parts", "--json", cwd=tiny).stdout)
     assert known["generator"]["gaussian"]["parameters"]["divisor"]["default"] == "n"
     assert "2410.16713" in ouro("parts", "policy", "accumulate", cwd=tiny).stdout
@@ -146,7 +185,18 @@ def test_doctor(tiny: Path) -> None:
     ran = ouro("doctor", "--out", "somewhere", "--json", cwd=tiny)
     found = {f["name"]: f for f in json.loads(ran.stdout)}
     assert ran.returncode == (0 if all(f["good"] for f in found.values()) else 4)
-    assert {"python", "libraries", "cpu", "gpu", "disk", "write", "shared memory", "ray scratch", "ports", "data"} <= set(found)
+    assert {
+        "python",
+        "libraries",
+        "cpu",
+        "gpu",
+        "disk",
+        "write",
+        "shared memory",
+        "ray scratch",
+        "ports",
+        "data",
+    } <= set(found)
     assert not (tiny / "somewhere").exists(), "doctor left its probe"
 
 
@@ -177,10 +227,22 @@ def test_the_summary_of_a_run(done: Path) -> None:
 
 
 def test_the_same_command_again_finds_everything(done: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (done / "runs" / "tiny" / "models").rglob("*") if p.is_file()}
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in (done / "runs" / "tiny" / "models").rglob("*")
+        if p.is_file()
+    }
     ran = ouro("run", "tiny.yaml", cwd=done)  # with Ray, were there anything to do
-    assert ran.returncode == 0 and "nothing" in ran.stdout and "all 12 lineages have an outcome" in ran.stdout
-    assert before == {p: p.stat().st_mtime_ns for p in (done / "runs" / "tiny" / "models").rglob("*") if p.is_file()}
+    assert (
+        ran.returncode == 0
+        and "nothing" in ran.stdout
+        and "all 12 lineages have an outcome" in ran.stdout
+    )
+    assert before == {
+        p: p.stat().st_mtime_ns
+        for p in (done / "runs" / "tiny" / "models").rglob("*")
+        if p.is_file()
+    }
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])
@@ -205,7 +267,9 @@ def test_one_lineage_in_this_process(done: Path, tiny: Path) -> None:
 
 
 def test_longer_runs_only_what_is_missing(done: Path) -> None:
-    plan = json.loads(ouro("plan", "tiny.yaml", "--set", "generations=6", "--json", cwd=done).stdout)
+    plan = json.loads(
+        ouro("plan", "tiny.yaml", "--set", "generations=6", "--json", cwd=done).stdout
+    )
     assert 0 < plan["missing"] < plan["present"] and plan["seconds"] is not None
 
 
@@ -289,7 +353,13 @@ def test_a_pipe_is_told_the_progress_once(tmp_path: Path) -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert [duration(s) for s in (0.4, 59, 61, 3700, 90000)] == ["0 s", "59 s", "1 min 01 s", "1 h 01 min", "1 d 1 h"]
+    assert [duration(s) for s in (0.4, 59, 61, 3700, 90000)] == [
+        "0 s",
+        "59 s",
+        "1 min 01 s",
+        "1 h 01 min",
+        "1 d 1 h",
+    ]
     assert [size(n) for n in (12, 1500, 2_000_000, 3e12)] == ["12 B", "1.5 kB", "2 MB", "3 TB"]
     assert (number(0.12345), number(1e7)) == ("0.123", "1.0e+07")
     assert spread(Spread(2.0, 1.0, 3.0, 3), " x") == "2 x (1..3)" and spread(None) == "-"
@@ -300,7 +370,19 @@ def test_numbers_for_people() -> None:
 def test_summary_and_plan_fit_any_width(width: int, tmp_path: Path) -> None:
     board, shown = board_of(tmp_path), console(width)
     s = Spread(2.0, 1.0, 3.0, 3)
-    cell = Cell("a long label of a cell, replace 0.5", 3, 15, {"ok": 2, "quota_unfilled": 1}, "fid", s, s, s, s, 1, 3)
+    cell = Cell(
+        "a long label of a cell, replace 0.5",
+        3,
+        15,
+        {"ok": 2, "quota_unfilled": 1},
+        "fid",
+        s,
+        s,
+        s,
+        s,
+        1,
+        3,
+    )
     show_plan(shown, make_plan(board.sweep, Store(board.sweep.out), 2), board.sweep)  # type: ignore[arg-type]
     show_summary(shown, [cell], board.sweep)  # type: ignore[arg-type]
     lines = text_of(shown).splitlines()
@@ -322,6 +404,12 @@ def test_interrupts_are_counted_not_obeyed_at_once() -> None:
     program = (
         "import os, signal, time; from engine.running.signals import Interrupt\n"
         "with Interrupt().listening():\n"
-        "    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "    os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGINT); "
+        "time.sleep(5)\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), check=False).returncode == 130
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment(), check=False
+        ).returncode
+        == 130
+    )

@@ -1,4 +1,6 @@
-"""Result folders of others: nothing in them is executed, and nothing outside of them is read, moved or removed."""
+"""Result folders of others: nothing in them is executed, and nothing outside of them is read, moved
+or removed.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ tracking: none
 """
 
 
-# ---- pickles ------------------------------------------------------------------------------------------------------------
+# ---- pickles -------------------------------------------------------------------------------------
 
 
 class Canary:
@@ -58,7 +60,10 @@ def payloads(mark: Path) -> dict[str, bytes]:
 
 
 def test_the_canary_sings(tmp_path: Path) -> None:
-    for name, load in ((".pkl", pickle.loads), (".npy", lambda data: np.load(io.BytesIO(data), allow_pickle=True))):
+    for name, load in (
+        (".pkl", pickle.loads),
+        (".npy", lambda data: np.load(io.BytesIO(data), allow_pickle=True)),
+    ):
         load(payloads(tmp_path / name)[name])  # type: ignore[operator]
         assert (tmp_path / name).exists()
 
@@ -66,7 +71,9 @@ def test_the_canary_sings(tmp_path: Path) -> None:
 def ouro(*words: str) -> int:
     """The exit code of a command, in this process but without what it remembers."""
     work._stores.clear()
-    if "report" not in {c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands}:
+    if "report" not in {
+        c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands
+    }:
         from engine.cli.analysis_commands import add
 
         add(cli.app)
@@ -74,8 +81,12 @@ def ouro(*words: str) -> int:
 
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["instead", "beside"])
-def test_no_pickle_in_a_result_folder_is_loaded(replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file replaced by a pickle, or pickles laid beside every file under the names that libraries look for."""
+def test_no_pickle_in_a_result_folder_is_loaded(
+    replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file replaced by a pickle, or pickles laid beside every file under the names that
+    libraries look for.
+    """
     monkeypatch.chdir(tmp_path)
     Path("sweep.yaml").write_text(SWEEP)
     assert ouro("run", "sweep.yaml", "--local") == 0
@@ -97,9 +108,17 @@ def test_no_pickle_in_a_result_folder_is_loaded(replaced: bool, tmp_path: Path, 
     assert ouro("verify", "sweep.yaml") == 0
 
 
-# ---- paths --------------------------------------------------------------------------------------------------------------
+# ---- paths ---------------------------------------------------------------------------------------
 
-OUTSIDE = ["../../../victim", "weights/../../../../victim", "weights//victim", "/victim", "..", "", "a/./b"]
+OUTSIDE = [
+    "../../../victim",
+    "weights/../../../../victim",
+    "weights//victim",
+    "/victim",
+    "..",
+    "",
+    "a/./b",
+]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -107,12 +126,18 @@ def test_a_name_that_leads_out_is_none(name: str) -> None:
     assert not stays(name) and stays("weights/unet/config.json") and stays("..a/b..")
     row = {"kind": "model", "key": "k", "files": {name: {"sha256": "0", "bytes": 1}}}
     assert not sound(row) and sound({**row, "files": {"weights/a": {}}})
-    assert not sound({**row, "files": {}, "key": name}) and not sound([]) and not sound({**row, "kind": "../x"})
+    assert (
+        not sound({**row, "files": {}, "key": name})
+        and not sound([])
+        and not sound({**row, "kind": "../x"})
+    )
 
 
 @pytest.mark.parametrize("as_block", [False, True])
 def test_rows_of_others_touch_nothing_outside(as_block: bool, tmp_path: Path) -> None:
-    """Digests that are right, file names that are not: the file outside is neither moved as damaged nor removed nor written."""
+    """Digests that are right, file names that are not: the file outside is neither moved as damaged
+    nor removed nor written.
+    """
     victim, out = tmp_path / "victim", Store(str(tmp_path / "out"))
     victim.write_text("precious")
     files = {"../../../victim": {"sha256": "0" * 64, "bytes": 8}}
@@ -131,7 +156,12 @@ def test_rows_of_others_touch_nothing_outside(as_block: bool, tmp_path: Path) ->
 def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
     out, data = Store(str(tmp_path / "out")), b"evil"
     name = f"weights/{'../' * 12}{(tmp_path / 'written').relative_to('/')}"
-    row = {"kind": "model", "key": "k", "files": {name: {"sha256": sha256(data), "bytes": 4}}, "seconds": 0.0}
+    row = {
+        "kind": "model",
+        "key": "k",
+        "files": {name: {"sha256": sha256(data), "bytes": 4}},
+        "seconds": 0.0,
+    }
     out.write_json(out.path("models", "k", "row.json"), row)
     assert out.row("model", "k") is None
     with pytest.raises(Damaged, match="a path out of the output"):
@@ -139,13 +169,15 @@ def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "written").exists()
 
 
-# ---- versions -----------------------------------------------------------------------------------------------------------
+# ---- versions ------------------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_floors_are_those_that_are_explained_and_the_tested_versions_keep_them() -> None:
-    explained = dict(re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", (ROOT / "SECURITY.md").read_text(), re.M))
+    explained = dict(
+        re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", (ROOT / "SECURITY.md").read_text(), re.M)
+    )
     assert set(explained) == {"ray", "mlflow", "torch", "pyyaml"}
     project, pinned = (ROOT / "pyproject.toml").read_text(), (ROOT / "requirements.txt").read_text()
     for name, floor in explained.items():

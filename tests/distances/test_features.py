@@ -42,7 +42,10 @@ def test_auto_means_the_extractor_of_the_data() -> None:
     photos = of_images(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
     assert features.resolve("auto", photos) == "real_resnet18"
     for shape in ((32, 32, 1), (28, 28, 3)):
-        assert features.resolve("auto", of_images(np.zeros((2, *shape), np.uint8), np.arange(2))) == "lenet"
+        assert (
+            features.resolve("auto", of_images(np.zeros((2, *shape), np.uint8), np.arange(2)))
+            == "lenet"
+        )
     assert features.resolve("raw", digits()) == "raw"
     with pytest.raises(ValueError, match="'vgg'; allowed: auto, raw"):
         features.resolve("vgg", digits())
@@ -65,7 +68,9 @@ def test_features_are_computed_once_per_set() -> None:
     first = features.extract(held_out, "lenet", digits())
     assert features.extract(held_out, "auto", digits()) is first
     assert first.shape == (300, 84) and first.dtype == np.float64 and (first >= 0).all()
-    assert features.extract(held_out, "raw", digits()).shape == (300, 64), "another extractor is another entry"
+    assert features.extract(held_out, "raw", digits()).shape == (300, 64), (
+        "another extractor is another entry"
+    )
 
 
 def test_the_lenet_reads_held_out_digits_and_its_features_separate_them() -> None:
@@ -90,20 +95,29 @@ def test_the_trained_lenet_is_cached_and_the_cache_gives_the_same_features(
     assert np.array_equal(features.extract(Samples(x), "lenet", of_images(x.copy(), y)), trained)
     assert files[0].stat().st_mtime_ns == stamp, "the second time it must be read, not trained"
     files[0].unlink()
-    assert np.array_equal(features.extract(Samples(x), "lenet", of_images(x.copy(), y)), trained), "training is deterministic"
+    assert np.array_equal(features.extract(Samples(x), "lenet", of_images(x.copy(), y)), trained), (
+        "training is deterministic"
+    )
 
 
 def test_another_training_set_is_another_extractor() -> None:
     x, y = rng().integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), np.arange(40) % 2
     brighter, renamed = x.copy(), 1 - y
     brighter[0, 0, 0] ^= 1
-    keys = {features.digest(of_images(*pair)) for pair in ((x, y), (brighter, y), (x, renamed), (x.reshape(40, 4, 16, 1), y))}
+    keys = {
+        features.digest(of_images(*pair))
+        for pair in ((x, y), (brighter, y), (x, renamed), (x.reshape(40, 4, 16, 1), y))
+    }
     assert len(keys) == 4 and features.digest(of_images(x.copy(), y.copy())) in keys
 
 
 def test_unlabelled_pictures_cannot_train_a_lenet() -> None:
     with pytest.raises(ValueError, match="needs labels"):
-        features.extract(Samples(np.zeros((3, 8, 8, 1), np.uint8)), "lenet", of_images(np.zeros((9, 8, 8, 1), np.uint8)))
+        features.extract(
+            Samples(np.zeros((3, 8, 8, 1), np.uint8)),
+            "lenet",
+            of_images(np.zeros((9, 8, 8, 1), np.uint8)),
+        )
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (48, 32, 1)])
@@ -113,16 +127,24 @@ def test_the_lenet_takes_any_size(shape: tuple[int, int, int]) -> None:
     assert lenet.logits(model, x).shape == (5, 7) and lenet.features(model, x).shape == (5, 84)
 
 
-@pytest.mark.parametrize(("shape", "stride"), [((8, 8, 1), 1), ((32, 32, 3), 1), ((48, 40, 3), 2), ((80, 80, 1), 4)])
+@pytest.mark.parametrize(
+    ("shape", "stride"), [((8, 8, 1), 1), ((32, 32, 3), 1), ((48, 40, 3), 2), ((80, 80, 1), 4)]
+)
 def test_the_resnet_is_sized_to_the_image(shape: tuple[int, int, int], stride: int) -> None:
-    """Its first stage sees the image reduced by the stem alone; logits are those of its features."""
+    """Its first stage sees the image reduced by the stem alone;
+    logits are those of its features.
+    """
     x = rng().integers(0, 256, (3, *shape)).astype(np.uint8)
     model = ResNet18(shape, 7)
     seen = []
-    model.body.layer1.register_forward_hook(lambda module, given, answer: seen.append(tuple(answer.shape)))
+    model.body.layer1.register_forward_hook(
+        lambda module, given, answer: seen.append(tuple(answer.shape))
+    )
     found = lenet.features(model, x)
     assert found.shape == (3, 512) and seen == [(3, 64, shape[0] // stride, shape[1] // stride)]
-    np.testing.assert_allclose(lenet.logits(model, x), model.head(torch.from_numpy(found)).detach(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        lenet.logits(model, x), model.head(torch.from_numpy(found)).detach(), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +164,10 @@ def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyP
 def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
     path, contents, seen = tmp_path / "w", [bytes([i]) * 200_000 for i in range(4)], set()
     features.write_atomically(path, contents[0])
-    writers = [threading.Thread(target=lambda c=c: [features.write_atomically(path, c) for _ in range(25)]) for c in contents]
+    writers = [
+        threading.Thread(target=lambda c=c: [features.write_atomically(path, c) for _ in range(25)])
+        for c in contents
+    ]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
@@ -150,7 +175,9 @@ def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
     assert seen <= set(contents) and [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
-def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_say_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
     for name in features.PRETRAINED:
         with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
@@ -160,13 +187,19 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("inception", marks=pytest.mark.slow)])
-def test_imagenet_features_from_weights_at_hand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last layer of torchvision's own network, applied to our features, gives that network's answer."""
+def test_imagenet_features_from_weights_at_hand(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last layer of torchvision's own network, applied to our features, gives that network's
+    answer.
+    """
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
     extra = {"transform_input": True, "init_weights": True} if name == "inception" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = torchvision.models.get_model({"inception": "inception_v3"}.get(name, name), weights=None, **extra).eval()
+        model = torchvision.models.get_model(
+            {"inception": "inception_v3"}.get(name, name), weights=None, **extra
+        ).eval()
     (tmp_path / f"{name}.safetensors").write_bytes(save(model.state_dict()))
     n_features, pixels = features.PRETRAINED[name]
     x = rng().integers(0, 256, (2, pixels, pixels, 3)).astype(np.uint8)
@@ -174,15 +207,20 @@ def test_imagenet_features_from_weights_at_hand(name: str, tmp_path: Path, monke
     features.extract(samples, "raw", digits())
     got = features.extract(samples, name, digits())
     normalised = (
-        torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        torch.from_numpy(x).permute(0, 3, 1, 2) / 255
+        - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     with torch.no_grad():
         logits = model(normalised)
-        assert got.shape == (2, n_features) and torch.allclose(model.fc(torch.from_numpy(got).float()), logits, atol=1e-3)
+        assert got.shape == (2, n_features) and torch.allclose(
+            model.fc(torch.from_numpy(got).float()), logits, atol=1e-3
+        )
     assert features.extract(digits().held_out(2), name, digits()).shape == (2, n_features)
 
 
-def test_the_network_of_published_fids_is_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_of_published_fids_is_torch_fidelitys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
 
     class Random(module.FeatureExtractorInceptionV3):  # type: ignore[name-defined,misc]
@@ -202,7 +240,9 @@ def test_the_network_of_published_fids_is_torch_fidelitys(tmp_path: Path, monkey
     assert got.shape == (2, 2048) and got.std() > 0
 
 
-def test_without_torch_fidelity_its_network_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_fidelity_its_network_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     with pytest.raises(ModuleNotFoundError, match="pip install torch-fidelity"):
         features.download("fid_inception")

@@ -1,4 +1,6 @@
-"""The Frechet distance against the references' formulas, its definition and everything that can be wrong with its input."""
+"""The Frechet distance against the references' formulas, its definition and everything that can be
+wrong with its input.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def by_definition(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * cross)
 
 
-@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # pytorch-fid's call of scipy
+@pytest.mark.filterwarnings(
+    "ignore:The `disp` argument:DeprecationWarning"
+)  # pytorch-fid's call of scipy
 @pytest.mark.parametrize(("n", "d"), [(400, 3), (400, 64), (900, 130), (600, 256)])
 def test_agrees_with_torchmetrics_and_pytorch_fid(n: int, d: int) -> None:
     a, b = features(n, d, 1), features(n + 17, d, 2, shift=0.2)
@@ -42,14 +46,21 @@ def test_agrees_with_torchmetrics_and_pytorch_fid(n: int, d: int) -> None:
     mu, cov = (a.mean(0), b.mean(0)), (np.cov(a, rowvar=False), np.cov(b, rowvar=False))
     tensors = [torch.from_numpy(x) for x in (mu[0], cov[0], mu[1], cov[1])]
     assert ours == pytest.approx(float(_compute_fid(*tensors)), rel=1e-6)
-    assert ours == pytest.approx(float(calculate_frechet_distance(mu[0], cov[0], mu[1], cov[1])), rel=1e-6)
+    assert ours == pytest.approx(
+        float(calculate_frechet_distance(mu[0], cov[0], mu[1], cov[1])), rel=1e-6
+    )
 
 
-@pytest.mark.parametrize(("n1", "n2", "d"), [(20, 20, 64), (20, 300, 64), (300, 20, 64), (65, 64, 64), (2, 2, 5), (40, 7, 512)])
+@pytest.mark.parametrize(
+    ("n1", "n2", "d"),
+    [(20, 20, 64), (20, 300, 64), (300, 20, 64), (65, 64, 64), (2, 2, 5), (40, 7, 512)],
+)
 def test_few_samples_agree_with_the_definition(n1: int, n2: int, d: int) -> None:
     a, b = features(n1, d, 1), features(n2, d, 2, shift=0.1)
     scale = np.var(a, 0).sum() + np.var(b, 0).sum()
-    assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(by_definition(a, b), abs=1e-6 * scale)
+    assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(
+        by_definition(a, b), abs=1e-6 * scale
+    )
 
 
 def test_closed_form_in_one_dimension() -> None:
@@ -60,7 +71,9 @@ def test_closed_form_in_one_dimension() -> None:
 
 
 def test_gram_and_covariance_forms_agree() -> None:
-    """The same data, once in its own 30 dimensions (n > d) and once embedded in 200 by an isometry (n <= d)."""
+    """The same data, once in its own 30 dimensions (n > d) and once embedded in 200 by an isometry
+    (n <= d).
+    """
     a, b = features(120, 30, 3), features(110, 30, 4)
     isometry = np.linalg.qr(np.random.default_rng(5).normal(size=(200, 30)))[0].T  # [30, 200]
     low = float(frechet(moments_of(a), moments_of(b)))
@@ -72,8 +85,12 @@ def test_singular_covariances_with_many_samples() -> None:
     """Dead features, in one set or both: Cholesky fails and the symmetric root answers."""
     a, b = features(300, 40, 1), features(300, 40, 2)
     a[:, 5:20] = 0.0
-    assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(by_definition(a, b), rel=1e-6)
-    assert float(frechet(moments_of(b), moments_of(a))) == pytest.approx(by_definition(a, b), rel=1e-6)
+    assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(
+        by_definition(a, b), rel=1e-6
+    )
+    assert float(frechet(moments_of(b), moments_of(a))) == pytest.approx(
+        by_definition(a, b), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2, 40])
@@ -123,7 +140,9 @@ def test_identical_sets_are_at_zero_and_order_does_not_matter() -> None:
 def test_a_point_mass_has_a_distance() -> None:
     a = features(60, 10, 1)
     point = np.tile(a.mean(0), (60, 1))
-    assert float(frechet(moments_of(a), moments_of(point))) == pytest.approx(np.trace(np.cov(a, rowvar=False)), rel=1e-6)
+    assert float(frechet(moments_of(a), moments_of(point))) == pytest.approx(
+        np.trace(np.cov(a, rowvar=False)), rel=1e-6
+    )
 
 
 def with_value(value: float, where: object = (0, 0)) -> Callable[[np.ndarray], np.ndarray]:
@@ -201,7 +220,9 @@ def test_one_bad_replicate_does_not_spoil_the_others() -> None:
 def test_agrees_with_a_matrix_root() -> None:
     a, b = features(200, 12, 1), features(200, 12, 2)
     c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1 + c2 - 2 * scipy.linalg.sqrtm(c1 @ c2).real)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(
+        c1 + c2 - 2 * scipy.linalg.sqrtm(c1 @ c2).real
+    )
     assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(expected, rel=1e-8)
 
 

@@ -1,4 +1,6 @@
-"""Experiment files: every mistake at once, with line, key path, what was found and what is allowed; never a traceback."""
+"""Experiment files: every mistake at once, with line, key path, what was found and what is allowed;
+never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from engine.experiment.yaml import parse
 from engine.spec import Sweep
 from tests.support.sweeps import GAUSSIAN, sweep_of
 
-THRESHOLD = "generations: 1\nmetrics: [moments]\ncollapse: {metric: moments/kl, above: 2}\nthreshold: "
+THRESHOLD = (
+    "generations: 1\nmetrics: [moments]\ncollapse: {metric: moments/kl, above: 2}\nthreshold: "
+)
 BASE = "base: {dataset: gaussian, generator: gaussian, n_real: 10}\n"
 
 
@@ -30,14 +34,29 @@ def problems(text: str, folder: Path, *overrides: str) -> list[str]:
         ("{between: [0.5]}", "threshold.between"),
         ("{between: [0.5, 2]}", "should be less than or equal to 1"),
         ("{between: [0.5, 0.2]}", "between wants a lower and a higher fraction, got 0.5 and 0.2"),
-        ("{start: [0, 0.2, 0.4, 0.6, 1], budget: 4}", "budget 4 is less than the 5 lineages of start"),
-        ("{policies: {augmnt: {between: [0, 0.9]}}}", "no policy 'augmnt' with a synthetic_fraction is in this grid"),
-        ("{}\ngrid: {policy: [augment]}", "augment keeps all real data, so its synthetic_fraction must be below 1, got 1.0"),
-        ("{}\ngrid: {policy: [accumulate_subsample]}", "no policy of this grid has a synthetic_fraction"),
+        (
+            "{start: [0, 0.2, 0.4, 0.6, 1], budget: 4}",
+            "budget 4 is less than the 5 lineages of start",
+        ),
+        (
+            "{policies: {augmnt: {between: [0, 0.9]}}}",
+            "no policy 'augmnt' with a synthetic_fraction is in this grid",
+        ),
+        (
+            "{}\ngrid: {policy: [augment]}",
+            "augment keeps all real data, so its synthetic_fraction must be below 1, got 1.0",
+        ),
+        (
+            "{}\ngrid: {policy: [accumulate_subsample]}",
+            "no policy of this grid has a synthetic_fraction",
+        ),
         ("{width: 0}", "line 5: threshold.width: should be greater than 0, got 0"),
         ("{axis: n_real}", "threshold.axis: should be 'policy.synthetic_fraction', got 'n_real'"),
         ("{widht: 0.1}", "unknown key 'widht'"),
-        ("{step: 0.05}", "a step of 0.05 is less than one row of n_real 10; use 0.1 or leave it out"),
+        (
+            "{step: 0.05}",
+            "a step of 0.05 is less than one row of n_real 10; use 0.1 or leave it out",
+        ),
     ],
 )
 def test_a_mistake_in_a_threshold_is_named(threshold: str, said: str, tmp_path: Path) -> None:
@@ -47,8 +66,14 @@ def test_a_mistake_in_a_threshold_is_named(threshold: str, said: str, tmp_path: 
 
 def test_a_threshold_is_kept_and_changes_no_lineage(tmp_path: Path) -> None:
     plain = sweep_of(BASE + THRESHOLD.replace("threshold: ", ""), tmp_path)
-    searched = sweep_of(BASE + THRESHOLD + "{width: 0.1, policies: {replace: {between: [0.2, 1]}}}\n", tmp_path)
-    assert plain.threshold is None and searched.threshold is not None and searched.threshold["width"] == 0.1
+    searched = sweep_of(
+        BASE + THRESHOLD + "{width: 0.1, policies: {replace: {between: [0.2, 1]}}}\n", tmp_path
+    )
+    assert (
+        plain.threshold is None
+        and searched.threshold is not None
+        and searched.threshold["width"] == 0.1
+    )
     assert Sweep.from_dict(searched.to_dict()) == searched and plain.lineages == searched.lineages
 
 
@@ -56,44 +81,109 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
     specs = sweep_of(GAUSSIAN, tmp_path).lineages
     assert len({s.workflow for s in specs}) == 3
     one = specs[0].at(0.37, 9)
-    assert one.synthetic_fraction == 0.37 and one.seed == 9 and one.workflow == specs[0].workflow and one.has_fraction
+    assert (
+        one.synthetic_fraction == 0.37
+        and one.seed == 9
+        and one.workflow == specs[0].workflow
+        and one.has_fraction
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (BASE + "generation: 3\n", "line 2: generation: unknown key 'generation' (did you mean 'generations'?)"),
-        (BASE + "generations: 3\ngenerations: 4\n", "line 3: 'generations' stands here a second time (first on line 2)"),
+        (
+            BASE + "generation: 3\n",
+            "line 2: generation: unknown key 'generation' (did you mean 'generations'?)",
+        ),
+        (
+            BASE + "generations: 3\ngenerations: 4\n",
+            "line 3: 'generations' stands here a second time (first on line 2)",
+        ),
         (BASE + "generations: '3'\n", "line 2: generations: should be a valid integer, got '3'"),
-        (BASE + "generations: -1\n", "line 2: generations: should be greater than or equal to 0, got -1"),
+        (
+            BASE + "generations: -1\n",
+            "line 2: generations: should be greater than or equal to 0, got -1",
+        ),
         (BASE + "generations: true\n", "got True"),
-        (BASE.replace("n_real: 10", "n_real: ten") + "generations: true\n", "n_real: should be a valid integer, got 'ten'"),
+        (
+            BASE.replace("n_real: 10", "n_real: ten") + "generations: true\n",
+            "n_real: should be a valid integer, got 'ten'",
+        ),
         (BASE + "generations: 1\nseeds: []\n", "seeds needs at least one seed"),
-        (BASE + "generations: 1\nseeds: [-1]\n", "line 3: seeds.0: should be greater than or equal to 0"),
+        (
+            BASE + "generations: 1\nseeds: [-1]\n",
+            "line 3: seeds.0: should be greater than or equal to 0",
+        ),
         (BASE + "generations: 1\nkeep: some\n", "keep: should be 'all' or 'last', got 'some'"),
-        (BASE + "generations: 1\ntracking: sqlite\n", "tracking: none, or an MLflow URI such as http://127.0.0.1:5000 or"),
-        (BASE + "generations: 1\ngrid: {n_real: []}\n", "line 3: grid.n_real: an axis needs at least one value"),
-        (BASE + "generations: 1\ngrid: {n_reel: [1]}\n", "unknown key 'n_reel' (did you mean 'n_real'?)"),
-        (BASE + "generations: 1\ngrid: {policy.fraction: [1]}\n", "no policy of this grid has a parameter 'fraction'"),
-        (BASE + "generations: 1\nmetrics: [mments]\n", "no metric is called 'mments'; did you mean 'moments'?"),
+        (
+            BASE + "generations: 1\ntracking: sqlite\n",
+            "tracking: none, or an MLflow URI such as http://127.0.0.1:5000 or",
+        ),
+        (
+            BASE + "generations: 1\ngrid: {n_real: []}\n",
+            "line 3: grid.n_real: an axis needs at least one value",
+        ),
+        (
+            BASE + "generations: 1\ngrid: {n_reel: [1]}\n",
+            "unknown key 'n_reel' (did you mean 'n_real'?)",
+        ),
+        (
+            BASE + "generations: 1\ngrid: {policy.fraction: [1]}\n",
+            "no policy of this grid has a parameter 'fraction'",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [mments]\n",
+            "no metric is called 'mments'; did you mean 'moments'?",
+        ),
         (BASE + "generations: 1\nmetrics: [../moments]\n", "no metric is called '../moments'"),
         (BASE + "generations: 1\nmetrics: [moments, moments]\n", "moments is listed twice"),
-        (BASE + "generations: 1\nmetrics: [discrete]\n", "discrete measures tokens, but the data here are points"),
-        (BASE + "generations: 1\nmetrics: [{name: moments, every: 0}]\n", "every must be a whole number from 1, got 0"),
-        (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fit, above: 2}\n", "did you mean 'fid'?"),
-        (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid}\n", "collapse needs one of above and below"),
-        (BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid, above: .nan}\n", "got nan"),
-        (BASE + "generations: 1\nmetrics: [moments]\nthreshold: {}\n", "a threshold needs a collapse rule"),
-        (BASE.replace("n_real: 10", "n_real: 0") + "generations: 1\n", "n_real: should be greater than or equal to 1, got 0"),
-        (BASE.replace("n_real: 10", "n_real: 1e99") + "generations: 1\n", "should be a valid integer"),
+        (
+            BASE + "generations: 1\nmetrics: [discrete]\n",
+            "discrete measures tokens, but the data here are points",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [{name: moments, every: 0}]\n",
+            "every must be a whole number from 1, got 0",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fit, above: 2}\n",
+            "did you mean 'fid'?",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid}\n",
+            "collapse needs one of above and below",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [fid]\ncollapse: {metric: fid, above: .nan}\n",
+            "got nan",
+        ),
+        (
+            BASE + "generations: 1\nmetrics: [moments]\nthreshold: {}\n",
+            "a threshold needs a collapse rule",
+        ),
+        (
+            BASE.replace("n_real: 10", "n_real: 0") + "generations: 1\n",
+            "n_real: should be greater than or equal to 1, got 0",
+        ),
+        (
+            BASE.replace("n_real: 10", "n_real: 1e99") + "generations: 1\n",
+            "should be a valid integer",
+        ),
         (BASE.replace("n_real: 10", "foo: 1") + "generations: 1\n", "unknown key 'foo'"),
         ("generations: 1\n", "base is missing"),
-        ("base: {generator: gaussian, n_real: 3}\ngenerations: 1\n", "dataset is missing; there are: "),
+        (
+            "base: {generator: gaussian, n_real: 3}\ngenerations: 1\n",
+            "dataset is missing; there are: ",
+        ),
         (
             "base: {dataset: gaussian, generator: [1], n_real: 3}\ngenerations: 1\n",
             "a generator is {name: ..., its parameters}",
         ),
-        ("base: &a {dataset: gaussian}\ngenerations: *a\n", "line 1: anchors and aliases are not allowed, got 'a'"),
+        (
+            "base: &a {dataset: gaussian}\ngenerations: *a\n",
+            "line 1: anchors and aliases are not allowed, got 'a'",
+        ),
         ("base: !!python/object:os.system {}\ngenerations: 1\n", "YAML tags are not allowed"),
         ("a: [\n", "this is not YAML"),
         ("- 1\n", "an experiment file is a mapping"),
@@ -107,9 +197,14 @@ def test_a_mistake_is_named(text: str, said: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["-0.1", "1.1", ".nan", ".inf", "half", "[0.5]", "true"])
 def test_a_fraction_outside_its_range_is_refused(value: str, tmp_path: Path) -> None:
-    text = BASE + f"generations: 1\ngrid: {{policy: [replace], policy.synthetic_fraction: [0.5, {value}]}}\n"
+    text = (
+        BASE + f"generations: 1\ngrid: {{policy: [replace], policy.synthetic_fraction: [0.5, "
+        f"{value}]}}\n"
+    )
     (said,) = problems(text, tmp_path)
-    assert said.startswith("line 3: grid.policy.synthetic_fraction.1: policy replace: synthetic_fraction: ")
+    assert said.startswith(
+        "line 3: grid.policy.synthetic_fraction.1: policy replace: synthetic_fraction: "
+    )
 
 
 def test_all_mistakes_come_at_once_and_in_order(tmp_path: Path) -> None:
@@ -123,11 +218,24 @@ generation: 10
 metrics: [fidd]
 """
     said = problems(text, tmp_path)
-    assert len(said) == 7 and [int(p.split(":")[0].split()[1]) for p in said] == [1, 2, 3, 4, 6, 7, 8]
+    assert len(said) == 7 and [int(p.split(":")[0].split()[1]) for p in said] == [
+        1,
+        2,
+        3,
+        4,
+        6,
+        7,
+        8,
+    ]
 
 
 def test_scientific_notation_is_a_number() -> None:
-    assert parse("a: 1e-4\nb: 1E3\nc: '1e-4'\nd: e4\n").values == {"a": 1e-4, "b": 1000.0, "c": "1e-4", "d": "e4"}
+    assert parse("a: 1e-4\nb: 1E3\nc: '1e-4'\nd: e4\n").values == {
+        "a": 1e-4,
+        "b": 1000.0,
+        "c": "1e-4",
+        "d": "e4",
+    }
 
 
 def test_ten_million_cells_are_refused_in_a_second_with_their_factors(tmp_path: Path) -> None:
@@ -136,24 +244,38 @@ def test_ten_million_cells_are_refused_in_a_second_with_their_factors(tmp_path: 
     file = tmp_path / "big.yaml"
     file.write_text(text)
     started = time.process_time()
-    with pytest.raises(SpecError, match=r"3162 \(n_real\) x 3162 \(n_synthetic\) x 1 \(seeds\) = 9,998,244 lineages"):
+    with pytest.raises(
+        SpecError,
+        match=r"3162 \(n_real\) x 3162 \(n_synthetic\) x 1 \(seeds\) = 9,998,244 lineages",
+    ):
         load(file)
-    assert time.process_time() - started < 5  # a second on a quiet machine; reading the axes is most of it
+    assert (
+        time.process_time() - started < 5
+    )  # a second on a quiet machine; reading the axes is most of it
 
 
 def test_cells_that_make_no_sense_are_refused_by_name_and_the_others_stay(tmp_path: Path) -> None:
-    text = BASE + "generations: 1\ngrid: {policy: [replace, augment], policy.synthetic_fraction: [0.5, 1.0]}\n"
+    text = (
+        BASE
+        + "generations: 1\ngrid: {policy: [replace, augment], policy.synthetic_fraction: [0.5, "
+        "1.0]}\n"
+    )
     sweep = sweep_of(text, tmp_path)
     assert len(sweep.lineages) == 3
     assert sweep.refused == (
-        "gaussian, augment 1: augment keeps all real data, so its synthetic_fraction must be below 1, got 1.0; "
+        "gaussian, augment 1: augment keeps all real data, so its synthetic_fraction must be "
+        "below 1, got 1.0; "
         "replace with synthetic_fraction 1 trains on synthetic data alone",
     )
 
 
 def test_a_grid_without_a_sensible_cell_is_an_error(tmp_path: Path) -> None:
-    (said,) = problems(BASE.replace("gaussian, n_real", "categorical, n_real") + "generations: 1\n", tmp_path)
-    assert "no cell of this grid makes sense: categorical" in said and "gaussian gives points" in said
+    (said,) = problems(
+        BASE.replace("gaussian, n_real", "categorical, n_real") + "generations: 1\n", tmp_path
+    )
+    assert (
+        "no cell of this grid makes sense: categorical" in said and "gaussian gives points" in said
+    )
 
 
 def test_more_real_rows_than_there_are_is_refused(tmp_path: Path) -> None:
@@ -162,17 +284,31 @@ def test_more_real_rows_than_there_are_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_ignores_the_fraction_runs_once(tmp_path: Path) -> None:
-    text = BASE + "generations: 1\ngrid: {policy: [accumulate_subsample], policy.synthetic_fraction: [0.1, 0.9]}\n"
+    text = (
+        BASE + "generations: 1\ngrid: {policy: [accumulate_subsample], policy.synthetic_fraction: "
+        "[0.1, 0.9]}\n"
+    )
     assert "no policy of this grid has a parameter" in problems(text, tmp_path)[0]
     both = sweep_of(text.replace("[acc", "[replace, acc"), tmp_path)
-    assert [s.label for s in both.lineages].count("gaussian, accumulate_subsample") == 1 and len(both.lineages) == 3
+    assert [s.label for s in both.lineages].count("gaussian, accumulate_subsample") == 1 and len(
+        both.lineages
+    ) == 3
 
 
 def test_overrides(tmp_path: Path) -> None:
-    sweep = sweep_of(GAUSSIAN, tmp_path, "base.dataset.d=7", "generations=1", "grid.policy=[replace]", "seeds=[5]")
+    sweep = sweep_of(
+        GAUSSIAN,
+        tmp_path,
+        "base.dataset.d=7",
+        "generations=1",
+        "grid.policy=[replace]",
+        "seeds=[5]",
+    )
     assert sweep.lineages[0].dataset.params["d"] == 7 and sweep.generations == 1
     assert len(sweep.lineages) == 4 and {s.seed for s in sweep.lineages} == {5}
-    assert problems(GAUSSIAN, tmp_path, "generations") == ["--set wants key=value, got 'generations'"]
+    assert problems(GAUSSIAN, tmp_path, "generations") == [
+        "--set wants key=value, got 'generations'"
+    ]
     assert "unknown key 'generatoins'" in problems(GAUSSIAN, tmp_path, "generatoins=3")[0]
 
 
@@ -183,15 +319,22 @@ def test_the_question_is_read_from_the_first_lines(tmp_path: Path) -> None:
 
 
 def test_nested_parts_are_checked_too(tmp_path: Path) -> None:
-    text = BASE.replace("n_real", "sampling: {name: curate, k: 4, reward: {name: true_densitty}}, n_real")
+    text = BASE.replace(
+        "n_real", "sampling: {name: curate, k: 4, reward: {name: true_densitty}}, n_real"
+    )
     assert (
-        "no reward is called 'true_densitty'; did you mean 'true_density'?" in problems(text + "generations: 1\n", tmp_path)[0]
+        "no reward is called 'true_densitty'; did you mean 'true_density'?"
+        in problems(text + "generations: 1\n", tmp_path)[0]
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(place=st.integers(0, len(GAUSSIAN)), junk=st.text(max_size=6), cut=st.integers(0, 8))
-def test_no_mutation_of_a_file_makes_a_traceback(place: int, junk: str, cut: int, tmp_path: Path) -> None:
+def test_no_mutation_of_a_file_makes_a_traceback(
+    place: int, junk: str, cut: int, tmp_path: Path
+) -> None:
     text = GAUSSIAN[:place] + junk + GAUSSIAN[place + cut :]
     file = tmp_path / "mutant.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -202,7 +345,9 @@ def test_no_mutation_of_a_file_makes_a_traceback(place: int, junk: str, cut: int
 
 
 def test_combinations_of_parts_can_be_left_out(tmp_path: Path) -> None:
-    text = BASE + "generations: 1\ngrid: {generator: [gaussian, kde], policy: [replace, accumulate]}\n"
+    text = (
+        BASE + "generations: 1\ngrid: {generator: [gaussian, kde], policy: [replace, accumulate]}\n"
+    )
     assert len(sweep_of(text, tmp_path).lineages) == 4
     left = sweep_of(text + "without: [{generator: kde, policy: accumulate}]\n", tmp_path).lineages
     assert [(s.generator.name, s.policy.name) for s in left] == [
@@ -211,4 +356,9 @@ def test_combinations_of_parts_can_be_left_out(tmp_path: Path) -> None:
         ("kde", "replace"),
     ]
     said = problems(text + "without: [{generater: kde}, {generator: kda}, {}]\n", tmp_path)
-    assert len(said) == 3 and "did you mean 'generator'" in said[0] and "'kde'" in said[1] and "names parts" in said[2]
+    assert (
+        len(said) == 3
+        and "did you mean 'generator'" in said[0]
+        and "'kde'" in said[1]
+        and "names parts" in said[2]
+    )

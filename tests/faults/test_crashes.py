@@ -1,6 +1,8 @@
-"""The power fails at every single operation of a commit, of a late metric, of a repair: then the same command again.
+"""The power fails at every single operation of a commit, of a late metric, of a repair: then the
+same command again.
 
-What an uninterrupted run leaves is there to the bit, nothing that was committed is damaged, and no half-written file counts.
+What an uninterrupted run leaves is there to the bit, nothing that was committed is damaged, and no
+half-written file counts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ TINY = ("grid={}", "seeds=1", "generations=1")
 
 def everything(out: Path) -> dict[str, bytes]:
     """The bytes of all that is committed and has no times in it."""
-    lineage_files = {p.relative_to(out).as_posix(): p.read_bytes() for p in (out / "lineages").glob("*.json")}
+    lineage_files = {
+        p.relative_to(out).as_posix(): p.read_bytes() for p in (out / "lineages").glob("*.json")
+    }
     return files(out) | lineage_files
 
 
@@ -38,8 +42,12 @@ def crashed(out: Path, sweep: Sweep, at: int, seconds: float) -> Disk:
     return disk
 
 
-def check_after(out: Path, sweep: Sweep, seconds: float, whole: Path, damaged: list[str], what: str) -> None:
-    """Run again: as `whole`, and nothing but `damaged` was set aside; what had been, and was not yet made again, is pruned."""
+def check_after(
+    out: Path, sweep: Sweep, seconds: float, whole: Path, damaged: list[str], what: str
+) -> None:
+    """Run again: as `whole`, and nothing but `damaged` was set aside; what had been, and was not
+    yet made again, is pruned.
+    """
     store, named = Store(str(out)), list[str]()
     store.damage_found = named.append  # type: ignore[method-assign]
     staged = {p: p.read_bytes() for p in out.rglob("*.tmp")}
@@ -47,17 +55,26 @@ def check_after(out: Path, sweep: Sweep, seconds: float, whole: Path, damaged: l
     assert set(named) <= set(damaged), f"{what}: committed, and damaged: {named}"
     assert results(sweep, Store(str(out))) == results(sweep, Store(str(whole))), what
     there, pruned = everything(out), {name for name in damaged if not (out / name).exists()}
-    assert there == {name: data for name, data in everything(whole).items() if name not in pruned}, what
+    assert there == {
+        name: data for name, data in everything(whole).items() if name not in pruned
+    }, what
     assert all(chain.complete() for chain in lineages(sweep, Store(str(out)))), what
     assert Store(str(out)).verify()[1] == [], what
-    assert {p: p.read_bytes() for p in out.rglob("*.tmp")} == staged, f"{what}: a staged file of the dead was touched"
+    assert {p: p.read_bytes() for p in out.rglob("*.tmp")} == staged, (
+        f"{what}: a staged file of the dead was touched"
+    )
     assert [id for id, _ in _recorded(Reading(str(out)))] == [spec.id for spec in sweep.lineages], (
         f"{what}: strays are no lineages"
     )
 
 
 def check_every_crash(
-    folder: Path, sweep: Sweep, *, seconds: float = 0, start: Path | None = None, damaged: tuple[str, ...] = ()
+    folder: Path,
+    sweep: Sweep,
+    *,
+    seconds: float = 0,
+    start: Path | None = None,
+    damaged: tuple[str, ...] = (),
 ) -> int:
     """Fail at every operation of a run that begins from a copy of `start`; how many there are."""
     whole = folder / "whole"
@@ -78,7 +95,9 @@ def check_every_crash(
 
 
 @pytest.mark.parametrize(("seconds", "fewest"), [(0, 50), (60, 30)], ids=["rows", "blocks"])
-def test_every_operation_of_a_run_can_be_the_last(seconds: float, fewest: int, memory: Path) -> None:
+def test_every_operation_of_a_run_can_be_the_last(
+    seconds: float, fewest: int, memory: Path
+) -> None:
     assert check_every_crash(memory, sweep_of(GAUSSIAN, memory, *TINY), seconds=seconds) >= fewest
 
 
@@ -95,7 +114,9 @@ def test_every_operation_of_a_late_metric_can_be_the_last(memory: Path) -> None:
 
 @pytest.mark.parametrize("name", ["row.json", "samples.safetensors", "strip.safetensors"])
 def test_every_operation_of_a_repair_can_be_the_last(name: str, memory: Path) -> None:
-    """A damaged file is set aside and made again, or neither, or it is set aside and counts as pruned."""
+    """A damaged file is set aside and made again, or neither, or it is set aside and counts as
+    pruned.
+    """
     start, sweep = memory / "start", sweep_of(GAUSSIAN, memory, *TINY)
     run(sweep, Store(str(start)))
     target = f"draws/{lineages(sweep)[0].path[1].draw}/{name}"

@@ -1,7 +1,7 @@
 """Disks that are full, read-only, gone or somewhere else in the middle of a run.
 
-Each time: a sentence and exit code 4, no traceback, nothing committed lost, and the same command on a sound disk ends with the
-bits of a run that nothing happened to.
+Each time: a sentence and exit code 4, no traceback, nothing committed lost, and the same command on
+a sound disk ends with the bits of a run that nothing happened to.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def sound(memory: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
     yield memory
 
 
-def check_ends_well(sweep: Sweep, whole: Path, before: dict[str, bytes], capsys: pytest.CaptureFixture[str]) -> None:
+def check_ends_well(
+    sweep: Sweep, whole: Path, before: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Nothing that was committed is lost, and the same command ends with the same bits."""
     now = files(Path(sweep.out))
     assert before.items() <= now.items()
@@ -118,19 +120,25 @@ def check_full(sweep: Sweep, whole: Path, room: int, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("geometric", "dense"),
-    [(6, 3), pytest.param(20, 30, marks=pytest.mark.faults), pytest.param(200, 4000, marks=pytest.mark.soak)],
+    [
+        (6, 3),
+        pytest.param(20, 30, marks=pytest.mark.faults),
+        pytest.param(200, 4000, marks=pytest.mark.soak),
+    ],
 )
 def test_a_disk_that_is_full_after_any_number_of_bytes(
     geometric: int, dense: int, sound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = sweep_of(GAUSSIAN, sound, *SMALL)
     total = written(sweep, capsys)
-    rooms = {round(total ** (i / geometric)) for i in range(geometric)} | {total * i // dense for i in range(dense)}
+    rooms = {round(total ** (i / geometric)) for i in range(geometric)} | {
+        total * i // dense for i in range(dense)
+    }
     for room in sorted(rooms - {total}):
         check_full(sweep, sound / "whole", room, capsys)
 
 
-# ---- while it runs ------------------------------------------------------------------------------------------------------
+# ---- while it runs -------------------------------------------------------------------------------
 
 
 def refusing(number: int) -> Callable[..., Any]:
@@ -163,7 +171,11 @@ def no_longer_ours(out: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def failing(out: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(disk.os, "fsync", lambda number: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))))
+    patch.setattr(
+        disk.os,
+        "fsync",
+        lambda number: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))),
+    )
 
 
 MISHAPS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
@@ -175,7 +187,9 @@ MISHAPS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
 }
 
 
-def struck(sweep: Sweep, mishap: str, at: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def struck(
+    sweep: Sweep, mishap: str, at: int, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
     """A run in whose `at`-th fit it happens."""
     fits, honest = 0, Gaussian.fit
 
@@ -200,7 +214,9 @@ def test_an_output_that_changes_while_it_is_written(
     sweep = sweep_of(GAUSSIAN, sound, *SMALL)
     out = Path(sweep.out)
     code, said = struck(sweep, mishap, at, capsys)
-    assert code == ENVIRONMENT and MISHAPS[mishap][1] in said and str(out) in said, f"{code}: {said}"
+    assert code == ENVIRONMENT and MISHAPS[mishap][1] in said and str(out) in said, (
+        f"{code}: {said}"
+    )
     if mishap in ("deleted", "moved"):
         assert not out.exists(), "half an output was made under the old name"
     if mishap == "moved":
@@ -209,7 +225,9 @@ def test_an_output_that_changes_while_it_is_written(
     check_ends_well(sweep, sound / "whole", files(out), capsys)
 
 
-def test_an_output_that_is_gone_at_the_end_is_not_summed_up(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_is_gone_at_the_end_is_not_summed_up(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = sweep_of(GAUSSIAN, sound, *SMALL)
     honest = work.run_local
 
@@ -236,7 +254,7 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
     assert work.passing(error.value) is False, "it is no part's error, and no lineage's"
 
 
-# ---- a real small disk, a real read-only one ----------------------------------------------------------------------------
+# ---- a real small disk, a real read-only one -----------------------------------------------------
 
 MOUNTED = """
 mount -t tmpfs -o size={size} tmpfs "$1" && cd "$1" && cp ../experiment.yaml . || exit 99
@@ -249,7 +267,9 @@ cp -r "$1/out" ../kept; exit $code
 
 
 def mounted(folder: Path, size: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """`ouro run` on a file system of its own in a name space of its own, and again once it is large and writable."""
+    """`ouro run` on a file system of its own in a name space of its own, and again once it is large
+    and writable.
+    """
     (folder / "mount").mkdir()
     script = MOUNTED.format(size=size, before=before, python=sys.executable)
     command = ["unshare", "-Urm", "bash", "-c", script, "bash", str(folder / "mount")]
@@ -259,7 +279,9 @@ def mounted(folder: Path, size: str, before: str = "") -> subprocess.CompletedPr
         or subprocess.run([*command[:2], "mount", "-t", "tmpfs", "x", folder / "mount"]).returncode
     ):
         pytest.skip("no name spaces for users here")
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.mark.faults

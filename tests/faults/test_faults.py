@@ -50,7 +50,9 @@ def test_killed_a_dozen_times_and_run_again(tmp_path: Path) -> None:
     run(sweep_of(GAUSSIAN, whole, "generations=12"))
     choose = random.Random(7)
     for kill in range(12):
-        assert killed(child(broken, 0), choose.randrange(10), choose.uniform(0, 0.03)), f"the run had ended before kill {kill}"
+        assert killed(child(broken, 0), choose.randrange(10), choose.uniform(0, 0.03)), (
+            f"the run had ended before kill {kill}"
+        )
     sweep = sweep_of(GAUSSIAN, broken, "generations=12")
     run(sweep)
     assert results(sweep) == results(sweep_of(GAUSSIAN, whole, "generations=12"))
@@ -68,7 +70,9 @@ def test_killed_between_blocks(tmp_path: Path) -> None:
 
 
 def test_every_file_operation_of_a_commit_can_be_the_last(tmp_path: Path) -> None:
-    """Stop at the k-th write of a lineage, for every k, then go on: nothing half done is believed."""
+    """Stop at the k-th write of a lineage, for every k, then go on:
+    nothing half done is believed.
+    """
     text = ["grid={}", "seeds=1", "generations=2"]
     (whole := tmp_path / "whole").mkdir()
     run(sweep_of(GAUSSIAN, whole, *text))
@@ -94,7 +98,9 @@ def test_every_file_operation_of_a_commit_can_be_the_last(tmp_path: Path) -> Non
             run(sweep, store)
         except KeyboardInterrupt:
             run(sweep)
-            assert results(sweep) == clean and files(folder / "out") == files(whole / "out"), f"stopped at write {k}"
+            assert results(sweep) == clean and files(folder / "out") == files(whole / "out"), (
+                f"stopped at write {k}"
+            )
             assert all(chain.complete() for chain in lineages(sweep))
         else:
             break

@@ -1,6 +1,8 @@
-"""`ouro run` killed at random moments and started again, and killed again while it resumes, until it is whole.
+"""`ouro run` killed at random moments and started again, and killed again while it resumes, until
+it is whole.
 
-Each time: the bits of an uninterrupted run, exit code 0 at the end, no traceback, no process and no scratch folder left behind.
+Each time: the bits of an uninterrupted run, exit code 0 at the end, no traceback, no process and no
+scratch folder left behind.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 def check_whole(zygote: Zygote, sweep: Sweep, whole: Path, killed: int) -> None:
     """What was killed and resumed is what was never killed."""
     broken = Path(sweep.out)
-    assert results(sweep, Store(str(broken))) == results(sweep, Store(str(whole))), f"other rows after {killed} kills"
+    assert results(sweep, Store(str(broken))) == results(sweep, Store(str(whole))), (
+        f"other rows after {killed} kills"
+    )
     assert files(broken) == files(whole), f"other bits after {killed} kills"
     assert Store(str(broken)).verify()[1] == [] and not Store(str(broken)).names("damaged")
     assert not list(broken.glob("partial/*")), "a half-trained state outlived its model"
@@ -69,7 +73,9 @@ def check_ended(ended: Ended, what: str) -> None:
 
 
 def check_kills(zygote: Zygote, folder: Path, text: str, kills: int, seed: int = 0) -> None:
-    """Kill, resume, kill again up to twenty times, then let it be whole, and so on until there were so many kills."""
+    """Kill, resume, kill again up to twenty times, then let it be whole, and so on until there were
+    so many kills.
+    """
     sweep, whole, out = sweep_of(text, folder), folder / "whole", folder / "out"
     words, choose = [str(folder / "experiment.yaml"), "--out"], random.Random(seed)
     zygote.ouro("run", *words, str(folder / "warm"), "--local")  # what it needs is imported now
@@ -92,6 +98,11 @@ FEW, MANY = {"closed": 200, "learned": 100}, {"closed": 5000, "learned": 2000}
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)
-@pytest.mark.parametrize("kills", [pytest.param(FEW, marks=pytest.mark.faults), pytest.param(MANY, marks=pytest.mark.soak)])
-def test_killed_at_random_and_run_again(kind: str, kills: dict[str, int], zygote: Zygote, memory: Path) -> None:
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(FEW, marks=pytest.mark.faults), pytest.param(MANY, marks=pytest.mark.soak)],
+)
+def test_killed_at_random_and_run_again(
+    kind: str, kills: dict[str, int], zygote: Zygote, memory: Path
+) -> None:
     check_kills(zygote, memory, EXPERIMENTS[kind], kills[kind])

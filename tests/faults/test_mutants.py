@@ -1,4 +1,6 @@
-"""Rules of the commit protocol, broken one at a time: for each there is a check in these tests that then fails."""
+"""Rules of the commit protocol, broken one at a time: for each there is a check in these tests that
+then fails.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from tests.run import test_training
 from tests.support.disk import Through
 from tests.support.sweeps import GAUSSIAN, files, lineages, run, sweep_of
 
-# ---- checks -------------------------------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
 def crashes(folder: Path) -> None:
@@ -48,7 +50,9 @@ def another(kind: str) -> Callable[[Path], None]:
         mine = [name for name in clean if kind in name]
         for name, other in zip(mine, mine[1:] + mine[:1], strict=True):
             if clean[name] != clean[other]:
-                check_corruption(sweep, out, clean, {name: clean[other]}, 0, f"{other} in the place of {name}")
+                check_corruption(
+                    sweep, out, clean, {name: clean[other]}, 0, f"{other} in the place of {name}"
+                )
                 restore(out, clean)
 
     return check
@@ -69,7 +73,12 @@ def two_at_once(folder: Path) -> None:
     """While one lineage fits a model another asks for the same: it waits, and finds it."""
     sweep = sweep_of(GAUSSIAN, folder, *TINY[:2], "generations=0")
     first, second = (lineages(sweep, Store(sweep.out))[0] for _ in range(2))
-    inside, decided, honest_fit, honest_pause = threading.Event(), threading.Event(), Gaussian.fit, FileLocks.pause
+    inside, decided, honest_fit, honest_pause = (
+        threading.Event(),
+        threading.Event(),
+        Gaussian.fit,
+        FileLocks.pause,
+    )
 
     def fit(self: Gaussian, *args: Any) -> dict[str, float]:
         if inside.is_set():
@@ -95,14 +104,16 @@ def two_at_once(folder: Path) -> None:
 
 
 def other_machines(folder: Path) -> None:
-    test_training.test_a_state_of_another_machine_or_way_is_not_continued({"machine": "elsewhere"}, folder)
+    test_training.test_a_state_of_another_machine_or_way_is_not_continued(
+        {"machine": "elsewhere"}, folder
+    )
 
 
 def damaged_states(folder: Path) -> None:
     test_training.test_a_damaged_state_is_not_continued(folder)
 
 
-# ---- mutants ------------------------------------------------------------------------------------------------------------
+# ---- mutants -------------------------------------------------------------------------------------
 
 Patch = pytest.MonkeyPatch
 
@@ -135,7 +146,9 @@ def no_rename(patch: Patch) -> None:
 
     def write(self: Store, path: str, data: bytes) -> None:
         store.os.makedirs(store.os.path.dirname(path), exist_ok=True)
-        with vars(store).get("open", open)(path, "wb") as file:  # the disk's, where the store is on one
+        with vars(store).get("open", open)(
+            path, "wb"
+        ) as file:  # the disk's, where the store is on one
             file.write(data)
             store.os.fsync(file.fileno())
 
@@ -144,7 +157,11 @@ def no_rename(patch: Patch) -> None:
 
 def digests_unread(patch: Patch) -> None:
     """Samples and weights are believed."""
-    patch.setattr(Store, "get", lambda self, row, name: self.read(f"{self.folder(row['kind'], row['key'])}/{name}"))
+    patch.setattr(
+        Store,
+        "get",
+        lambda self, row, name: self.read(f"{self.folder(row['kind'], row['key'])}/{name}"),
+    )
     patch.setattr(Store, "check", lambda self, row: [])
 
 
@@ -163,7 +180,9 @@ def json_unread(patch: Patch) -> None:
 
 def left_in_place(patch: Patch) -> None:
     """What is damaged is noted, and stays."""
-    patch.setattr(Store, "set_aside", lambda self, path: self.damage_found(path.removeprefix(f"{self.root}/")))
+    patch.setattr(
+        Store, "set_aside", lambda self, path: self.damage_found(path.removeprefix(f"{self.root}/"))
+    )
 
 
 def any_row(patch: Patch) -> None:
@@ -173,7 +192,11 @@ def any_row(patch: Patch) -> None:
     def row(self: Store, kind: str, key: str) -> Row | None:
         found = self.read(f"{self.folder(kind, key)}/row.json")
         value = store.json.loads(found)["value"] if found else None
-        return value if found and found == sealed(value) and store.sound(value) else honest(self, kind, key)
+        return (
+            value
+            if found and found == sealed(value) and store.sound(value)
+            else honest(self, kind, key)
+        )
 
     patch.setattr(Store, "row", row)
 
@@ -217,7 +240,11 @@ def any_machine(patch: Patch) -> None:
 
 def any_state(patch: Patch) -> None:
     """A half-trained state is not verified."""
-    patch.setattr(Store, "read_partial", lambda self, name: (self.read(self.path("partial", name)) or b"")[32:] or None)
+    patch.setattr(
+        Store,
+        "read_partial",
+        lambda self, name: (self.read(self.path("partial", name)) or b"")[32:] or None,
+    )
 
 
 def missing_is_damaged(patch: Patch) -> None:
@@ -300,7 +327,9 @@ def test_these_checks_pass_without_a_mutant(check: Callable[[Path], None], memor
 LONGER = [pytest.param(any_machine, other_machines, marks=pytest.mark.slow)]  # trains a network
 
 
-@pytest.mark.parametrize(("mutant", "check"), [*MUTANTS, *LONGER], ids=lambda each: getattr(each, "__name__", ""))
+@pytest.mark.parametrize(
+    ("mutant", "check"), [*MUTANTS, *LONGER], ids=lambda each: getattr(each, "__name__", "")
+)
 def test_a_broken_rule_fails_its_check(
     mutant: Callable[[Patch], None], check: Callable[[Path], None], memory: Path, monkeypatch: Patch
 ) -> None:

@@ -1,4 +1,5 @@
-"""Processes of a sweep on Ray are killed, stopped or interrupted: it ends with the bits of an undisturbed run, or says why not.
+"""Processes of a sweep on Ray are killed, stopped or interrupted: it ends with the bits of an
+undisturbed run, or says why not.
 
 And nothing is left: no process, no scratch folder.
 """
@@ -87,7 +88,9 @@ class Dying(Gaussian):
     COST = "small"
     TINY = {"when": "never"}
 
-    def __init__(self, *, when: Literal["never", "first", "sampling", "committing", "between"]) -> None:
+    def __init__(
+        self, *, when: Literal["never", "first", "sampling", "committing", "between"]
+    ) -> None:
         super().__init__(divisor="n")
         self.when = when
 
@@ -144,8 +147,8 @@ base:
   dataset: {name: gaussian, replicates: 2}
   n_real: 30
 grid:
-  generator: [half_trained, {name: dying, when: first}, {name: dying, when: sampling}, {name: dying, when: committing},
-              {name: dying, when: between}]
+  generator: [half_trained, {name: dying, when: first}, {name: dying, when: sampling},
+              {name: dying, when: committing}, {name: dying, when: between}]
 generations: 2
 metrics: [moments]
 tracking: none
@@ -154,8 +157,13 @@ tracking: none
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the engine that keeps half-trained states at once, and does not wait half a minute for who is stopped."""
-    changed = {"training/resume": "EVERY_SECONDS = 0.0", "running/ray_health": "SILENT_SECONDS = 3.0"}
+    """A copy of the engine that keeps half-trained states at once, and does not wait half a minute
+    for who is stopped.
+    """
+    changed = {
+        "training/resume": "EVERY_SECONDS = 0.0",
+        "running/ray_health": "SILENT_SECONDS = 3.0",
+    }
     with built(tmp_path_factory.mktemp("house"), **changed) as root:
         (root / "engine" / "generators" / "dying.py").write_text(FIVE_MOMENTS)
         (root / "engine" / "generators" / "half_trained.py").write_text(HALF_TRAINED)
@@ -171,16 +179,27 @@ def whole(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-# ---- actors die ---------------------------------------------------------------------------------------------------------
+# ---- actors die ----------------------------------------------------------------------------------
 
 
 @pytest.mark.faults
 def test_actors_die_before_in_and_between_generations(house: Path, tmp_path: Path) -> None:
-    """One lineage each: before its first row, in training, in sampling, in a commit, after one; a half-trained one goes on."""
-    ran = ouro("run", "dying.yaml", "--out", str(tmp_path / "out"), "--cpus", "2", cwd=house, source=house)
+    """One lineage each: before its first row, in training, in sampling, in a commit, after one; a
+    half-trained one goes on.
+    """
+    ran = ouro(
+        "run", "dying.yaml", "--out", str(tmp_path / "out"), "--cpus", "2", cwd=house, source=house
+    )
     assert ran.returncode == 0 and not ran.stderr, ran.stdout + ran.stderr
-    assert all((house / moment).exists() for moment in ("first", "training", "sampling", "committing", "between"))
-    resumed = [row["speed"].get("resumed_at_step") for row in Store(str(tmp_path / "out")).rows() if row["kind"] == "model"]
+    assert all(
+        (house / moment).exists()
+        for moment in ("first", "training", "sampling", "committing", "between")
+    )
+    resumed = [
+        row["speed"].get("resumed_at_step")
+        for row in Store(str(tmp_path / "out")).rows()
+        if row["kind"] == "model"
+    ]
     assert resumed.count(1.0) == 1, "nobody went on from a half-trained state"
     assert_nothing_is_left(house, seconds=0)
     assert run_alone(house, "dying.yaml", tmp_path / "whole").returncode == 0
@@ -188,12 +207,14 @@ def test_actors_die_before_in_and_between_generations(house: Path, tmp_path: Pat
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-# ---- Ray dies -----------------------------------------------------------------------------------------------------------
+# ---- Ray dies ------------------------------------------------------------------------------------
 
 
 @pytest.mark.faults
 def test_a_dead_ray_is_started_again(house: Path, whole: Path, tmp_path: Path) -> None:
-    """Its local daemon first, then the control store of the next; Ray hangs the driver in a call to that one."""
+    """Its local daemon first, then the control store of the next; Ray hangs the driver in a call to
+    that one.
+    """
     out, process = tmp_path / "out", begun(tmp_path / "out", house)
     kill(below(process, RAYLET))
     wait_for_rows_by_another_ray(process, out)
@@ -201,26 +222,37 @@ def test_a_dead_ray_is_started_again(house: Path, whole: Path, tmp_path: Path) -
     rc, stdout, stderr = ended_as(process)
     assert rc == 0 and not stderr, stdout + stderr
     assert "(raylet) has died); starting it again (1 of 3" in stdout
-    assert "(gcs_server) has died); starting it again (1 of 3" in stdout, "there was progress in between"
+    assert "(gcs_server) has died); starting it again (1 of 3" in stdout, (
+        "there was progress in between"
+    )
     assert_nothing_is_left(house, seconds=0)
     assert_same(out, whole)
 
 
 def wait_for_rows_by_another_ray(process: subprocess.Popen[str], out: Path) -> None:
     before = {each.pid for each in below(process, RAYLET)}
-    assert eventually(lambda: any(each.pid not in before for each in below(process, RAYLET)), SLOWEST)
+    assert eventually(
+        lambda: any(each.pid not in before for each in below(process, RAYLET)), SLOWEST
+    )
     assert eventually(lambda: below(process, LINEAGES), SLOWEST)
     wait_for(out, commits(out) + 2, process)
 
 
 @pytest.mark.faults
-def test_a_ray_that_dies_again_and_again_is_given_up(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_dies_again_and_again_is_given_up(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As if it had been started three times already without a row, with many rows there."""
     monkeypatch.setenv(NAME, f"{TRIES} 1000000")
     process = begun(tmp_path / "out", house)
     kill(below(process, RAYLET))
     rc, stdout, stderr = ended_as(process)
-    assert rc == 4 and "(raylet) has died; the state is saved" in stdout and "starting it" not in stdout and not stderr
+    assert (
+        rc == 4
+        and "(raylet) has died; the state is saved" in stdout
+        and "starting it" not in stdout
+        and not stderr
+    )
     assert_nothing_is_left(house, seconds=0)
     assert run_alone(house, "slow.yaml", tmp_path / "out").returncode == 0
 
@@ -248,7 +280,10 @@ def test_a_new_row_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         again.begin("a cause", shown)
         return started
 
-    assert dies() == ["1 0"] and shown.said == ["closed", "Ray died (a cause); starting it again (1 of 3 without progress)"]
+    assert dies() == ["1 0"] and shown.said == [
+        "closed",
+        "Ray died (a cause); starting it again (1 of 3 without progress)",
+    ]
     assert dies()[1:] == ["2 0"] and dies()[2:] == ["3 0"]
     assert len(dies()) == 3 and len(shown.said) == 6, "a fourth time without a row"
     store.commit([{"kind": "draw", "key": "d", "files": {}}])
@@ -263,19 +298,24 @@ def test_the_next_process_has_this_ones_command(tmp_path: Path) -> None:
     program = (
         "import os, sys; from engine.running.restart import own_command\n"
         "print(sys.argv[1:], flush=True)\n"
-        "if 'AGAIN' not in os.environ: os.environ['AGAIN'] = '1'; os.execv(own_command()[0], own_command())"
+        "if 'AGAIN' not in os.environ: os.environ['AGAIN'] = '1'; os.execv(own_command()[0], "
+        "own_command())"
     )
     words = [sys.executable, "-c", program, "run", "a file.yaml", "--set", "x=[1, 2]"]
-    told = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    ).stdout
     assert told.splitlines() == ["['run', 'a file.yaml', '--set', 'x=[1, 2]']"] * 2
 
 
-# ---- somebody is stopped for a while ------------------------------------------------------------------------------------
+# ---- somebody is stopped for a while -------------------------------------------------------------
 
 
 @pytest.mark.faults
 def test_processes_that_are_stopped_for_a_while(house: Path, whole: Path, tmp_path: Path) -> None:
-    """An actor and the driver go on where they were; a daemon of Ray that stays silent is as good as dead."""
+    """An actor and the driver go on where they were; a daemon of Ray that stays silent is as good
+    as dead.
+    """
     out, process = tmp_path / "out", begun(tmp_path / "out", house, rows=2)
     for asleep in (below(process, LINEAGES)[:1], [psutil.Process(process.pid)]):
         with stopped(*asleep):
@@ -295,24 +335,31 @@ def test_a_minute_of_sleep(name: str, tmp_path: Path) -> None:
     """With the constants as they are."""
     (tmp_path / "house").mkdir()
     with built(tmp_path / "house") as house:
-        out, process = tmp_path / "out", begun(tmp_path / "out", house, "--set", "generations=40", rows=2)
+        out, process = (
+            tmp_path / "out",
+            begun(tmp_path / "out", house, "--set", "generations=40", rows=2),
+        )
         with stopped(*(below(process, name) if name else [psutil.Process(process.pid)])):
             time.sleep(70)
         rc, stdout, stderr = ended_as(process)
         assert rc == 0 and not stderr, stdout + stderr
         assert ("starting it again" in stdout) == (name in (RAYLET, CONTROL))
         assert_nothing_is_left(house, seconds=0)
-        (house / "slow.yaml").write_text((house / "slow.yaml").read_text().replace("generations: 4", "generations: 40"))
+        (house / "slow.yaml").write_text(
+            (house / "slow.yaml").read_text().replace("generations: 4", "generations: 40")
+        )
         assert run_alone(house, "slow.yaml", tmp_path / "whole").returncode == 0
         assert_same(out, tmp_path / "whole")
 
 
-# ---- interrupted, killed ------------------------------------------------------------------------------------------------
+# ---- interrupted, killed -------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_sweeps_say_so_and_go_on(number: int, code: int, house: Path, whole: Path, tmp_path: Path) -> None:
+def test_interrupted_sweeps_say_so_and_go_on(
+    number: int, code: int, house: Path, whole: Path, tmp_path: Path
+) -> None:
     process = begun(tmp_path / "out", house)
     process.send_signal(number)
     rc, stdout, stderr = ended_as(process)
@@ -324,13 +371,34 @@ def test_interrupted_sweeps_say_so_and_go_on(number: int, code: int, house: Path
 
 @pytest.mark.faults
 @pytest.mark.parametrize("words", [["--local"], []], ids=["alone", "on Ray"])
-def test_nobody_waits_for_a_generation_of_a_minute(words: list[str], house: Path, tmp_path: Path) -> None:
+def test_nobody_waits_for_a_generation_of_a_minute(
+    words: list[str], house: Path, tmp_path: Path
+) -> None:
     """Ctrl-C reaches every process of the terminal."""
-    command = [sys.executable, "-m", "engine.cli", "run", "long.yaml", "--out", str(tmp_path / "out"), *words]
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "run",
+        "long.yaml",
+        "--out",
+        str(tmp_path / "out"),
+        *words,
+    ]
     process = subprocess.Popen(
-        command, cwd=house, env=environment(house), stdout=-1, stderr=-1, text=True, start_new_session=True
+        command,
+        cwd=house,
+        env=environment(house),
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        start_new_session=True,
     )
-    training = (lambda: (tmp_path / "out" / "locks").exists()) if words else (lambda: below(process, f"{LINEAGES}.train"))
+    training = (
+        (lambda: (tmp_path / "out" / "locks").exists())
+        if words
+        else (lambda: below(process, f"{LINEAGES}.train"))
+    )
     assert eventually(training, SLOWEST)
     time.sleep(1)
     began = time.monotonic()
@@ -353,8 +421,12 @@ def test_a_second_signal_ends_at_once(house: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_driver_loses_nothing_that_was_committed(house: Path, whole: Path, tmp_path: Path) -> None:
-    """Actors outlive their driver by seconds and still write: the second start waits for their locks."""
+def test_a_killed_driver_loses_nothing_that_was_committed(
+    house: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Actors outlive their driver by seconds and still write: the second start waits for their
+    locks.
+    """
     process = begun(tmp_path / "out", house)
     process.kill()
     process.wait()
@@ -366,16 +438,36 @@ def test_a_killed_driver_loses_nothing_that_was_committed(house: Path, whole: Pa
 
 @pytest.mark.faults
 def test_after_the_drivers_death_nobody_is_left(house: Path, tmp_path: Path) -> None:
-    """The shell that started it is killed first, which is nothing to it; one actor is in the middle of a long generation."""
-    command = [sys.executable, "-m", "engine.cli", "run", "long.yaml", "--out", str(tmp_path / "out"), "--cpus", "2"]
+    """The shell that started it is killed first, which is nothing to it; one actor is in the middle
+    of a long generation.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "run",
+        "long.yaml",
+        "--out",
+        str(tmp_path / "out"),
+        "--cpus",
+        "2",
+    ]
     shell = subprocess.Popen(
-        ["bash", "-c", '"$@" & wait', "bash", *command], cwd=house, env=environment(house), stdout=-1, stderr=-1
+        ["bash", "-c", '"$@" & wait', "bash", *command],
+        cwd=house,
+        env=environment(house),
+        stdout=-1,
+        stderr=-1,
     )
-    assert eventually(lambda: [p for p in below(shell, LINEAGES) if "train" in p.cmdline()[0]], SLOWEST)  # type: ignore[arg-type]
+    assert eventually(
+        lambda: [p for p in below(shell, LINEAGES) if "train" in p.cmdline()[0]], SLOWEST
+    )  # type: ignore[arg-type]
     driver = psutil.Process(shell.pid).children()[0]
     shell.kill()
     shell.wait()
     time.sleep(1)
     assert driver.is_running() and len(alive(house)) > 4
     driver.kill()
-    assert eventually(lambda: not alive(house), 30), [process.cmdline()[:2] for process in alive(house)]
+    assert eventually(lambda: not alive(house), 30), [
+        process.cmdline()[:2] for process in alive(house)
+    ]

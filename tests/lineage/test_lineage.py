@@ -1,4 +1,6 @@
-"""The loop: founders once, equal keys equal bits, longer, wider and richer sweeps, findings, pruning, damage."""
+"""The loop: founders once, equal keys equal bits, longer, wider and richer sweeps, findings,
+pruning, damage.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def test_shared_generations_are_counted_before_anything_runs(tmp_path: Path) -> 
     chains = lineages(sweep_of(GAUSSIAN, tmp_path))
     asked = sum(len(chain.path) for chain in chains)
     distinct = len({node.model for chain in chains for node in chain.path})
-    # per seed: 1 founder; 3 generations at fraction 0; replace and accumulate share generation 1 at each of 3 fractions
+    # per seed: 1 founder; 3 generations at fraction 0; replace and accumulate share generation 1 at
+    # each of 3 fractions
     assert asked == 96 and distinct == 2 * (1 + 3 + 3 * (1 + 2 + 2) + 3 * 3)
 
 
@@ -114,7 +117,9 @@ def test_pruned_generations_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == before
 
 
-def test_large_arrays_of_closed_forms_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_arrays_of_closed_forms_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
     run(sweep)
     clean = results(sweep)
@@ -136,7 +141,9 @@ def test_damaged_files_are_found_named_and_made_again(tmp_path: Path) -> None:
     whole, clean = files(tmp_path / "out"), results(sweep)
     choose = random.Random(1)
     targets = [
-        p for p in sorted((tmp_path / "out").rglob("*")) if p.is_file() and p.parts[-3] in ("models", "draws", "weights")
+        p
+        for p in sorted((tmp_path / "out").rglob("*"))
+        if p.is_file() and p.parts[-3] in ("models", "draws", "weights")
     ]
     targets += sorted((tmp_path / "out" / "models").rglob("weights/*"))
     for target in targets:
@@ -144,11 +151,15 @@ def test_damaged_files_are_found_named_and_made_again(tmp_path: Path) -> None:
             data = bytearray(target.read_bytes())
             place = choose.randrange(len(data))
             data[place] ^= 1 << choose.randrange(8)
-            target.write_bytes({"cut": bytes(data[: len(data) // 2]), "empty": b"", "flip": bytes(data)}[damage])
+            target.write_bytes(
+                {"cut": bytes(data[: len(data) // 2]), "empty": b"", "flip": bytes(data)}[damage]
+            )
             store, named = Store(sweep.out), []
             store.damage_found = named.append  # type: ignore[method-assign]
             run(sweep, store)
-            assert [n for n in named if n == target.relative_to(tmp_path / "out").as_posix()], f"{damage} {target} not named"
+            assert [n for n in named if n == target.relative_to(tmp_path / "out").as_posix()], (
+                f"{damage} {target} not named"
+            )
             assert results(sweep) == clean
             assert files(tmp_path / "out") == whole, f"{damage} of {target.name}"
 
@@ -164,7 +175,9 @@ def test_a_file_of_another_generation_is_not_believed(tmp_path: Path) -> None:
         assert files(tmp_path / "out") == whole
 
 
-def test_what_comes_out_differently_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_out_differently_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another library version or thread count must not be mixed in silently."""
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
     run(sweep)
@@ -176,7 +189,9 @@ def test_what_comes_out_differently_is_refused(tmp_path: Path, monkeypatch: pyte
         lineages(sweep)[0].material.samples(2)
 
 
-def test_a_diverged_generator_ends_the_lineage_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_generator_ends_the_lineage_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.generators.gaussian import Gaussian
 
     honest = Gaussian.fit
@@ -194,7 +209,9 @@ def test_a_diverged_generator_ends_the_lineage_with_a_reason(tmp_path: Path, mon
     assert chain.complete(), "a finding is an outcome"
 
 
-def test_samples_that_are_not_finite_end_the_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_that_are_not_finite_end_the_lineage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.generators.gaussian import Gaussian
 
     honest = Gaussian.sample
@@ -204,13 +221,20 @@ def test_samples_that_are_not_finite_end_the_lineage(tmp_path: Path, monkeypatch
         drawn.x[3, 1, 0] = np.nan
         return drawn
 
-    monkeypatch.setattr(Gaussian, "sample", lambda self, n, rng, labels=None, bias=None: broken(self, n, rng))
+    monkeypatch.setattr(
+        Gaussian, "sample", lambda self, n, rng, labels=None, bias=None: broken(self, n, rng)
+    )
     chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"))[0]
-    assert chain.outcome["status"] == "diverged" and "1 of 180 sampled values" in chain.outcome["reason"]
+    assert (
+        chain.outcome["status"] == "diverged"
+        and "1 of 180 sampled values" in chain.outcome["reason"]
+    )
     assert chain.rows()[0]["values"] == {}, "a metric was computed from values that are not finite"
 
 
-def test_constant_samples_end_the_lineage_but_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constant_samples_end_the_lineage_but_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.generators.gaussian import Gaussian
     from engine.samples import Samples
 
@@ -221,11 +245,16 @@ def test_constant_samples_end_the_lineage_but_are_measured(tmp_path: Path, monke
 
 
 def test_fresh_real_data_arrive_every_generation(tmp_path: Path) -> None:
-    fixed, fresh = (lineages(sweep_of(GAUSSIAN, tmp_path, "grid={}", f"base.arrival={a}"))[0] for a in ("fixed", "fresh"))
+    fixed, fresh = (
+        lineages(sweep_of(GAUSSIAN, tmp_path, "grid={}", f"base.arrival={a}"))[0]
+        for a in ("fixed", "fresh")
+    )
     assert (fixed.material.real(0).x == fixed.material.real(2).x).all()
     assert (fresh.material.real(0).x == fixed.material.real(0).x).all()
     assert (fresh.material.real(0).x != fresh.material.real(2).x).any()
-    assert fixed.path[0].model == fresh.path[0].model and len({node.real for node in fresh.path}) == 4
+    assert (
+        fixed.path[0].model == fresh.path[0].model and len({node.real for node in fresh.path}) == 4
+    )
 
 
 def test_identity_is_apart_from_extent(tmp_path: Path) -> None:
@@ -238,8 +267,12 @@ def test_identity_is_apart_from_extent(tmp_path: Path) -> None:
 
 def test_a_default_spelled_out_is_the_same_lineage(tmp_path: Path) -> None:
     plain = sweep_of(GAUSSIAN, tmp_path, "grid={}").lineages[0]
-    spelled = sweep_of(GAUSSIAN, tmp_path, "grid={}", "base.policy={name: replace, synthetic_fraction: 1.0}").lineages[0]
-    other = sweep_of(GAUSSIAN, tmp_path, "grid={}", "base.policy={name: replace, synthetic_fraction: 0.9}").lineages[0]
+    spelled = sweep_of(
+        GAUSSIAN, tmp_path, "grid={}", "base.policy={name: replace, synthetic_fraction: 1.0}"
+    ).lineages[0]
+    other = sweep_of(
+        GAUSSIAN, tmp_path, "grid={}", "base.policy={name: replace, synthetic_fraction: 0.9}"
+    ).lineages[0]
     assert plain.id == spelled.id != other.id
 
 
@@ -264,7 +297,9 @@ def test_the_film_strip_uses_the_same_latents_every_generation(tmp_path: Path) -
 
 
 def test_a_lineage_waits_for_a_key_that_another_process_makes(tmp_path: Path) -> None:
-    """Two processes on one store: every key is made by one of them, and the rows are those of a single run."""
+    """Two processes on one store: every key is made by one of them, and the rows are those of a
+    single run.
+    """
     import subprocess
     import sys
 
@@ -278,7 +313,9 @@ def test_a_lineage_waits_for_a_key_that_another_process_makes(tmp_path: Path) ->
     )
     here = str(Path(__file__).parents[2])
     both = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), here], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     fits = [int(p.communicate(timeout=120)[0]) for p in both]
@@ -288,8 +325,12 @@ def test_a_lineage_waits_for_a_key_that_another_process_makes(tmp_path: Path) ->
 
 
 def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the limit the accumulated set and the old draws are views of files; the rows and files are the same."""
-    text = GAUSSIAN.replace("seeds: 2", "seeds: 1").replace("[replace, accumulate, augment]", "[accumulate]")
+    """Above the limit the accumulated set and the old draws are views of files; the rows and files
+    are the same.
+    """
+    text = GAUSSIAN.replace("seeds: 2", "seeds: 1").replace(
+        "[replace, accumulate, augment]", "[accumulate]"
+    )
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     plain, large = sweep_of(text, tmp_path / "a"), sweep_of(text, tmp_path / "b")
@@ -298,14 +339,22 @@ def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(f"engine.{module}.MAPPED_BYTES", 1)
     chain = run(large)[-1]
     assert isinstance(chain.material.training_set(chain.path[-1]).x, np.memmap)
-    assert isinstance(chain.material.samples(1).x, np.memmap) or isinstance(chain.material.samples(1).x.base, np.memmap)
+    assert isinstance(chain.material.samples(1).x, np.memmap) or isinstance(
+        chain.material.samples(1).x.base, np.memmap
+    )
     assert results(plain) == results(large) and files(Path(plain.out)) == files(Path(large.out))
 
 
 def test_a_lineage_of_a_part_that_is_not_here_is_not_damaged(tmp_path: Path) -> None:
-    """Another installation may lack a part, or give it other defaults: its files are whole all the same."""
+    """Another installation may lack a part, or give it other defaults: its files are whole all the
+    same.
+    """
     store = Store(str(tmp_path / "out"))
-    about = {"lineage": "0123456789abcdef", "spec": {"generator": {"name": "elsewhere"}}, "generations": []}
+    about = {
+        "lineage": "0123456789abcdef",
+        "spec": {"generator": {"name": "elsewhere"}},
+        "generations": [],
+    }
     store.write_lineage("0123456789abcdef", about)
     assert store.lineage("0123456789abcdef") == about and list(store.lineages()) == [about]
     store.write_lineage("fedcba9876543210", about)

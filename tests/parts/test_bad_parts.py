@@ -1,4 +1,5 @@
-"""Parts that raise what can neither be printed nor pickled, leave by sys.exit, or allocate without end.
+"""Parts that raise what can neither be printed nor pickled, leave by sys.exit, or allocate without
+end.
 
 Their lineage fails, with file and line, and the others finish.
 """
@@ -130,22 +131,34 @@ def test_the_lineage_fails_with_file_and_line_and_the_others_finish(
     run_local([Job(**{**job.__dict__, "together": 0.0}) for job in jobs], Heard())
     found = histories(sweep, store)
     first, *others = (found[spec.id] for spec in sweep.lineages)
-    assert first.status == "failed" and first.t == 1 and FAULTS[fault][1] in first.reason, first.reason
-    assert first.reason.endswith(")") and "tests/test_bad_parts.py:" in first.reason and len(first.reason) < 3000
+    assert first.status == "failed" and first.t == 1 and FAULTS[fault][1] in first.reason, (
+        first.reason
+    )
+    assert (
+        first.reason.endswith(")")
+        and "tests/test_bad_parts.py:" in first.reason
+        and len(first.reason) < 3000
+    )
     assert all(h.status == "ok" for h in others) and exit_code(found.values()) == 1
     assert len(json.dumps(store.failure(first.spec.id))) < 100_000
     first.reason.encode("utf-8", errors="replace")
 
 
-def test_what_may_pass_travels_with_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray sends it to the driver: as it is, it could not be pickled, and would have lost its traceback."""
+def test_what_may_pass_travels_with_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray sends it to the driver: as it is, it could not be pickled, and would have lost its
+    traceback.
+    """
     sweep = sweep_of(GAUSSIAN, tmp_path, *SMALL)
     Path(sweep.out).mkdir()
     monkeypatch.setattr(Gaussian, "fit", lambda *_: throwing(lambda: Lost(socket.socket()))())
     with pytest.raises(MayPass, match="Lost: the line is dead") as error:
         Work(Job.of(sweep, Store(sweep.out), sweep.lineages[0], 3)).step()
     again = pickle.loads(pickle.dumps(error.value))
-    assert str(again) == "Lost: the line is dead" and again.record["file"].endswith("test_bad_parts.py")
+    assert str(again) == "Lost: the line is dead" and again.record["file"].endswith(
+        "test_bad_parts.py"
+    )
     assert again.record == error.value.record and work.passing(again)
 
 
@@ -154,7 +167,11 @@ def test_a_traceback_that_cannot_be_told_is_told_without_its_message() -> None:
         throwing(Mute)()
     except Mute as error:
         record = explained(error, 2)
-    assert record["t"] == 2 and "raise error()" in record["traceback"] and record["file"].endswith("test_bad_parts.py")
+    assert (
+        record["t"] == 2
+        and "raise error()" in record["traceback"]
+        and record["file"].endswith("test_bad_parts.py")
+    )
 
 
 def test_a_limit_of_memory_is_beyond_what_there_was() -> None:

@@ -27,7 +27,12 @@ def truth(replicates: int, **params: object) -> object:
 
 def test_sum_of_squares_under_replace() -> None:
     dataset = truth(3000, outcomes=10)
-    values = measured(chain(dataset, MODEL, {"name": "replace"}, n=100, generations=19), DISCRETE, dataset, {0, 9, 19})
+    values = measured(
+        chain(dataset, MODEL, {"name": "replace"}, n=100, generations=19),
+        DISCRETE,
+        dataset,
+        {0, 9, 19},
+    )
     for t, of in values.items():
         assert_mean(of["discrete/sum_p2"], theory.replace_sum_p2(100, t, 0.1), what=f"t = {t}")
 
@@ -64,7 +69,9 @@ def test_fits_until_one_token_is_left(n: int, outcomes: int, printed: float, se:
 def test_the_survivor_has_its_own_probability_and_collapse_obeys_equation_7() -> None:
     p = np.array([0.5, 0.3, 0.15, 0.05])
     fits, survivor = fits_until_dirac(truth(4000, probabilities=list(p)), 12, 2000)
-    assert chisquare(np.bincount(survivor, minlength=4), 4000 * theory.survivor_law(p)).pvalue > 1e-3
+    assert (
+        chisquare(np.bincount(survivor, minlength=4), 4000 * theory.survivor_law(p)).pvalue > 1e-3
+    )
     for t in (5, 15, 40):
         lower, upper = theory.collapse_probability(12, t, float((p**2).sum()), 4)
         assert lower <= (fits <= t + 1).mean() <= upper
@@ -80,9 +87,15 @@ def test_augment_follows_equation_9(n_synthetic: int) -> None:
     policy = {"name": "augment", "synthetic_fraction": n_synthetic / (100 + n_synthetic)}
     steps = chain(dataset, MODEL, policy, n=100, n_synthetic=n_synthetic, generations=5)
     for t, of in measured(steps, DISCRETE, dataset, {0, 1, 5}).items():
-        assert_mean(of["discrete/sum_p2"], theory.augment_sum_p2(100, n_synthetic, t, star), what=f"t = {t}")
+        assert_mean(
+            of["discrete/sum_p2"], theory.augment_sum_p2(100, n_synthetic, t, star), what=f"t = {t}"
+        )
         if t:
-            assert_mean(of["discrete/l2"], theory.augment_distance(100, n_synthetic, t, star), what=f"distance, t = {t}")
+            assert_mean(
+                of["discrete/l2"],
+                theory.augment_distance(100, n_synthetic, t, star),
+                what=f"distance, t = {t}",
+            )
         assert of["discrete/l1"].mean() <= theory.augment_l1_bound(100, n_synthetic, len(SEDDIK))
 
 
@@ -90,7 +103,14 @@ def test_the_printed_sign_of_equation_9_would_be_seen() -> None:
     """Trap 4: with a minus, S_1 of few real tokens differs by more than the tolerance."""
     n_real, n, star = 5, 20, 0.14
     dataset = truth(4000, probabilities=SEDDIK)
-    steps = chain(dataset, MODEL, {"name": "augment", "synthetic_fraction": 0.8}, n=n_real, n_synthetic=n, generations=1)
+    steps = chain(
+        dataset,
+        MODEL,
+        {"name": "augment", "synthetic_fraction": 0.8},
+        n=n_real,
+        n_synthetic=n,
+        generations=1,
+    )
     value = measured(steps, DISCRETE, dataset, {1})[1]["discrete/sum_p2"]
     assert_mean(value, theory.augment_sum_p2(n_real, n, 1, star))
     a = n / (n_real + n)
@@ -104,7 +124,10 @@ def test_distance_to_model_0_is_bounded_and_grows_with_the_synthetic_set() -> No
     for n_synthetic in (10, 100, 400):
         policy = {"name": "augment", "synthetic_fraction": n_synthetic / (100 + n_synthetic)}
         values = measured(
-            chain(dataset, MODEL, policy, n=100, n_synthetic=n_synthetic, generations=30), DISCRETE, dataset, {15, 30}
+            chain(dataset, MODEL, policy, n=100, n_synthetic=n_synthetic, generations=30),
+            DISCRETE,
+            dataset,
+            {15, 30},
         )
         final.append(values[30]["discrete/l1"].mean())
         assert final[-1] == pytest.approx(values[15]["discrete/l1"].mean(), rel=0.1)
@@ -118,7 +141,9 @@ def test_recent_delays_and_random_past_nearly_stops_total_collapse() -> None:
     """Seddik 4.2 at n = 10; after 100 generations."""
     dataset, share = truth(400, outcomes=3), {}
     for policy in ({"name": "replace"}, {"name": "recent", "k": 3}, {"name": "random_past"}):
-        values = measured(chain(dataset, MODEL, policy, n=10, generations=100), DISCRETE, dataset, {30, 100})
+        values = measured(
+            chain(dataset, MODEL, policy, n=10, generations=100), DISCRETE, dataset, {30, 100}
+        )
         share[policy["name"]] = [values[t]["discrete/fixated"].mean() for t in (30, 100)]
     assert share["replace"][1] == 1
     assert share["recent"][0] < share["replace"][0] - 0.2
@@ -169,14 +194,22 @@ def test_tokens_are_drawn_with_the_frequencies_and_without_order() -> None:
     tokens = model.sample(12, np.random.default_rng(1)).x
     assert tokens.shape == (12, 4000) and tokens.dtype == np.int64
     counts = np.bincount(tokens.ravel(), minlength=4)
-    assert counts[2] == 0 and chisquare(counts[[0, 1, 3]], 48_000 * np.array([0.25, 0.5, 0.25])).pvalue > 1e-3
+    assert (
+        counts[2] == 0
+        and chisquare(counts[[0, 1, 3]], 48_000 * np.array([0.25, 0.5, 0.25])).pvalue > 1e-3
+    )
     for a, b in ((0, 1), (0, 11), (4, 7)):  # places are independent of each other
-        pairs = np.bincount(4 * tokens[a] + tokens[b], minlength=16).reshape(4, 4)[np.ix_([0, 1, 3], [0, 1, 3])]
+        pairs = np.bincount(4 * tokens[a] + tokens[b], minlength=16).reshape(4, 4)[
+            np.ix_([0, 1, 3], [0, 1, 3])
+        ]
         p = np.array([0.25, 0.5, 0.25])
         assert chisquare(pairs.ravel(), 4000 * np.outer(p, p).ravel()).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("temperature", "expected"), [(1.0, [0.2, 0.8]), (0.5, [0.04 / 0.68, 0.64 / 0.68]), (0.0, [0, 1])])
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(1.0, [0.2, 0.8]), (0.5, [0.04 / 0.68, 0.64 / 0.68]), (0.0, [0, 1])],
+)
 def test_bias_is_temperature(temperature: float, expected: list[float]) -> None:
     model = fitted(np.repeat([[0], [1], [1], [1], [1]], 3, axis=1))
     tokens = model.sample(20_000, np.random.default_rng(0), bias=temperature).x
@@ -196,4 +229,6 @@ def test_a_loaded_model_draws_the_same_bits(tmp_path: Path) -> None:
     model.save(tmp_path)
     loaded = Categorical()
     loaded.load(tmp_path)
-    assert (loaded.sample(9, np.random.default_rng(1)).x == model.sample(9, np.random.default_rng(1)).x).all()
+    assert (
+        loaded.sample(9, np.random.default_rng(1)).x == model.sample(9, np.random.default_rng(1)).x
+    ).all()

@@ -31,8 +31,12 @@ def on_digits() -> tuple[Any, Samples]:
 def test_real_data_reach_the_ceiling(on_digits: tuple[Any, Samples]) -> None:
     metric, real = on_digits
     value = metric(real, None, rng(2))
-    assert value["classifier_accuracy/ceiling"] > 0.95 and value["classifier_accuracy/chance"] == pytest.approx(61 / 597)
-    assert value["classifier_accuracy"] == pytest.approx(value["classifier_accuracy/ceiling"], abs=0.03)
+    assert value["classifier_accuracy/ceiling"] > 0.95 and value[
+        "classifier_accuracy/chance"
+    ] == pytest.approx(61 / 597)
+    assert value["classifier_accuracy"] == pytest.approx(
+        value["classifier_accuracy/ceiling"], abs=0.03
+    )
     assert value["classifier_accuracy/relative"] == pytest.approx(1, abs=0.04)
     assert metric(real, None, rng(2)) == value
 
@@ -68,7 +72,9 @@ def test_points_have_one_accuracy_per_replicate() -> None:
     real = dataset.sample(800, rng())
     metric = prepared(dataset, real)
     collapsed = real.x.copy()
-    collapsed[:, 1] = collapsed[rng().permutation(800), 1]  # one replicate loses the link to its labels
+    collapsed[:, 1] = collapsed[
+        rng().permutation(800), 1
+    ]  # one replicate loses the link to its labels
     value = metric(Samples(collapsed, real.y), None, rng(2))
     accuracy = value["classifier_accuracy"]
     assert accuracy.shape == (3,) and accuracy[[0, 2]].min() > 0.99 and accuracy[1] < 0.45
@@ -82,17 +88,25 @@ def test_a_finite_set_smaller_than_the_draw_gives_the_ceiling_of_all_it_has() ->
     assert metric.ceiling_ > 0.6
 
 
-def test_a_resnet_learns_too_and_the_answer_names_the_network(on_digits: tuple[Any, Samples]) -> None:
+def test_a_resnet_learns_too_and_the_answer_names_the_network(
+    on_digits: tuple[Any, Samples],
+) -> None:
     metric, real = on_digits
     assert metric.about_ == {"network": "lenet"} and metric.lr_ == 1e-2
     resnet = prepared(make("dataset", "digits"), real, network="resnet18", steps=25)
     assert resnet.about_ == {"network": "resnet18"} and resnet.lr_ == 2e-3 and resnet.ceiling_ > 0.6
     with pytest.raises(ValueError, match="'lenet' reads images, but Mixture gives points"):
-        prepared(make("dataset", "mixture"), make("dataset", "mixture").sample(50, rng()), network="lenet")
-    assert prepared(make("dataset", "mixture"), make("dataset", "mixture").sample(50, rng())).about_ == {"network": "mlp"}
+        prepared(
+            make("dataset", "mixture"),
+            make("dataset", "mixture").sample(50, rng()),
+            network="lenet",
+        )
+    assert prepared(
+        make("dataset", "mixture"), make("dataset", "mixture").sample(50, rng())
+    ).about_ == {"network": "mlp"}
 
 
-# ---- nelbo --------------------------------------------------------------------------------------------------------------
+# ---- nelbo ---------------------------------------------------------------------------------------
 
 
 def test_nelbo_binarises_images_and_adds_up() -> None:
@@ -104,7 +118,10 @@ def test_nelbo_binarises_images_and_adds_up() -> None:
     metric.prepare(dataset, real, 600, rng())
     assert set(np.unique(metric.test_.x)) == {0, 255} and len(metric.test_) == 300
     value = metric(vae.sample(10, rng(), given(real, 10)), vae, rng(2))
-    assert value["nelbo"] == pytest.approx(value["nelbo/reconstruction"] + value["nelbo/kl"]) and value["nelbo/kl"] > 0
+    assert (
+        value["nelbo"] == pytest.approx(value["nelbo/reconstruction"] + value["nelbo/kl"])
+        and value["nelbo/kl"] > 0
+    )
     assert value["nelbo"] < 64 * np.log(2), "worse than a fair coin for every pixel"
     grey = make("metric", "nelbo", n_test=300, binarise=False)
     grey.prepare(dataset, real, 600, rng())
@@ -119,6 +136,9 @@ def test_nelbo_of_a_density_is_its_negative_log_likelihood_and_of_a_gan_undefine
     metric = make("metric", "nelbo")
     metric.prepare(dataset, real, 500, rng())
     value = metric(real, gaussian, rng(2))
-    assert np.allclose(value["nelbo"], -gaussian.log_density(dataset.held_out(2000).x).mean(0)) and not value["nelbo/kl"].any()
+    assert (
+        np.allclose(value["nelbo"], -gaussian.log_density(dataset.held_out(2000).x).mean(0))
+        and not value["nelbo/kl"].any()
+    )
     wgan = make("generator", "wgan", steps=1)
     assert isinstance(metric(real, wgan, rng(2))["nelbo"], Undefined)

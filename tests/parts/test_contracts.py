@@ -20,7 +20,12 @@ N = 60
 
 def dataset_for(accepts: tuple[str, ...]) -> Any:
     """A small data set that gives what a part accepts; the first kind listed."""
-    tiny = {"points": "mixture", "tokens": "categorical", "regression": "regression", "images": "digits"}
+    tiny = {
+        "points": "mixture",
+        "tokens": "categorical",
+        "regression": "regression",
+        "images": "digits",
+    }
     name = tiny[accepts[0]]
     return make("dataset", name, **constant("dataset", name, "TINY"))
 
@@ -34,7 +39,11 @@ def tiny(kind: str, name: str) -> Any:
 
 
 def same(a: Samples, b: Samples) -> bool:
-    return a.x.dtype == b.x.dtype and np.array_equal(a.x, b.x) and (a.y is None or np.array_equal(a.y, b.y))  # type: ignore[arg-type]
+    return (
+        a.x.dtype == b.x.dtype
+        and np.array_equal(a.x, b.x)
+        and (a.y is None or np.array_equal(a.y, b.y))
+    )  # type: ignore[arg-type]
 
 
 def fitted(accepts: tuple[str, ...], name: str) -> tuple[Any, Any, Samples]:
@@ -46,17 +55,31 @@ def fitted(accepts: tuple[str, ...], name: str) -> tuple[Any, Any, Samples]:
 
 
 def generator_for(dataset: Any) -> str:
-    return {"points": "gaussian", "tokens": "categorical", "regression": "linear_regression", "images": "vae"}[dataset.GIVES]
+    return {
+        "points": "gaussian",
+        "tokens": "categorical",
+        "regression": "linear_regression",
+        "images": "vae",
+    }[dataset.GIVES]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for k in KINDS for n in names(k)])
 def test_the_signature_is_a_schema(kind: str, name: str) -> None:
-    """TINY passes the planner's check, and every annotation can be evaluated without importing the part."""
-    part, complaints = checked_part(kind, json.dumps({"name": name, **constant(kind, name, "TINY")}))
+    """TINY passes the planner's check, and every annotation can be evaluated without importing the
+    part.
+    """
+    part, complaints = checked_part(
+        kind, json.dumps({"name": name, **constant(kind, name, "TINY")})
+    )
     assert part and not complaints
     for parameter in describe(kind, name).parameters.values():
-        assert checked_part(kind, json.dumps({"name": name, parameter.name: {"no": ["such"]}}))[1], parameter
-    assert describe(kind, name).summary.rstrip().endswith((".", "?", ")")) or len(describe(kind, name).summary) > 20
+        assert checked_part(kind, json.dumps({"name": name, parameter.name: {"no": ["such"]}}))[
+            1
+        ], parameter
+    assert (
+        describe(kind, name).summary.rstrip().endswith((".", "?", ")"))
+        or len(describe(kind, name).summary) > 20
+    )
 
 
 @pytest.mark.parametrize("name", names("dataset"))
@@ -68,9 +91,13 @@ def test_dataset(name: str, request: pytest.FixtureRequest) -> None:
         assert "ouro download" in str(error) or "path" in str(error)
         pytest.skip(f"{name} is not on this machine")
     assert len(real) == N and (real.born == REAL).all()
-    assert same(real, dataset.sample(N, rng(0, "real"))) and not same(real, dataset.sample(N, rng(1, "real")))
+    assert same(real, dataset.sample(N, rng(0, "real"))) and not same(
+        real, dataset.sample(N, rng(1, "real"))
+    )
     held_out = dataset.held_out(20)
-    assert same(held_out, tiny("dataset", name).held_out(20)), "held-out data must be the same every time"
+    assert same(held_out, tiny("dataset", name).held_out(20)), (
+        "held-out data must be the same every time"
+    )
     gives, classes = constant("dataset", name, "GIVES"), constant("dataset", name, "CLASSES", 0)
     if gives == "images":
         assert real.x.dtype == np.uint8 and real.x.ndim == 4 and real.replicates is None
@@ -90,19 +117,31 @@ def test_generator(name: str, tmp_path: Path) -> None:
         _, generator, real = fitted((gives,), name)
         labels = given(real, 30)
         drawn = generator.sample(30, rng(0, "draw"), labels)
-        assert len(drawn) == 30 and drawn.x.shape[1:] == real.x.shape[1:] and np.isfinite(drawn.x).all()
+        assert (
+            len(drawn) == 30
+            and drawn.x.shape[1:] == real.x.shape[1:]
+            and np.isfinite(drawn.x).all()
+        )
         assert (drawn.x.dtype == np.uint8) == (real.x.dtype == np.uint8)
-        assert (drawn.y is None) == (real.y is None or not constant("generator", name, "CONDITIONAL", drawn.y is not None))
-        assert same(drawn, generator.sample(30, rng(0, "draw"), labels)), "the same stream must give the same bits"
+        assert (drawn.y is None) == (
+            real.y is None or not constant("generator", name, "CONDITIONAL", drawn.y is not None)
+        )
+        assert same(drawn, generator.sample(30, rng(0, "draw"), labels)), (
+            "the same stream must give the same bits"
+        )
         assert not same(drawn, generator.sample(30, rng(1, "draw"), labels))
         _, again, _ = fitted((gives,), name)
-        assert same(drawn, again.sample(30, rng(0, "draw"), labels)), "training must be deterministic"
+        assert same(drawn, again.sample(30, rng(0, "draw"), labels)), (
+            "training must be deterministic"
+        )
         folder = tmp_path / gives
         folder.mkdir()
         generator.save(folder)
         loaded = tiny("generator", name)
         loaded.load(folder)
-        assert same(drawn, loaded.sample(30, rng(0, "draw"), labels)), "load must be the inverse of save"
+        assert same(drawn, loaded.sample(30, rng(0, "draw"), labels)), (
+            "load must be the inverse of save"
+        )
         biased = generator.sample(30, rng(0, "draw"), labels, bias=0.5)
         assert len(biased) == 30 and np.isfinite(biased.x).all()
 
@@ -156,16 +195,26 @@ def test_metric(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("metric"))
 def test_a_metric_never_makes_a_number_of_what_is_not_finite(name: str) -> None:
-    if constant("metric", name, "MODEL_ONLY", False) or "points" not in constant("metric", name, "ACCEPTS"):
+    if constant("metric", name, "MODEL_ONLY", False) or "points" not in constant(
+        "metric", name, "ACCEPTS"
+    ):
         pytest.skip("reads the model, or data that are finite by type")
     dataset, _, real = fitted(("points",), "gaussian")
     metric = tiny("metric", name)
     metric.prepare(dataset, real, N, rng(0, "reference"))
     x = real.x.copy()
     x[3] = np.nan
-    blank = make("generator", "wgan", **constant("generator", "wgan", "TINY"))  # has no moments of its own
+    blank = make(
+        "generator", "wgan", **constant("generator", "wgan", "TINY")
+    )  # has no moments of its own
     answer = metric(Samples(x, real.y).drawn_at(0), blank, rng(0, "metric"))
-    own = {k: v for k, v in answer.items() if not any(w in k for w in ("floor", "/n", "ceiling", "chance", "coverage"))}
+    own = {
+        k: v
+        for k, v in answer.items()
+        if not any(w in k for w in ("floor", "/n", "ceiling", "chance", "coverage"))
+    }
     assert own
     for key, value in own.items():
-        assert isinstance(value, Undefined) or not np.isfinite(np.asarray(value, float)).all(), f"{key} = {value}"
+        assert isinstance(value, Undefined) or not np.isfinite(np.asarray(value, float)).all(), (
+            f"{key} = {value}"
+        )

@@ -1,4 +1,6 @@
-"""Diffusion: its samplers reach a known Gaussian, its loss vanishes for a perfect network, its files are diffusers'."""
+"""Diffusion: its samplers reach a known Gaussian, its loss vanishes for a perfect network, its
+files are diffusers'.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from engine.training import classifiers as lenet
 
 from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip
 
-SMALL: dict[str, Any] = {"steps": 3, "batch": 8, "channels": [8, 16], "attention": [], "sampling_steps": 4, "ema": 0.0}
+SMALL: dict[str, Any] = {
+    "steps": 3,
+    "batch": 8,
+    "channels": [8, 16],
+    "attention": [],
+    "sampling_steps": 4,
+    "ema": 0.0,
+}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -28,7 +37,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def pictures(shape: tuple[int, int, int], labelled: bool = True, n: int = 24) -> Samples:
-    return Samples(rng().integers(0, 256, (n, *shape)).astype(np.uint8), np.arange(n) % 3 if labelled else None)
+    return Samples(
+        rng().integers(0, 256, (n, *shape)).astype(np.uint8), np.arange(n) % 3 if labelled else None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,7 @@ def fitted() -> Ddpm:
     return model
 
 
-# ---- the samplers, on a case with a known answer ------------------------------------------------------------------------
+# ---- the samplers, on a case with a known answer -------------------------------------------------
 
 MEAN, SD = 0.1, 0.2
 
@@ -53,15 +64,21 @@ def exact(signal: np.ndarray) -> ddpm.Denoiser:
     return denoiser
 
 
-def drawn(sampler: str, steps: int, schedule: str, n: int = 4000, timesteps: int = 1000) -> tuple[Tensor, Tensor]:
+def drawn(
+    sampler: str, steps: int, schedule: str, n: int = 4000, timesteps: int = 1000
+) -> tuple[Tensor, Tensor]:
     signal = signal_shares(timesteps, schedule)
     z = torch.from_numpy(rng().standard_normal((n, 1, 1, 1)))
     return z, integrate(exact(signal), z, sampler, steps, signal, torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-@pytest.mark.parametrize(("sampler", "steps"), [("dpm-solver++", 20), ("dpm-solver++", 40), ("unipc", 20), ("ddim", 400)])
-def test_deterministic_samplers_carry_each_latent_to_its_place_in_the_data(sampler: str, steps: int, schedule: str) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "steps"), [("dpm-solver++", 20), ("dpm-solver++", 40), ("unipc", 20), ("ddim", 400)]
+)
+def test_deterministic_samplers_carry_each_latent_to_its_place_in_the_data(
+    sampler: str, steps: int, schedule: str
+) -> None:
     z, x = drawn(sampler, steps, schedule)
     assert float((x - (MEAN + SD * z)).abs().max()) < 0.02 * SD * float(z.abs().max())
 
@@ -80,9 +97,14 @@ def test_ancestral_sampling_draws_from_the_data(schedule: str) -> None:
 
 
 def test_ancestral_sampling_is_that_of_diffusers() -> None:
-    signal, z = signal_shares(60, "linear"), torch.randn(ddpm.BATCH_OUT, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    signal, z = (
+        signal_shares(60, "linear"),
+        torch.randn(ddpm.BATCH_OUT, 1, 2, 2, generator=torch.Generator().manual_seed(0)),
+    )
     ours = integrate(exact(signal), z, "ddpm", 60, signal, torch.Generator().manual_seed(1))
-    theirs: Any = DDPMScheduler(**ddpm._betas(60, "linear"), prediction_type="sample", clip_sample=False)
+    theirs: Any = DDPMScheduler(
+        **ddpm._betas(60, "linear"), prediction_type="sample", clip_sample=False
+    )
     theirs.set_timesteps(60)
     x, noise = z, torch.Generator().manual_seed(1)
     for t in theirs.timesteps:
@@ -98,16 +120,22 @@ def test_sampling_times_are_as_many_as_asked_and_fall(schedule: str, steps: int)
     if steps == 20:
         signal = signal_shares(1000, schedule)[times]
         gaps = np.diff(np.log(signal / (1 - signal)))
-        assert np.quantile(gaps, 0.8) < 1.3 * np.quantile(gaps, 0.2)  # even in log SNR but for the rounding at the end
+        assert np.quantile(gaps, 0.8) < 1.3 * np.quantile(
+            gaps, 0.2
+        )  # even in log SNR but for the rounding at the end
 
 
-# ---- training -----------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_a_perfect_network_has_no_loss_and_gives_the_image_back(prediction: Any, schedule: Any) -> None:
-    """For a picture of one brightness c the noise in x_t is known, so the right prediction is too."""
+def test_a_perfect_network_has_no_loss_and_gives_the_image_back(
+    prediction: Any, schedule: Any
+) -> None:
+    """For a picture of one brightness c the noise in x_t is known,
+    so the right prediction is too.
+    """
     model, c = Ddpm(prediction=prediction, schedule=schedule), 200 / 127.5 - 1
     signal = torch.from_numpy(model.signal).float()
 
@@ -123,22 +151,30 @@ def test_a_perfect_network_has_no_loss_and_gives_the_image_back(prediction: Any,
     assert float(model._loss(signal, (), torch.Generator().manual_seed(0))) < 1e-5
     x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     for t in (0, 500, 900):
-        assert torch.allclose(model.clean(x, predict(x, torch.full((5,), t), None), t), torch.tensor(c), atol=1e-3)
+        assert torch.allclose(
+            model.clean(x, predict(x, torch.full((5,), t), None), t), torch.tensor(c), atol=1e-3
+        )
 
 
 def test_training_lowers_the_loss_and_every_time_is_seen() -> None:
     real = make("dataset", "digits").sample(300, rng())
     report = Ddpm(steps=30, batch=16, channels=[8, 16], attention=[]).fit(real, rng(1))
     assert report["loss"] < 0.6 * report["loss/first"] and report["steps"] == 30
-    times = (_unet.even_times((100,), torch.Generator().manual_seed(0), torch.device("cpu")) * 100).long()
+    times = (
+        _unet.even_times((100,), torch.Generator().manual_seed(0), torch.device("cpu")) * 100
+    ).long()
     assert sorted(times.tolist()) == list(range(100)) and times.tolist() != list(range(100))
 
 
-# ---- labels and guidance ------------------------------------------------------------------------------------------------
+# ---- labels and guidance -------------------------------------------------------------------------
 
 
 def test_guidance_is_mads() -> None:
-    assert _unet.guidance(None) == _unet.guidance(1.0) == 0 and _unet.guidance(0.5) == 1 and _unet.guidance(0.8) == 0.25
+    assert (
+        _unet.guidance(None) == _unet.guidance(1.0) == 0
+        and _unet.guidance(0.5) == 1
+        and _unet.guidance(0.8) == 0.25
+    )
     for bad in (0.0, -0.5, 2.0):
         with pytest.raises(ValueError, match="allowed: above 0"):
             _unet.guidance(bad)
@@ -149,11 +185,16 @@ def test_guidance_extrapolates_from_the_null_class_through_the_label(fitted: Ddp
     assert net is not None and net.classes == 3
     x, t, y = torch.randn(5, 1, 8, 8), torch.full((5,), 300), torch.tensor([0, 1, 2, 0, 1])
     with torch.inference_mode():
-        given_label, given_nothing = net.module(x, t, y).sample, net.module(x, t, torch.full((5,), 3)).sample
+        given_label, given_nothing = (
+            net.module(x, t, y).sample,
+            net.module(x, t, torch.full((5,), 3)).sample,
+        )
         assert torch.allclose(net.predict(x, t, y), given_label)
         assert torch.allclose(net.predict(x, t, y, 1.0), 2 * given_label - given_nothing, atol=1e-5)
     assert not torch.allclose(given_label, given_nothing)
-    plain, honest, guided = (fitted.sample(6, rng(2), np.arange(6) % 3, bias=b).x for b in (None, 1.0, 0.5))
+    plain, honest, guided = (
+        fitted.sample(6, rng(2), np.arange(6) % 3, bias=b).x for b in (None, 1.0, 0.5)
+    )
     assert np.array_equal(plain, honest) and not np.array_equal(plain, guided)
 
 
@@ -168,7 +209,11 @@ def test_labels_are_kept_and_dropped_as_often_as_said(fitted: Ddpm) -> None:
     assert fitted.net_ is not None
     batch = (torch.zeros(4000, 8, 8, 1, dtype=torch.uint8), torch.ones(4000, dtype=torch.int64))
     y = fitted.net_.encode(batch, torch.Generator().manual_seed(0))[1]
-    assert y is not None and set(y.tolist()) == {1, 3} and abs(float((y == 3).float().mean()) - 0.1) < 0.02
+    assert (
+        y is not None
+        and set(y.tolist()) == {1, 3}
+        and abs(float((y == 3).float().mean()) - 0.1) < 0.02
+    )
 
 
 @pytest.mark.parametrize(("how", "labelled"), [({"conditional": False}, True), ({}, False)])
@@ -187,7 +232,7 @@ def test_guidance_needs_dropped_labels() -> None:
         model.sample(3, rng(), bias=0.5)
 
 
-# ---- what comes out -----------------------------------------------------------------------------------------------------
+# ---- what comes out ------------------------------------------------------------------------------
 
 
 def test_each_sampler_draws_something_else_from_the_same_latents(fitted: Ddpm) -> None:
@@ -202,16 +247,25 @@ def test_each_sampler_draws_something_else_from_the_same_latents(fitted: Ddpm) -
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "dpm-solver++"])
-def test_the_ith_image_depends_on_the_stream_only(fitted: Ddpm, sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ith_image_depends_on_the_stream_only(
+    fitted: Ddpm, sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ddpm, "BATCH_OUT", 4)
     model = Ddpm(**SMALL, sampler=sampler)
     model.net_ = fitted.net_
     few, many = model.sample(6, rng(5), np.arange(6) % 3), model.sample(9, rng(5), np.arange(9) % 3)
-    assert np.abs(few.x.astype(int) - many.x[:6].astype(int)).max() <= 1  # another batch size may round otherwise
+    assert (
+        np.abs(few.x.astype(int) - many.x[:6].astype(int)).max() <= 1
+    )  # another batch size may round otherwise
 
 
-@pytest.mark.parametrize(("shape", "channels"), [((8, 8, 1), [8, 8, 8]), ((28, 28, 1), [8, 8, 8, 8]), ((10, 12, 3), [8, 8, 8])])
-def test_sides_of_any_length_are_padded_and_cut(shape: tuple[int, int, int], channels: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((8, 8, 1), [8, 8, 8]), ((28, 28, 1), [8, 8, 8, 8]), ((10, 12, 3), [8, 8, 8])],
+)
+def test_sides_of_any_length_are_padded_and_cut(
+    shape: tuple[int, int, int], channels: list[int]
+) -> None:
     model = Ddpm(**{**SMALL, "channels": channels, "attention": [2]})
     model.fit(pictures(shape), rng())
     drawn = model.sample(3, rng())
@@ -220,7 +274,9 @@ def test_sides_of_any_length_are_padded_and_cut(shape: tuple[int, int, int], cha
     step, image = 2 ** (len(channels) - 1), torch.from_numpy(pictures(shape).x)
     seen, _ = model.net_.encode((image, torch.zeros(24, dtype=torch.int64)), torch.Generator())
     assert seen.shape[2] % step == 0 and seen.shape[3] % step == 0
-    assert np.array_equal(model.net_.decode(seen), image.numpy()), "decode must be the inverse of encode"
+    assert np.array_equal(model.net_.decode(seen), image.numpy()), (
+        "decode must be the inverse of encode"
+    )
 
 
 def test_warm_start_continues() -> None:
@@ -232,19 +288,24 @@ def test_warm_start_continues() -> None:
 
 def test_numbers_of_a_size_can_be_replaced_one_by_one() -> None:
     model = Ddpm(size="32", steps=7, attention=[])
-    assert model.size == _unet.with_own(_unet.SIZES["32"], steps=7, attention=()) and model.size.channels[0] == 128
+    assert (
+        model.size == _unet.with_own(_unet.SIZES["32"], steps=7, attention=())
+        and model.size.channels[0] == 128
+    )
     with pytest.raises(ValueError, match="cannot be more than the timesteps"):
         Ddpm(sampling_steps=600, timesteps=500)
     with pytest.raises(ValueError, match="levels 0 to 1"):
         Ddpm(channels=[8, 16], attention=[2]).fit(pictures((8, 8, 1)), rng())
 
 
-# ---- files --------------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("prediction", "schedule"), [("epsilon", "linear"), ("v", "cosine")])
 def test_diffusers_opens_a_saved_model(prediction: Any, schedule: Any, tmp_path: Path) -> None:
-    model = Ddpm(**SMALL, conditional=False, prediction=prediction, schedule=schedule, timesteps=100)
+    model = Ddpm(
+        **SMALL, conditional=False, prediction=prediction, schedule=schedule, timesteps=100
+    )
     model.fit(pictures((8, 8, 3)), rng())
     model.save(tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
@@ -255,8 +316,16 @@ def test_diffusers_opens_a_saved_model(prediction: Any, schedule: Any, tmp_path:
     with torch.inference_mode():
         assert torch.equal(pipeline.unet(x, t).sample, model.net_.module(x, t).sample)
     assert np.allclose(pipeline.scheduler.alphas_cumprod.numpy(), model.signal)
-    assert pipeline.scheduler.config.prediction_type == {"epsilon": "epsilon", "v": "v_prediction"}[prediction]
-    assert pipeline(batch_size=2, num_inference_steps=4, output_type="np").images.shape == (2, 8, 8, 3)
+    assert (
+        pipeline.scheduler.config.prediction_type
+        == {"epsilon": "epsilon", "v": "v_prediction"}[prediction]
+    )
+    assert pipeline(batch_size=2, num_inference_steps=4, output_type="np").images.shape == (
+        2,
+        8,
+        8,
+        3,
+    )
 
 
 def test_a_conditional_model_is_opened_by_our_pipeline(fitted: Ddpm, tmp_path: Path) -> None:
@@ -265,7 +334,9 @@ def test_a_conditional_model_is_opened_by_our_pipeline(fitted: Ddpm, tmp_path: P
     pipeline.set_progress_bar_config(disable=True)
     seed = torch.Generator().manual_seed
     plain, guided, other = (
-        pipeline(labels, guidance=w, generator=seed(0), num_inference_steps=3, output_type="np").images
+        pipeline(
+            labels, guidance=w, generator=seed(0), num_inference_steps=3, output_type="np"
+        ).images
         for labels, w in (([0, 1], 0.0), ([0, 1], 1.0), ([2, 1], 0.0))
     )
     assert plain.shape == (2, 8, 8, 1) and not np.array_equal(plain, guided)
@@ -282,10 +353,12 @@ def test_load_is_the_inverse_of_save_also_twice(fitted: Ddpm, tmp_path: Path) ->
         model.load(folder)
     assert np.array_equal(fitted.sample(5, rng(1)).x, model.sample(5, rng(1)).x)
     files = [sorted(p.relative_to(f) for p in f.rglob("*") if p.is_file()) for f in folders]
-    assert files[0] == files[1] and all((folders[0] / f).read_bytes() == (folders[1] / f).read_bytes() for f in files[0])
+    assert files[0] == files[1] and all(
+        (folders[0] / f).read_bytes() == (folders[1] / f).read_bytes() for f in files[0]
+    )
 
 
-# ---- it learns ----------------------------------------------------------------------------------------------------------
+# ---- it learns -----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
-"""Degenerate sample sets through every metric: an answer within seconds, Undefined with a reason where there is none, and never
-a finite distance from what is not finite."""
+"""Degenerate sample sets through every metric: an answer within seconds, Undefined with a reason
+where there is none, and never a finite distance from what is not finite.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,14 @@ from engine.samples import Samples
 from tests.parts.test_contracts import constant, dataset_for
 
 N = 60
-CONTROLS = ("floor", "/n", "ceiling", "chance", "coverage", "truth")  # of the real set, or a count: always there
+CONTROLS = (
+    "floor",
+    "/n",
+    "ceiling",
+    "chance",
+    "coverage",
+    "truth",
+)  # of the real set, or a count: always there
 
 
 class Blank:
@@ -55,7 +63,9 @@ NOT_FINITE: dict[str, Callable[[Samples], Samples]] = {
     "one -inf": with_at(-np.inf),
     "all nan": with_at(np.nan, slice(None)),
     "all inf": with_at(np.inf, slice(None)),
-    "inf and -inf": points(lambda x: np.concatenate([np.full_like(x[:30], np.inf), np.full_like(x[30:], -np.inf)])),
+    "inf and -inf": points(
+        lambda x: np.concatenate([np.full_like(x[:30], np.inf), np.full_like(x[30:], -np.inf)])
+    ),
 }
 FLOATS: dict[str, Callable[[Samples], Samples]] = {
     "1e8": points(lambda x: 1e8 * x),
@@ -91,7 +101,9 @@ def measuring(name: str, gives: str) -> tuple[Any, Samples]:
     """The metric, prepared, and the real set."""
     dataset = dataset_for((gives,))
     real = dataset.sample(N, rng(0, "real"))
-    raw = {"extractor": "raw"} if "extractor" in describe("metric", name).parameters else {}  # no network to train first
+    raw = (
+        {"extractor": "raw"} if "extractor" in describe("metric", name).parameters else {}
+    )  # no network to train first
     metric = make("metric", name, **constant("metric", name, "TINY"), **raw)
     metric.prepare(dataset, real, N, rng(0, "reference"))
     return metric, real
@@ -109,7 +121,11 @@ CASES = [
 def test_a_degenerate_set_has_an_answer(name: str, gives: str) -> None:
     metric, real = measuring(name, gives)
     inputs = INPUTS if real.x.dtype.kind == "f" else SETS  # tokens and images are finite by type
-    wrong = [f"{what}: {problem}" for what, change in inputs.items() if (problem := problem_with(metric, change(real), what))]
+    wrong = [
+        f"{what}: {problem}"
+        for what, change in inputs.items()
+        if (problem := problem_with(metric, change(real), what))
+    ]
     assert not wrong, "\n".join([name, *wrong])
 
 
@@ -124,7 +140,11 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
         return f"{type(error).__name__}: {error}"
     if (seconds := time.process_time() - started) > 5:
         return f"{seconds:.1f} s"
-    if not answer or not all(value.reason for value in answer.values() if isinstance(value, Undefined)):
+    if not answer or not all(
+        value.reason for value in answer.values() if isinstance(value, Undefined)
+    ):
         return "no answer, or no reason"
-    own = {key for key in values if not any(word in key for word in (*CONTROLS, "/q"))}  # quantiles: of sound replicates
+    own = {
+        key for key in values if not any(word in key for word in (*CONTROLS, "/q"))
+    }  # quantiles: of sound replicates
     return f"numbers out of what is not finite: {own}" if own and what in NOT_FINITE else ""

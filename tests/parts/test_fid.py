@@ -1,4 +1,6 @@
-"""fid and conditional_fid: equal n on both sides, floors, and what they say of samples that no distance should judge."""
+"""fid and conditional_fid: equal n on both sides, floors, and what they say of samples that no
+distance should judge.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Unlabelled(Points):
 
 def prepared(name: str, dataset: Any, n_real: int, n: int, **params: Any) -> Any:
     metric = make("metric", name, **params)
-    metric.prepare(dataset, dataset.sample(n_real, np.random.default_rng(1)), n, np.random.default_rng(2))
+    metric.prepare(
+        dataset, dataset.sample(n_real, np.random.default_rng(1)), n, np.random.default_rng(2)
+    )
     return metric
 
 
@@ -74,7 +78,9 @@ def test_digits_of_the_training_set_lie_at_the_floor() -> None:
 
 
 def test_the_floor_is_what_the_truth_scores_on_average() -> None:
-    """The floor of 400 independent replicates against the mean distance of fresh real sets, within 4 standard errors."""
+    """The floor of 400 independent replicates against the mean distance of fresh real sets, within
+    4 standard errors.
+    """
     dataset = Unlabelled(replicates=400, d=3)
     metric = prepared("fid", dataset, 40, 40)
     rows = measured(metric, dataset.sample(40, np.random.default_rng(8)))
@@ -85,14 +91,19 @@ def test_the_floor_is_what_the_truth_scores_on_average() -> None:
 def test_fid_of_the_same_inputs_has_the_same_bits() -> None:
     dataset = Points(replicates=3)
     synthetic = dataset.sample(60, np.random.default_rng(9))
-    one, two = (measured(prepared("fid", dataset, 50, 60), Samples(synthetic.x, synthetic.y)) for _ in range(2))
+    one, two = (
+        measured(prepared("fid", dataset, 50, 60), Samples(synthetic.x, synthetic.y))
+        for _ in range(2)
+    )
     assert one["fid"].tobytes() == two["fid"].tobytes()
     assert one["fid/floor"] == two["fid/floor"]
 
 
 def test_preparing_fid_on_digits_is_cheap() -> None:
     dataset = make("dataset", "digits")
-    features.extract(dataset.held_out(10), "lenet", dataset)  # the LeNet is trained once per machine
+    features.extract(
+        dataset.held_out(10), "lenet", dataset
+    )  # the LeNet is trained once per machine
     start = time.process_time()
     prepared("fid", dataset, 1200, 1200)
     assert time.process_time() - start < 0.3
@@ -133,7 +144,7 @@ def test_a_floor_without_enough_real_samples_is_undefined() -> None:
     assert "50 real samples" in row["fid/floor"].reason
 
 
-# ---- by class -----------------------------------------------------------------------------------------------------------
+# ---- by class ------------------------------------------------------------------------------------
 
 
 def test_conditional_fid_is_the_mean_over_classes() -> None:
@@ -145,11 +156,15 @@ def test_conditional_fid_is_the_mean_over_classes() -> None:
         ours = synthetic.x[synthetic.y == k][:, r]
         reference = metric._reference[k][:, r]
         n = min(len(ours), len(reference))
-        assert row[f"conditional_fid/class_{k}"][r] == pytest.approx(by_definition(reference[:n], ours[:n]), rel=1e-6)
+        assert row[f"conditional_fid/class_{k}"][r] == pytest.approx(
+            by_definition(reference[:n], ours[:n]), rel=1e-6
+        )
     per_class = np.mean([row[f"conditional_fid/class_{k}"] for k in range(3)], axis=0)
     np.testing.assert_allclose(row["conditional_fid"], per_class)
     assert row["conditional_fid/coverage"] == 1
-    np.testing.assert_allclose(row["conditional_fid/excess"], row["conditional_fid"] - row["conditional_fid/floor"])
+    np.testing.assert_allclose(
+        row["conditional_fid/excess"], row["conditional_fid"] - row["conditional_fid/floor"]
+    )
 
 
 def test_swapped_labels_move_conditional_fid_and_not_fid() -> None:
@@ -160,7 +175,11 @@ def test_swapped_labels_move_conditional_fid_and_not_fid() -> None:
     assert measured(whole, wrong)["fid"] == measured(whole, real)["fid"]
     row = measured(per_class, real)
     assert measured(per_class, wrong)["conditional_fid"] > 5 * row["conditional_fid"]
-    assert 0.5 * row["conditional_fid/floor"] < row["conditional_fid"] < 2 * row["conditional_fid/floor"]
+    assert (
+        0.5 * row["conditional_fid/floor"]
+        < row["conditional_fid"]
+        < 2 * row["conditional_fid/floor"]
+    )
 
 
 def test_a_vanished_class_is_undefined_and_the_others_keep_their_places() -> None:
@@ -174,10 +193,14 @@ def test_a_vanished_class_is_undefined_and_the_others_keep_their_places() -> Non
     assert "class 1 has 1 synthetic samples" in row["conditional_fid/class_1"].reason
     assert row["conditional_fid/coverage"] == pytest.approx(2 / 3)
     for k in (0, 2):
-        np.testing.assert_allclose(row[f"conditional_fid/class_{k}"], before[f"conditional_fid/class_{k}"])
+        np.testing.assert_allclose(
+            row[f"conditional_fid/class_{k}"], before[f"conditional_fid/class_{k}"]
+        )
     live = (row["conditional_fid/class_0"] + row["conditional_fid/class_2"]) / 2
     np.testing.assert_allclose(row["conditional_fid"], live)
-    assert row["conditional_fid/floor"] != before["conditional_fid/floor"]  # of the live classes alone
+    assert (
+        row["conditional_fid/floor"] != before["conditional_fid/floor"]
+    )  # of the live classes alone
 
 
 def test_no_live_class_and_no_labels_are_undefined() -> None:
@@ -210,12 +233,18 @@ def test_a_class_of_equal_samples_has_a_distance() -> None:
     n = min(int((synthetic.y == 0).sum()), len(metric._reference[0]))
     real = metric._reference[0][:n, 0]
     expected = np.square(real.mean(0) - 0.5).sum() + np.trace(np.cov(real, rowvar=False))
-    np.testing.assert_allclose(measured(metric, synthetic)["conditional_fid/class_0"], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        measured(metric, synthetic)["conditional_fid/class_0"], expected, rtol=1e-6
+    )
 
 
 def test_the_floor_follows_the_counts() -> None:
     """Fewer samples, higher floor: about 1/n."""
     dataset = Points(d=3)
-    floors = [measured(prepared("conditional_fid", dataset, 50, n), dataset.sample(n, np.random.default_rng(9)))
-              ["conditional_fid/floor"] for n in (60, 600)]  # fmt: skip
+    floors = [
+        measured(
+            prepared("conditional_fid", dataset, 50, n), dataset.sample(n, np.random.default_rng(9))
+        )["conditional_fid/floor"]
+        for n in (60, 600)
+    ]
     assert 5 < floors[0] / floors[1] < 20

@@ -1,4 +1,6 @@
-"""The flow: its density is one, its samples have it, it learns what closed forms know; Rosenbrock's moments."""
+"""The flow: its density is one, its samples have it, it learns what closed forms know; Rosenbrock's
+moments.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,17 @@ def test_rosenbrock_density_is_one_and_its_entropy_is_that_of_its_two_normals() 
     assert np.exp(dataset.log_density(points)).sum() * area == pytest.approx(1, abs=1e-4)
     log_p = dataset.log_density(dataset.sample(100_000, rng()).x)
     entropy = 0.5 * np.log(2 * np.pi * np.e * np.array([1 / 1.6, 1 / 4])).sum()
-    assert -log_p.mean() == pytest.approx(entropy, abs=4 / np.sqrt(100_000))  # the standard deviation of log p is 1
+    assert -log_p.mean() == pytest.approx(
+        entropy, abs=4 / np.sqrt(100_000)
+    )  # the standard deviation of log p is 1
 
 
 def test_its_density_integrates_to_one(fitted: Flow) -> None:
     points, area = grid(-8, 30, 571)
     log_p = fitted.log_density(np.repeat(points, 2, axis=1))
-    assert log_p.shape == (571**2, 2) and np.exp(log_p).sum(0) * area == pytest.approx(np.ones(2), abs=1e-2)
+    assert log_p.shape == (571**2, 2) and np.exp(log_p).sum(0) * area == pytest.approx(
+        np.ones(2), abs=1e-2
+    )
 
 
 def test_its_samples_have_its_density(fitted: Flow) -> None:
@@ -67,20 +73,26 @@ def test_its_samples_have_its_density(fitted: Flow) -> None:
     points, area = grid(-8, 30, 571)
     log_p = fitted.log_density(np.repeat(points, 2, axis=1))
     entropy = -(np.exp(log_p) * log_p).sum(0) * area
-    assert -fitted.log_density(fitted.sample(40_000, rng(2)).x).mean(0) == pytest.approx(entropy, abs=0.03)
+    assert -fitted.log_density(fitted.sample(40_000, rng(2)).x).mean(0) == pytest.approx(
+        entropy, abs=0.03
+    )
 
 
 def test_it_learns_the_banana(fitted: Flow) -> None:
     dataset = banana(replicates=2)
     x = dataset.held_out(4000).x
-    excess = (dataset.log_density(x) - fitted.log_density(x)).mean(0)  # KL(truth || model), estimated
+    excess = (dataset.log_density(x) - fitted.log_density(x)).mean(
+        0
+    )  # KL(truth || model), estimated
     assert excess.max() < (0.05 if fitted.coupling == "affine" else 0.12) and excess.min() > -0.01
 
 
 def test_decoding_is_the_inverse_of_encoding(fitted: Flow) -> None:
     model = fitted.model_
     assert model is not None
-    x = torch.from_numpy(banana(replicates=2).sample(500, rng(3)).x.astype(np.float32)).transpose(0, 1)
+    x = torch.from_numpy(banana(replicates=2).sample(500, rng(3)).x.astype(np.float32)).transpose(
+        0, 1
+    )
     with torch.inference_mode():
         z = model.standardise(x)
         for coupling in model.couplings:
@@ -91,7 +103,9 @@ def test_decoding_is_the_inverse_of_encoding(fitted: Flow) -> None:
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_the_log_volume_is_the_jacobian_of_the_map(coupling: str, d: int) -> None:
-    """Against torch's own Jacobian, standardisation included; for a spline also where it is the identity."""
+    """Against torch's own Jacobian, standardisation included; for a spline also where it is the
+    identity.
+    """
     torch.manual_seed(0)
     model = PointFlow(1, d, 3, 8, 4 if coupling == "spline" else 0, 1.0)
     model.standardise.sd.fill_(2.5)
@@ -108,7 +122,9 @@ def test_the_log_volume_is_the_jacobian_of_the_map(coupling: str, d: int) -> Non
     for x in 3 * torch.randn(6, d, dtype=torch.float64):
         log_volume = torch.linalg.slogdet(torch.autograd.functional.jacobian(to_base, x)).logabsdet
         base = torch.distributions.Normal(0.0, 1.0).log_prob(to_base(x)).sum()
-        assert float(model.log_density(x[None, None])) == pytest.approx(float(base + log_volume), rel=1e-9)
+        assert float(model.log_density(x[None, None])) == pytest.approx(
+            float(base + log_volume), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
@@ -121,12 +137,16 @@ def test_it_reaches_a_gaussians_closed_entropy(coupling: str) -> None:
     own = 0.5 * np.log((2 * np.pi) ** 2 * 9 * 0.25) + 0.5 * (x**2 / dataset.spread_).sum(-1).mean(
         0
     )  # the truth's, on these points
-    assert -flow.log_density(x).mean(0) == pytest.approx(own, abs=0.03) and report["loss"] == pytest.approx(entropy, abs=0.06)
+    assert -flow.log_density(x).mean(0) == pytest.approx(own, abs=0.03) and report[
+        "loss"
+    ] == pytest.approx(entropy, abs=0.06)
 
 
 def test_the_bias_is_a_variance_of_the_base(fitted: Flow) -> None:
     """An identity map shows it as it is; a trained one draws the banana together."""
-    traces = [fitted.sample(4000, rng(1), bias=b).x.var(0).sum(-1).mean() for b in (0.0, 0.25, 0.75, 1.0)]
+    traces = [
+        fitted.sample(4000, rng(1), bias=b).x.var(0).sum(-1).mean() for b in (0.0, 0.25, 0.75, 1.0)
+    ]
     assert traces[0] < 1e-9 < traces[1] < 0.5 * traces[3] and traces[2] < 0.9 * traces[3]
     assert np.array_equal(fitted.sample(9, rng(1), bias=1.0).x, fitted.sample(9, rng(1)).x)
     plain = Flow(**SMALL)
@@ -147,7 +167,9 @@ def test_same_stream_same_bits_also_after_a_file(tmp_path: Path) -> None:
     loaded = Flow()
     loaded.load(tmp_path)
     assert draws[0].dtype == np.float32 and draws[0].shape == (50, 2, 2)
-    assert np.array_equal(draws[0], draws[1]) and np.array_equal(draws[0], loaded.sample(50, rng(2)).x)
+    assert np.array_equal(draws[0], draws[1]) and np.array_equal(
+        draws[0], loaded.sample(50, rng(2)).x
+    )
     assert np.array_equal(flow.log_density(real.x), loaded.log_density(real.x))
 
 
@@ -167,7 +189,10 @@ def test_a_line_is_learnt_by_the_same_map_for_all_points() -> None:
     assert loss["spline"] < 0.5 * np.log(2 * np.pi * np.e * 0.25) + np.log(2) + 0.1
 
 
-@pytest.mark.parametrize(("x", "status"), [(np.full((20, 1, 2), 3.0), "constant"), (np.full((20, 1, 2), np.nan), "diverged")])
+@pytest.mark.parametrize(
+    ("x", "status"),
+    [(np.full((20, 1, 2), 3.0), "constant"), (np.full((20, 1, 2), np.nan), "diverged")],
+)
 def test_what_has_no_likelihood_ends_with_a_finding(x: np.ndarray, status: str) -> None:
     with pytest.raises(Finding) as caught:
         Flow(**SMALL).fit(Samples(x), rng())

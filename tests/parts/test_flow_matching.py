@@ -1,4 +1,6 @@
-"""Flow matching: its solvers have their order, its pairs are optimal within classes, its field carries noise to the data."""
+"""Flow matching: its solvers have their order, its pairs are optimal within classes, its field
+carries noise to the data.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from engine.generators.flow_matching import FlowMatching, integrate, paired
 from engine.parts import make
 from engine.samples import Samples
 
-SMALL: dict[str, Any] = {"steps": 3, "batch": 8, "channels": [8, 16], "attention": [], "sampling_steps": 2, "ema": 0.0}
+SMALL: dict[str, Any] = {
+    "steps": 3,
+    "batch": 8,
+    "channels": [8, 16],
+    "attention": [],
+    "sampling_steps": 2,
+    "ema": 0.0,
+}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -28,7 +37,9 @@ def noise(seed: int = 0) -> torch.Generator:
 
 
 def pictures(shape: tuple[int, int, int], labelled: bool = True, n: int = 24) -> Samples:
-    return Samples(rng().integers(0, 256, (n, *shape)).astype(np.uint8), np.arange(n) % 3 if labelled else None)
+    return Samples(
+        rng().integers(0, 256, (n, *shape)).astype(np.uint8), np.arange(n) % 3 if labelled else None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,7 @@ def fitted() -> FlowMatching:
     return model
 
 
-# ---- solvers, on a case with a known answer -----------------------------------------------------------------------------
+# ---- solvers, on a case with a known answer ------------------------------------------------------
 
 
 def worst(solver: str, steps: int, sd: float = 0.2, mean: float = 0.5) -> float:
@@ -62,25 +73,34 @@ def test_the_usual_solver_carries_each_latent_to_its_place() -> None:
     assert worst("midpoint", 10) < 0.01 and worst("midpoint", 10, sd=0.02) < 0.1
 
 
-# ---- couplings ----------------------------------------------------------------------------------------------------------
+# ---- couplings -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("labelled", [False, True])
 def test_pairs_are_optimal_within_classes(labelled: bool) -> None:
-    x_0, x_1 = torch.randn(2, 6, 3, generator=noise(0)), torch.randn(2, 6, 3, generator=noise(1)) * 2 + 1
+    x_0, x_1 = (
+        torch.randn(2, 6, 3, generator=noise(0)),
+        torch.randn(2, 6, 3, generator=noise(1)) * 2 + 1,
+    )
     y = torch.tensor([[0, 1, 0, 1, 1, 0], [2, 2, 0, 0, 2, 0]]) if labelled else None
     found = paired(x_0, x_1, y)
     for r in range(2):
-        allowed = [p for p in permutations(range(6)) if y is None or torch.equal(y[r][list(p)], y[r])]
+        allowed = [
+            p for p in permutations(range(6)) if y is None or torch.equal(y[r][list(p)], y[r])
+        ]
         best = min(float((x_0[r][list(p)] - x_1[r]).square().sum()) for p in allowed)
         assert float((found[r] - x_1[r]).square().sum()) == pytest.approx(best, rel=1e-5)
 
 
 def test_optimal_pairs_make_one_step_reach_what_independent_ones_cannot() -> None:
-    """One Euler step from independent pairs ends at the data's mean, whatever the latent; optimal paths are straight."""
+    """One Euler step from independent pairs ends at the data's mean, whatever the latent; optimal
+    paths are straight.
+    """
     dataset = make("dataset", "mixture", replicates=2)
     real = Samples(dataset.sample(1000, rng()).x)
-    quick: dict[str, Any] = dict(steps=200, batch=128, lr=1e-2, ema=0.95, solver="euler", sampling_steps=1)
+    quick: dict[str, Any] = dict(
+        steps=200, batch=128, lr=1e-2, ema=0.95, solver="euler", sampling_steps=1
+    )
     spread = {}
     for coupling in ("independent", "minibatch_ot"):
         model = FlowMatching(**quick, coupling=coupling)  # type: ignore[arg-type]
@@ -89,24 +109,34 @@ def test_optimal_pairs_make_one_step_reach_what_independent_ones_cannot() -> Non
     assert spread["independent"] < 0.4 and spread["minibatch_ot"] > 0.7
 
 
-# ---- training -----------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("coupling", ["independent", "minibatch_ot"])
 @pytest.mark.parametrize("points", [False, True])
-def test_a_perfect_field_has_no_loss(coupling: Any, points: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_field_has_no_loss(
+    coupling: Any, points: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Towards data of one value c the velocity is (c - x) / (1 - t)."""
     model, c = FlowMatching(**SMALL, coupling=coupling), 200 / 127.5 - 1
-    data = Samples(np.full((24, 3, 2), 5.0)) if points else Samples(np.full((24, 8, 8, 1), 200, np.uint8))
+    data = (
+        Samples(np.full((24, 3, 2), 5.0))
+        if points
+        else Samples(np.full((24, 8, 8, 1), 200, np.uint8))
+    )
     model.fit(data, rng())
     net: Any = model.net_
 
     def predict(x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         t = t if points else t.view(-1, 1, 1, 1) / 1000
-        return ((0.0 if points else c) - x) / (1 - (t[..., None] if points else t))  # standardised points lie at 0
+        return ((0.0 if points else c) - x) / (
+            1 - (t[..., None] if points else t)
+        )  # standardised points lie at 0
 
     monkeypatch.setattr(net, "predict", predict)
-    loss = model._loss((torch.from_numpy(data.x).float() if points else torch.from_numpy(data.x),), noise())
+    loss = model._loss(
+        (torch.from_numpy(data.x).float() if points else torch.from_numpy(data.x),), noise()
+    )
     assert loss.shape == ((3,) if points else ()) and float(loss.detach().max()) < 1e-4
 
 
@@ -134,7 +164,9 @@ def test_replicates_are_apart() -> None:
         model = FlowMatching(steps=20, batch=32, channels=[16])
         model.fit(Samples(data), rng(1))
         draws.append(model.sample(50, rng(2)).x)
-    assert np.allclose(draws[0][:, 0], draws[1][:, 0], atol=1e-5) and not np.allclose(draws[0][:, 1], draws[1][:, 1])
+    assert np.allclose(draws[0][:, 0], draws[1][:, 0], atol=1e-5) and not np.allclose(
+        draws[0][:, 1], draws[1][:, 1]
+    )
 
 
 def test_truncation_of_points_narrows_them() -> None:
@@ -144,7 +176,7 @@ def test_truncation_of_points_narrows_them() -> None:
     assert spread[0] < 1e-5 and spread[1] == pytest.approx(0.5 * spread[2], rel=0.15)
 
 
-# ---- images -------------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((8, 8, 1), [8, 8]), ((28, 28, 1), [8, 8, 8, 8])])
@@ -169,10 +201,17 @@ def test_guidance_of_images(fitted: FlowMatching) -> None:
         free.sample(3, rng(), bias=0.5)
 
 
-def test_the_ith_image_depends_on_the_stream_only(fitted: FlowMatching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ith_image_depends_on_the_stream_only(
+    fitted: FlowMatching, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flow_matching, "BATCH_OUT", 4)
-    few, many = fitted.sample(6, rng(5), np.arange(6) % 3), fitted.sample(9, rng(5), np.arange(9) % 3)
-    assert np.abs(few.x.astype(int) - many.x[:6].astype(int)).max() <= 1  # another batch size may round otherwise
+    few, many = (
+        fitted.sample(6, rng(5), np.arange(6) % 3),
+        fitted.sample(9, rng(5), np.arange(9) % 3),
+    )
+    assert (
+        np.abs(few.x.astype(int) - many.x[:6].astype(int)).max() <= 1
+    )  # another batch size may round otherwise
 
 
 def test_load_is_the_inverse_of_save(fitted: FlowMatching, tmp_path: Path) -> None:
@@ -184,6 +223,8 @@ def test_load_is_the_inverse_of_save(fitted: FlowMatching, tmp_path: Path) -> No
 
 def test_warm_start_continues() -> None:
     real = make("dataset", "digits").sample(300, rng())
-    model = FlowMatching(steps=30, batch=16, channels=[8, 16], attention=[], ema=0.0, warm_start=True)
+    model = FlowMatching(
+        steps=30, batch=16, channels=[8, 16], attention=[], ema=0.0, warm_start=True
+    )
     first, second = model.fit(real, rng(1)), model.fit(real, rng(2))
     assert second["loss/first"] < 0.8 * first["loss/first"]

@@ -1,4 +1,6 @@
-"""The Gaussian chain against its exact laws (SCIENCE.md 5.1 to 5.4) and Kazdan's published runs, and the generator itself."""
+"""The Gaussian chain against its exact laws (SCIENCE.md 5.1 to 5.4) and Kazdan's published runs,
+and the generator itself.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,15 @@ from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, assert_variance, chain, measured
 
 MOMENTS = {"name": "moments"}
-REPLACE, ACCUMULATE, SUBSAMPLE = {"name": "replace"}, {"name": "accumulate"}, {"name": "accumulate_subsample"}
-AUGMENT, MIX = {"name": "augment", "synthetic_fraction": 0.75}, {"name": "replace", "synthetic_fraction": 0.6}
+REPLACE, ACCUMULATE, SUBSAMPLE = (
+    {"name": "replace"},
+    {"name": "accumulate"},
+    {"name": "accumulate_subsample"},
+)
+AUGMENT, MIX = (
+    {"name": "augment", "synthetic_fraction": 0.75},
+    {"name": "replace", "synthetic_fraction": 0.6},
+)
 
 
 def truth(d: int = 1, replicates: int = 3000, **params: object) -> object:
@@ -47,20 +56,34 @@ def fitted(data: Samples, **params: object) -> object:
 )
 @pytest.mark.parametrize("d", [1, 3])
 def test_conservation_law(policy: dict, fresh: bool, d: int) -> None:
-    """E[|m_t - mu|^2 + tr Sigma_t] = tr Sigma for every t with divisor n, whatever the policy weighs."""
+    """E[|m_t - mu|^2 + tr Sigma_t] = tr Sigma for every t with divisor n, whatever the policy
+    weighs.
+    """
     dataset = truth(d, spread=[2.0, 1.0, 0.25][:d])
     values = measured(
-        chain(dataset, {"name": "gaussian"}, policy, n=20, generations=9, fresh=fresh), MOMENTS, dataset, set(range(10))
+        chain(dataset, {"name": "gaussian"}, policy, n=20, generations=9, fresh=fresh),
+        MOMENTS,
+        dataset,
+        set(range(10)),
     )
     trace = sum([2.0, 1.0, 0.25][:d])
     for t, of in values.items():
-        assert_mean(of["moments/mean_error"] + of["moments/trace_ratio"] * trace, trace, what=f"t = {t}")
+        assert_mean(
+            of["moments/mean_error"] + of["moments/trace_ratio"] * trace, trace, what=f"t = {t}"
+        )
 
 
 def test_divisor_n_minus_1_and_sampling_bias_break_it() -> None:
     dataset = truth(1)
     for divisor, bias in (("n-1", None), ("n", 0.5)):
-        *_, last = chain(dataset, {"name": "gaussian", "divisor": divisor}, REPLACE, n=20, generations=9, bias=bias)
+        *_, last = chain(
+            dataset,
+            {"name": "gaussian", "divisor": divisor},
+            REPLACE,
+            n=20,
+            generations=9,
+            bias=bias,
+        )
         total = np.square(last.generator.mean_[:, 0]) + last.generator.covariance_[:, 0, 0]
         assert abs(total.mean() - 1) > 6 * total.std() / np.sqrt(len(total))
 
@@ -72,21 +95,35 @@ def test_divisor_n_minus_1_and_sampling_bias_break_it() -> None:
 def test_table_a_replace(n: int) -> None:
     dataset = truth(1, 4000)
     at = {0, 9, 49}
-    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=49), MOMENTS, dataset, at)
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=49), MOMENTS, dataset, at
+    )
     for t in at:
         of = values[t]
-        assert_mean(of["moments/mean_error"], theory.replace_mean_error(n, t), what=f"mean error, t = {t}")
-        assert_mean(of["moments/log_det_ratio"], theory.replace_log_det(n, t), what=f"log v, t = {t}")
+        assert_mean(
+            of["moments/mean_error"], theory.replace_mean_error(n, t), what=f"mean error, t = {t}"
+        )
+        assert_mean(
+            of["moments/log_det_ratio"], theory.replace_log_det(n, t), what=f"log v, t = {t}"
+        )
         assert_variance(of["moments/log_det_ratio"], theory.replace_log_det_variance(n, t))
         assert_mean(of["moments/w2"], theory.replace_w2(n, t), what=f"W2, t = {t}")
         if n == 100 or t == 0:  # else too heavy-tailed for any number of chains
-            assert_mean(of["moments/trace_ratio"], theory.replace_variance(n, t), what=f"v, t = {t}")
-            assert_mean(np.square(of["moments/trace_ratio"]), theory.replace_variance_square(n, t), what=f"v^2, t = {t}")
+            assert_mean(
+                of["moments/trace_ratio"], theory.replace_variance(n, t), what=f"v, t = {t}"
+            )
+            assert_mean(
+                np.square(of["moments/trace_ratio"]),
+                theory.replace_variance_square(n, t),
+                what=f"v^2, t = {t}",
+            )
             assert_mean(of["moments/kl"], theory.replace_kl(n, t), what=f"KL, t = {t}")
 
 
 def test_log_variance_is_right_even_where_samples_differ_in_their_seventh_digit() -> None:
-    """n = 10, t = 99: the typical standard deviation is 1.6e-5 of the mean's size, in the tails 1e-9."""
+    """n = 10, t = 99: the typical standard deviation is 1.6e-5 of the mean's size, in the tails
+    1e-9.
+    """
     *_, last = chain(truth(1, 4000), {"name": "gaussian"}, REPLACE, n=10, generations=99)
     logs = np.log(last.generator.covariance_[:, 0, 0])
     assert logs.min() < -35
@@ -97,7 +134,9 @@ def test_log_variance_is_right_even_where_samples_differ_in_their_seventh_digit(
 def test_unbiased_divisor_test_the_log_not_the_mean() -> None:
     dataset = truth(1, 4000)
     model = {"name": "gaussian", "divisor": "n-1"}
-    values = measured(chain(dataset, model, REPLACE, n=100, generations=49), MOMENTS, dataset, {9, 49})
+    values = measured(
+        chain(dataset, model, REPLACE, n=100, generations=49), MOMENTS, dataset, {9, 49}
+    )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], theory.replace_mean_error(100, t, divisor="n-1"))
         assert_mean(of["moments/trace_ratio"], 1.0)
@@ -107,7 +146,12 @@ def test_unbiased_divisor_test_the_log_not_the_mean() -> None:
 
 def test_table_b_three_dimensions() -> None:
     dataset = truth(3, 2500, spread=[4.0, 1.0, 0.1])
-    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=100, generations=49), MOMENTS, dataset, {0, 9, 49})
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, REPLACE, n=100, generations=49),
+        MOMENTS,
+        dataset,
+        {0, 9, 49},
+    )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], 5.1 / 3 * theory.replace_mean_error(100, t, d=3))
         assert_mean(of["moments/trace_ratio"], theory.replace_variance(100, t))
@@ -120,7 +164,12 @@ def test_table_b_three_dimensions() -> None:
 
 def test_sampling_bias() -> None:
     dataset = truth(1)
-    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=50, generations=6, bias=0.6), MOMENTS, dataset, {1, 6})
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, REPLACE, n=50, generations=6, bias=0.6),
+        MOMENTS,
+        dataset,
+        {1, 6},
+    )
     for t, of in values.items():
         variance, error = theory.replace_biased(50, t, 0.6)
         assert_mean(of["moments/trace_ratio"], variance)
@@ -133,7 +182,12 @@ def test_sampling_bias() -> None:
 @pytest.mark.parametrize(("n", "last"), [(10, 49), (100, 49)])
 def test_table_c_accumulate(n: int, last: int) -> None:
     dataset = truth(1)
-    values = measured(chain(dataset, {"name": "gaussian"}, ACCUMULATE, n=n, generations=last), MOMENTS, dataset, {1, 9, 49})
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, ACCUMULATE, n=n, generations=last),
+        MOMENTS,
+        dataset,
+        {1, 9, 49},
+    )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], theory.accumulate_mean_error(n, t))
         assert_mean(of["moments/trace_ratio"], theory.accumulate_variance(n, t))
@@ -151,7 +205,12 @@ def test_table_c_accumulate(n: int, last: int) -> None:
 @pytest.mark.parametrize(("n", "last"), [(10, 49), (100, 9)])
 def test_table_c_subsample(n: int, last: int) -> None:
     dataset = truth(1)
-    values = measured(chain(dataset, {"name": "gaussian"}, SUBSAMPLE, n=n, generations=last), MOMENTS, dataset, {1, 9, last})
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, SUBSAMPLE, n=n, generations=last),
+        MOMENTS,
+        dataset,
+        {1, 9, last},
+    )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], theory.subsample_mean_error(n, t))
         assert_mean(of["moments/trace_ratio"], theory.subsample_variance(n, t))
@@ -161,19 +220,38 @@ def test_table_c_subsample(n: int, last: int) -> None:
 def test_subsample_plateaus_between_accumulate_and_replace() -> None:
     dataset, error = truth(1), {}
     for policy in (REPLACE, ACCUMULATE, SUBSAMPLE):
-        values = measured(chain(dataset, {"name": "gaussian"}, policy, n=30, generations=99), MOMENTS, dataset, {49, 99})
+        values = measured(
+            chain(dataset, {"name": "gaussian"}, policy, n=30, generations=99),
+            MOMENTS,
+            dataset,
+            {49, 99},
+        )
         error[policy["name"]] = {t: of["moments/mean_error"] for t, of in values.items()}
     for t in (49, 99):
         assert_mean(error["accumulate_subsample"][t], theory.subsample_mean_error(30, t))
-        assert error["accumulate"][t].mean() < error["accumulate_subsample"][t].mean() < error["replace"][t].mean()
+        assert (
+            error["accumulate"][t].mean()
+            < error["accumulate_subsample"][t].mean()
+            < error["replace"][t].mean()
+        )
 
 
-@pytest.mark.parametrize(("n_real", "n_synthetic", "at"), [(100, 100, {1, 49}), (100, 50, {49}), (100, 900, {9, 49})])
+@pytest.mark.parametrize(
+    ("n_real", "n_synthetic", "at"), [(100, 100, {1, 49}), (100, 50, {49}), (100, 900, {9, 49})]
+)
 @pytest.mark.parametrize("fresh", [False, True])
 def test_augment_and_fresh(n_real: int, n_synthetic: int, at: set[int], fresh: bool) -> None:
     dataset = truth(1, 2000)
     policy = {"name": "augment", "synthetic_fraction": n_synthetic / (n_real + n_synthetic)}
-    steps = chain(dataset, {"name": "gaussian"}, policy, n=n_real, n_synthetic=n_synthetic, generations=max(at), fresh=fresh)
+    steps = chain(
+        dataset,
+        {"name": "gaussian"},
+        policy,
+        n=n_real,
+        n_synthetic=n_synthetic,
+        generations=max(at),
+        fresh=fresh,
+    )
     for t, of in measured(steps, MOMENTS, dataset, at).items():
         fixed = theory.augment_mean_error(n_real, n_synthetic, t)
         oracle = theory.fresh_mean_error(n_real, n_synthetic, t, n_first=n_real) if fresh else fixed
@@ -185,7 +263,9 @@ def test_the_fresh_loop_forgets_its_first_set() -> None:
     dataset = truth(1, 2000)
     policy = {"name": "augment", "synthetic_fraction": 0.5}
     for n_first in (5, 400):
-        steps = chain(dataset, {"name": "gaussian"}, policy, n=50, n_first=n_first, generations=20, fresh=True)
+        steps = chain(
+            dataset, {"name": "gaussian"}, policy, n=50, n_first=n_first, generations=20, fresh=True
+        )
         error = measured(steps, MOMENTS, dataset, {20})[20]["moments/mean_error"]
         assert_mean(error, theory.fresh_mean_error_limit(50, 50))
 
@@ -211,7 +291,9 @@ def test_the_fresh_loop_with_sampling_bias() -> None:
 def test_mix(n_synthetic: int, at: set[int]) -> None:
     dataset = truth(1)
     policy = {"name": "replace", "synthetic_fraction": n_synthetic / 100}
-    for t, of in measured(chain(dataset, {"name": "gaussian"}, policy, n=100, generations=20), MOMENTS, dataset, at).items():
+    for t, of in measured(
+        chain(dataset, {"name": "gaussian"}, policy, n=100, generations=20), MOMENTS, dataset, at
+    ).items():
         assert_mean(of["moments/mean_error"], theory.mix_mean_error(100, n_synthetic, t))
 
 
@@ -221,14 +303,19 @@ def test_mix(n_synthetic: int, at: set[int]) -> None:
 def simulated(policy: dict, n: int, at: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     steps = chain(truth(1, 2000), {"name": "gaussian"}, policy, n=n, generations=max(at), seed=7)
     kept = [s for s in steps if s.t in at]
-    return {s.t: (s.generator.covariance_[:, 0, 0], np.square(s.generator.mean_[:, 0])) for s in kept}
+    return {
+        s.t: (s.generator.covariance_[:, 0, 0], np.square(s.generator.mean_[:, 0])) for s in kept
+    }
 
 
 @pytest.mark.parametrize(
-    ("setting", "n"), [("replace", 10), ("replace", 32), ("replace", 100), ("accumulate", 10), ("accumulate", 100)]
+    ("setting", "n"),
+    [("replace", 10), ("replace", 32), ("replace", 100), ("accumulate", 10), ("accumulate", 100)],
 )
 def test_kazdans_runs_have_our_law(real_data: Path, setting: str, n: int) -> None:
-    """Their runs against ours: the two-sample Kolmogorov-Smirnov test, and means within 4 standard errors of the oracle."""
+    """Their runs against ours: the two-sample Kolmogorov-Smirnov test, and means within 4 standard
+    errors of the oracle.
+    """
     pandas = pytest.importorskip("pandas")
     runs = pandas.read_parquet(real_data / "reference" / "gaussian_recursive_fit_runs.parquet")
     runs = runs[(runs.setting == setting) & (runs.n_per_iteration == n)]
@@ -238,11 +325,19 @@ def test_kazdans_runs_have_our_law(real_data: Path, setting: str, n: int) -> Non
         theirs = runs[runs.iteration == t + 1]
         assert len(theirs) >= 99
         for column, mine in zip(("variance_ratio", "sq_error_of_mean"), ours[t], strict=True):
-            assert stats.ks_2samp(theirs[column], mine).pvalue > 1e-3, f"{setting}, n = {n}, t = {t}, {column}"
+            assert stats.ks_2samp(theirs[column], mine).pvalue > 1e-3, (
+                f"{setting}, n = {n}, t = {t}, {column}"
+            )
         logs = np.log(theirs.variance_ratio)
         if setting == "replace":
-            assert abs(logs.mean() - theory.replace_log_det(n, t)) < 4 * logs.std() / np.sqrt(len(logs))
-        oracle = theory.replace_mean_error(n, t) if setting == "replace" else theory.accumulate_mean_error(n, t)
+            assert abs(logs.mean() - theory.replace_log_det(n, t)) < 4 * logs.std() / np.sqrt(
+                len(logs)
+            )
+        oracle = (
+            theory.replace_mean_error(n, t)
+            if setting == "replace"
+            else theory.accumulate_mean_error(n, t)
+        )
         error = theirs.sq_error_of_mean
         assert abs(error.mean() - oracle) < 4 * error.std() / np.sqrt(len(error))
 
@@ -257,8 +352,12 @@ def test_fit_is_numpys_mean_and_covariance(d: int, n: int) -> None:
         model = fitted(Samples(x), divisor=divisor)
         for r in range(5):
             assert model.mean_[r] == pytest.approx(x[:, r].mean(0))
-            assert model.covariance_[r] == pytest.approx(np.cov(x[:, r], rowvar=False, bias=bias).reshape(d, d), abs=1e-12)
-        assert model.factor_.transpose(0, 2, 1) @ model.factor_ == pytest.approx(model.covariance_, abs=1e-12)
+            assert model.covariance_[r] == pytest.approx(
+                np.cov(x[:, r], rowvar=False, bias=bias).reshape(d, d), abs=1e-12
+            )
+        assert model.factor_.transpose(0, 2, 1) @ model.factor_ == pytest.approx(
+            model.covariance_, abs=1e-12
+        )
 
 
 def test_blocks_give_what_their_concatenation_gives_and_are_read_once() -> None:
@@ -293,21 +392,39 @@ def test_few_points_give_samples_within_their_span(d: int, n: int) -> None:
     first, second = list(chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=1))
     away = first.drawn.x - first.generator.mean_
     for r in range(3):
-        assert np.linalg.matrix_rank(np.vstack([away[:, r], first.data.x[:, r] - first.generator.mean_[r]])) == n - 1
+        assert (
+            np.linalg.matrix_rank(
+                np.vstack([away[:, r], first.data.x[:, r] - first.generator.mean_[r]])
+            )
+            == n - 1
+        )
     metric = make("metric", "moments")
     metric.prepare(dataset, first.real, n, np.random.default_rng(0))
     values = metric(second.drawn, second.generator, np.random.default_rng(0))
-    assert values["moments/kl"].reason == values["moments/log_det_ratio"].reason == "every replicate's covariance is singular"
+    assert (
+        values["moments/kl"].reason
+        == values["moments/log_det_ratio"].reason
+        == "every replicate's covariance is singular"
+    )
     assert np.isfinite(values["moments/w2"]).all()
 
 
 @pytest.mark.parametrize(("d", "n"), [(3, 7), (3, 5), (10, 5)])
-def test_mean_error_where_the_covariance_degenerates(d: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the points themselves where they are few; else by Cholesky as long as it can, by eigenvalues then: one law."""
+def test_mean_error_where_the_covariance_degenerates(
+    d: int, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the points themselves where they are few; else by Cholesky as long as it can, by
+    eigenvalues then: one law.
+    """
     by_eigenvalues, eigh = [], np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda m: by_eigenvalues.append(len(m)) or eigh(m))
     dataset = truth(d, 2000)
-    values = measured(chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=90), MOMENTS, dataset, {2, 90})
+    values = measured(
+        chain(dataset, {"name": "gaussian"}, REPLACE, n=n, generations=90),
+        MOMENTS,
+        dataset,
+        {2, 90},
+    )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], theory.replace_mean_error(n, t, d=d))
     assert (by_eigenvalues.count(2000) > 10) == (n == 7)
@@ -321,7 +438,10 @@ def test_some_singular_replicates_do_not_hide_the_others() -> None:
     metric.prepare(dataset, data, 20, np.random.default_rng(0))
     values = metric(data, fitted(data), np.random.default_rng(0))
     assert values["moments/kl"][0] == np.inf and values["moments/log_det_ratio"][0] == -np.inf
-    assert np.isfinite(values["moments/kl"][1:]).all() and np.isfinite(values["moments/log_det_ratio"][1:]).all()
+    assert (
+        np.isfinite(values["moments/kl"][1:]).all()
+        and np.isfinite(values["moments/log_det_ratio"][1:]).all()
+    )
 
 
 def test_moments_of_samples_and_distances_against_their_formulas() -> None:
@@ -337,12 +457,19 @@ def test_moments_of_samples_and_distances_against_their_formulas() -> None:
     for r in range(2):
         m, c = data.x[:, r].mean(0), np.cov(data.x[:, r], rowvar=False, bias=True)
         inverse = np.linalg.inv(c)
-        kl = 0.5 * (np.log(np.linalg.det(c) / np.linalg.det(sigma)) + np.trace(inverse @ sigma) + m @ inverse @ m - 3)
+        kl = 0.5 * (
+            np.log(np.linalg.det(c) / np.linalg.det(sigma))
+            + np.trace(inverse @ sigma)
+            + m @ inverse @ m
+            - 3
+        )
         root = sqrtm(sigma)
         w2 = m @ m + np.trace(c + sigma - 2 * np.real(sqrtm(root @ c @ root)))
         assert values["moments/kl"][r] == pytest.approx(kl)
         assert values["moments/w2"][r] == pytest.approx(w2)
-        assert values["moments/log_det_ratio"][r] == pytest.approx(np.log(np.linalg.det(c) / np.linalg.det(sigma)))
+        assert values["moments/log_det_ratio"][r] == pytest.approx(
+            np.log(np.linalg.det(c) / np.linalg.det(sigma))
+        )
 
 
 def test_log_density_is_scipys_and_singular_models_have_none() -> None:
@@ -375,12 +502,18 @@ def test_a_loaded_model_draws_the_same_bits(tmp_path: Path, d: int, n: int) -> N
     model.save(tmp_path)
     loaded = make("generator", "gaussian")
     loaded.load(tmp_path)
-    assert (loaded.sample(6, np.random.default_rng(1)).x == model.sample(6, np.random.default_rng(1)).x).all()
+    assert (
+        loaded.sample(6, np.random.default_rng(1)).x == model.sample(6, np.random.default_rng(1)).x
+    ).all()
 
 
 def test_the_memory_layout_of_the_points_does_not_change_the_fit() -> None:
-    """Samples lie replicate by replicate in memory when drawn, sample by sample when read from a file."""
-    drawn = fitted(truth(3, 50).sample(20, np.random.default_rng(0))).sample(20, np.random.default_rng(1))
+    """Samples lie replicate by replicate in memory when drawn, sample by sample when read from a
+    file.
+    """
+    drawn = fitted(truth(3, 50).sample(20, np.random.default_rng(0))).sample(
+        20, np.random.default_rng(1)
+    )
     read = Samples(np.ascontiguousarray(drawn.x))
     assert not drawn.x.flags.c_contiguous
     assert (fitted(drawn).factor_ == fitted(read).factor_).all()

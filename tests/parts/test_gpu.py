@@ -1,4 +1,7 @@
-"""On a GPU: the same parts train and draw there, keep to their memory, and repeat themselves.  Run with `pytest -m gpu`."""
+"""On a GPU: the same parts train and draw there, keep to their memory, and repeat themselves.
+
+Run with `pytest -m gpu`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,15 @@ from engine.training import loop as nets
 from engine.training import resume as partial
 from tests.support.sweeps import files, results, run, sweep_of
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
-LEARNED = [name for name in names("generator") if describe("generator", name).constants.get("COST") != "tiny"]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+LEARNED = [
+    name
+    for name in names("generator")
+    if describe("generator", name).constants.get("COST") != "tiny"
+]
 LINEAGE = """
 # Question: a lineage on a GPU
 base:
@@ -42,11 +52,17 @@ def trained(name: str, **params: Any) -> tuple[Any, Samples]:
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_generator_on_a_gpu_repeats_itself(name: str) -> None:
     """To a hundredth of the pixel range: not every operation has a deterministic form on a GPU."""
-    draws = [trained(name)[0].sample(50, np.random.default_rng(2)).x.astype(float) for _ in range(2)]
-    assert np.isfinite(draws[0]).all() and np.abs(draws[0] - draws[1]).mean() <= 0.01 * np.ptp(draws[0])
+    draws = [
+        trained(name)[0].sample(50, np.random.default_rng(2)).x.astype(float) for _ in range(2)
+    ]
+    assert np.isfinite(draws[0]).all() and np.abs(draws[0] - draws[1]).mean() <= 0.01 * np.ptp(
+        draws[0]
+    )
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNED if "precision" in describe("generator", n).parameters])
+@pytest.mark.parametrize(
+    "name", [n for n in LEARNED if "precision" in describe("generator", n).parameters]
+)
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_generator_trains_in_less_precision(name: str, precision: str) -> None:
     generator, _ = trained(name, precision=precision)

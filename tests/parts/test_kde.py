@@ -1,4 +1,6 @@
-"""Kernel density estimates: their values, the moment laws of SCIENCE.md 5.6, running sums, Kazdan's qualitative findings."""
+"""Kernel density estimates: their values, the moment laws of SCIENCE.md 5.6, running sums, Kazdan's
+qualitative findings.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ def points(n: int, d: int, seed: int = 0, replicates: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bandwidth", [0.01, 0.1, 1.0, 31.6, "scott", "silverman"])
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 1), (10, 500, 2), (700, 40, 2), (60, 30, 5), (2500, 90, 3)])
-def test_log_density_is_the_log_of_the_mean_kernel(bandwidth: float | str, n: int, m: int, d: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "m", "d"), [(1, 5, 1), (10, 500, 2), (700, 40, 2), (60, 30, 5), (2500, 90, 3)]
+)
+def test_log_density_is_the_log_of_the_mean_kernel(
+    bandwidth: float | str, n: int, m: int, d: int
+) -> None:
     """Also far away, where every kernel underflows; the precision is relative there."""
     x, at = points(n, d), 4 * points(m, d, seed=1)
     model = fitted(Samples(x), bandwidth)
@@ -45,12 +51,16 @@ def test_log_density_is_the_log_of_the_mean_kernel(bandwidth: float | str, n: in
 
 @pytest.mark.parametrize("bandwidth", [0.3, 1.0, "scott", "silverman"])
 def test_near_the_data_it_is_scikit_learns(bandwidth: float | str) -> None:
-    """Only there: its trees of more than 40 points lose far log densities to underflow (seen in 1.9)."""
+    """Only there: its trees of more than 40 points lose far log densities to underflow (seen in
+    1.9).
+    """
     x, at = points(500, 2), points(200, 2, seed=1)
     model = fitted(Samples(x), bandwidth)
     reference = KernelDensity(bandwidth=bandwidth).fit(x[:, 0])
     assert model.bandwidth_ == pytest.approx(reference.bandwidth_, rel=1e-12)
-    assert model.log_density(at)[:, 0] == pytest.approx(reference.score_samples(at[:, 0]), rel=2e-6, abs=2e-4)
+    assert model.log_density(at)[:, 0] == pytest.approx(
+        reference.score_samples(at[:, 0]), rel=2e-6, abs=2e-4
+    )
 
 
 def test_far_from_the_origin_no_digits_are_lost() -> None:
@@ -103,7 +113,9 @@ def test_accumulating_scores_every_point_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_order_of_working_does_not_change_the_bits(tmp_path: Path) -> None:
-    """Stepwise, all at once, or read from a file: one value, so a resumed lineage has the same rows."""
+    """Stepwise, all at once, or read from a file: one value, so a resumed lineage has the same
+    rows.
+    """
     at = points(40, 2, seed=9)
 
     def blocks() -> list[Samples]:
@@ -118,20 +130,26 @@ def test_the_order_of_working_does_not_change_the_bits(tmp_path: Path) -> None:
     loaded = make("generator", "kde")
     loaded.load(tmp_path)
     assert (loaded.log_density(at) == value).all()
-    assert (loaded.sample(9, np.random.default_rng(1)).x == model.sample(9, np.random.default_rng(1)).x).all()
+    assert (
+        loaded.sample(9, np.random.default_rng(1)).x == model.sample(9, np.random.default_rng(1)).x
+    ).all()
 
 
 # ---- the chains ----
 
 
-def variance_and_square_of_mean(steps: object, at: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def variance_and_square_of_mean(
+    steps: object, at: set[int]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     kept = {s.t: s.data.x[:, :, 0] for s in steps if s.t in at}
     return {t: (x.var(0), np.square(x.mean(0))) for t, x in kept.items()}
 
 
 def test_moments_under_replace() -> None:
     dataset = make("dataset", "gaussian", replicates=3000)
-    steps = chain(dataset, {"name": "kde", "bandwidth": 0.1}, {"name": "replace"}, n=100, generations=49)
+    steps = chain(
+        dataset, {"name": "kde", "bandwidth": 0.1}, {"name": "replace"}, n=100, generations=49
+    )
     for t, (variance, square) in variance_and_square_of_mean(steps, {0, 9, 49}).items():
         expected = theory.kde_replace(100, 0.1, t)
         assert_mean(variance, expected[0])
@@ -140,23 +158,34 @@ def test_moments_under_replace() -> None:
 
 def test_moments_under_accumulate() -> None:
     dataset = make("dataset", "gaussian", replicates=2000)
-    steps = chain(dataset, {"name": "kde", "bandwidth": 0.5}, {"name": "accumulate"}, n=100, generations=49)
+    steps = chain(
+        dataset, {"name": "kde", "bandwidth": 0.5}, {"name": "accumulate"}, n=100, generations=49
+    )
     for t, (variance, square) in variance_and_square_of_mean(steps, {1, 9, 49}).items():
         expected = theory.kde_accumulate(100, 0.5, t)
         assert_mean(variance, expected[0])
         assert_mean(square, expected[1])
 
 
-def losses(shape: str, policy: str, at: set[int], *, n: int = 10, h: float = 0.1, replicates: int = 50) -> dict[int, float]:
+def losses(
+    shape: str, policy: str, at: set[int], *, n: int = 10, h: float = 0.1, replicates: int = 50
+) -> dict[int, float]:
     dataset = make("dataset", "shapes", shape=shape, replicates=replicates)
-    steps = chain(dataset, {"name": "kde", "bandwidth": h}, {"name": policy}, n=n, generations=max(at))
+    steps = chain(
+        dataset, {"name": "kde", "bandwidth": h}, {"name": policy}, n=n, generations=max(at)
+    )
     values = measured(steps, {"name": "nll", "points": 500}, dataset, at)
     return {t: float(of["nll"].mean()) for t, of in values.items()}
 
 
 def test_kazdan_moons_order_of_policies() -> None:
-    """h = .1, n = 10, t = 99: replace explodes (they read ~130), accumulate-subsample ~12, accumulate below 2 and falling."""
-    final = {policy: losses("moons", policy, {0, 99}) for policy in ("replace", "accumulate_subsample", "accumulate")}
+    """h = .1, n = 10, t = 99: replace explodes (they read ~130), accumulate-subsample ~12,
+    accumulate below 2 and falling.
+    """
+    final = {
+        policy: losses("moons", policy, {0, 99})
+        for policy in ("replace", "accumulate_subsample", "accumulate")
+    }
     assert 80 < final["replace"][99] < 200
     assert 5 < final["accumulate_subsample"][99] < 25
     assert final["accumulate"][99] < final["accumulate"][0]
@@ -164,7 +193,9 @@ def test_kazdan_moons_order_of_policies() -> None:
 
 
 def test_kazdan_swiss_roll_improves_under_accumulate() -> None:
-    """Under-smoothed data: accumulating smooths; replacing loses more than an order of magnitude."""
+    """Under-smoothed data: accumulating smooths; replacing loses more than an order of
+    magnitude.
+    """
     accumulate = losses("swiss_roll", "accumulate", {0, 40}, n=100, h=0.5, replicates=10)
     replace = losses("swiss_roll", "replace", {0, 99}, n=100, h=0.5, replicates=10)
     assert accumulate[40] < accumulate[0]

@@ -25,7 +25,9 @@ def by_definition(x: np.ndarray, y: np.ndarray) -> float:
     def k(a: np.ndarray, b: np.ndarray) -> float:
         return (float(a @ b) / d + 1) ** 3
 
-    within = sum(k(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within = sum(k(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j) / (
+        n * (n - 1)
+    )
     return within - 2 * sum(k(a, b) for a in x for b in y) / n**2
 
 
@@ -38,7 +40,9 @@ def test_it_is_what_torchmetrics_computes() -> None:
     import torch
 
     x, y = rng(1).normal(size=(300, 16)), rng(2).normal(0.1, 1.1, size=(300, 16))
-    assert mmd(x, y)[0] == pytest.approx(float(poly_mmd(torch.from_numpy(x), torch.from_numpy(y))), rel=1e-9)
+    assert mmd(x, y)[0] == pytest.approx(
+        float(poly_mmd(torch.from_numpy(x), torch.from_numpy(y))), rel=1e-9
+    )
 
 
 def test_working_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +54,20 @@ def test_working_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_it_has_no_bias_and_its_error_covers(shift: float) -> None:
-    """400 independent pairs of 30: zero mean under equal distributions at 4 standard errors; errors as the spread."""
-    pairs = np.array([mmd(rng(s).normal(size=(30, 3)), rng(s + 10_000).normal(shift, 1, size=(30, 3))) for s in range(400)])
+    """400 independent pairs of 30: zero mean under equal distributions at 4 standard errors; errors
+    as the spread.
+    """
+    pairs = np.array(
+        [
+            mmd(rng(s).normal(size=(30, 3)), rng(s + 10_000).normal(shift, 1, size=(30, 3)))
+            for s in range(400)
+        ]
+    )
     value, error = pairs.T
     truth = mmd(rng(1).normal(size=(4000, 3)), rng(2).normal(shift, 1, size=(4000, 3)))
-    assert abs(value.mean() - (truth[0] if shift else 0.0)) < 4 * np.hypot(value.std() / 20, truth[1] if shift else 0.0)
+    assert abs(value.mean() - (truth[0] if shift else 0.0)) < 4 * np.hypot(
+        value.std() / 20, truth[1] if shift else 0.0
+    )
     assert np.sqrt(np.square(error).mean()) == pytest.approx(value.std(), rel=0.25)
 
 
@@ -75,7 +88,9 @@ def test_subsets_estimate_the_same_number() -> None:
     synthetic = Samples(dataset.sample(600, rng(9)).x + 0.5)
     whole = measured(prepared("kid", dataset, 600, 600), synthetic)
     parts = measured(prepared("kid", dataset, 600, 600, subsets=50, subset_size=100), synthetic)
-    assert parts["kid"][0] == pytest.approx(whole["kid"][0], abs=2 * float(whole["kid/standard_error"][0]))
+    assert parts["kid"][0] == pytest.approx(
+        whole["kid"][0], abs=2 * float(whole["kid/standard_error"][0])
+    )
     assert 0.5 < parts["kid/standard_error"][0] / whole["kid/standard_error"][0] < 2
     assert parts["kid"][0] != whole["kid"][0]
     alone = measured(prepared("kid", dataset, 600, 600, subsets=1, subset_size=100), synthetic)

@@ -1,4 +1,6 @@
-"""The bulk normal numbers behind the closed forms: their law, independence, and sizes that do not fit the chunks."""
+"""The bulk normal numbers behind the closed forms: their law, independence, and sizes that do not
+fit the chunks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ Z = normals((N,), np.random.default_rng(11))
 
 
 def test_moments_up_to_the_sixth() -> None:
-    for power, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (6, 15, 10_170)):
+    for power, expected, variance in (
+        (1, 0, 1),
+        (2, 1, 2),
+        (3, 0, 15),
+        (4, 3, 96),
+        (6, 15, 10_170),
+    ):
         assert abs((Z**power).mean() - expected) < 4 * np.sqrt(variance / N), power
 
 
@@ -33,7 +41,9 @@ def test_numbers_at_a_distance_are_independent(lag: int) -> None:
     assert abs(((a**2 - 1) * (b**2 - 1)).mean()) < 4 * 2 / np.sqrt(len(a))
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (7, 5), (CHUNK - 1,), (CHUNK,), (CHUNK + 1,), (2, CHUNK, 3), (0, 4)])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (3,), (7, 5), (CHUNK - 1,), (CHUNK,), (CHUNK + 1,), (2, CHUNK, 3), (0, 4)]
+)
 def test_any_shape_is_filled_and_the_stream_decides(shape: tuple[int, ...]) -> None:
     first, second = (normals(shape, np.random.default_rng(3)) for _ in range(2))
     assert first.shape == shape and first.dtype == np.float64

@@ -1,4 +1,6 @@
-"""otdd: its exact invariants, POT on the full problem, the published number, and what collapse makes of classes."""
+"""otdd: its exact invariants, POT on the full problem, the published number, and what collapse
+makes of classes.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,27 @@ def side(x: np.ndarray, y: np.ndarray) -> Labelled:
     return labelled(x, y, 10_000, rng())
 
 
-def clusters(n: int, d: int, counts: list[int], seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """n points in classes with these counts, each class with a covariance of its own; in a random order."""
+def clusters(
+    n: int, d: int, counts: list[int], seed: int, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """n points in classes with these counts, each class with a covariance of its own; in a random
+    order.
+    """
     r = rng(seed)
     y = r.permutation(np.repeat(np.arange(len(counts)), counts))
     assert len(y) == n
-    centres, scales = rng(99).normal(0, 2, (len(counts), d)), rng(98).uniform(0.5, 2, (len(counts), d))
+    centres, scales = (
+        rng(99).normal(0, 2, (len(counts), d)),
+        rng(98).uniform(0.5, 2, (len(counts), d)),
+    )
     return centres[y] + shift + scales[y] * r.normal(size=(n, d)), y
 
 
 def w2(a: np.ndarray, b: np.ndarray) -> float:
     """Bures-Wasserstein by scipy's matrix roots; a single point has covariance zero."""
-    c1, c2 = (np.cov(s, rowvar=False) if len(s) > 1 else np.zeros((s.shape[1],) * 2) for s in (a, b))
+    c1, c2 = (
+        np.cov(s, rowvar=False) if len(s) > 1 else np.zeros((s.shape[1],) * 2) for s in (a, b)
+    )
     common = 0.0
     if len(a) > 1 and len(b) > 1:
         with warnings.catch_warnings():
@@ -57,12 +68,18 @@ def table(x: np.ndarray, y: np.ndarray, z: np.ndarray, v: np.ndarray) -> np.ndar
 
 def by_pot(x: np.ndarray, y: np.ndarray, z: np.ndarray, v: np.ndarray) -> float:
     """The definition: the full cost with dense label distances, and POT's exact solver."""
-    blocks = table(x, y, z, v)[np.searchsorted(np.unique(y), y)][:, np.searchsorted(np.unique(v), v)]
+    blocks = table(x, y, z, v)[np.searchsorted(np.unique(y), y)][
+        :, np.searchsorted(np.unique(v), v)
+    ]
     cost = (ot.dist(x, z) + blocks) / 2
-    return float(ot.emd2(np.full(len(x), 1 / len(x)), np.full(len(z), 1 / len(z)), cost, numItermax=1_000_000))
+    return float(
+        ot.emd2(
+            np.full(len(x), 1 / len(x)), np.full(len(z), 1 / len(z)), cost, numItermax=1_000_000
+        )
+    )
 
 
-# ---- the distance -------------------------------------------------------------------------------------------------------
+# ---- the distance --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("counts", [[20, 20, 20], [35, 20, 5], [58, 1, 1], [60]])
@@ -80,9 +97,17 @@ def test_sides_may_differ_in_size() -> None:
     assert exact(side(x, y), side(z, v)) == pytest.approx(by_pot(x, y, z, v), rel=1e-6)
 
 
-@pytest.mark.parametrize(("d", "counts", "unused"), [(6, [30, 30, 30], "ot"), (6, [31, 30, 29], "linear_sum_assignment"),
-                                                     (2, [30, 30, 30], "linear_sum_assignment")])  # fmt: skip
-def test_the_solver_follows_the_class_counts(d: int, counts: list[int], unused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("d", "counts", "unused"),
+    [
+        (6, [30, 30, 30], "ot"),
+        (6, [31, 30, 29], "linear_sum_assignment"),
+        (2, [30, 30, 30], "linear_sum_assignment"),
+    ],
+)
+def test_the_solver_follows_the_class_counts(
+    d: int, counts: list[int], unused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (x, y), (z, v) = clusters(90, d, [30, 30, 30], 1), clusters(90, d, counts, 2, 0.4)
     monkeypatch.setattr(transport, unused, None)
     assert exact(side(x, y), side(z, v)) == pytest.approx(by_pot(x, y, z, v), rel=1e-9)
@@ -94,12 +119,16 @@ def test_a_set_is_at_distance_zero_from_itself_and_label_names_do_not_matter() -
     order = rng().permutation(80)
     assert exact(side(x, y), side(x[order], y[order])) == pytest.approx(0, abs=1e-12)
     names = np.array([7, -3, 100, 2])
-    assert exact(side(x, y), side(z, names[v])) == pytest.approx(exact(side(x, y), side(z, v)), rel=1e-12)
+    assert exact(side(x, y), side(z, names[v])) == pytest.approx(
+        exact(side(x, y), side(z, v)), rel=1e-12
+    )
     assert exact(side(x, y), side(z, rng().permutation(v))) > 1.05 * exact(side(x, y), side(z, v))
 
 
 def test_one_gaussian_class_per_side_is_its_wasserstein_distance() -> None:
-    """1/2 of W2^2 from the points and 1/2 from the label: the points' half falls to it as n grows."""
+    """1/2 of W2^2 from the points and 1/2 from the label:
+    the points' half falls to it as n grows.
+    """
     scales = np.array([1.0, 2.0])
     truth = 3.0**2 + np.square(scales - 1).sum()
     gaps = []
@@ -113,7 +142,9 @@ def test_one_gaussian_class_per_side_is_its_wasserstein_distance() -> None:
 def test_label_distances_are_those_of_matrix_roots(n: int, d: int) -> None:
     x, z = rng(1).normal(size=(3 * n, d)), rng(2).normal(0.2, 1.5, size=(3 * n, d))
     y = np.arange(3 * n) % 3
-    np.testing.assert_allclose(label_distances(class_gaussians(x, y), class_gaussians(z, y)), table(x, y, z, y), rtol=1e-6)
+    np.testing.assert_allclose(
+        label_distances(class_gaussians(x, y), class_gaussians(z, y)), table(x, y, z, y), rtol=1e-6
+    )
     own = label_distances(class_gaussians(x, y), class_gaussians(x, y))
     assert np.abs(np.diag(own)).max() < 1e-12 and np.allclose(own, own.T, rtol=1e-10)
 
@@ -134,20 +165,32 @@ def test_beyond_the_most_a_stratified_part_is_coupled_but_all_points_make_the_la
     assert np.array_equal(part.x, labelled(x, y, 100, rng(3)).x)
 
 
-# ---- the published implementation's number ------------------------------------------------------------------------------
+# ---- the published implementation's number -------------------------------------------------------
 
 
-def augmented(x: np.ndarray, y: np.ndarray, z: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points with their class as a last column, the second set's after the first's, and the block of label distances."""
-    blocks = np.block([[table(x, y, x, y), table(x, y, z, v)], [table(z, v, x, y), table(z, v, z, v)]])
+def augmented(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, v: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points with their class as a last column, the second set's after the first's, and the block
+    of label distances.
+    """
+    blocks = np.block(
+        [[table(x, y, x, y), table(x, y, z, v)], [table(z, v, x, y), table(z, v, z, v)]]
+    )
     return np.column_stack([x, y]), np.column_stack([z, v + y.max() + 1]), blocks
 
 
 def direct_divergence(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> float:
-    """Debiased Sinkhorn by its formulas, one pair of sets at a time (Feydy et al. 2019): symmetric, averaged, annealed."""
+    """Debiased Sinkhorn by its formulas, one pair of sets at a time (Feydy et al. 2019): symmetric,
+    averaged, annealed.
+    """
     both = np.concatenate([a, b])
     diameter = np.linalg.norm(both.max(0) - both.min(0))
-    schedule = [diameter**2, *np.exp(np.arange(2 * np.log(diameter), np.log(0.1), 2 * np.log(0.5))), 0.1]
+    schedule = [
+        diameter**2,
+        *np.exp(np.arange(2 * np.log(diameter), np.log(0.1), 2 * np.log(0.5))),
+        0.1,
+    ]
 
     def potentials(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         labels = blocks[p[:, -1].astype(int)][:, q[:, -1].astype(int)]
@@ -155,8 +198,10 @@ def direct_divergence(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> float
         f, g = np.zeros(len(p)), np.zeros(len(q))
 
         def step(t: float) -> tuple[np.ndarray, np.ndarray]:
-            return (-t * (logsumexp(g[None, :] / t - cost / t, axis=1) - np.log(len(q))),
-                    -t * (logsumexp(f[:, None] / t - cost / t, axis=0) - np.log(len(p))))  # fmt: skip
+            return (
+                -t * (logsumexp(g[None, :] / t - cost / t, axis=1) - np.log(len(q))),
+                -t * (logsumexp(f[:, None] / t - cost / t, axis=0) - np.log(len(p))),
+            )
 
         f, g = step(schedule[0])
         for t in schedule:
@@ -170,7 +215,9 @@ def direct_divergence(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> float
 @pytest.mark.parametrize("counts", [[20, 20, 20], [40, 15, 5]])
 def test_the_published_number_is_a_debiased_sinkhorn_divergence(counts: list[int]) -> None:
     (x, y), (z, v) = clusters(60, 4, [20, 20, 20], 1), clusters(60, 4, counts, 2, 0.5)
-    assert sinkhorn(side(x, y), side(z, v)) == pytest.approx(direct_divergence(*augmented(x, y, z, v)), rel=1e-6)
+    assert sinkhorn(side(x, y), side(z, v)) == pytest.approx(
+        direct_divergence(*augmented(x, y, z, v)), rel=1e-6
+    )
     assert sinkhorn(side(x, y), side(x, y)) == pytest.approx(0, abs=1e-9)
 
 
@@ -186,13 +233,17 @@ def test_the_published_number_is_that_of_geomloss() -> None:
         label = labels[p[0, :, -1].long()][:, q[0, :, -1].long()]
         return (torch.cdist(p[..., :-1], q[..., :-1]) ** 2 + label[None]) / 2
 
-    loss = geomloss.SamplesLoss("sinkhorn", p=2, blur=0.1**0.5, cost=cost, debias=True, backend="tensorized")
+    loss = geomloss.SamplesLoss(
+        "sinkhorn", p=2, blur=0.1**0.5, cost=cost, debias=True, backend="tensorized"
+    )
     theirs = float(loss(torch.from_numpy(a), torch.from_numpy(b)))
     assert sinkhorn(side(x, y), side(z, v)) == pytest.approx(theirs, rel=1e-6)
 
 
 def test_the_published_number_is_low_where_proportions_differ() -> None:
-    """Exact OT has to carry mass between classes; one step per temperature is not enough to notice all of it."""
+    """Exact OT has to carry mass between classes; one step per temperature is not enough to notice
+    all of it.
+    """
     (x, y), (z, v) = clusters(300, 2, [100, 100, 100], 1), clusters(300, 2, [200, 80, 20], 2)
     assert 0 < sinkhorn(side(x, y), side(z, v)) < 0.95 * exact(side(x, y), side(z, v))
 
@@ -206,7 +257,7 @@ def test_rows_of_the_published_number_have_a_name_of_their_own() -> None:
     assert all(key.split("/")[0] == "otdd.method-sinkhorn" for key in row)
 
 
-# ---- the metric ---------------------------------------------------------------------------------------------------------
+# ---- the metric ----------------------------------------------------------------------------------
 
 
 def test_one_value_per_replicate_with_a_floor() -> None:
@@ -215,12 +266,21 @@ def test_one_value_per_replicate_with_a_floor() -> None:
     synthetic = dataset.sample(90, rng(9))
     synthetic.x[:, 1] += 2
     row = measured(metric, synthetic)
-    assert row["otdd"].shape == (3,) and row["otdd"].argmax() == 1 and row["otdd/n"] == 60 and row["otdd/coverage"] == 1
+    assert (
+        row["otdd"].shape == (3,)
+        and row["otdd"].argmax() == 1
+        and row["otdd/n"] == 60
+        and row["otdd/coverage"] == 1
+    )
     real = metric._real[2]
-    assert row["otdd"][2] == pytest.approx(by_pot(real.x, real.y, synthetic.x[:60, 2], synthetic.y[:60]), rel=1e-6)
+    assert row["otdd"][2] == pytest.approx(
+        by_pot(real.x, real.y, synthetic.x[:60, 2], synthetic.y[:60]), rel=1e-6
+    )
     np.testing.assert_allclose(row["otdd/excess"], row["otdd"] - row["otdd/floor"])
     assert row["otdd/floor_sd"] > 0
-    assert measured(prepared("otdd", dataset, 50, 60, replicates=2), synthetic)["otdd"].shape == (2,)
+    assert measured(prepared("otdd", dataset, 50, 60, replicates=2), synthetic)["otdd"].shape == (
+        2,
+    )
 
 
 def test_vanished_classes_and_single_samples() -> None:
@@ -235,7 +295,9 @@ def test_vanished_classes_and_single_samples() -> None:
     alone = full.take(np.append(np.flatnonzero(full.y == 1)[:1], others))
     row = measured(metric, alone)
     assert row["otdd/coverage"] == 1
-    assert row["otdd"][0] == pytest.approx(by_pot(real.x, real.y, alone.x[:60, 0], alone.y[:60]), rel=1e-6)
+    assert row["otdd"][0] == pytest.approx(
+        by_pot(real.x, real.y, alone.x[:60, 0], alone.y[:60]), rel=1e-6
+    )
 
 
 def test_no_labels_have_no_distance() -> None:
@@ -253,8 +315,15 @@ def test_otdd_of_spoilt_samples_is_undefined_with_a_reason(kind: str, method: st
     dataset = Points(replicates=2)
     x = SPOILT[kind](dataset.sample(60, rng(9)).x)
     with np.errstate(all="ignore"):
-        row = measured(prepared("otdd", dataset, 50, 60, method=method, splits=1), Samples(x, np.arange(len(x)) % 3))
-    assert isinstance(row["otdd"], Undefined) and row["otdd"].reason and isinstance(row["otdd/excess"], Undefined)
+        row = measured(
+            prepared("otdd", dataset, 50, 60, method=method, splits=1),
+            Samples(x, np.arange(len(x)) % 3),
+        )
+    assert (
+        isinstance(row["otdd"], Undefined)
+        and row["otdd"].reason
+        and isinstance(row["otdd/excess"], Undefined)
+    )
     assert np.isfinite(row["otdd/floor"])
 
 
@@ -274,7 +343,10 @@ def test_real_digits_lie_at_the_floor_and_noise_far_above() -> None:
 def test_the_same_inputs_give_the_same_bits() -> None:
     dataset = Points()
     synthetic = dataset.sample(60, rng(9))
-    one, two = (measured(prepared("otdd", dataset, 50, 60, most=40), Samples(synthetic.x, synthetic.y)) for _ in range(2))
+    one, two = (
+        measured(prepared("otdd", dataset, 50, 60, most=40), Samples(synthetic.x, synthetic.y))
+        for _ in range(2)
+    )
     assert one["otdd"].tobytes() == two["otdd"].tobytes() and one["otdd/floor"] == two["otdd/floor"]
 
 
@@ -282,14 +354,19 @@ def test_the_floor_has_the_class_counts_of_the_comparison() -> None:
     y = np.repeat([0, 1, 2], [60, 30, 5])
     one, two = np.repeat([0, 1, 2], [20, 10, 3]), np.repeat([0, 1, 2], [18, 12, 3])
     for a, b in alike(y, one, two, 5, rng()):
-        assert np.bincount(y[a]).tolist() == [20, 10, 2] and np.bincount(y[b]).tolist() == [18, 12, 2]
+        assert np.bincount(y[a]).tolist() == [20, 10, 2] and np.bincount(y[b]).tolist() == [
+            18,
+            12,
+            2,
+        ]
         assert not set(a) & set(b)
     assert not list(alike(y[:60], one, two, 5, rng()))
 
 
 def test_chance_in_the_class_counts_is_no_distance() -> None:
-    """Of faithful draws in the real proportions, against 12 references: classes lie far apart, so the value follows the counts
-    that a reference happens to have, and the excess does not."""
+    """Of faithful draws in the real proportions, against 12 references: classes lie far apart, so
+    the value follows the counts that a reference happens to have, and the excess does not.
+    """
     dataset = make("dataset", "mixture")
     real = dataset.sample(400, rng(1))
     wanted, rows = np.bincount(proportional_labels(real.y, 200)), []
@@ -297,7 +374,11 @@ def test_chance_in_the_class_counts_is_no_distance() -> None:
         metric = make("metric", "otdd")
         metric.prepare(dataset, real, 200, rng(s))
         many = dataset.sample(1200, rng(100 + s))
-        faithful = np.concatenate([np.flatnonzero(many.y == k)[:count] for k, count in enumerate(wanted)])
+        faithful = np.concatenate(
+            [np.flatnonzero(many.y == k)[:count] for k, count in enumerate(wanted)]
+        )
         rows.append(measured(metric, many.take(faithful)))
-    value, excess = (np.array([float(row[key][0]) for row in rows]) for key in ("otdd", "otdd/excess"))
+    value, excess = (
+        np.array([float(row[key][0]) for row in rows]) for key in ("otdd", "otdd/excess")
+    )
     assert abs(excess.mean()) < 4 * excess.std() / 12**0.5 and excess.std() < 0.3 * value.std()

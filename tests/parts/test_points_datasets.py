@@ -1,4 +1,6 @@
-"""The closed-form truths: moments, densities, held-out streams, labels, designs, and what is refused."""
+"""The closed-form truths: moments, densities, held-out streams, labels, designs, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_shape_moments_in_closed_form(shape: str) -> None:
     if shape == "moons":
         assert mean == pytest.approx([0.5, 0.25], rel=1e-6)
         assert covariance[0, 0] == pytest.approx(0.75, rel=1e-5)
-        assert covariance[1, 1] == pytest.approx(0.5 - (2 / np.pi) ** 2 + (2 / np.pi - 0.25) ** 2, rel=1e-5)
+        assert covariance[1, 1] == pytest.approx(
+            0.5 - (2 / np.pi) ** 2 + (2 / np.pi - 0.25) ** 2, rel=1e-5
+        )
     if shape == "swiss_roll":
         assert (mean[1], covariance[1, 1]) == pytest.approx((10.5, 441 / 12), rel=1e-5)
     if shape == "blobs":
@@ -80,15 +84,21 @@ def test_blobs_do_not_move() -> None:
     assert (centres[0] == centres[1]).all() and len(centres[0]) == 3
 
 
-@pytest.mark.parametrize(("name", "params"), [p for p in POINTS if p[0] != "shapes" and p[1].get("d") != 3][:2])
+@pytest.mark.parametrize(
+    ("name", "params"), [p for p in POINTS if p[0] != "shapes" and p[1].get("d") != 3][:2]
+)
 def test_log_density_integrates_to_one(name: str, params: dict) -> None:
     dataset = of(name, params, replicates=1)
     axis = np.linspace(-16, 16, 801) if name == "gaussian" else np.linspace(-4, 4, 801)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 1, 2)
-    assert np.exp(dataset.log_density(grid)).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=1e-4)
+    assert np.exp(dataset.log_density(grid)).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(
+        1, abs=1e-4
+    )
 
 
-@pytest.mark.parametrize(("name", "params"), [p for p in TRUTHS if p[0] != "shapes" and p[0] != "regression"])
+@pytest.mark.parametrize(
+    ("name", "params"), [p for p in TRUTHS if p[0] != "shapes" and p[0] != "regression"]
+)
 def test_mean_log_density_is_the_negative_entropy(name: str, params: dict) -> None:
     """E log p = minus the entropy: known for the normal, for separated modes and for tokens."""
     dataset = of(name, params)
@@ -125,9 +135,9 @@ def test_five_modes_on_a_ring() -> None:
     dataset = of("mixture", {})
     assert np.hypot(*dataset.centres_.T) == pytest.approx(np.full(5, 2.0))
     assert dataset.centres_[0] == pytest.approx([2, 0])
-    assert np.linalg.norm(dataset.centres_ - np.roll(dataset.centres_, 1, 0), axis=1) == pytest.approx(
-        np.full(5, 4 * np.sin(np.pi / 5))
-    )
+    assert np.linalg.norm(
+        dataset.centres_ - np.roll(dataset.centres_, 1, 0), axis=1
+    ) == pytest.approx(np.full(5, 4 * np.sin(np.pi / 5)))
 
 
 def test_labels_are_components_shared_by_the_replicates() -> None:
@@ -145,15 +155,25 @@ def test_modes_of_the_truth_are_alive_and_missing_ones_are_not() -> None:
     metric.prepare(dataset, data, 5000, np.random.default_rng(0))
     values = metric(data, object(), np.random.default_rng(0))
     assert (values["modes/live"] == 5).all()
-    assert values["modes/high_quality"] == pytest.approx(np.full(2, values["modes/ceiling"]), abs=0.01)
+    assert values["modes/high_quality"] == pytest.approx(
+        np.full(2, values["modes/ceiling"]), abs=0.01
+    )
     assert values["modes/ceiling"] == pytest.approx(1 - np.exp(-4.5))
     x = data.x[data.y < 3]
     x[:, 1] = dataset.centres_[0]
     values = metric(Samples(x), object(), np.random.default_rng(0))
     assert values["modes/live"] == pytest.approx([3, 1])
-    few = Samples(np.concatenate([x[:1000], np.repeat(dataset.centres_[None, 4:], 2, axis=1), x[:0]]))
-    assert metric(few, object(), np.random.default_rng(0))["modes/live"][0] == 3  # one sample in a thousand is no mode
-    enough = Samples(np.concatenate([x[:970], np.repeat(dataset.centres_[None, 4:], 30, axis=0).repeat(2, axis=1)]))
+    few = Samples(
+        np.concatenate([x[:1000], np.repeat(dataset.centres_[None, 4:], 2, axis=1), x[:0]])
+    )
+    assert (
+        metric(few, object(), np.random.default_rng(0))["modes/live"][0] == 3
+    )  # one sample in a thousand is no mode
+    enough = Samples(
+        np.concatenate(
+            [x[:970], np.repeat(dataset.centres_[None, 4:], 30, axis=0).repeat(2, axis=1)]
+        )
+    )
     assert metric(enough, object(), np.random.default_rng(0))["modes/live"][0] == 4
 
 
@@ -162,7 +182,10 @@ def test_sets_without_modes_have_no_number_of_them() -> None:
     metric = make("metric", "modes")
     data = dataset.sample(10, np.random.default_rng(0))
     metric.prepare(dataset, data, 10, np.random.default_rng(0))
-    assert metric(data, object(), np.random.default_rng(0))["modes/live"].reason == "Shapes has no modes to count"
+    assert (
+        metric(data, object(), np.random.default_rng(0))["modes/live"].reason
+        == "Shapes has no modes to count"
+    )
 
 
 # ---- regression and tokens ----
@@ -181,7 +204,9 @@ def test_weights_belong_to_the_data_set() -> None:
 def test_responses_scatter_with_the_given_noise() -> None:
     dataset = of("regression", {"d": 2, "noise": 0.3})
     data = dataset.sample(20_000, np.random.default_rng(0))
-    assert (data.y - np.einsum("nrd,rd->nr", data.x, dataset.weights_)).std(0) == pytest.approx(np.full(3, 0.3), rel=0.02)
+    assert (data.y - np.einsum("nrd,rd->nr", data.x, dataset.weights_)).std(0) == pytest.approx(
+        np.full(3, 0.3), rel=0.02
+    )
 
 
 def test_a_fixed_design_is_the_same_in_every_draw_but_not_held_out() -> None:
@@ -194,14 +219,20 @@ def test_a_fixed_design_is_the_same_in_every_draw_but_not_held_out() -> None:
 
 def test_token_laws() -> None:
     assert of("categorical", {"outcomes": 4}).probabilities_ == pytest.approx(np.full(4, 0.25))
-    assert of("categorical", {"outcomes": 3, "law": "zipf"}).probabilities_ == pytest.approx(np.array([6, 3, 2]) / 11)
-    assert of("categorical", {"outcomes": 2, "law": "zipf", "exponent": 2.0}).probabilities_ == pytest.approx([0.8, 0.2])
+    assert of("categorical", {"outcomes": 3, "law": "zipf"}).probabilities_ == pytest.approx(
+        np.array([6, 3, 2]) / 11
+    )
+    assert of(
+        "categorical", {"outcomes": 2, "law": "zipf", "exponent": 2.0}
+    ).probabilities_ == pytest.approx([0.8, 0.2])
     given = of("categorical", {"probabilities": [1, 0, 3]})
     assert given.probabilities_ == pytest.approx([0.25, 0, 0.75])
     tokens = given.sample(8000, np.random.default_rng(0)).x
     assert tokens.dtype == np.int64 and set(np.unique(tokens)) == {0, 2}
     assert (tokens == 2).mean(0) == pytest.approx(np.full(3, 0.75), abs=0.02)
-    assert given.log_density(np.array([[0, 1, 2]])).tolist() == [[np.log(0.25), -np.inf, np.log(0.75)]]
+    assert given.log_density(np.array([[0, 1, 2]])).tolist() == [
+        [np.log(0.25), -np.inf, np.log(0.75)]
+    ]
 
 
 # ---- what is refused ----
@@ -210,13 +241,23 @@ def test_token_laws() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("gaussian", {"d": 3, "spread": [1.0, 2.0]}, r"gaussian: spread needs one number, or 3 \(one per axis, d = 3\); got 2"),
+        (
+            "gaussian",
+            {"d": 3, "spread": [1.0, 2.0]},
+            r"gaussian: spread needs one number, or 3 \(one per axis, d = 3\); got 2",
+        ),
         ("mixture", {"weights": [1.0]}, r"mixture: weights needs 5 numbers \(modes = 5\); got 1"),
         ("mixture", {"centres": [[0, 0]]}, "mixture: centres needs 5 points of one dimension"),
         ("mixture", {"modes": 2, "centres": [[0, 0], [1]]}, r"got 2 of dimensions \[1, 2\]"),
-        ("categorical", {"probabilities": [0.0, 0.0]}, "categorical: probabilities needs at least one positive number"),
+        (
+            "categorical",
+            {"probabilities": [0.0, 0.0]},
+            "categorical: probabilities needs at least one positive number",
+        ),
     ],
 )
-def test_refusals_name_the_parameter_and_what_it_needs(name: str, params: dict, message: str) -> None:
+def test_refusals_name_the_parameter_and_what_it_needs(
+    name: str, params: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         make("dataset", name, **params)

@@ -1,4 +1,6 @@
-"""Every policy: counts that sum exactly, provenance that is counted, rows that are shared by equal picks."""
+"""Every policy: counts that sum exactly, provenance that is counted, rows that are shared by equal
+picks.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,18 @@ from engine.spec import LineageSpec, Part
 WITH_FRACTION = ("replace", "accumulate", "augment")
 
 
-def spec(policy: str, n_real: int = 40, n_synthetic: int | None = None, **params: object) -> LineageSpec:
+def spec(
+    policy: str, n_real: int = 40, n_synthetic: int | None = None, **params: object
+) -> LineageSpec:
     return LineageSpec(
-        Part("dataset", "gaussian"), Part("generator", "gaussian"), Part("policy", policy, params), Part("sampling", "plain"),
-        n_real, seed=3, n_synthetic=n_synthetic,
-    )  # fmt: skip
+        Part("dataset", "gaussian"),
+        Part("generator", "gaussian"),
+        Part("policy", policy, params),
+        Part("sampling", "plain"),
+        n_real,
+        seed=3,
+        n_synthetic=n_synthetic,
+    )
 
 
 def sources(n_real: int, n_synthetic: int, t: int, replicates: int = 5) -> dict[int, Samples]:
@@ -27,7 +36,9 @@ def sources(n_real: int, n_synthetic: int, t: int, replicates: int = 5) -> dict[
     found = {}
     for s in range(-1, t):
         n = n_real if s < 0 else n_synthetic
-        x = np.broadcast_to(np.arange(n, dtype=float)[:, None, None] + 1000 * (s + 1), (n, replicates, 1))
+        x = np.broadcast_to(
+            np.arange(n, dtype=float)[:, None, None] + 1000 * (s + 1), (n, replicates, 1)
+        )
         found[s] = Samples(x.copy(), born=np.full(n, s, np.int32))
     return found
 
@@ -80,7 +91,9 @@ def test_replicates_choose_their_rows_independently() -> None:
 
 
 def test_labelled_replicates_share_their_rows() -> None:
-    labelled = {s: Samples(v.x, np.arange(len(v)) % 3, v.born) for s, v in sources(40, 40, 1).items()}
+    labelled = {
+        s: Samples(v.x, np.arange(len(v)) % 3, v.born) for s, v in sources(40, 40, 1).items()
+    }
     data = take(labelled, (Pick((0,), 20),), 3, 1)
     assert data.born.shape == (20,) and (data.x[:, 0] == data.x[:, 4]).all()
     assert ((data.x[:, 0, 0] - 1000) % 3 == data.y).all(), "labels and rows came apart"
@@ -93,7 +106,9 @@ def test_accumulate_keeps_everything_as_blocks() -> None:
 
 
 def test_accumulate_with_a_fraction_draws_from_the_whole_past() -> None:
-    born = np.concatenate([training_set("accumulate", 4, n_real=200, synthetic_fraction=0.9).born.ravel()])
+    born = np.concatenate(
+        [training_set("accumulate", 4, n_real=200, synthetic_fraction=0.9).born.ravel()]
+    )
     assert set(np.unique(born)) == {REAL, 0, 1, 2, 3}
 
 
@@ -117,27 +132,41 @@ def test_recent_splits_equally_and_gives_the_rest_to_the_newest() -> None:
 
 
 def test_random_past_picks_sources_uniformly_whatever_their_size() -> None:
-    chosen = {-1: sources(10, 10, 0)[-1], 0: Samples(np.zeros((990, 400, 1)), born=np.zeros(990, np.int32))}
+    chosen = {
+        -1: sources(10, 10, 0)[-1],
+        0: Samples(np.zeros((990, 400, 1)), born=np.zeros(990, np.int32)),
+    }
     chosen[-1] = Samples(np.ones((10, 400, 1)))
     born = take(chosen, (Pick((-1, 0), 100, "uniform_source"),), 0, 1).born
     assert abs((born == REAL).mean() - 0.5) < 4 * 0.5 / np.sqrt(born.size)
 
 
 def test_equal_picks_are_equal_rows_under_every_policy() -> None:
-    """replace and accumulate at one fraction train generation 1 on the same rows, so they share its model."""
-    mix, windowed = spec("replace", synthetic_fraction=0.5), spec("accumulate", synthetic_fraction=0.5)
+    """replace and accumulate at one fraction train generation 1 on the same rows, so they share its
+    model.
+    """
+    mix, windowed = (
+        spec("replace", synthetic_fraction=0.5),
+        spec("accumulate", synthetic_fraction=0.5),
+    )
     a, b = path(mix, 2), path(windowed, 2)
     assert a[1].model == b[1].model and a[2].model != b[2].model
 
 
 def test_a_smaller_pick_is_part_of_a_larger_one() -> None:
-    small, large = training_set("replace", 1, synthetic_fraction=0.8), training_set("replace", 1, synthetic_fraction=0.2)
+    small, large = (
+        training_set("replace", 1, synthetic_fraction=0.8),
+        training_set("replace", 1, synthetic_fraction=0.2),
+    )
     for r in range(5):
         assert set(small.x[:8, r, 0]) < set(large.x[:32, r, 0])
 
 
 def test_all_policies_at_fraction_zero_are_one_chain() -> None:
-    keys = {tuple(n.model for n in path(spec(name, synthetic_fraction=0.0), 4)) for name in WITH_FRACTION}
+    keys = {
+        tuple(n.model for n in path(spec(name, synthetic_fraction=0.0), 4))
+        for name in WITH_FRACTION
+    }
     assert len(keys) == 1
 
 
@@ -147,13 +176,17 @@ def test_augment_refuses_to_be_all_synthetic() -> None:
 
 
 def test_too_few_synthetic_rows_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"replace wants 40 rows of generation 0 at generation 1, but 10 are there"):
+    with pytest.raises(
+        ValueError, match=r"replace wants 40 rows of generation 0 at generation 1, but 10 are there"
+    ):
         path(spec("replace", n_synthetic=10), 2)
 
 
 def test_n_synthetic_left_out_is_what_the_policy_needs() -> None:
     assert spec("augment", synthetic_fraction=0.9).n_drawn == 360
-    assert spec("replace", synthetic_fraction=0.1).n_drawn == 40, "at least n_real, so that draws and metrics have one size"
+    assert spec("replace", synthetic_fraction=0.1).n_drawn == 40, (
+        "at least n_real, so that draws and metrics have one size"
+    )
 
 
 def test_replace_can_train_on_the_whole_newest_set() -> None:

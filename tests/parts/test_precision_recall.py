@@ -1,4 +1,6 @@
-"""precision_recall against a literal reading of the definition, and on the failures it is there to tell apart."""
+"""precision_recall against a literal reading of the definition, and on the failures it is there to
+tell apart.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from engine.samples import Samples
 def literal(real: np.ndarray, synthetic: np.ndarray, k: int) -> tuple[float, float]:
     def inside(points: np.ndarray, centres: np.ndarray) -> float:
         radii = [np.sort(np.linalg.norm(centres - c, axis=1))[k] for c in centres]
-        return float(np.mean([any(np.linalg.norm(p - c) <= r for c, r in zip(centres, radii, strict=True)) for p in points]))
+        return float(
+            np.mean(
+                [
+                    any(np.linalg.norm(p - c) <= r for c, r in zip(centres, radii, strict=True))
+                    for p in points
+                ]
+            )
+        )
 
     return inside(synthetic, real), inside(real, synthetic)
 
@@ -37,7 +46,9 @@ def test_blocks_of_rows_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(samples: Samples, dataset: Any, n: int, **params: Any) -> dict[str, Any]:
     metric = make("metric", "precision_recall", **params)
-    metric.prepare(dataset, dataset.sample(200, np.random.default_rng(1)), n, np.random.default_rng(2))
+    metric.prepare(
+        dataset, dataset.sample(200, np.random.default_rng(1)), n, np.random.default_rng(2)
+    )
     return metric(samples, None, np.random.default_rng(3))
 
 
@@ -46,13 +57,22 @@ def test_collapse_loses_recall_and_noise_loses_precision() -> None:
     good = dataset.sample(400, np.random.default_rng(9))
     row = measured(good, dataset, 400)
     assert row["precision_recall/precision"].shape == (3,)
-    assert np.abs(row["precision_recall/precision"] - row["precision_recall/precision_floor"]).max() < 0.06
-    assert np.abs(row["precision_recall/recall"] - row["precision_recall/recall_floor"]).max() < 0.06
-    one_mode = Samples(good.x[good.y == 0][np.arange(400) % (good.y == 0).sum()], np.zeros(400, dtype=int))
+    assert (
+        np.abs(row["precision_recall/precision"] - row["precision_recall/precision_floor"]).max()
+        < 0.06
+    )
+    assert (
+        np.abs(row["precision_recall/recall"] - row["precision_recall/recall_floor"]).max() < 0.06
+    )
+    one_mode = Samples(
+        good.x[good.y == 0][np.arange(400) % (good.y == 0).sum()], np.zeros(400, dtype=int)
+    )
     lost = measured(one_mode, dataset, 400)
     assert lost["precision_recall/precision"].min() > 0.8
     assert lost["precision_recall/recall"].max() < 0.25
-    noisy = measured(Samples(good.x + np.random.default_rng(0).normal(size=good.x.shape), good.y), dataset, 400)
+    noisy = measured(
+        Samples(good.x + np.random.default_rng(0).normal(size=good.x.shape), good.y), dataset, 400
+    )
     assert noisy["precision_recall/precision"].max() < 0.7
 
 

@@ -17,7 +17,15 @@ from tests.support.chains import assert_mean, chain, measured
 SAME, FRESH = {"name": "linear_regression"}, {"name": "linear_regression", "covariates": "fresh"}
 
 
-def errors(model: dict, policy: str, at: set[int], *, replicates: int = 2000, d: int = 10, noise: float = 1.0) -> dict:
+def errors(
+    model: dict,
+    policy: str,
+    at: set[int],
+    *,
+    replicates: int = 2000,
+    d: int = 10,
+    noise: float = 1.0,
+) -> dict:
     dataset = make("dataset", "regression", d=d, replicates=replicates, noise=noise)
     steps = chain(dataset, {**model, "noise": noise}, {"name": policy}, n=100, generations=max(at))
     values = measured(steps, {"name": "moments"}, dataset, at)
@@ -47,7 +55,10 @@ def test_accumulate_with_fresh_covariates_is_lower() -> None:
 
 @pytest.mark.parametrize(
     ("model", "printed"),
-    [(SAME, {1: (0.2004, 0.0010), 4: (0.2821, 0.0014)}), (FRESH, {1: (0.1965, 0.0009), 4: (0.2703, 0.0013)})],
+    [
+        (SAME, {1: (0.2004, 0.0010), 4: (0.2821, 0.0014)}),
+        (FRESH, {1: (0.1965, 0.0009), 4: (0.2703, 0.0013)}),
+    ],
     ids=["same", "fresh"],
 )
 def test_accumulate_subsample(model: dict, printed: dict) -> None:
@@ -101,7 +112,9 @@ def test_yis_design_has_its_published_real_data_error() -> None:
     model = make("generator", "linear_regression")
     model.fit(data, np.random.default_rng(0))
     assert_mean(np.square(model.weights_ - 1).sum(1), 0.083738718266782)
-    assert np.trace(linear_regression._design(data.x).inverse[0]) == pytest.approx(0.083738718266782, rel=1e-12)
+    assert np.trace(linear_regression._design(data.x).inverse[0]) == pytest.approx(
+        0.083738718266782, rel=1e-12
+    )
 
 
 # ---- the generator ----
@@ -125,7 +138,12 @@ def test_fit_is_the_minimum_norm_least_squares_solution(n: int, d: int) -> None:
 @pytest.mark.parametrize("d", [1, 3])
 def test_blocks_give_what_their_concatenation_gives(d: int) -> None:
     again = data_of(9, d)
-    parts = [data_of(9, d), Samples(again.x, again.y + 1), data_of(5, d, seed=2), data_of(9, d, seed=3)]
+    parts = [
+        data_of(9, d),
+        Samples(again.x, again.y + 1),
+        data_of(5, d, seed=2),
+        data_of(9, d, seed=3),
+    ]
     model = make("generator", "linear_regression")
     whole = concat(parts)
     model.fit(whole, np.random.default_rng(0))
@@ -137,7 +155,9 @@ def test_blocks_give_what_their_concatenation_gives(d: int) -> None:
 def test_a_design_that_comes_again_is_inverted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal covariates count, not the same array: `samples.given` makes a copy for every draw."""
     inverted, pinv = [], np.linalg.pinv
-    monkeypatch.setattr(np.linalg, "pinv", lambda *args, **more: inverted.append(1) or pinv(*args, **more))
+    monkeypatch.setattr(
+        np.linalg, "pinv", lambda *args, **more: inverted.append(1) or pinv(*args, **more)
+    )
     dataset = make("dataset", "regression", d=4, replicates=50)
     for seed, policy in enumerate(("replace", "accumulate")):
         inverted.clear()
@@ -151,11 +171,16 @@ def test_a_design_that_comes_again_is_inverted_once(monkeypatch: pytest.MonkeyPa
 def test_what_else_the_process_fits_does_not_change_the_bits() -> None:
     """Lineages take turns in one process, and a resumed one meets its designs in another order."""
     dataset = make("dataset", "regression", d=3, replicates=20)
-    alone = [s.generator.weights_ for s in chain(dataset, SAME, {"name": "accumulate"}, n=15, generations=6)]
+    alone = [
+        s.generator.weights_
+        for s in chain(dataset, SAME, {"name": "accumulate"}, n=15, generations=6)
+    ]
     taking_turns = []
     for step in chain(dataset, SAME, {"name": "accumulate"}, n=15, generations=6):
         taking_turns.append(step.generator.weights_)
-        make("generator", "linear_regression").fit(data_of(9, 3, seed=step.t), np.random.default_rng(0))
+        make("generator", "linear_regression").fit(
+            data_of(9, 3, seed=step.t), np.random.default_rng(0)
+        )
     assert all((a == b).all() for a, b in zip(alone, taking_turns, strict=True))
 
 
@@ -189,4 +214,6 @@ def test_a_loaded_model_draws_the_same_bits(tmp_path: Path) -> None:
 def test_divergence_is_a_finding() -> None:
     data = data_of(10, 2)
     with pytest.raises(Finding, match="diverged"), np.errstate(all="ignore"):
-        make("generator", "linear_regression").fit(Samples(data.x, data.y * np.inf), np.random.default_rng(0))
+        make("generator", "linear_regression").fit(
+            Samples(data.x, data.y * np.inf), np.random.default_rng(0)
+        )

@@ -12,7 +12,9 @@ from engine.parts import make
 from engine.samples import Samples
 
 
-def taught(name: str, dataset: Any, real: Samples, generator: Any = None, **params: Any) -> tuple[Any, dict[str, float]]:
+def taught(
+    name: str, dataset: Any, real: Samples, generator: Any = None, **params: Any
+) -> tuple[Any, dict[str, float]]:
     reward = make("reward", name, **params)
     return reward, reward.fit(dataset, real, generator, np.random.default_rng(7))
 
@@ -23,9 +25,15 @@ class Shifted:
     def __init__(self, dataset: Any, shift: float) -> None:
         self.dataset, self.shift = dataset, shift
 
-    def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+    def sample(
+        self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+    ) -> Samples:
         drawn = self.dataset.sample(n, rng)
-        x = drawn.x + self.shift if drawn.x.ndim == 3 else np.clip(drawn.x * (1 - self.shift), 0, 255).astype(np.uint8)
+        x = (
+            drawn.x + self.shift
+            if drawn.x.ndim == 3
+            else np.clip(drawn.x * (1 - self.shift), 0, 255).astype(np.uint8)
+        )
         return Samples(x, drawn.y)
 
 
@@ -38,7 +46,9 @@ def test_true_density_is_the_density() -> None:
     dataset, real = mixture()
     reward, _ = taught("true_density", dataset, real)
     at = real.x[:20, 1]
-    expected = np.mean([multivariate_normal.pdf(at, c, 0.09 * np.eye(2)) for c in dataset.centres_], axis=0)
+    expected = np.mean(
+        [multivariate_normal.pdf(at, c, 0.09 * np.eye(2)) for c in dataset.centres_], axis=0
+    )
     np.testing.assert_allclose(reward.score(real)[:20, 1], np.log(expected), rtol=1e-10)
 
 
@@ -46,13 +56,18 @@ def test_true_density_of_labels_is_bayes_rule() -> None:
     dataset = make("dataset", "mixture", modes=3, weights=[1.0, 2.0, 3.0], std=1.5)
     real = dataset.sample(50, np.random.default_rng(1))
     reward, _ = taught("true_density", dataset, real, of="label")
-    each = [multivariate_normal.pdf(real.x[:, 0], centre, 2.25 * np.eye(2)) for centre in dataset.centres_]
+    each = [
+        multivariate_normal.pdf(real.x[:, 0], centre, 2.25 * np.eye(2))
+        for centre in dataset.centres_
+    ]
     joint = np.array([1, 2, 3])[:, None] * each
     expected = joint[real.y, np.arange(50)] / joint.sum(0)
     np.testing.assert_allclose(np.exp(reward.score(real)[:, 0]), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("of", "message"), [("sample", "no closed-form density"), ("label", "no labelled components")])
+@pytest.mark.parametrize(
+    ("of", "message"), [("sample", "no closed-form density"), ("label", "no labelled components")]
+)
 def test_true_density_of_images_is_refused(of: str, message: str) -> None:
     dataset = make("dataset", "digits")
     with pytest.raises(ValueError, match=message):
@@ -76,7 +91,9 @@ def test_classifier_of_one_target_is_a_scaled_probability() -> None:
     for k in range(5):
         reward, _ = taught("classifier", dataset, real, steps=60, target=k, scale=5.0)
         scores.append(reward.score(Samples(real.x)))
-    np.testing.assert_allclose(np.sum(scores, axis=0), 5.0, rtol=1e-6)  # r = 5 q_k, and the q_k of one classifier sum to 1
+    np.testing.assert_allclose(
+        np.sum(scores, axis=0), 5.0, rtol=1e-6
+    )  # r = 5 q_k, and the q_k of one classifier sum to 1
     assert np.corrcoef(scores[2][:, 0], real.y == 2)[0, 1] > 0.8
 
 
@@ -107,24 +124,35 @@ def test_classifier_refuses_what_it_cannot_do() -> None:
 def test_discriminator_of_points_tells_real_from_synthetic(conditional: bool) -> None:
     dataset, real = mixture()
     model = Shifted(dataset, 0.8)
-    reward, report = taught("discriminator", dataset, real, model, steps=300, conditional=conditional)
+    reward, report = taught(
+        "discriminator", dataset, real, model, steps=300, conditional=conditional
+    )
     assert report["accuracy"] > 0.8
-    new, drawn = dataset.sample(200, np.random.default_rng(5)), model.sample(200, np.random.default_rng(6))
+    new, drawn = (
+        dataset.sample(200, np.random.default_rng(5)),
+        model.sample(200, np.random.default_rng(6)),
+    )
     assert reward.score(new).shape == (200, 3)
     assert reward.score(new).mean() > reward.score(drawn).mean() + (0.3 if conditional else 1)
 
 
 def test_a_conditional_discriminator_sees_wrong_labels() -> None:
-    """The model draws the true points with labels moved on by one: only the pair of point and label is wrong."""
+    """The model draws the true points with labels moved on by one: only the pair of point and label
+    is wrong.
+    """
     dataset, real = mixture()
 
     class Mislabelled(Shifted):
-        def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+        def sample(
+            self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+        ) -> Samples:
             drawn = dataset.sample(n, rng)
             return Samples(drawn.x, (drawn.y + 1) % 5)
 
     _, blind = taught("discriminator", dataset, real, Mislabelled(dataset, 0), steps=300)
-    _, seeing = taught("discriminator", dataset, real, Mislabelled(dataset, 0), steps=300, conditional=True)
+    _, seeing = taught(
+        "discriminator", dataset, real, Mislabelled(dataset, 0), steps=300, conditional=True
+    )
     assert blind["accuracy"] < 0.6
     assert seeing["accuracy"] > 0.9
 
@@ -134,7 +162,9 @@ def test_discriminator_of_images(conditional: bool) -> None:
     dataset = make("dataset", "digits")
     real = dataset.sample(400, np.random.default_rng(1))
     model = Shifted(dataset, 0.35)
-    reward, report = taught("discriminator", dataset, real, model, steps=150, conditional=conditional)
+    reward, report = taught(
+        "discriminator", dataset, real, model, steps=150, conditional=conditional
+    )
     assert report["accuracy"] > 0.7
     assert reward.score(dataset.held_out(50)).shape == (50,)
 
@@ -148,7 +178,10 @@ def test_discriminator_against_the_truth_itself_is_at_chance() -> None:
 @pytest.mark.parametrize("name", ["classifier", "discriminator"])
 def test_the_same_stream_teaches_the_same_bits(name: str) -> None:
     dataset, real = mixture()
-    one, two = (taught(name, dataset, real, Shifted(dataset, 0.5), steps=20)[0].score(real) for _ in range(2))
+    one, two = (
+        taught(name, dataset, real, Shifted(dataset, 0.5), steps=20)[0].score(real)
+        for _ in range(2)
+    )
     assert one.tobytes() == two.tobytes()
 
 

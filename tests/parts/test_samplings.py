@@ -26,12 +26,14 @@ def fitted(name: str, data: Samples, **params: Any) -> Any:
     return generator
 
 
-# ---- Yi's linear model --------------------------------------------------------------------------------------------------
+# ---- Yi's linear model ---------------------------------------------------------------------------
 
 
 def yi(replicates: int, d: int = 8, n_real: int = 100) -> tuple[Any, Samples, Any]:
     """Data set, real set and founder of Yi's configuration."""
-    dataset = make("dataset", "regression", d=d, weights="ones", design_seed=12345, replicates=replicates)
+    dataset = make(
+        "dataset", "regression", d=d, weights="ones", design_seed=12345, replicates=replicates
+    )
     real = dataset.sample(n_real, np.random.default_rng(3))
     return dataset, real, fitted("linear_regression", real)
 
@@ -42,7 +44,9 @@ def error(generator: Any, d: int = 8) -> tuple[float, float]:
     return float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
 
 
-def verified_generations(generator: Any, sampling: Any, real: Samples, n: int, generations: int) -> list[tuple[float, float]]:
+def verified_generations(
+    generator: Any, sampling: Any, real: Samples, n: int, generations: int
+) -> list[tuple[float, float]]:
     """Errors of generations 0..generations under verify, then replace."""
     rng, errors = np.random.default_rng(5), [error(generator)]
     for _ in range(generations):
@@ -53,16 +57,23 @@ def verified_generations(generator: Any, sampling: Any, real: Samples, n: int, g
 
 def test_yi_baseline_of_the_real_design() -> None:
     _, real, _ = yi(1)
-    assert np.sum(1 / np.linalg.svd(real.x[:, 0])[1] ** 2) == pytest.approx(0.083738718266782, rel=1e-12)
+    assert np.sum(1 / np.linalg.svd(real.x[:, 0])[1] ** 2) == pytest.approx(
+        0.083738718266782, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
-    ("delta", "radius", "expected"), [(0, 0.1, 0.02414), (0.1, 0.5, 0.05545), (0.3, 0.1, 0.07604), (0.7, 0.5, 0.20505)]
+    ("delta", "radius", "expected"),
+    [(0, 0.1, 0.02414), (0.1, 0.5, 0.05545), (0.3, 0.1, 0.07604), (0.7, 0.5, 0.20505)],
 )
 def test_yi_generation_1(delta: float, radius: float, expected: float) -> None:
-    """Theorem 3.1 as tabulated in SCIENCE.md 5.8; the theorem itself is good to about 1 % (its own Monte Carlo column)."""
+    """Theorem 3.1 as tabulated in SCIENCE.md 5.8; the theorem itself is good to about 1 % (its own
+    Monte Carlo column).
+    """
     dataset, real, founder = yi(2000)
-    verify = prepared("verify", dataset, founder, real, rule="threshold", delta=delta, radius=radius)
+    verify = prepared(
+        "verify", dataset, founder, real, rule="threshold", delta=delta, radius=radius
+    )
     _, (value, se) = verified_generations(founder, verify, real, 800, 1)
     assert abs(value - expected) < 4 * se + 0.01 * expected
 
@@ -72,14 +83,26 @@ def test_yi_generation_1(delta: float, radius: float, expected: float) -> None:
     [
         (0.2, 0.1, {0: 0.0837, 1: 0.0470, 2: 0.0562, 3: 0.0593, 5: 0.0603}),
         (0.0, 0.1, {1: 0.0241, 2: 0.0206, 3: 0.0205, 5: 0.0205}),
-        pytest.param(0.5, 0.5, {1: 0.1296, 2: 0.2070, 3: 0.2525, 5: 0.2856, 10: 0.2941}, marks=pytest.mark.slow),
-        pytest.param(1.0, 0.1, {1: 0.6058, 2: 0.9095, 3: 0.9935, 5: 1.0187, 10: 1.0208, 20: 1.0206}, marks=pytest.mark.slow),
+        pytest.param(
+            0.5,
+            0.5,
+            {1: 0.1296, 2: 0.2070, 3: 0.2525, 5: 0.2856, 10: 0.2941},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            1.0,
+            0.1,
+            {1: 0.6058, 2: 0.9095, 3: 0.9935, 5: 1.0187, 10: 1.0208, 20: 1.0206},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(0.2, 0.1, {10: 0.0606, 20: 0.0604, 30: 0.0605}, marks=pytest.mark.slow),
     ],
 )
 def test_yi_many_generations(delta: float, radius: float, table: dict[int, float]) -> None:
     dataset, real, founder = yi(2000)
-    verify = prepared("verify", dataset, founder, real, rule="threshold", delta=delta, radius=radius)
+    verify = prepared(
+        "verify", dataset, founder, real, rule="threshold", delta=delta, radius=radius
+    )
     errors = verified_generations(founder, verify, real, 800, max(table))
     for t, expected in table.items():
         value, se = errors[t]
@@ -97,10 +120,13 @@ def test_a_verifier_that_lets_everything_pass_is_replace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "centre", "reach", "path"), [(2, 0, 1, [0.48995, 0.14091, 0.04098]), (1, 0.5, 1, [0.64373, 0.54180, 0.51217])]
+    ("a", "centre", "reach", "path"),
+    [(2, 0, 1, [0.48995, 0.14091, 0.04098]), (1, 0.5, 1, [0.64373, 0.54180, 0.51217])],
 )
 def test_one_dimensional_map(a: float, centre: float, reach: float, path: list[float]) -> None:
-    """a_{t+1} = T(a_t), the mean of the normal about a_t cut off at centre +- reach (n_kept = inf)."""
+    """a_{t+1} = T(a_t), the mean of the normal about a_t cut off at centre +- reach
+    (n_kept = inf).
+    """
     dataset = make("dataset", "regression", d=1, replicates=1)
     dataset.weights_ = np.zeros((1, 1))
     generator = make("generator", "linear_regression")
@@ -141,7 +167,16 @@ def test_accepted_pairs_follow_the_truncated_law() -> None:
 def test_the_knowledge_centre_is_yis() -> None:
     dataset, real, founder = yi(2)
     verify = prepared("verify", dataset, founder, real, rule="threshold", delta=2.0)
-    u = [-0.32112345, 0.02597075, -0.4739756, -0.60003962, 0.23963805, -0.17795991, 0.44972197, 0.14198192]
+    u = [
+        -0.32112345,
+        0.02597075,
+        -0.4739756,
+        -0.60003962,
+        0.23963805,
+        -0.17795991,
+        0.44972197,
+        0.14198192,
+    ]
     np.testing.assert_allclose(verify._verifier.centre, 1 + 2 * np.tile(u, (2, 1)), atol=2e-8)
     assert verify._verifier.slack == pytest.approx(np.sqrt(2 / np.pi))
 
@@ -174,15 +209,23 @@ def test_a_generator_with_covariates_of_its_own_keeps_them() -> None:
     assert len(np.unique(samples.x[:, 0, 0])) == 64
 
 
-# ---- quotas -------------------------------------------------------------------------------------------------------------
+# ---- quotas --------------------------------------------------------------------------------------
 
 
 class Ranked:
-    """A conditional model of points whose value is its rank in the batch, and the reward that reads it."""
+    """A conditional model of points whose value is its rank in the batch, and the reward that reads
+    it.
+    """
 
     CONDITIONAL = True
 
-    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None, bias: float | None = None) -> Samples:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
         return Samples(rng.normal(size=(n, 3, 2)), labels)
 
 
@@ -194,7 +237,16 @@ def labelled(replicates: int = 3, **params: Any) -> tuple[Any, Samples]:
 @pytest.mark.parametrize(("share", "batch"), [(0.1, 10_000), (0.25, 70), (1.0, 10_000)])
 def test_top_keeps_the_best_and_fills_every_class_exactly(share: float, batch: int) -> None:
     dataset, real = labelled()
-    verify = prepared("verify", dataset, Ranked(), real, rule="top", share=share, reward={"name": "true_density"}, batch=batch)
+    verify = prepared(
+        "verify",
+        dataset,
+        Ranked(),
+        real,
+        rule="top",
+        share=share,
+        reward={"name": "true_density"},
+        batch=batch,
+    )
     draw = verify.draw(Ranked(), 100, real, np.random.default_rng(2))
     assert draw.samples.x.shape == (100, 3, 2)
     kept, share_of_real = np.bincount(draw.samples.y, minlength=5), np.bincount(real.y) / 2
@@ -208,19 +260,26 @@ def test_top_keeps_the_best_and_fills_every_class_exactly(share: float, batch: i
 
 def test_top_keeps_what_lies_above_the_quantile_per_class_and_replicate() -> None:
     dataset, real = labelled()
-    verify = prepared("verify", dataset, Ranked(), real, rule="top", share=0.2, reward={"name": "true_density"})
+    verify = prepared(
+        "verify", dataset, Ranked(), real, rule="top", share=0.2, reward={"name": "true_density"}
+    )
     batch = Ranked().sample(500, np.random.default_rng(0), np.arange(500) % 5)
     keep, figures = verify._top(batch, np.random.default_rng(0))
     for k, r in product(range(5), range(3)):
         rows = np.flatnonzero(batch.y == k)
         assert keep[rows, r].sum() == 20
-        assert figures["reward"][rows, r][keep[rows, r]].min() > figures["reward"][rows, r][~keep[rows, r]].max()
+        assert (
+            figures["reward"][rows, r][keep[rows, r]].min()
+            > figures["reward"][rows, r][~keep[rows, r]].max()
+        )
 
 
 class Coded(Ranked):
     """Every sample shows the class it was asked for, and no two samples are equal."""
 
-    def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+    def sample(
+        self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+    ) -> Samples:
         return Samples(10.0 * labels[:, None, None] + rng.random((n, 3, 2)), labels)
 
 
@@ -232,9 +291,13 @@ class Coded(Ranked):
         ("curate", {"k": 3, "batch": 70}),
     ],
 )
-def test_chosen_samples_keep_their_labels_and_none_is_used_twice(name: str, params: dict[str, Any]) -> None:
+def test_chosen_samples_keep_their_labels_and_none_is_used_twice(
+    name: str, params: dict[str, Any]
+) -> None:
     dataset, real = labelled()
-    sampling = prepared(name, dataset, Coded(), real, reward={"name": "true_density", "of": "label"}, **params)
+    sampling = prepared(
+        name, dataset, Coded(), real, reward={"name": "true_density", "of": "label"}, **params
+    )
     samples = sampling.draw(Coded(), 101, real, np.random.default_rng(3)).samples
     assert ((samples.x // 10).astype(int) == samples.y[:, None, None]).all()
     for r in range(3):
@@ -246,10 +309,20 @@ def test_images_are_chosen_whole() -> None:
     real = dataset.sample(300, np.random.default_rng(1))
 
     class Redrawn(Ranked):
-        def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+        def sample(
+            self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+        ) -> Samples:
             return real.take(np.array([rng.choice(np.flatnonzero(real.y == k)) for k in labels]))
 
-    verify = prepared("verify", dataset, Redrawn(), real, rule="top", share=0.5, reward={"name": "classifier", "steps": 30})
+    verify = prepared(
+        "verify",
+        dataset,
+        Redrawn(),
+        real,
+        rule="top",
+        share=0.5,
+        reward={"name": "classifier", "steps": 30},
+    )
     samples = verify.draw(Redrawn(), 80, real, np.random.default_rng(3)).samples
     assert samples.x.shape == (80, 8, 8, 1)
     assert samples.x.dtype == np.uint8
@@ -261,25 +334,38 @@ def test_unlabelled_samples_are_one_class() -> None:
     dataset = make("dataset", "gaussian", d=2, replicates=4)
     real = dataset.sample(100, np.random.default_rng(1))
     founder = fitted("gaussian", real)
-    verify = prepared("verify", dataset, founder, real, rule="top", share=0.3, reward={"name": "true_density"})
+    verify = prepared(
+        "verify", dataset, founder, real, rule="top", share=0.3, reward={"name": "true_density"}
+    )
     samples = verify.draw(founder, 90, real, np.random.default_rng(2)).samples
     assert samples.y is None
-    assert np.square(samples.x).mean() < 0.5 * np.square(founder.sample(90, np.random.default_rng(2)).x).mean()
+    assert (
+        np.square(samples.x).mean()
+        < 0.5 * np.square(founder.sample(90, np.random.default_rng(2)).x).mean()
+    )
 
 
 def test_imperfect_keeps_correct_and_wrong_at_their_rates() -> None:
-    """Feng: labels are right with probability rho; kept ones with rho phi / (rho phi + (1 - rho) psi)."""
+    """Feng: labels are right with probability rho; kept ones with rho phi / (rho phi + (1 - rho)
+    psi).
+    """
     dataset, real = labelled(replicates=20, std=0.05)
     rho, phi, psi = 0.7, 0.9, 0.3
 
     class Mistaken(Ranked):
-        def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+        def sample(
+            self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+        ) -> Samples:
             wrong = rng.random((n, 20)) >= rho
-            drawn = (labels[:, None] + wrong * rng.integers(1, 5, size=(n, 20))) % 5  # the component really drawn from
+            drawn = (
+                labels[:, None] + wrong * rng.integers(1, 5, size=(n, 20))
+            ) % 5  # the component really drawn from
             return Samples(dataset.centres_[drawn] + 0.05 * rng.normal(size=(n, 20, 2)), labels)
 
     judge = {"name": "true_density", "of": "label"}
-    verify = prepared("verify", dataset, Mistaken(), real, rule="imperfect", phi=phi, psi=psi, reward=judge)
+    verify = prepared(
+        "verify", dataset, Mistaken(), real, rule="imperfect", phi=phi, psi=psi, reward=judge
+    )
     report = verify.draw(Mistaken(), 1000, real, np.random.default_rng(2)).report
     acceptance = rho * phi + (1 - rho) * psi
     se = 0.5 / np.sqrt(20_000)
@@ -291,7 +377,9 @@ def test_imperfect_keeps_correct_and_wrong_at_their_rates() -> None:
 class Bad(Ranked):
     """Class 2 is never right in replicate 1."""
 
-    def sample(self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None) -> Samples:
+    def sample(
+        self, n: int, rng: np.random.Generator, labels: Any = None, bias: float | None = None
+    ) -> Samples:
         x = np.array(make("dataset", "mixture").centres_)[labels][:, None, :] + np.zeros((n, 3, 2))
         x[labels == 2, 1] *= -1
         return Samples(x, labels)
@@ -321,7 +409,9 @@ def test_a_hopeless_direction_is_a_finding() -> None:
 
 def test_one_slow_replicate_is_waited_for() -> None:
     dataset, real, founder = yi(200)
-    founder.weights_[17] += 3 * np.linalg.svd(real.x[:, 0])[2][0]  # one direction passes about once in 100
+    founder.weights_[17] += (
+        3 * np.linalg.svd(real.x[:, 0])[2][0]
+    )  # one direction passes about once in 100
     verify = prepared("verify", dataset, founder, real, rule="threshold")
     samples = verify.draw(founder, 80, real, np.random.default_rng(0)).samples
     assert verify._verifier.accepts(samples.x, samples.y).all()
@@ -332,7 +422,10 @@ def test_one_slow_replicate_is_waited_for() -> None:
     [
         ({"rule": "top"}, "needs a reward"),
         ({"rule": "threshold", "reward": {"name": "true_density"}}, "takes no reward"),
-        ({"rule": "top", "share": 0.0, "reward": {"name": "true_density"}}, "share must be above 0"),
+        (
+            {"rule": "top", "share": 0.0, "reward": {"name": "true_density"}},
+            "share must be above 0",
+        ),
         ({"rule": "imperfect", "phi": 0.0, "reward": {"name": "true_density"}}, "phi and psi"),
     ],
 )
@@ -347,7 +440,7 @@ def test_a_rule_on_the_wrong_data_is_refused() -> None:
         prepared("verify", dataset, Ranked(), real, rule="threshold")
 
 
-# ---- curation -----------------------------------------------------------------------------------------------------------
+# ---- curation ------------------------------------------------------------------------------------
 
 P, REWARD = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0, 0.5, 1, 2])
 
@@ -383,10 +476,21 @@ def test_the_k_choice_vector() -> None:
     assert after >= bound  # Lemma 2.2
 
 
-@pytest.mark.parametrize(("k", "scale", "batch"), [(4, 1.0, 10_000), (2, 2.0, 30), (1, 1.0, 10_000)])
+@pytest.mark.parametrize(
+    ("k", "scale", "batch"), [(4, 1.0, 10_000), (2, 2.0, 30), (1, 1.0, 10_000)]
+)
 def test_curated_tokens_follow_the_enumerated_law(k: int, scale: float, batch: int) -> None:
     dataset, real, generator = tokens()
-    curate = prepared("curate", dataset, generator, real, k=k, scale=scale, reward={"name": "true_density"}, batch=batch)
+    curate = prepared(
+        "curate",
+        dataset,
+        generator,
+        real,
+        k=k,
+        scale=scale,
+        reward={"name": "true_density"},
+        batch=batch,
+    )
     draw = curate.draw(generator, 100, real, np.random.default_rng(2))
     shares = np.stack([(draw.samples.x == i).mean(0) for i in range(4)], axis=1)  # [replicates, 4]
     se = shares.std(0, ddof=1) / np.sqrt(2000)
@@ -395,7 +499,9 @@ def test_curated_tokens_follow_the_enumerated_law(k: int, scale: float, batch: i
 
 def test_curation_of_a_conditional_model_keeps_the_class_shares() -> None:
     dataset, real = labelled()
-    curate = prepared("curate", dataset, Ranked(), real, reward={"name": "true_density", "of": "label"})
+    curate = prepared(
+        "curate", dataset, Ranked(), real, reward={"name": "true_density", "of": "label"}
+    )
     draw = curate.draw(Ranked(), 100, real, np.random.default_rng(2))
     assert (np.abs(np.bincount(draw.samples.y) - np.bincount(real.y) / 2) <= 1).all()
     assert draw.report["reward/kept"] > draw.report["reward"]
@@ -408,7 +514,7 @@ def test_impossible_candidates_are_never_chosen_beside_a_possible_one() -> None:
     assert (np.bincount(chosen[200:], minlength=3) > 60).all()
 
 
-# ---- what all of them promise -------------------------------------------------------------------------------------------
+# ---- what all of them promise --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["plain", "biased", "verify", "curate"])
@@ -422,7 +528,9 @@ def test_the_same_stream_gives_the_same_bits(name: str) -> None:
         "curate": {"reward": {"name": "true_density"}},
     }.get(name, {})
     sampling = prepared(name, dataset, founder, real, **params)
-    one, two = (sampling.draw(founder, 41, real, np.random.default_rng(4)).samples for _ in range(2))
+    one, two = (
+        sampling.draw(founder, 41, real, np.random.default_rng(4)).samples for _ in range(2)
+    )
     assert one.x.tobytes() == two.x.tobytes()
     assert one.x.shape == (41, 3, 2)
 
@@ -439,5 +547,9 @@ def test_sampling_bias_is_the_variance() -> None:
 
 def test_plain_labels_have_the_real_shares() -> None:
     dataset, real = labelled()
-    samples = prepared("plain", dataset, Ranked(), real).draw(Ranked(), 1000, real, np.random.default_rng(0)).samples
+    samples = (
+        prepared("plain", dataset, Ranked(), real)
+        .draw(Ranked(), 1000, real, np.random.default_rng(0))
+        .samples
+    )
     assert (np.bincount(samples.y) == np.bincount(real.y) * 5).all()

@@ -1,4 +1,6 @@
-"""StyleGAN2: its layers are those of the papers, its penalties what they say, its samples those of the stream."""
+"""StyleGAN2: its layers are those of the papers, its penalties what they say, its samples those of
+the stream.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +49,13 @@ def fitted() -> tuple[Stylegan2, Samples]:
     return gan, real
 
 
-# ---- layers -------------------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 
 
 def one_by_one(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool, up: bool) -> Tensor:
-    """The paper's text, a sample at a time: modulate the weights, normalise each output's, convolve."""
+    """The paper's text, a sample at a time: modulate the weights, normalise each output's,
+    convolve.
+    """
     out = []
     for image, s in zip(x, style, strict=True):
         own = weight * s[None, :, None, None]
@@ -65,9 +69,17 @@ def one_by_one(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool, up: b
     return torch.cat(out)
 
 
-@pytest.mark.parametrize(("demodulate", "up", "kernel"), [(True, False, 3), (True, True, 3), (False, False, 1)])
-def test_modulated_convolution_is_a_convolution_per_sample(demodulate: bool, up: bool, kernel: int) -> None:
-    x, weight, style = normals(5, 3, 6, 6), normals(4, 3, kernel, kernel, seed=1), normals(5, 3, seed=2)
+@pytest.mark.parametrize(
+    ("demodulate", "up", "kernel"), [(True, False, 3), (True, True, 3), (False, False, 1)]
+)
+def test_modulated_convolution_is_a_convolution_per_sample(
+    demodulate: bool, up: bool, kernel: int
+) -> None:
+    x, weight, style = (
+        normals(5, 3, 6, 6),
+        normals(4, 3, kernel, kernel, seed=1),
+        normals(5, 3, seed=2),
+    )
     gradients = []
     for function in (networks.modulated, one_by_one):
         leaves = [v.clone().requires_grad_() for v in (x, weight, style)]
@@ -81,12 +93,16 @@ def test_modulated_convolution_is_a_convolution_per_sample(demodulate: bool, up:
 def test_demodulation_gives_unit_variance_whatever_the_style() -> None:
     style = normals(6, 32, seed=2) * torch.tensor([0.01, 0.1, 1, 3, 10, 100])[:, None]
     y = networks.modulated(normals(6, 32, 40, 40), normals(16, 32, 3, 3, seed=1), style)
-    assert torch.allclose(y[:, :, 1:-1, 1:-1].var((1, 2, 3)), torch.ones(6, dtype=y.dtype), atol=0.1)
+    assert torch.allclose(
+        y[:, :, 1:-1, 1:-1].var((1, 2, 3)), torch.ones(6, dtype=y.dtype), atol=0.1
+    )
 
 
 def test_blurs_keep_a_constant_and_double_is_the_transpose_of_halving() -> None:
     flat = torch.ones(1, 2, 8, 8)
-    assert torch.allclose(networks.blur(flat, pad=1, stride=2)[:, :, 1:-1, 1:-1], torch.ones(1, 2, 2, 2))
+    assert torch.allclose(
+        networks.blur(flat, pad=1, stride=2)[:, :, 1:-1, 1:-1], torch.ones(1, 2, 2, 2)
+    )
     assert torch.allclose(networks.double(flat)[:, :, 2:-2, 2:-2], torch.ones(1, 2, 12, 12))
     small, large = normals(1, 2, 4, 4), normals(1, 2, 8, 8, seed=1)
     down, up = networks.blur(large, pad=1, stride=2), networks.double(small)
@@ -94,15 +110,21 @@ def test_blurs_keep_a_constant_and_double_is_the_transpose_of_halving() -> None:
 
 
 def test_the_learning_rate_is_equalised() -> None:
-    """Weights are stored at unit scale whatever the fan-in, and one Adam step changes the output by the same share of it."""
+    """Weights are stored at unit scale whatever the fan-in, and one Adam step changes the output by
+    the same share of it.
+    """
     for n in (4, 4096):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             linear, slow = networks.Linear(n, 64), networks.Linear(n, 64, lr=0.01)
         x = torch.randn(64, n, generator=stream(5))
-        assert linear.weight.std().item() == pytest.approx(1, abs=0.1) and linear(x).std().item() == pytest.approx(1, abs=0.1)
+        assert linear.weight.std().item() == pytest.approx(1, abs=0.1) and linear(
+            x
+        ).std().item() == pytest.approx(1, abs=0.1)
         assert slow(x).std().item() == pytest.approx(1, abs=0.1)
-        assert linear.scale == pytest.approx(n**-0.5) and slow.scale == pytest.approx(0.01 * n**-0.5)
+        assert linear.scale == pytest.approx(n**-0.5) and slow.scale == pytest.approx(
+            0.01 * n**-0.5
+        )
         with torch.no_grad():
             moved = [(layer(x) - _nudged(layer, x)).std().item() for layer in (linear, slow)]
         assert moved[0] == pytest.approx(0.01, rel=0.3) and moved[1] == pytest.approx(1e-4, rel=0.3)
@@ -126,7 +148,7 @@ def test_the_deviation_over_a_group_is_one_more_channel() -> None:
     assert networks.beside_deviation(x[:7]).shape == (7, 4, 4, 4)  # groups of one
 
 
-# ---- penalties ----------------------------------------------------------------------------------------------------------
+# ---- penalties -----------------------------------------------------------------------------------
 
 
 class Ramp(nn.Module):
@@ -157,10 +179,18 @@ def test_r1_of_the_network_is_its_finite_difference(fitted: tuple[Stylegan2, Sam
         x = torch.from_numpy(real.x[:2]).permute(0, 3, 1, 2).double() / 127.5 - 1
         y, h = torch.from_numpy(real.y[:2]), 1e-6  # type: ignore[index]
         with torch.no_grad():
-            steps = [x.clone().index_put_((torch.tensor([k % 2]), *(torch.tensor([v]) for v in (0, k // 16, k // 2 % 8))),
-                                          torch.tensor(h, dtype=x.dtype), accumulate=True) for k in range(128)]  # fmt: skip
+            steps = [
+                x.clone().index_put_(
+                    (torch.tensor([k % 2]), *(torch.tensor([v]) for v in (0, k // 16, k // 2 % 8))),
+                    torch.tensor(h, dtype=x.dtype),
+                    accumulate=True,
+                )
+                for k in range(128)
+            ]
             base = _double_logits(discriminator, x, y).sum()
-            squares = sum(((_double_logits(discriminator, s, y).sum() - base) / h).square() for s in steps)
+            squares = sum(
+                ((_double_logits(discriminator, s, y).sum() - base) / h).square() for s in steps
+            )
         leaf = x.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(_double_logits(discriminator, leaf, y).sum(), leaf)
         assert gradient.square().sum().item() == pytest.approx(float(squares), rel=1e-3)
@@ -176,7 +206,9 @@ def _double_logits(discriminator: networks.Discriminator, x: Tensor, y: Tensor) 
     features = networks.leaky(discriminator.conv(_deviation_in_double(features)))
     features = networks.leaky(discriminator.dense(features.flatten(1)))
     assert discriminator.embed is not None
-    label = networks.unit(discriminator.embed(functional.one_hot(y, discriminator.classes).to(x.dtype)))
+    label = networks.unit(
+        discriminator.embed(functional.one_hot(y, discriminator.classes).to(x.dtype))
+    )
     return discriminator.out(features)[:, 0] + (features * label).sum(1) * features.shape[1] ** -0.5
 
 
@@ -219,7 +251,7 @@ def test_path_lengths_of_a_linear_generator_and_their_moving_mean() -> None:
     assert gan.model_.generator.jacobian.grad.abs().max() > 0
 
 
-# ---- augmentation -------------------------------------------------------------------------------------------------------
+# ---- augmentation --------------------------------------------------------------------------------
 
 
 def test_augmentation_is_the_identity_at_0_and_changes_every_image_at_1() -> None:
@@ -240,8 +272,13 @@ def test_augmentation_is_differentiable_twice() -> None:
     direction = normals(4, 3, 8, 8, seed=1)
     h = 1e-5
     with torch.no_grad():
-        up, down = (augmented(x + s * h * direction, torch.tensor(0.7), stream()).square().sum() for s in (1, -1))
-    assert (gradient * direction).sum().item() == pytest.approx(((up - down) / (2 * h)).item(), rel=1e-3)
+        up, down = (
+            augmented(x + s * h * direction, torch.tensor(0.7), stream()).square().sum()
+            for s in (1, -1)
+        )
+    assert (gradient * direction).sum().item() == pytest.approx(
+        ((up - down) / (2 * h)).item(), rel=1e-3
+    )
     (second,) = torch.autograd.grad(gradient.square().sum(), x)
     assert torch.isfinite(second).all() and second.abs().max() > 0
 
@@ -256,7 +293,9 @@ def test_a_shift_moves_whole_pixels_and_reflects_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(("logit", "moves"), [(5.0, 1), (-5.0, -1)])
-def test_the_probability_follows_the_sign_of_the_discriminator_on_real_images(logit: float, moves: int) -> None:
+def test_the_probability_follows_the_sign_of_the_discriminator_on_real_images(
+    logit: float, moves: int
+) -> None:
     gan = Stylegan2(augment="ada", augment_images=1000)
     gan.model_ = nn.ModuleDict({"discriminator": networks.Discriminator([4, 4], 1, 0)})
     discriminator = gan.model_.discriminator
@@ -269,7 +308,7 @@ def test_the_probability_follows_the_sign_of_the_discriminator_on_real_images(lo
     assert discriminator.augment_p.item() == (1 if moves > 0 else 0)
 
 
-# ---- the part -----------------------------------------------------------------------------------------------------------
+# ---- the part ------------------------------------------------------------------------------------
 
 
 def test_truncation_to_0_leaves_one_picture_per_class(fitted: tuple[Stylegan2, Samples]) -> None:
@@ -282,7 +321,12 @@ def test_truncation_to_0_leaves_one_picture_per_class(fitted: tuple[Stylegan2, S
         conv.strength.data.zero_()
     try:
         spread = [
-            np.mean([gan.sample(200, rng(2), labels, bias=b).x[labels == k].std(0).mean() for k in range(10)])
+            np.mean(
+                [
+                    gan.sample(200, rng(2), labels, bias=b).x[labels == k].std(0).mean()
+                    for k in range(10)
+                ]
+            )
             for b in (0.0, 0.5, 1.0)
         ]
         still = gan.sample(200, rng(2), labels, bias=0.0).x
@@ -294,23 +338,33 @@ def test_truncation_to_0_leaves_one_picture_per_class(fitted: tuple[Stylegan2, S
     assert noisy[labels == 3].std(0).mean() > 1, "what is left is the noise"
 
 
-def test_the_ith_sample_depends_on_the_stream_and_its_label_only(fitted: tuple[Stylegan2, Samples]) -> None:
+def test_the_ith_sample_depends_on_the_stream_and_its_label_only(
+    fitted: tuple[Stylegan2, Samples],
+) -> None:
     gan = fitted[0]
     labels = np.arange(300) % 10
     few, many = gan.sample(7, rng(5), labels[:7]), gan.sample(300, rng(5), labels)
-    assert np.abs(few.x.astype(int) - many.x[:7].astype(int)).max() <= 1  # another batch size may round otherwise
+    assert (
+        np.abs(few.x.astype(int) - many.x[:7].astype(int)).max() <= 1
+    )  # another batch size may round otherwise
     other = gan.sample(300, rng(5), np.roll(labels, 1))
     assert not np.array_equal(other.x, many.x)
     assert not np.array_equal(gan.sample(7, rng(6), labels[:7]).x, few.x)
 
 
 @pytest.mark.parametrize(("shape", "labelled"), [((28, 28, 1), True), ((12, 20, 3), False)])
-def test_pictures_of_any_size_and_colour(shape: tuple[int, int, int], labelled: bool, tmp_path: Path) -> None:
+def test_pictures_of_any_size_and_colour(
+    shape: tuple[int, int, int], labelled: bool, tmp_path: Path
+) -> None:
     x = rng().integers(0, 256, (16, *shape)).astype(np.uint8)
     gan = Stylegan2(**{**SMALL, "steps": 1}, augment="ada", flip=True, path_weight=1.0)
     gan.fit(Samples(x, np.arange(16) % 3 if labelled else None), rng())
     drawn = gan.sample(5, rng())
-    assert drawn.x.shape == (5, *shape) and drawn.x.dtype == np.uint8 and (drawn.y is not None) == labelled
+    assert (
+        drawn.x.shape == (5, *shape)
+        and drawn.x.dtype == np.uint8
+        and (drawn.y is not None) == labelled
+    )
     gan.save(tmp_path)
     loaded = Stylegan2(**SMALL)
     loaded.load(tmp_path)
@@ -337,7 +391,9 @@ def test_unconditional_warm_start_and_findings(tmp_path: Path) -> None:
     gan.fit(real, rng(1))
     assert gan.sample(3, rng(), np.arange(3)).y is None
     gan.save(tmp_path)
-    again = Stylegan2(**{**SMALL, "steps": 1, "lr": 1e-9}, conditional=False, warm_start=True, ema=0.0)
+    again = Stylegan2(
+        **{**SMALL, "steps": 1, "lr": 1e-9}, conditional=False, warm_start=True, ema=0.0
+    )
     again.load(tmp_path)
     before = again.model_.discriminator.out.weight.detach().clone()
     again.fit(real, rng(2))

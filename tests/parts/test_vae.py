@@ -1,4 +1,6 @@
-"""The autoencoder: it learns digits and mixtures, its bound is a bound, its latents are the stream's."""
+"""The autoencoder: it learns digits and mixtures, its bound is a bound, its latents are the
+stream's.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def fitted() -> tuple[Vae, dict[str, float], Samples]:
     return vae, vae.fit(real, rng(1)), real
 
 
-def test_it_draws_digits_that_a_real_classifier_knows(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+def test_it_draws_digits_that_a_real_classifier_knows(
+    fitted: tuple[Vae, dict[str, float], Samples],
+) -> None:
     vae, report, real = fitted
     assert report["loss"] < 0.85 * report["loss/first"] and report["steps"] == 300
     drawn = vae.sample(1000, rng(2), given(real, 1000))
@@ -41,7 +45,9 @@ def test_it_draws_digits_that_a_real_classifier_knows(fitted: tuple[Vae, dict[st
     assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.95
 
 
-def test_a_classifier_trained_on_its_digits_reads_real_ones(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+def test_a_classifier_trained_on_its_digits_reads_real_ones(
+    fitted: tuple[Vae, dict[str, float], Samples],
+) -> None:
     vae, _, real = fitted
     drawn = vae.sample(1200, rng(2), given(real, 1200))
     student = lenet.fit(drawn, 10, rng(3), steps=200, lr=1e-2)
@@ -59,18 +65,26 @@ def test_same_stream_same_bits_also_after_a_file(tmp_path: Path) -> None:
     vae.save(tmp_path)
     loaded = Vae(steps=15)
     loaded.load(tmp_path)
-    assert np.array_equal(draws[0], draws[1]) and np.array_equal(draws[0], loaded.sample(50, rng(2)).x)
+    assert np.array_equal(draws[0], draws[1]) and np.array_equal(
+        draws[0], loaded.sample(50, rng(2)).x
+    )
     assert not np.array_equal(draws[0], vae.sample(50, rng(3)).x)
 
 
-def test_the_ith_sample_depends_on_its_own_latents_only(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+def test_the_ith_sample_depends_on_its_own_latents_only(
+    fitted: tuple[Vae, dict[str, float], Samples],
+) -> None:
     vae = fitted[0]
     labels = np.arange(2000) % 10
     few, many = vae.sample(10, rng(5), labels[:10]), vae.sample(2000, rng(5), labels)
-    assert np.abs(few.x.astype(int) - many.x[:10].astype(int)).max() <= 1  # another batch size may round otherwise
+    assert (
+        np.abs(few.x.astype(int) - many.x[:10].astype(int)).max() <= 1
+    )  # another batch size may round otherwise
 
 
-def test_labels_follow_the_training_set_when_none_are_given(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+def test_labels_follow_the_training_set_when_none_are_given(
+    fitted: tuple[Vae, dict[str, float], Samples],
+) -> None:
     vae, _, real = fitted
     drawn = vae.sample(1200, rng())
     assert drawn.y is not None and np.array_equal(np.bincount(drawn.y), np.bincount(real.y))
@@ -80,12 +94,18 @@ def test_labels_follow_the_training_set_when_none_are_given(fitted: tuple[Vae, d
 
 def test_truncation_narrows_the_samples(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
     vae = fitted[0]
-    spread = [vae.sample(500, rng(1), np.full(500, 3), bias=b).x.std(0).mean() for b in (0.0, 0.5, 1.0)]
+    spread = [
+        vae.sample(500, rng(1), np.full(500, 3), bias=b).x.std(0).mean() for b in (0.0, 0.5, 1.0)
+    ]
     assert spread[0] == 0 < spread[1] < 0.8 * spread[2]
-    assert np.array_equal(vae.sample(9, rng(1), np.arange(9), bias=1.0).x, vae.sample(9, rng(1), np.arange(9)).x)
+    assert np.array_equal(
+        vae.sample(9, rng(1), np.arange(9), bias=1.0).x, vae.sample(9, rng(1), np.arange(9)).x
+    )
 
 
-def test_binarised_pixels_have_the_mean_picture_as_their_mean(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
+def test_binarised_pixels_have_the_mean_picture_as_their_mean(
+    fitted: tuple[Vae, dict[str, float], Samples],
+) -> None:
     vae = fitted[0]
     threes = np.full(4000, 3)
     vae.binarise = True
@@ -95,16 +115,24 @@ def test_binarised_pixels_have_the_mean_picture_as_their_mean(fitted: tuple[Vae,
         vae.binarise = False
     assert set(np.unique(drawn)) == {0, 255}
     mean = vae.sample(1, rng(1), threes[:1], bias=0.0).x[0]
-    assert np.abs(drawn.mean(0) - mean).max() < 4 * 127.5 / np.sqrt(4000) + 1  # 4 standard errors, and rounding
+    assert (
+        np.abs(drawn.mean(0) - mean).max() < 4 * 127.5 / np.sqrt(4000) + 1
+    )  # 4 standard errors, and rounding
 
 
-@pytest.mark.parametrize(("shape", "labelled"), [((28, 28, 1), True), ((32, 32, 3), False), ((12, 20, 3), True)])
+@pytest.mark.parametrize(
+    ("shape", "labelled"), [((28, 28, 1), True), ((32, 32, 3), False), ((12, 20, 3), True)]
+)
 def test_pictures_of_any_size_and_colour(shape: tuple[int, int, int], labelled: bool) -> None:
     x = rng().integers(0, 256, (24, *shape)).astype(np.uint8)
     vae = Vae(steps=2, width=4, latent=3)
     vae.fit(Samples(x, np.arange(24) % 3 if labelled else None), rng())
     drawn = vae.sample(7, rng())
-    assert drawn.x.shape == (7, *shape) and drawn.x.dtype == np.uint8 and (drawn.y is not None) == labelled
+    assert (
+        drawn.x.shape == (7, *shape)
+        and drawn.x.dtype == np.uint8
+        and (drawn.y is not None) == labelled
+    )
 
 
 def test_a_size_it_cannot_halve_is_refused_by_name() -> None:
@@ -130,7 +158,9 @@ def test_warm_start_continues(fitted: tuple[Vae, dict[str, float], Samples]) -> 
 
 
 @pytest.mark.parametrize("extra", [{"precision": "bf16"}, {"ema": 0.9}])
-def test_other_precision_or_average_is_another_model_that_learns_as_well(extra: dict[str, Any]) -> None:
+def test_other_precision_or_average_is_another_model_that_learns_as_well(
+    extra: dict[str, Any],
+) -> None:
     real = digits().sample(600, rng())
     plain, other = Vae(steps=80, lr=5e-3), Vae(steps=80, lr=5e-3, **extra)
     a, b = plain.fit(real, rng(1)), other.fit(real, rng(1))
@@ -139,7 +169,7 @@ def test_other_precision_or_average_is_another_model_that_learns_as_well(extra: 
     assert np.mean(other.nelbo(real, rng())[0]) < 0.75 * a["loss/first"]
 
 
-# ---- the bound ----------------------------------------------------------------------------------------------------------
+# ---- the bound -----------------------------------------------------------------------------------
 
 
 def test_reconstruction_and_kl_are_those_of_the_distributions() -> None:
@@ -151,13 +181,17 @@ def test_reconstruction_and_kl_are_those_of_the_distributions() -> None:
     with torch.no_grad():
         mean, log_variance = model.encode(torch.from_numpy(x), None)
         posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-        kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(-1)
+        kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(
+            -1
+        )
         decoded = model.decode(mean, None)
         location = model.standardise.inverse(decoded).numpy()  # type: ignore[union-attr]
         sd = (model.standardise.sd * torch.exp(model.log_sd)).numpy()  # type: ignore[union-attr,operator]
         reconstruction = model.reconstruction(torch.from_numpy(x), decoded).numpy()
     assert np.allclose(vae.nelbo(Samples(x), rng())[1].T, kl, atol=1e-5)
-    assert np.allclose(reconstruction, -norm.logpdf(x.swapaxes(0, 1), location, sd).sum(-1), atol=1e-3)
+    assert np.allclose(
+        reconstruction, -norm.logpdf(x.swapaxes(0, 1), location, sd).sum(-1), atol=1e-3
+    )
 
 
 def test_the_bound_of_a_gaussian_lies_above_its_entropy_and_near_it() -> None:
@@ -170,7 +204,7 @@ def test_the_bound_of_a_gaussian_lies_above_its_entropy_and_near_it() -> None:
     assert bound.shape == (4,) and (bound > nll - 0.02).all() and (bound < nll + 0.25).all()
 
 
-# ---- points -------------------------------------------------------------------------------------------------------------
+# ---- points --------------------------------------------------------------------------------------
 
 
 def test_points_of_a_labelled_mixture() -> None:
@@ -198,7 +232,9 @@ def test_rows_chosen_per_replicate_keep_their_labels() -> None:
 
 @pytest.mark.slow
 def test_mnist(real_data: Path) -> None:
-    """Yi's network on real MNIST: the bound falls below that of a model of independent pixels (about 206 nats), far."""
+    """Yi's network on real MNIST: the bound falls below that of a model of independent pixels
+    (about 206 nats), far.
+    """
     real = make("dataset", "mnist", balanced=True).sample(5000, rng())
     vae = Vae(steps=500, lr=1e-3, batch=128)
     vae.fit(real, rng(1))
@@ -210,11 +246,12 @@ def test_mnist(real_data: Path) -> None:
     assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.85
 
 
-# ---- larger and coloured images -----------------------------------------------------------------------------------------
+# ---- larger and coloured images ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "halvings"), [(8, 8, 2), (28, 28, 2), (32, 32, 3), (64, 64, 4), (36, 36, 2), (48, 32, 3), (128, 128, 5)]
+    ("height", "width", "halvings"),
+    [(8, 8, 2), (28, 28, 2), (32, 32, 3), (64, 64, 4), (36, 36, 2), (48, 32, 3), (128, 128, 5)],
 )
 def test_from_32_pixels_on_it_halves_down_to_4_x_4(height: int, width: int, halvings: int) -> None:
     assert halvings_of(height, width) == halvings
@@ -246,15 +283,22 @@ def test_gaussian_pixels_are_those_of_the_normal_distribution() -> None:
     decoded = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = model.reconstruction(images, decoded)
-        mean, sd = torch.sigmoid(decoded).permute(0, 2, 3, 1).numpy(), float(torch.exp(model.log_sd))  # type: ignore[arg-type]
-        assert np.allclose(ours, -norm.logpdf(images.numpy() / 255, mean, sd).sum((1, 2, 3)), rtol=1e-4)
+        mean, sd = (
+            torch.sigmoid(decoded).permute(0, 2, 3, 1).numpy(),
+            float(torch.exp(model.log_sd)),
+        )  # type: ignore[arg-type]
+        assert np.allclose(
+            ours, -norm.logpdf(images.numpy() / 255, mean, sd).sum((1, 2, 3)), rtol=1e-4
+        )
         model.log_sd.fill_(-100.0)  # type: ignore[union-attr]
         assert torch.isfinite(model.reconstruction(images, decoded)).all()
 
 
 def test_the_deviation_it_learns_is_that_of_its_errors() -> None:
     """sigma-VAE: at the optimum the deviation is the root mean squared error."""
-    x = np.clip(128 + 40 * rng().standard_normal((600, 8, 8, 3)), 0, 255).astype(np.uint8)  # nothing to be learnt but noise
+    x = np.clip(128 + 40 * rng().standard_normal((600, 8, 8, 3)), 0, 255).astype(
+        np.uint8
+    )  # nothing to be learnt but noise
     vae = Vae(steps=400, lr=1e-2, width=4, latent=2, likelihood="gaussian")
     vae.fit(Samples(x), rng(1))
     sd = float(torch.exp(vae.model_.log_sd.detach()))  # type: ignore[union-attr]
@@ -267,5 +311,7 @@ def test_the_deviation_it_learns_is_that_of_its_errors() -> None:
 def test_unconditional_by_choice(fitted: tuple[Vae, dict[str, float], Samples]) -> None:
     vae = Vae(steps=2, conditional=False)
     vae.fit(fitted[2], rng())
-    assert np.isfinite(vae.nelbo(fitted[2], rng())[0]).all(), "labels that it does not know are not read"
+    assert np.isfinite(vae.nelbo(fitted[2], rng())[0]).all(), (
+        "labels that it does not know are not read"
+    )
     assert vae.sample(3, rng(), np.arange(3)).y is None

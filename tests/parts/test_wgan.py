@@ -19,7 +19,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def shares(x: np.ndarray, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the samples within 3 standard deviations of each centre [modes, replicates], and of any of them [replicates]."""
+    """Share of the samples within 3 standard deviations of each centre [modes, replicates], and of
+    any of them [replicates].
+    """
     distance = np.linalg.norm(x[:, :, None] - dataset.centres_, axis=-1)  # [n, replicates, modes]
     near = distance < 3 * dataset.std
     return near.mean(0).T, near.any(-1).mean(0)
@@ -43,7 +45,9 @@ def test_the_defaults_learn_the_ring_in_every_replicate() -> None:
     drawn = wgan.sample(5000, rng(2)).x
     each, good = shares(drawn, dataset)
     assert each.min() > 0.1 and good.min() > 0.7
-    assert np.abs(drawn.mean(0)).max() < 0.3 and np.abs(drawn.var(0) - 2.04).max() < 0.4  # the truth: 0 and 2.04
+    assert (
+        np.abs(drawn.mean(0)).max() < 0.3 and np.abs(drawn.var(0) - 2.04).max() < 0.4
+    )  # the truth: 0 and 2.04
 
 
 def test_same_stream_same_bits_also_after_a_file(tmp_path: Path) -> None:
@@ -57,7 +61,9 @@ def test_same_stream_same_bits_also_after_a_file(tmp_path: Path) -> None:
     loaded = Wgan(steps=5)
     loaded.load(tmp_path)
     assert draws[0].dtype == np.float32 and draws[0].shape == (50, 2, 2)
-    assert np.array_equal(draws[0], draws[1]) and np.array_equal(draws[0], loaded.sample(50, rng(2)).x)
+    assert np.array_equal(draws[0], draws[1]) and np.array_equal(
+        draws[0], loaded.sample(50, rng(2)).x
+    )
     assert not np.array_equal(draws[0][:, 0], draws[0][:, 1])
 
 
@@ -90,7 +96,9 @@ def test_clipping_keeps_every_critic_weight_inside() -> None:
     wgan = Wgan(steps=10, penalty="clip", clip=0.05)
     wgan.fit(make("dataset", "mixture").sample(200, rng()), rng(1))
     assert wgan.model_ is not None
-    assert max(float(p.detach().abs().max()) for p in wgan.model_.critic.parameters()) <= 0.05 + 1e-8
+    assert (
+        max(float(p.detach().abs().max()) for p in wgan.model_.critic.parameters()) <= 0.05 + 1e-8
+    )
     assert max(float(p.detach().abs().max()) for p in wgan.model_.generator.parameters()) > 0.05
 
 
@@ -98,7 +106,9 @@ def test_truncation_narrows_the_latents() -> None:
     wgan = Wgan(steps=5)
     wgan.fit(make("dataset", "mixture").sample(200, rng()), rng(1))
     spread = [wgan.sample(400, rng(1), bias=b).x.std() for b in (0.0, 0.3, 1.0)]
-    assert spread[1] < spread[2] and np.ptp(wgan.sample(10, rng(1), bias=0.0).x, axis=0).max() < 1e-5
+    assert (
+        spread[1] < spread[2] and np.ptp(wgan.sample(10, rng(1), bias=0.0).x, axis=0).max() < 1e-5
+    )
 
 
 def test_findings_and_bad_parameters() -> None:
@@ -125,5 +135,7 @@ def test_warm_start_continues_from_both_networks() -> None:
     critic = warm.model_.critic[0].weight.detach().clone()
     warm.steps = 1
     warm.fit(real, rng(3))
-    assert torch.allclose(warm.model_.critic[0].weight, critic, atol=0.02)  # five steps of 1e-3 away
+    assert torch.allclose(
+        warm.model_.critic[0].weight, critic, atol=0.02
+    )  # five steps of 1e-3 away
     assert np.abs(warm.sample(300, rng(2)).x - before).max() < 0.2

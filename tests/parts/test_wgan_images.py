@@ -1,4 +1,6 @@
-"""The Wasserstein GAN on images: sizes, labels, the penalty, what the stream decides; points are told apart by labels too."""
+"""The Wasserstein GAN on images: sizes, labels, the penalty, what the stream decides; points are
+told apart by labels too.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,18 @@ def test_halvings_leave_at_least_4_x_4(side: int, levels: int) -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (30, 21, 3)])
 @pytest.mark.parametrize("conditional", [True, False])
-def test_pictures_of_any_size_and_colour(shape: tuple[int, int, int], conditional: bool, tmp_path: Path) -> None:
+def test_pictures_of_any_size_and_colour(
+    shape: tuple[int, int, int], conditional: bool, tmp_path: Path
+) -> None:
     x = rng().integers(0, 256, (24, *shape)).astype(np.uint8)
     gan = Wgan(**{**SMALL, "steps": 1}, conditional=conditional)
     gan.fit(Samples(x, np.arange(24) % 3), rng())
     drawn = gan.sample(7, rng())
-    assert drawn.x.shape == (7, *shape) and drawn.x.dtype == np.uint8 and (drawn.y is not None) == conditional
+    assert (
+        drawn.x.shape == (7, *shape)
+        and drawn.x.dtype == np.uint8
+        and (drawn.y is not None) == conditional
+    )
     gan.save(tmp_path)
     loaded = Wgan()
     loaded.load(tmp_path)
@@ -54,14 +62,20 @@ def test_the_ith_sample_depends_on_the_stream_and_its_label_only() -> None:
     gan.fit(digits(), rng(1))
     labels = np.arange(2000) % 10
     few, many = gan.sample(10, rng(5), labels[:10]), gan.sample(2000, rng(5), labels)
-    assert np.abs(few.x.astype(int) - many.x[:10].astype(int)).max() <= 1  # another batch size may round otherwise
+    assert (
+        np.abs(few.x.astype(int) - many.x[:10].astype(int)).max() <= 1
+    )  # another batch size may round otherwise
     assert not np.array_equal(gan.sample(10, rng(5), labels[1:11]).x, few.x)
-    spread = [gan.sample(400, rng(5), np.full(400, 3), bias=b).x.std(0).mean() for b in (0.0, 0.5, 1.0)]
+    spread = [
+        gan.sample(400, rng(5), np.full(400, 3), bias=b).x.std(0).mean() for b in (0.0, 0.5, 1.0)
+    ]
     assert spread[0] == 0 < spread[1] < spread[2]
 
 
 def test_the_critic_sees_single_images_and_their_labels() -> None:
-    """A gradient penalty is about the gradient at one image: it must not depend on its neighbours."""
+    """A gradient penalty is about the gradient at one image:
+    it must not depend on its neighbours.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         critic, generator = DcganCritic([8, 8, 1], 3, 4), DcganGenerator([8, 8, 1], 3, 5, 4)
@@ -106,7 +120,9 @@ def test_points_of_a_labelled_mixture() -> None:
     gan = Wgan(steps=150, lr=2e-3, conditional=True)
     gan.fit(dataset.sample(2000, rng()), rng(1))
     drawn = gan.sample(1000, rng(2), np.arange(1000) % 5)
-    nearest = np.linalg.norm(drawn.x[:, :, None] - dataset.centres_, axis=-1).argmin(-1)  # [n, replicates]
+    nearest = np.linalg.norm(drawn.x[:, :, None] - dataset.centres_, axis=-1).argmin(
+        -1
+    )  # [n, replicates]
     assert drawn.y is not None and np.mean(nearest == drawn.y[:, None]) > 0.95
 
 
@@ -130,7 +146,9 @@ def test_unconditional_points_are_saved_as_before(tmp_path: Path) -> None:
         ({"name": "linear_regression"}, True),
     ],
 )
-def test_a_generator_is_conditional_by_its_kind_and_its_parameter(generator: dict[str, Any], conditional: bool) -> None:
+def test_a_generator_is_conditional_by_its_kind_and_its_parameter(
+    generator: dict[str, Any], conditional: bool
+) -> None:
     part = Part("generator", generator["name"], {k: v for k, v in generator.items() if k != "name"})
     assert part.conditional == conditional
     if "conditional" in generator:
@@ -138,8 +156,14 @@ def test_a_generator_is_conditional_by_its_kind_and_its_parameter(generator: dic
 
 
 def test_the_key_of_the_default_is_what_it_was() -> None:
-    parts = {"dataset": Part("dataset", "mixture"), "policy": Part("policy", "replace"), "sampling": Part("sampling", "plain")}
-    spec = LineageSpec(generator=Part("generator", "wgan", {"steps": 100}), n_real=100, seed=0, **parts)
+    parts = {
+        "dataset": Part("dataset", "mixture"),
+        "policy": Part("policy", "replace"),
+        "sampling": Part("sampling", "plain"),
+    }
+    spec = LineageSpec(
+        generator=Part("generator", "wgan", {"steps": 100}), n_real=100, seed=0, **parts
+    )
     assert spec.generator.canonical == {"name": "wgan", "steps": 100} and path(spec, 1)
 
 

@@ -1,4 +1,6 @@
-"""The forecast of `ouro plan` by exact numbers: declared, measured, priced; and mistakes in what is declared."""
+"""The forecast of `ouro plan` by exact numbers: declared, measured, priced; and mistakes in what is
+declared.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,18 @@ def plan_of(resources: str, folder: Path):
 
 def test_declared_hours_bytes_and_prices_add_up(tmp_path: Path) -> None:
     """Two generators with two seeds and five generations each: ten of each are missing."""
-    of_kde = "kde: {cpu: 2, gpu: 0.25, hours_per_generation: 0.8, price_per_hour: [1, 3], gb_per_generation: 0.5}"
-    common = "cpu: 1, hours_per_generation: 0.1, price_per_hour: [0.04, 0.05], gb_per_generation: 0.002"
+    of_kde = (
+        "kde: {cpu: 2, gpu: 0.25, hours_per_generation: 0.8, price_per_hour: [1, 3], "
+        "gb_per_generation: 0.5}"
+    )
+    common = (
+        "cpu: 1, hours_per_generation: 0.1, price_per_hour: [0.04, 0.05], gb_per_generation: 0.002"
+    )
     plan, sweep = plan_of(f"{{{common}, generators: {{{of_kde}}}}}", tmp_path)
     assert plan.missing == 20 and plan.workers == 2  # four CPUs, two for a lineage of kde
-    assert plan.gpu_hours == pytest.approx(10 * 0.8 * 0.25) and plan.cpu_hours == pytest.approx(10 * 0.1 + 10 * 0.8 * 2)
+    assert plan.gpu_hours == pytest.approx(10 * 0.8 * 0.25) and plan.cpu_hours == pytest.approx(
+        10 * 0.1 + 10 * 0.8 * 2
+    )
     assert plan.bytes == 10 * 2_000_000 + 10 * 500_000_000
     assert plan.seconds == pytest.approx((10 * 0.1 + 10 * 0.8) * 3600 / 2)
     assert plan.price == pytest.approx((10 * 0.1 * 0.04 + 2.0 * 1, 10 * 0.1 * 0.05 + 2.0 * 3))
@@ -45,25 +54,41 @@ def test_declared_hours_bytes_and_prices_add_up(tmp_path: Path) -> None:
 
 
 def test_what_one_generator_lacks_is_not_guessed(tmp_path: Path) -> None:
-    plan, sweep = plan_of("{generators: {kde: {hours_per_generation: 1, price_per_hour: [1, 2]}}}", tmp_path)
+    plan, sweep = plan_of(
+        "{generators: {kde: {hours_per_generation: 1, price_per_hour: [1, 2]}}}", tmp_path
+    )
     assert (plan.seconds, plan.bytes, plan.cpu_hours, plan.price) == (None, None, None, None)
     assert "cost" not in dict(plan_lines(plan, sweep))
 
 
 def test_rows_count_more_than_what_is_declared(tmp_path: Path) -> None:
-    declared = {"hours_per_generation": 100.0, "gb_per_generation": 100.0, "price_per_hour": [2.0, 4.0]}
+    declared = {
+        "hours_per_generation": 100.0,
+        "gb_per_generation": 100.0,
+        "price_per_hour": [2.0, 4.0],
+    }
     gpu, cpu = {"cpu": 4, "gpu": 0.5}, {"cpu": 2.0}
     ahead = forecast([Lack(6, [Cost(3600.0, 10), Cost(7200.0, 20)], gpu, declared)])
-    assert (ahead.seconds, ahead.bytes, ahead.gpu_hours, ahead.cpu_hours) == (6 * 5400.0, 90, 4.5, 36.0)
+    assert (ahead.seconds, ahead.bytes, ahead.gpu_hours, ahead.cpu_hours) == (
+        6 * 5400.0,
+        90,
+        4.5,
+        36.0,
+    )
     assert ahead.price == (9.0, 18.0) and ahead.basis == "measured"
     both = forecast([Lack(6, [Cost(3600.0, 10)], gpu, declared), Lack(1, [], cpu, declared)])
-    assert both.basis == "declared and measured" and both.price == (6 * 0.5 * 2 + 100 * 2 * 2, 6 * 0.5 * 4 + 100 * 2 * 4)
+    assert both.basis == "declared and measured" and both.price == (
+        6 * 0.5 * 2 + 100 * 2 * 2,
+        6 * 0.5 * 4 + 100 * 2 * 4,
+    )
     nothing = forecast([Lack(0, [], cpu, {})])
     assert (nothing.seconds, nothing.bytes, nothing.price) == (0.0, 0, None)
 
 
 def test_a_measured_plan_is_for_machines_too(tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(SWEEP + "resources: {price_per_hour: [0.05, 0.05]}\ntracking: none\n")
+    (tmp_path / "sweep.yaml").write_text(
+        SWEEP + "resources: {price_per_hour: [0.05, 0.05]}\ntracking: none\n"
+    )
     assert ouro("run", "sweep.yaml", "--local", cwd=tmp_path).returncode == 0
     plan = json.loads(ouro("plan", "sweep.yaml", "--json", "--set", "seeds=3", cwd=tmp_path).stdout)
     assert plan["missing"] == 10 and plan["basis"] == "measured" and plan["bytes"] > 0
@@ -71,15 +96,23 @@ def test_a_measured_plan_is_for_machines_too(tmp_path: Path) -> None:
 
 
 def test_cost_is_in_no_id(tmp_path: Path) -> None:
-    (_, one), (_, other) = plan_of("{price_per_hour: [1, 2]}", tmp_path), plan_of("{hours_per_generation: 3}", tmp_path)
-    assert one.lineages == other.lineages and [s.id for s in one.lineages] == [s.id for s in other.lineages]
+    (_, one), (_, other) = (
+        plan_of("{price_per_hour: [1, 2]}", tmp_path),
+        plan_of("{hours_per_generation: 3}", tmp_path),
+    )
+    assert one.lineages == other.lineages and [s.id for s in one.lineages] == [
+        s.id for s in other.lineages
+    ]
     assert one.resources_of(one.lineages[0]) == {"cpu": 1}
 
 
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ("{price_per_hour: [3, 1]}", "resources.price_per_hour: a price is the lowest and the highest, got 3 and 1"),
+        (
+            "{price_per_hour: [3, 1]}",
+            "resources.price_per_hour: a price is the lowest and the highest, got 3 and 1",
+        ),
         ("{price_per_hour: 3}", "resources.price_per_hour: should be a valid array, got 3"),
         ("{price_per_hour: [1]}", "price_per_hour"),
         ("{price_per_hour: [-1, 2]}", "should be greater than or equal to 0, got -1"),
@@ -87,8 +120,14 @@ def test_cost_is_in_no_id(tmp_path: Path) -> None:
         ("{gb_per_generation: -1}", "gb_per_generation"),
         ("{hours_per_generaton: 1}", "unknown key 'hours_per_generaton'"),
         ("{generators: {kdee: {cpu: 2}}}", "no generator 'kdee' (did you mean 'kde'?)"),
-        ("{generators: {kde: {price_per_hour: [2, 1]}}}", "resources.generators.kde.price_per_hour"),
-        ("{price_per_hour: [1, 2], generators: {kde: {gpu: 1}}}", "the price of a GPU's hour and of a CPU's"),
+        (
+            "{generators: {kde: {price_per_hour: [2, 1]}}}",
+            "resources.generators.kde.price_per_hour",
+        ),
+        (
+            "{price_per_hour: [1, 2], generators: {kde: {gpu: 1}}}",
+            "the price of a GPU's hour and of a CPU's",
+        ),
     ],
 )
 def test_a_mistake_in_what_is_declared_is_named(resources: str, said: str, tmp_path: Path) -> None:
@@ -98,5 +137,7 @@ def test_a_mistake_in_what_is_declared_is_named(resources: str, said: str, tmp_p
 
 
 def test_a_price_of_its_own_for_each_is_no_mistake(tmp_path: Path) -> None:
-    plan, _ = plan_of("{price_per_hour: [1, 2], generators: {kde: {gpu: 1, price_per_hour: [3, 4]}}}", tmp_path)
+    plan, _ = plan_of(
+        "{price_per_hour: [1, 2], generators: {kde: {gpu: 1, price_per_hour: [3, 4]}}}", tmp_path
+    )
     assert plan.price is None  # no hours yet

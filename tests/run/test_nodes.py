@@ -1,4 +1,6 @@
-"""A cluster of three nodes on this machine that loses one and gets another; what travels to nodes, and what does not."""
+"""A cluster of three nodes on this machine that loses one and gets another; what travels to nodes,
+and what does not.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ cluster, nodes = Cluster(), []
 
 def add(tries=3):
     try:
-        node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20, include_dashboard=False)
+        memory = 100 * 2**20
+        node = cluster.add_node(num_cpus=1, object_store_memory=memory, include_dashboard=False)
     except Exception:  # Ray gives a node 30 s to start, on whatever machine
         return add(tries - 1) if tries else sys.exit("no node")
     nodes.append(node)
@@ -60,7 +63,10 @@ Stumbling.fit = counted
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "house").mkdir()
-    with built(tmp_path / "house") as root, open(root / "engine" / "generators" / "stumbling.py", "a") as part:
+    with (
+        built(tmp_path / "house") as root,
+        open(root / "engine" / "generators" / "stumbling.py", "a") as part,
+    ):
         part.write(COUNTED)
         part.flush()
         yield root
@@ -78,7 +84,9 @@ def cluster(house: Path, fits: Path) -> Iterator[subprocess.Popen[str]]:
     }
     with open(fits.with_suffix(".log"), "w") as log:
         command = [sys.executable, "-c", CLUSTER]
-        process = subprocess.Popen(command, cwd=house, env=words, stdin=-1, stdout=-1, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, cwd=house, env=words, stdin=-1, stdout=-1, stderr=log, text=True
+        )
         try:
             yield process
         finally:
@@ -102,13 +110,25 @@ def raylets(fits: Path) -> set[str]:
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_a_node_goes_and_another_comes(house: Path, tmp_path: Path) -> None:
-    """Every lineage ends with the bits of a run without Ray, and a founder is fitted once for all nodes."""
+    """Every lineage ends with the bits of a run without Ray, and a founder is fitted once for all
+    nodes.
+    """
     out, fits = tmp_path / "out", tmp_path / "fits"
     with cluster(house, fits) as nodes:
         assert nodes.stdout is not None
         address = nodes.stdout.readline().strip()
         assert address, fits.with_suffix(".log").read_text()
-        command = [sys.executable, "-m", "engine.cli", "run", "slow.yaml", "--out", str(out), "--address", address]
+        command = [
+            sys.executable,
+            "-m",
+            "engine.cli",
+            "run",
+            "slow.yaml",
+            "--out",
+            str(out),
+            "--address",
+            address,
+        ]
         words = {**environment(house), "RAY_AUTH_MODE": "disabled"}
         process = subprocess.Popen(command, cwd=house, env=words, stdout=-1, stderr=-1, text=True)
         assert eventually(lambda: process.poll() is not None or len(raylets(fits)) == 3, SLOWEST)
@@ -116,7 +136,9 @@ def test_a_node_goes_and_another_comes(house: Path, tmp_path: Path) -> None:
         told(nodes, "remove")
         told(nodes, "add")
         rc, stdout, stderr = ended_as(process)
-        assert rc == 0 and "all 8 lineages have an outcome" in stdout and not stderr, stdout + stderr
+        assert rc == 0 and "all 8 lineages have an outcome" in stdout and not stderr, (
+            stdout + stderr
+        )
         assert not [child for child in alive(house) if child.pid == process.pid]
     assert not alive(house)
     founders = [line for line in fits.read_text().splitlines() if line.startswith("-1 ")]
@@ -131,14 +153,21 @@ def test_what_travels_to_a_node_is_small() -> None:
     longest = max((ROOT / "experiments").glob("*.yaml"), key=lambda file: file.stat().st_size)
     sweep = load(longest)
     for spec in sweep.lineages:
-        assert len(json.dumps(Job.of(sweep, Store(sweep.out), spec, sweep.generations).to_dict())) < 10_000
+        assert (
+            len(json.dumps(Job.of(sweep, Store(sweep.out), spec, sweep.generations).to_dict()))
+            < 10_000
+        )
 
 
 def test_lineages_of_one_process_open_a_dataset_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.datasets import digits
 
     opened, load_digits = list[str](), digits.load_digits
-    monkeypatch.setattr(digits, "load_digits", lambda **how: load_digits(**how) if not opened.append("digits") else None)
+    monkeypatch.setattr(
+        digits,
+        "load_digits",
+        lambda **how: load_digits(**how) if not opened.append("digits") else None,
+    )
     digits.read_digits.cache_clear()
     for seed in range(3):
         make("dataset", "digits").sample(50, np.random.default_rng(seed))

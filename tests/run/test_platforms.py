@@ -1,4 +1,5 @@
-"""Bare environments: no HOME, nowhere to put temporary files, no terminal, a narrow one, streams that are closed or full.
+"""Bare environments: no HOME, nowhere to put temporary files, no terminal, a narrow one, streams
+that are closed or full.
 
 No command shows a traceback, and none loses a line.
 """
@@ -27,7 +28,12 @@ COMMANDS = (
     ("doctor",),
 )
 BARE = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(ROOT)}
-NOWHERE = {"HOME": "/nonexistent/home", "TMPDIR": "/nonexistent/tmp", "OUROBOROS_CACHE": "/dev/null/cache", "TERM": "dumb"}
+NOWHERE = {
+    "HOME": "/nonexistent/home",
+    "TMPDIR": "/nonexistent/tmp",
+    "OUROBOROS_CACHE": "/dev/null/cache",
+    "TERM": "dumb",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,9 @@ def bare(
     line = f'"$0" -m engine.cli "$@" {redirected}'
     command = ["bash", "-c", line, sys.executable, *words]
     env = BARE | (settings or {})
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 def words_of(text: str) -> str:
@@ -65,13 +73,17 @@ def test_twenty_columns_lose_no_word(command: tuple[str, ...], zygote: Zygote) -
     assert narrow.code == wide.code == OK and "Traceback" not in narrow.text
     assert max(len(line.rstrip()) for line in narrow.text.splitlines()) <= 20
     if command[0] in ("parts", "doctor"):  # others become paragraphs, with other words
-        words = [word for word in wide.text.split() if not any(map(str.isdigit, word))]  # loads and free bytes change
+        words = [
+            word for word in wide.text.split() if not any(map(str.isdigit, word))
+        ]  # loads and free bytes change
         missing = [word for word in words if word not in words_of(narrow.text)]
         assert not missing, f"lost in 20 columns: {missing[:5]}"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_with_a_path_and_nothing_else(command: tuple[str, ...], zygote: Zygote, tmp_path: Path) -> None:
+def test_with_a_path_and_nothing_else(
+    command: tuple[str, ...], zygote: Zygote, tmp_path: Path
+) -> None:
     shutil.copytree(zygote.folder / "runs", tmp_path / "runs")
     (tmp_path / "tiny.yaml").write_text(TINY)
     ran = bare(tmp_path, *command, settings=NOWHERE, redirected="</dev/null")
@@ -79,7 +91,11 @@ def test_with_a_path_and_nothing_else(command: tuple[str, ...], zygote: Zygote, 
     closed = bare(tmp_path, *command, redirected="<&- >&- 2>&-")
     assert closed.returncode == OK
     full = bare(tmp_path, *command, redirected=">/dev/full")
-    assert full.returncode == ENVIRONMENT and "no space left" in full.stderr.lower() and "Traceback" not in full.stderr
+    assert (
+        full.returncode == ENVIRONMENT
+        and "no space left" in full.stderr.lower()
+        and "Traceback" not in full.stderr
+    )
 
 
 @pytest.mark.parametrize("command", [*COMMANDS[:-1], ("plan", "tiny.yaml", "--json")], ids=" ".join)
@@ -88,4 +104,6 @@ def test_a_reader_that_leaves(command: tuple[str, ...], zygote: Zygote) -> None:
     shutil.rmtree(zygote.folder / "new", ignore_errors=True)
     (zygote.folder / "errors").unlink(missing_ok=True)
     ran = bare(zygote.folder, *command, redirected='2>errors | true; exit "${PIPESTATUS[0]}"')
-    assert (zygote.folder / "errors").read_text() == "" and ran.returncode in (OK, BROKEN_PIPE), ran.returncode
+    assert (zygote.folder / "errors").read_text() == "" and ran.returncode in (OK, BROKEN_PIPE), (
+        ran.returncode
+    )

@@ -1,4 +1,6 @@
-"""Ten thousand lineages: planned in seconds, and whatever is said of them fits on a screen of 80 columns and 24 rows."""
+"""Ten thousand lineages: planned in seconds, and whatever is said of them fits on a screen of 80
+columns and 24 rows.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,14 @@ tracking: none
 
 
 def screen_of(height: int = 24, terminal: bool = True) -> Console:
-    return Console(file=StringIO(), width=80, height=height, force_terminal=terminal, highlight=False, color_system=None)
+    return Console(
+        file=StringIO(),
+        width=80,
+        height=height,
+        force_terminal=terminal,
+        highlight=False,
+        color_system=None,
+    )
 
 
 def said(console: Console) -> list[str]:
@@ -51,17 +60,25 @@ def imagined(sweep: Sweep) -> dict[str, History]:
     found = {}
     for i, spec in enumerate(sweep.lineages):
         failed, kl = i % 25 == 3 and i < 75, 1.0 + 5 * (spec.synthetic_fraction or 0)
-        rows = [{"t": t, "status": "ok", "values": {"moments/kl": kl if t else 1.0}} for t in range(sweep.generations + 1)]
+        rows = [
+            {"t": t, "status": "ok", "values": {"moments/kl": kl if t else 1.0}}
+            for t in range(sweep.generations + 1)
+        ]
         reason = "ValueError: no"
         found[spec.id] = History(
-            spec, tuple(rows[: 2 if failed else None]), "failed" if failed else "ok", reason if failed else ""
+            spec,
+            tuple(rows[: 2 if failed else None]),
+            "failed" if failed else "ok",
+            reason if failed else "",
         )
     return found
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return replace(sweep_of(MANY.format(seeds=25), tmp_path_factory.mktemp("many")), source="many.yaml")
+    return replace(
+        sweep_of(MANY.format(seeds=25), tmp_path_factory.mktemp("many")), source="many.yaml"
+    )
 
 
 def test_ten_thousand_lineages_are_planned_in_seconds(many: Sweep) -> None:
@@ -74,7 +91,10 @@ def test_ten_thousand_lineages_are_planned_in_seconds(many: Sweep) -> None:
     show_plan(console, plan, many)
     show_cells(console, many, planning.rows_there(Store(many.out), known))
     lines = said(console)
-    assert 15 < len(lines) <= 22 and lines[-1] == "... and 389 more cells (`ouro plan many.yaml --json` has all)"
+    assert (
+        15 < len(lines) <= 22
+        and lines[-1] == "... and 389 more cells (`ouro plan many.yaml --json` has all)"
+    )
 
 
 def test_status_and_summary_fit_on_a_screen_and_begin_with_what_matters(many: Sweep) -> None:
@@ -87,7 +107,10 @@ def test_status_and_summary_fit_on_a_screen_and_begin_with_what_matters(many: Sw
     shown = lines[4 : next(i for i, line in enumerate(lines) if line.startswith("..."))]
     assert all("1 failed" in line and "24 of 25 done" not in line for line in shown[:3])
     assert len(shown) == 11 and all("6 x" in line and " yes " in line for line in shown[3:])
-    assert lines[4 + len(shown)] == "... and 389 more that drift less (`ouro status many.yaml --json` has all)"
+    assert (
+        lines[4 + len(shown)]
+        == "... and 389 more that drift less (`ouro status many.yaml --json` has all)"
+    )
 
 
 def test_a_pipe_gets_a_hundred_cells(many: Sweep) -> None:
@@ -108,20 +131,31 @@ def test_the_live_table_fits_and_is_drawn_at_once(many: Sweep) -> None:
     console.print(table.render())
     assert time.process_time() - started < 0.5  # 0.01 s
     lines = said(console)
-    assert len(lines) < 24 and "20000 of 40000 generations" in "".join(lines) and "more cells" in "".join(lines)
+    assert (
+        len(lines) < 24
+        and "20000 of 40000 generations" in "".join(lines)
+        and "more cells" in "".join(lines)
+    )
 
 
 def test_failures_are_told_by_reason(many: Sweep) -> None:
     specs = many.lineages[:30]
     one = [History(specs[0], (), "failed", "A")]
     assert failures(one) == ["gaussian, replace 0.1, seed 0: A"]
-    assert failures([*one, History(specs[1], (), "failed", "A")]) == ["gaussian, replace 0.1, seed 0 and 1 other lineage: A"]
+    assert failures([*one, History(specs[1], (), "failed", "A")]) == [
+        "gaussian, replace 0.1, seed 0 and 1 other lineage: A"
+    ]
     each = failures(History(s, (), "failed", f"reason {i}") for i, s in enumerate(specs))
     assert len(each) == 6 and each[-1] == "... and 25 more reasons"
 
 
 @pytest.mark.parametrize(
-    "label", ["replace 0.5", "kde(bandwidth=0.123456), accumulate 0.1, biased(sampling_bias=0.7)", "x" * 200]
+    "label",
+    [
+        "replace 0.5",
+        "kde(bandwidth=0.123456), accumulate 0.1, biased(sampling_bias=0.7)",
+        "x" * 200,
+    ],
 )
 def test_labels_are_cut_in_the_middle_of_their_longest_parts(label: str) -> None:
     assert cut(label, 200) == label
@@ -142,23 +176,41 @@ def test_keys_are_digests_of_what_made_a_generation(file: Path) -> None:
 def check_keys(spec: LineageSpec, generations: int) -> None:
     parent = None
     for node in path(spec, generations):
-        recipe = [[pick.how, pick.count, [node.sources[s] for s in pick.sources]] for pick in node.recipe]
+        recipe = [
+            [pick.how, pick.count, [node.sources[s] for s in pick.sources]] for pick in node.recipe
+        ]
         warm = parent if spec.generator.params.get("warm_start") else None
-        made_of = {"generator": spec.generator.canonical, "seed": spec.seed, "t": node.t, "recipe": recipe, "parent": warm}
+        made_of = {
+            "generator": spec.generator.canonical,
+            "seed": spec.seed,
+            "t": node.t,
+            "recipe": recipe,
+            "parent": warm,
+        }
         assert node.model == digest(made_of)
-        drawn = {"model": node.model, "sampling": spec.sampling.canonical, "n": spec.n_drawn, "real": node.real}
+        drawn = {
+            "model": node.model,
+            "sampling": spec.sampling.canonical,
+            "n": spec.n_drawn,
+            "real": node.real,
+        }
         assert node.draw == digest(drawn)
         parent = node.model
 
 
 def test_a_grid_of_lineages_is_unfolded_in_seconds(many: Sweep) -> None:
-    """Tune copies the whole grid for every lineage of it: of dicts 17 s of CPU for 1,000, half an hour for 10,000."""
+    """Tune copies the whole grid for every lineage of it: of dicts 17 s of CPU for 1,000, half an
+    hour for 10,000.
+    """
     from ray.tune.search.variant_generator import generate_variants
 
     from engine.running.ray_tune import _job, _packed
     from engine.running.worker import Job
 
-    jobs, started = [Job.of(many, Store(many.out), spec, 3) for spec in many.lineages[:1000]], time.process_time()
+    jobs, started = (
+        [Job.of(many, Store(many.out), spec, 3) for spec in many.lineages[:1000]],
+        time.process_time(),
+    )
     grid = {"config": {"job": {"grid_search": [_packed(job) for job in jobs]}}}
     assert [_job(found["config"]) for _, found in generate_variants(grid)] == jobs
     assert time.process_time() - started < 4  # 0.5 s

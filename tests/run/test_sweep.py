@@ -1,4 +1,6 @@
-"""Sweeps on a real local Ray: one run for most tests here, with parts that raise, diverge, or kill their process."""
+"""Sweeps on a real local Ray: one run for most tests here, with parts that raise, diverge, or kill
+their process.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from engine.running.session import Keeper, exit_code
 from engine.running.worker import Job, Work, explained, passing, run_local
 from engine.spec import Sweep
 from engine.store.store import Store
-from tests.support.houses import STUMBLING, assert_nothing_is_left, assert_same, built, run_alone, states
+from tests.support.houses import (
+    STUMBLING,
+    assert_nothing_is_left,
+    assert_same,
+    built,
+    run_alone,
+    states,
+)
 from tests.support.ouro import TINY, ouro
 from tests.support.sweeps import results, sweep_of
 
@@ -33,7 +42,8 @@ base:
   dataset: {name: gaussian, replicates: 5}
   n_real: 30
 grid:
-  generator: [gaussian, {name: stumbling, how: raise}, {name: stumbling, how: die}, {name: stumbling, how: diverge}]
+  generator: [gaussian, {name: stumbling, how: raise}, {name: stumbling, how: die},
+              {name: stumbling, how: diverge}]
   policy: [replace, accumulate]
 seeds: 1
 generations: 4
@@ -42,7 +52,7 @@ collapse: {metric: moments/trace_ratio, below: 0.5}
 """
 
 
-# ---- one run on Ray -----------------------------------------------------------------------------------------------------
+# ---- one run on Ray ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,9 @@ def ran(house: Path) -> subprocess.CompletedProcess[str]:
     return ouro("run", "sweep.yaml", "--cpus", "2", cwd=house, source=house)
 
 
-def test_a_sweep_goes_on_whatever_its_lineages_do(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
+def test_a_sweep_goes_on_whatever_its_lineages_do(
+    house: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
     assert ran.returncode == 1, ran.stdout + ran.stderr
     found = {k: (v["status"], v["t"]) for k, v in states(house).items()}
     assert found == {
@@ -73,8 +85,13 @@ def test_a_sweep_goes_on_whatever_its_lineages_do(house: Path, ran: subprocess.C
     }
 
 
-def test_an_error_is_told_with_file_and_line(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
-    line = STUMBLING.splitlines().index('                raise ZeroDivisionError("as it was told to")') + 1
+def test_an_error_is_told_with_file_and_line(
+    house: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
+    line = (
+        STUMBLING.splitlines().index('                raise ZeroDivisionError("as it was told to")')
+        + 1
+    )
     told = f"ZeroDivisionError: as it was told to (engine/generators/stumbling.py:{line})"
     assert states(house)["raise, replace 1"]["reason"] == told
     words = " ".join((ran.stdout + ran.stderr).split())
@@ -84,8 +101,12 @@ def test_an_error_is_told_with_file_and_line(house: Path, ran: subprocess.Comple
     assert len(failures) == 2 and all(f and "Traceback" in f["traceback"] for f in failures)
 
 
-def test_a_process_that_died_is_replaced(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
-    """Its lineage goes on where it was, with the bits it would have had; Ray's words about it are in the log."""
+def test_a_process_that_died_is_replaced(
+    house: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
+    """Its lineage goes on where it was, with the bits it would have had; Ray's words about it are
+    in the log.
+    """
     assert (house / "die").exists(), "nothing died"
     lonely = house / "lonely"
     lonely.mkdir()
@@ -105,7 +126,9 @@ def test_the_terminal_is_ours(ran: subprocess.CompletedProcess[str]) -> None:
         assert word not in ran.stdout.replace("array", ""), f"{word!r} in:\n{ran.stdout}"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the test's own client
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of MLflow's own libraries, in the test's own client
 def test_mlflow_mirrors_the_run(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
     from mlflow import MlflowClient
 
@@ -118,13 +141,17 @@ def test_mlflow_mirrors_the_run(house: Path, ran: subprocess.CompletedProcess[st
     assert experiment is not None
     runs = {r.info.run_name: r.info.status for r in client.search_runs([experiment.experiment_id])}
     kinds = sorted(runs.values())
-    assert len(runs) == 9 and kinds.count("FAILED") == 3 and kinds.count("FINISHED") == 6  # 8 lineages and their parent
+    assert (
+        len(runs) == 9 and kinds.count("FAILED") == 3 and kinds.count("FINISHED") == 6
+    )  # 8 lineages and their parent
     store = Store(str(house / "runs" / "sweep"))
     distinct = {(row["lineage"], row["t"]) for row in rows(uri, "sweep")}
     assert len(distinct) == 4 * 5 + 2 * 2 + 2 * 3 and len(list(store.names("lineages"))) == 8
 
 
-def test_after_the_repair_the_same_command_ends_well(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
+def test_after_the_repair_the_same_command_ends_well(
+    house: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
     os.environ["REPAIRED"] = "1"
     try:
         again = ouro("run", "sweep.yaml", "--local", cwd=house, source=house)
@@ -136,10 +163,17 @@ def test_after_the_repair_the_same_command_ends_well(house: Path, ran: subproces
 
 
 def test_a_tracking_server_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY.replace("tracking: none", "tracking: 'http://127.0.0.1:9'"))
+    (tmp_path / "tiny.yaml").write_text(
+        TINY.replace("tracking: none", "tracking: 'http://127.0.0.1:9'")
+    )
     ran = ouro("run", "tiny.yaml", "--local", "--set", "seeds=1", cwd=tmp_path)
     words = " ".join(ran.stdout.split())
-    assert ran.returncode == 0 and "all 6 lineages have an outcome" in words and "MLflow is behind" in words and not ran.stderr
+    assert (
+        ran.returncode == 0
+        and "all 6 lineages have an outcome" in words
+        and "MLflow is behind" in words
+        and not ran.stderr
+    )
 
 
 @pytest.mark.slow
@@ -149,7 +183,7 @@ def test_more_than_the_machine_has_is_refused(house: Path, tmp_path: Path) -> No
     assert ran.returncode == 4 and "asks for 99 GPU" in ran.stderr and "Traceback" not in ran.stderr
 
 
-# ---- what a trial does, in this process ---------------------------------------------------------------------------------
+# ---- what a trial does, in this process ----------------------------------------------------------
 
 
 def jobs_of(sweep: Sweep) -> list[Job]:
@@ -201,7 +235,12 @@ def test_a_leader_stops_at_generation_0(tmp_path: Path) -> None:
     Path(sweep.out).mkdir()
     spec, store = sweep.lineages[0], Store(sweep.out)
     report = Work(Job.of(sweep, store, spec, 0)).step()
-    assert report["done"] and report["generation"] == 0 and report["new"] == 1 and report["status"] == 0
+    assert (
+        report["done"]
+        and report["generation"] == 0
+        and report["new"] == 1
+        and report["status"] == 0
+    )
     assert all(isinstance(v, float | bool) for v in report.values()), "only numbers leave an actor"
     assert histories(sweep, store)[spec.id].t == 0
     last = Work(Job.of(sweep, store, spec, 4))
@@ -226,7 +265,11 @@ def test_a_failed_leader_is_not_tried_twice(tmp_path: Path) -> None:
     job = Job.of(sweep, store, sweep.lineages[0], 4)
     store.fail(job.spec.id, explained(ValueError("no"), 2))
     report = Work(job).step()
-    assert report["done"] and work.STATUSES[int(report["status"])] == "failed" and report["generation"] == 1
+    assert (
+        report["done"]
+        and work.STATUSES[int(report["status"])] == "failed"
+        and report["generation"] == 1
+    )
 
 
 def test_a_job_travels_as_plain_values(tmp_path: Path) -> None:
@@ -260,10 +303,13 @@ def test_what_is_worth_another_try(error: Exception, again: bool) -> None:
 
 def test_threads_are_the_whole_cpus_of_a_lineage(tmp_path: Path) -> None:
     for cpu, expected in ((0.5, 1), (1, 1), (2.5, 2)):
-        assert threads(jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].resources) == expected
+        assert (
+            threads(jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].resources)
+            == expected
+        )
 
 
-# ---- order, keeping, ends -----------------------------------------------------------------------------------------------
+# ---- order, keeping, ends ------------------------------------------------------------------------
 
 
 def test_founders_first_and_repeats_last(tmp_path: Path) -> None:
@@ -272,11 +318,15 @@ def test_founders_first_and_repeats_last(tmp_path: Path) -> None:
     todo = order(sweep.lineages, known, sweep.generations)
     leaders, rest = todo[:2], todo[2:]
     assert [until for _, until in todo] == [0, 0] + [4] * 12
-    assert {known[s.id][0].model for s, _ in leaders} == {nodes[0].model for nodes in known.values()}
+    assert {known[s.id][0].model for s, _ in leaders} == {
+        nodes[0].model for nodes in known.values()
+    }
     ends = [known[s.id][-1].draw for s, _ in rest]
     distinct = len(set(ends))
     assert len(set(ends[:distinct])) == distinct < len(ends), "a repeat runs before all originals"
-    assert order(sweep.lineages[:1], known, 4) == [(sweep.lineages[0], 4)], "a founder of one lineage needs no leader"
+    assert order(sweep.lineages[:1], known, 4) == [(sweep.lineages[0], 4)], (
+        "a founder of one lineage needs no leader"
+    )
 
 
 def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
@@ -285,7 +335,9 @@ def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
     run_local(jobs_of(sweep), Heard())
     store, known = Store(sweep.out), paths(sweep)
     samples = {
-        key: tmp_path / "out" / "draws" / key / "samples.safetensors" for n in known.values() for key in [x.draw for x in n]
+        key: tmp_path / "out" / "draws" / key / "samples.safetensors"
+        for n in known.values()
+        for key in [x.draw for x in n]
     }
     stored = {key for key, file in samples.items() if file.exists()}
     keeper = Keeper(sweep, store, known, {s.id for s in sweep.lineages})
@@ -299,7 +351,9 @@ def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
     assert {key for key, file in samples.items() if file.exists()} == stored & last
     before = results(sweep)
     run_local(jobs_of(sweep), Heard())
-    assert results(sweep) == before and all(h.status == "ok" for h in histories(sweep, Store(sweep.out)).values())
+    assert results(sweep) == before and all(
+        h.status == "ok" for h in histories(sweep, Store(sweep.out)).values()
+    )
 
 
 def row(t: int, status: str = "ok", **values: float) -> dict[str, Any]:
@@ -309,18 +363,29 @@ def row(t: int, status: str = "ok", **values: float) -> dict[str, Any]:
 def lived(sweep: Sweep, status: str, *fids: float, reason: str = "") -> History:
     """A lineage with these values of fid, the last one under its status."""
     states = ["ok"] * (len(fids) - 1) + [status if status not in ("", "failed") else "ok"]
-    rows = tuple(row(t, state, fid=v) for t, (v, state) in enumerate(zip(fids, states, strict=False)))
+    rows = tuple(
+        row(t, state, fid=v) for t, (v, state) in enumerate(zip(fids, states, strict=False))
+    )
     return History(sweep.lineages[0], rows, status, reason)
 
 
 def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:
     sweep = sweep_of(TINY, tmp_path)
-    ok, dead, failed = lived(sweep, "ok", 1.0), lived(sweep, "diverged", 1.0), lived(sweep, "failed", reason="ValueError: x")
+    ok, dead, failed = (
+        lived(sweep, "ok", 1.0),
+        lived(sweep, "diverged", 1.0),
+        lived(sweep, "failed", reason="ValueError: x"),
+    )
     unfinished = lived(sweep, "", 1.0)
     assert exit_code([ok, dead]) == 0
     assert exit_code([ok, failed]) == 1 == exit_code([ok, unfinished])
-    assert exit_code([ok, unfinished], signal.SIGINT) == 130 and exit_code([unfinished], signal.SIGTERM) == 143
-    assert exit_code([ok], signal.SIGINT) == 0, "interrupted after the last commit: nothing is missing"
+    assert (
+        exit_code([ok, unfinished], signal.SIGINT) == 130
+        and exit_code([unfinished], signal.SIGTERM) == 143
+    )
+    assert exit_code([ok], signal.SIGINT) == 0, (
+        "interrupted after the last commit: nothing is missing"
+    )
     assert exit_code([ok, unfinished], dead=True) == 4
     assert exit_code([lived(sweep, "failed", reason="NotReproduced: bits"), ok]) == 5
     assert exit_code([lived(sweep, "failed", reason="FileNotFoundError: mnist is not in ...")]) == 4
@@ -335,26 +400,42 @@ def test_drift_and_verdict(tmp_path: Path) -> None:
     assert collapsed(lived(sweep, "ok", 2.0, 0.9), below) is True
     assert collapsed(lived(sweep, "diverged", 2.0), above) is True, "a divergence is a collapse"
     assert collapsed(lived(sweep, "quota_unfilled", 2.0), above) is False
-    assert collapsed(lived(sweep, "", 2.0, 8.0), above) is None, "an unfinished lineage has no verdict"
+    assert collapsed(lived(sweep, "", 2.0, 8.0), above) is None, (
+        "an unfinished lineage has no verdict"
+    )
     assert collapsed(lived(sweep, "ok", 0.0, 8.0), above) is None, "nothing is a multiple of zero"
     assert collapsed(lived(sweep, "ok", 2.0, 8.0), None) is None
-    assert drift((*lived(sweep, "ok", 2.0, 8.0).rows, row(2)), "fid") == 4.0, "the last generation that has it"
-    assert Spread.of([None, float("nan")]) is None and Spread.of([1.0, None, 3.0]) == Spread(2.0, 1.0, 3.0, 2)
+    assert drift((*lived(sweep, "ok", 2.0, 8.0).rows, row(2)), "fid") == 4.0, (
+        "the last generation that has it"
+    )
+    assert Spread.of([None, float("nan")]) is None and Spread.of([1.0, None, 3.0]) == Spread(
+        2.0, 1.0, 3.0, 2
+    )
     assert key_of(["moments/kl", "moments/w2", "fid"], "moments") == "moments/kl"
 
 
 def test_a_cell_is_judged_over_its_seeds(tmp_path: Path) -> None:
     sweep = sweep_of(
-        TINY.replace("moments/trace_ratio", "moments"), tmp_path, "collapse={metric: moments, above: 2.0}", "seeds=3"
+        TINY.replace("moments/trace_ratio", "moments"),
+        tmp_path,
+        "collapse={metric: moments, above: 2.0}",
+        "seeds=3",
     )
     values = {0: 1.5, 1: 2.5, 2: 3.5}
-    lives = {s.id: History(s, (row(0, moments=1.0), row(4, moments=values[s.seed])), "ok") for s in sweep.lineages}
+    lives = {
+        s.id: History(s, (row(0, moments=1.0), row(4, moments=values[s.seed])), "ok")
+        for s in sweep.lineages
+    }
     cells = summarise(sweep, lives)
-    assert [c.label for c in cells] == list(labels(sweep.lineages).values()) and len({c.label for c in cells}) == 6
+    assert [c.label for c in cells] == list(labels(sweep.lineages).values()) and len(
+        {c.label for c in cells}
+    ) == 6
     assert all((c.verdict, c.drift) == ("collapsed 2/3", Spread(2.5, 1.5, 3.5, 3)) for c in cells)
 
 
-def test_scratch_folders_of_dead_runs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_folders_of_dead_runs_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert len(str(scratch.make())) < 60, "Ray's socket paths would be too long"
     gone = tmp_path / f"{scratch.PREFIX}999999999-abc"
@@ -363,7 +444,9 @@ def test_scratch_folders_of_dead_runs_are_known(tmp_path: Path, monkeypatch: pyt
     mine.mkdir()
     assert [p for p in scratch.dead() if p.parent == tmp_path] == [gone]
     (tmp_path / f"{scratch.PREFIX}{os.getpid()}-weights-abc").mkdir()
-    assert [p for p in scratch.former() if p.parent == tmp_path] == [mine], "MLflow's copies of weights are in use"
+    assert [p for p in scratch.former() if p.parent == tmp_path] == [mine], (
+        "MLflow's copies of weights are in use"
+    )
 
 
 def test_a_dead_control_store_is_noticed() -> None:

@@ -1,4 +1,6 @@
-"""A generation that does not end: raised out of Python, given up in a library's code, left alone when it is in time."""
+"""A generation that does not end: raised out of Python, given up in a library's code, left alone
+when it is in time.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,24 @@ def test_what_does_not_come_back_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     started = time.monotonic()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 1 and run.stdout == "OutOfTime time.sleep(60)\n" and time.monotonic() - started < 30
+    run = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        run.returncode == 1
+        and run.stdout == "OutOfTime time.sleep(60)\n"
+        and time.monotonic() - started < 30
+    )
 
 
-def test_a_lineage_out_of_time_has_failed_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lineage_out_of_time_has_failed_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def endless(self: Gaussian, *_: object) -> dict[str, float]:
         while True:
             pass
@@ -67,5 +82,10 @@ def test_a_lineage_out_of_time_has_failed_and_says_where(tmp_path: Path, monkeyp
     report = Work(job).step()
     failure = store.failure(job.spec.id)
     assert report["done"] and work.STATUSES[int(report["status"])] == "failed"
-    assert failure and failure["error"] == "OutOfTime" and failure["t"] == 0 and failure["file"].endswith("test_timeout.py")
+    assert (
+        failure
+        and failure["error"] == "OutOfTime"
+        and failure["t"] == 0
+        and failure["file"].endswith("test_timeout.py")
+    )
     assert timeout.GRACE_SECONDS > 1

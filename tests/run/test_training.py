@@ -1,4 +1,6 @@
-"""Training that is interrupted, split, shared between processes or asked to be lazy gives what plain training gives."""
+"""Training that is interrupted, split, shared between processes or asked to be lazy gives what
+plain training gives.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def weights(generator: Any, folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def fitted(name: str, data: Any, **params: Any) -> tuple[Any, np.random.Generator, dict[str, float]]:
+def fitted(
+    name: str, data: Any, **params: Any
+) -> tuple[Any, np.random.Generator, dict[str, float]]:
     generator, rng = make("generator", name, **params), np.random.default_rng(3)
     return generator, rng, generator.fit(data, rng)
 
@@ -77,10 +81,18 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stops", [(1,), (3, 7), (1, 1, 1)])
-def test_a_training_continues_to_the_same_bits(kind: str, stops: tuple[int, ...], tmp_path: Path) -> None:
-    """Stopped after every n-th state that was kept and begun again: weights, report and the stream afterwards are the same."""
+def test_a_training_continues_to_the_same_bits(
+    kind: str, stops: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Stopped after every n-th state that was kept and begun again: weights, report and the stream
+    afterwards are the same.
+    """
     name, params = KINDS[kind]
-    data = digits() if kind != "stacked" else make("dataset", "mixture", replicates=3).sample(100, np.random.default_rng(0))
+    data = (
+        digits()
+        if kind != "stacked"
+        else make("dataset", "mixture", replicates=3).sample(100, np.random.default_rng(0))
+    )
     plain, rng, report = fitted(name, data, **params)
     keeper = Memory()
     for stop in (*stops, 10**9):
@@ -96,7 +108,9 @@ def test_a_training_continues_to_the_same_bits(kind: str, stops: tuple[int, ...]
 
 
 @pytest.mark.parametrize("change", [{"machine": "elsewhere"}, {"micro_batches": 2}])
-def test_a_state_of_another_machine_or_way_is_not_continued(change: dict[str, Any], tmp_path: Path) -> None:
+def test_a_state_of_another_machine_or_way_is_not_continued(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
     name, params = KINDS["conv"]
     keeper, place = Memory(5), partial.Place(None, "key", "here", seconds=0)
     with pytest.raises(Stopped), partial.keeping(replace(place, keeper=keeper)):
@@ -118,13 +132,17 @@ def test_a_damaged_state_is_not_continued(tmp_path: Path) -> None:
     assert store.read_partial("abc-1") is None and not path.exists()
 
 
-def test_a_lineage_killed_inside_a_generation_continues_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lineage_killed_inside_a_generation_continues_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(partial, "EVERY_SECONDS", 0.0)
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = sweep_of(VAE, tmp_path / "whole")
     run(whole)
-    assert not (Path(whole.out) / "partial").exists() or not list((Path(whole.out) / "partial").iterdir())
+    assert not (Path(whole.out) / "partial").exists() or not list(
+        (Path(whole.out) / "partial").iterdir()
+    )
     killed, write = sweep_of(VAE, tmp_path / "killed"), Store.write_partial
     written: list[str] = []
 
@@ -154,11 +172,15 @@ def test_micro_batches_make_the_same_step() -> None:
             model = nn.Linear(3, 1)
         turn = nets.Turn(model, lambda batch, noise: model(batch[0]).exp().mean(), lr=0.1)
         with partial.keeping(partial.Place(micro_batches=parts)):
-            report = nets.train([turn], [x], np.random.default_rng(0), nets.Training(steps=20, batch=15))
+            report = nets.train(
+                [turn], [x], np.random.default_rng(0), nets.Training(steps=20, batch=15)
+            )
         assert report.get("micro_batches", 1.0) == parts
         return model.weight.detach()
 
-    assert torch.allclose(trained(1), trained(2), rtol=1e-5) and not torch.equal(trained(1), torch.zeros(1, 3))
+    assert torch.allclose(trained(1), trained(2), rtol=1e-5) and not torch.equal(
+        trained(1), torch.zeros(1, 3)
+    )
 
 
 def test_turns_of_one_model_share_an_optimiser_and_lazy_ones_come_rarely() -> None:
@@ -172,9 +194,14 @@ def test_turns_of_one_model_share_an_optimiser_and_lazy_ones_come_rarely() -> No
 
         return value
 
-    turns = [nets.Turn(model, loss("main"), lr=0.1), nets.Turn(model, loss("lazy"), lr=9.0, every=4, name="lazy")]
+    turns = [
+        nets.Turn(model, loss("main"), lr=0.1),
+        nets.Turn(model, loss("lazy"), lr=9.0, every=4, name="lazy"),
+    ]
     report = nets.train(turns, [x], np.random.default_rng(0), nets.Training(steps=9, batch=8))
-    assert seen.count("main") == 9 and seen.count("lazy") == 3 and seen[:3] == ["main", "lazy", "main"]
+    assert (
+        seen.count("main") == 9 and seen.count("lazy") == 3 and seen[:3] == ["main", "lazy", "main"]
+    )
     assert np.isfinite(report["lazy/first"]) and report["loss"] < report["loss/first"]
 
 
@@ -188,10 +215,14 @@ def test_master_weights_stay_float32_under_bf16() -> None:
 
     turn, x = nets.Turn(model, loss, lr=1e-5), np.ones((8, 3), np.float32)
     before = model.weight.detach().clone()
-    nets.train([turn], [x], np.random.default_rng(0), nets.Training(steps=4, batch=8, precision="bf16"))
+    nets.train(
+        [turn], [x], np.random.default_rng(0), nets.Training(steps=4, batch=8, precision="bf16")
+    )
     assert set(seen) == {(torch.bfloat16, torch.float32)} and model.weight.dtype == torch.float32
     moved = (model.weight.detach() - before).abs()
-    assert (moved > 0).all() and (moved < 1e-4).all(), "steps smaller than bf16 can hold must not be lost"
+    assert (moved > 0).all() and (moved < 1e-4).all(), (
+        "steps smaller than bf16 can hold must not be lost"
+    )
 
 
 def test_the_rate_warms_up_and_decays() -> None:
@@ -200,11 +231,15 @@ def test_the_rate_warms_up_and_decays() -> None:
     assert how.rate(100) < 0.01 and nets.Training(steps=9, batch=1).rate(9) == 1.0
 
 
-def test_memory_that_runs_out_halves_the_minibatch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_halves_the_minibatch_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = sweep_of(VAE, tmp_path, "metrics=[]")
     gradient, sizes = nets._gradient, []
 
-    def small(turn: Any, tensors: Any, rows: Tensor, noise: Any, accelerator: Any, parts: int) -> Tensor:
+    def small(
+        turn: Any, tensors: Any, rows: Tensor, noise: Any, accelerator: Any, parts: int
+    ) -> Tensor:
         sizes.append(len(rows) // parts)
         if sizes[-1] > 20:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -215,7 +250,9 @@ def test_memory_that_runs_out_halves_the_minibatch_once(tmp_path: Path, monkeypa
     assert [row["fit"]["micro_batches"] for row in rows] == [2.0, 2.0] and set(sizes) == {32, 16}
 
 
-def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.lineage.generations import TooLarge
     from engine.running.worker import passing
 
@@ -237,8 +274,12 @@ from torch import nn
 x = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
 with nets.seeded(np.random.default_rng(0)):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-turn = nets.Turn(model, lambda batch, noise: (model(batch[0]).squeeze(-1) - batch[0].sum(-1)).square().mean(), lr=0.05)
-nets.train([turn], [x], np.random.default_rng(0), nets.Training(steps=30, batch=16, ema=0.5, clip_norm=1.0))
+def loss(batch, noise):
+    return (model(batch[0]).squeeze(-1) - batch[0].sum(-1)).square().mean()
+
+turn = nets.Turn(model, loss, lr=0.05)
+training = nets.Training(steps=30, batch=16, ema=0.5, clip_norm=1.0)
+nets.train([turn], [x], np.random.default_rng(0), training)
 world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 rank = torch.distributed.get_rank() if world > 1 else 0
 print(json.dumps([world, torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()]))
@@ -246,13 +287,27 @@ print(json.dumps([world, torch.cat([p.detach().flatten() for p in model.paramete
 
 
 def test_two_processes_train_one_model_through_the_same_loop() -> None:
-    """`accelerate launch`'s environment, gloo on the CPU: both end with the weights that one process gets."""
+    """`accelerate launch`'s environment, gloo on the CPU: both end with the weights that one
+    process gets.
+    """
     root = Path(__file__).parents[2]
-    where = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "OMP_NUM_THREADS": "1"}
-    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "true"}
+    where = {
+        "PYTHONPATH": str(root),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(Path.home()),
+        "OMP_NUM_THREADS": "1",
+    }
+    both = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "ACCELERATE_USE_CPU": "true",
+    }
 
     def started(**more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM], env=where | more, stdout=-1, stderr=-1, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], env=where | more, stdout=-1, stderr=-1, text=True
+        )
 
     processes = [started(), *(started(**both, RANK=str(r), LOCAL_RANK=str(r)) for r in range(2))]
     answers = []

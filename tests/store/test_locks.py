@@ -1,4 +1,7 @@
-"""One holder per name: file locks, and leases whose holders sleep, die or lose the race.  Tests turn the hands of the clock."""
+"""One holder per name: file locks, and leases whose holders sleep, die or lose the race.
+
+Tests turn the hands of the clock.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,11 @@ def test_one_holds_and_the_next_takes_what_was_released(clock: Hand) -> None:
     held = a.try_hold("key", "first")
     assert held is not None and b.try_hold("key") is None and b.holder("key") == "first"
     held.close()
-    assert b.try_hold("key", "second") is not None and a.holder("key") == "second" and a.try_hold("key") is None
+    assert (
+        b.try_hold("key", "second") is not None
+        and a.holder("key") == "second"
+        and a.try_hold("key") is None
+    )
 
 
 def test_a_lease_that_beats_is_never_taken(clock: Hand) -> None:
@@ -72,18 +79,24 @@ def test_a_lease_that_beats_is_never_taken(clock: Hand) -> None:
 def test_a_silent_lease_is_taken_once_and_its_sleeper_learns_it(clock: Hand) -> None:
     a, b, c = leases(), leases(), leases()
     sleeper = a.try_hold("key", "a")
-    assert sleeper and b.try_hold("key") is None and c.try_hold("key") is None and not b.alive("key")
+    assert (
+        sleeper and b.try_hold("key") is None and c.try_hold("key") is None and not b.alive("key")
+    )
     clock.now += 11
     new = b.try_hold("key", "b")
     assert new is not None and c.try_hold("key") is None, "c has not watched b's lease yet"
     sleeper.close()
-    assert c.holder("key") == "b" and c.try_hold("key") is None, "the sleeper's end must not end its successor's lease"
+    assert c.holder("key") == "b" and c.try_hold("key") is None, (
+        "the sleeper's end must not end its successor's lease"
+    )
     new.close()
     assert c.try_hold("key") is not None
 
 
 def test_waking_up_after_others_came_and_went(clock: Hand) -> None:
-    """The number is used again by a stranger: the sleeper may not renew, nor release, what is not its own."""
+    """The number is used again by a stranger: the sleeper may not renew, nor release, what is not
+    its own.
+    """
     a, b, c = leases(), leases(), leases()
     sleeper = a.try_hold("key", "a")
     b.try_hold("key")
@@ -98,7 +111,9 @@ def test_waking_up_after_others_came_and_went(clock: Hand) -> None:
     assert b.try_hold("key") is None and b.holder("key") == "c"
 
 
-def test_of_two_that_create_the_same_number_one_wins(clock: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_create_the_same_number_one_wins(
+    clock: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = leases(), leases()
     monkeypatch.setattr(b, "_numbers", lambda name: [])  # b looked before a wrote
     assert a.try_hold("key") is not None and b.try_hold("key") is None
@@ -165,7 +180,9 @@ def test_file_locks_die_with_their_process(tmp_path: Path) -> None:
         "print('held', flush=True); sys.stdin.read()"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    other = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=-1, stdout=-1, env=env, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=-1, stdout=-1, env=env, text=True
+    )
     assert other.stdout is not None and other.stdout.readline() == "held\n"
     mine = FileLocks(str(tmp_path))
     assert mine.try_hold("key") is None and mine.holder("key") == "the other process"

@@ -1,4 +1,6 @@
-"""The store on S3: one PUT is the commit, leases keep writers apart, and a server that fails changes nothing but the time."""
+"""The store on S3: one PUT is the commit, leases keep writers apart, and a server that fails
+changes nothing but the time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ import pytest
 
 from tests.support.sweeps import GAUSSIAN, lineages, results, run, sweep_of
 
-pytest.importorskip("moto", reason="tests on S3 need moto[server] and s3fs, which requirements-test.txt pins")
+pytest.importorskip(
+    "moto", reason="tests on S3 need moto[server] and s3fs, which requirements-test.txt pins"
+)
 pytest.importorskip("s3fs")
 from engine.store.store import Store
 from tests.support.object_store import BUCKET, Server, serving
@@ -55,7 +59,9 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, s3: Server) -> Non
 
 
 @pytest.mark.parametrize("fault", ["busy", "cut", "lost", "slow"])
-def test_a_server_that_fails_now_and_then_changes_nothing(fault: str, tmp_path: Path, s3: Server) -> None:
+def test_a_server_that_fails_now_and_then_changes_nothing(
+    fault: str, tmp_path: Path, s3: Server
+) -> None:
     sweep = sweep_of(VAE, tmp_path, "grid={}", "generations=1")
     run(sweep)
     s3.fault = lambda number, method, path: fault if number % 11 == 3 else ""
@@ -64,10 +70,14 @@ def test_a_server_that_fails_now_and_then_changes_nothing(fault: str, tmp_path: 
     assert results(sweep, store()) == results(sweep) and store().verify()[1] == []
 
 
-def test_without_its_row_a_model_never_happened(tmp_path: Path, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_row_a_model_never_happened(
+    tmp_path: Path, s3: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = sweep_of(VAE, tmp_path, "grid={}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3.fault = lambda number, method, path: "busy" if method == "PUT" and path.endswith("row.json") else ""
+    s3.fault = lambda number, method, path: (
+        "busy" if method == "PUT" and path.endswith("row.json") else ""
+    )
     with pytest.raises(Exception, match=r"(?i)slow|reduce"):
         run(sweep, store())
     s3.fault = lambda number, method, path: ""
@@ -92,12 +102,24 @@ def test_two_processes_on_s3_make_every_key_once(tmp_path: Path, s3: Server) -> 
     sweep = sweep_of(VAE, tmp_path)
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from tests.support.sweeps import *\nfrom pathlib import Path\nfrom tests.store.test_object_store import VAE, store\n"
+        "from tests.support.sweeps import *\nfrom pathlib import Path\nfrom "
+        "tests.store.test_object_store import VAE, store\n"
         "print(sum(c.fits for c in run(sweep_of(VAE, Path(sys.argv[1])), store())))"
     )
-    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path), str(Path(__file__).parents[2])]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        program,
+        str(tmp_path),
+        str(Path(__file__).parents[2]),
+    ]
     root = str(Path(__file__).parents[2])
-    both = [subprocess.Popen(command, stdout=-1, text=True, env={**os.environ, "PYTHONPATH": root}) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdout=-1, text=True, env={**os.environ, "PYTHONPATH": root})
+        for _ in range(2)
+    ]
     fits = [int(p.communicate(timeout=120)[0]) for p in both]
     chains = lineages(sweep, store())
     assert sum(fits) == len({node.model for chain in chains for node in chain.path})
@@ -106,7 +128,9 @@ def test_two_processes_on_s3_make_every_key_once(tmp_path: Path, s3: Server) -> 
 
 @pytest.mark.slow
 def test_ouro_run_on_s3_with_faults_and_again(tmp_path: Path, s3: Server) -> None:
-    """The command line with Ray's actors as further clients, on a server that refuses every 20th request."""
+    """The command line with Ray's actors as further clients, on a server that refuses every 20th
+    request.
+    """
     from tests.support.ouro import ouro
 
     (tmp_path / "f.yaml").write_text(VAE)

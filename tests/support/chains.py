@@ -1,4 +1,6 @@
-"""Self-consuming chains without store or engine loop: policies and generators run directly, for tests against exact laws."""
+"""Self-consuming chains without store or engine loop: policies and generators run directly, for
+tests against exact laws.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from engine.samples import Samples, given
 
 @dataclass(frozen=True)
 class Step:
-    """One generation: the fitted model, what it was trained on, what it drew, and the real set of that generation."""
+    """One generation: the fitted model, what it was trained on, what it drew, and the real set of
+    that generation.
+    """
 
     t: int
     generator: Any
@@ -37,12 +41,26 @@ def chain(
     bias: float | None = None,
     seed: int = 1,
 ) -> Iterator[Step]:
-    """Generations 0..generations.  n real points (n_first in generation 0); n_synthetic as the policy needs, or n."""
+    """Generations 0..generations.
+
+    n real points (n_first in generation 0); n_synthetic as the policy needs, or n.
+    """
     rule = make("policy", **policy)
-    family, parameters = type(make("generator", **generator)), {k: v for k, v in generator.items() if k != "name"}
+    family, parameters = (
+        type(make("generator", **generator)),
+        {k: v for k, v in generator.items() if k != "name"},
+    )
     drawn = n_synthetic or max(rule.needs(n), n)
-    recipes = [tuple(pick for pick in rule.recipe(n, drawn, t) if pick.count) for t in range(1, generations + 1)]
-    last_use = {source: t for t, recipe in enumerate(recipes, 1) for pick in recipe for source in pick.sources}
+    recipes = [
+        tuple(pick for pick in rule.recipe(n, drawn, t) if pick.count)
+        for t in range(1, generations + 1)
+    ]
+    last_use = {
+        source: t
+        for t, recipe in enumerate(recipes, 1)
+        for pick in recipe
+        for source in pick.sources
+    }
     sources: dict[int, Samples] = {-1: dataset.sample(n_first or n, rng(seed, "real"))}
     for t in range(generations + 1):
         if fresh and t:
@@ -58,7 +76,9 @@ def chain(
         sources = {s: samples for s, samples in sources.items() if s < 0 or last_use.get(s, 0) > t}
 
 
-def measured(steps: Iterator[Step], metric: dict[str, Any], dataset: Any, at: set[int]) -> dict[int, dict[str, np.ndarray]]:
+def measured(
+    steps: Iterator[Step], metric: dict[str, Any], dataset: Any, at: set[int]
+) -> dict[int, dict[str, np.ndarray]]:
     """The metric's values [replicates] at the generations `at`."""
     ruler, found = make("metric", **metric), {}
     for step in steps:
@@ -69,11 +89,17 @@ def measured(steps: Iterator[Step], metric: dict[str, Any], dataset: Any, at: se
     return found
 
 
-def assert_mean(values: np.ndarray, oracle: float, *, oracle_se: float = 0.0, what: str = "") -> None:
-    """SCIENCE.md's tolerance rule: |mean - oracle| < 4 standard errors, with at least 2,000 chains."""
+def assert_mean(
+    values: np.ndarray, oracle: float, *, oracle_se: float = 0.0, what: str = ""
+) -> None:
+    """SCIENCE.md's tolerance rule: |mean - oracle| < 4 standard errors,
+    with at least 2,000 chains.
+    """
     assert len(values) >= 2000
     error = np.hypot(values.std(ddof=1) / np.sqrt(len(values)), oracle_se)
-    assert abs(values.mean() - oracle) < 4 * error, f"{what}: {values.mean():.6g} +- {error:.2g}, oracle {oracle:.6g}"
+    assert abs(values.mean() - oracle) < 4 * error, (
+        f"{what}: {values.mean():.6g} +- {error:.2g}, oracle {oracle:.6g}"
+    )
 
 
 def assert_variance(values: np.ndarray, oracle: float) -> None:

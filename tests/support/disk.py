@@ -1,7 +1,9 @@
-"""A disk whose power fails at a chosen operation: what the store and its locks ask of the system passes through it, is counted,
-and from the failure on nothing is done any more, not even by `finally`.
+"""A disk whose power fails at a chosen operation: what the store and its locks ask of the system
+passes through it, is counted, and from the failure on nothing is done any more, not even by
+`finally`.
 
-Bytes that were written but not fsynced are then lost in one of four ways; a rename and a removal are in effect at once.
+Bytes that were written but not fsynced are then lost in one of four ways; a rename and a removal
+are in effect at once.
 """
 
 from __future__ import annotations
@@ -23,7 +25,17 @@ LOSSES: dict[str, Callable[[bytes], bytes]] = {
     "cut in half": lambda data: data[: len(data) // 2],
     "garbage": lambda data: random.Random(len(data)).randbytes(len(data)),
 }
-CHANGES = ("makedirs", "mkdir", "replace", "rename", "unlink", "remove", "mv", "rm_file", "pipe_file")
+CHANGES = (
+    "makedirs",
+    "mkdir",
+    "replace",
+    "rename",
+    "unlink",
+    "remove",
+    "mv",
+    "rm_file",
+    "pipe_file",
+)
 
 
 class PowerFailure(BaseException):
@@ -46,7 +58,9 @@ class Through:
 
 
 class Written:
-    """A file open for writing: its bytes reach the disk at once, and stay only once they are fsynced."""
+    """A file open for writing: its bytes reach the disk at once, and stay only once they are
+    fsynced.
+    """
 
     def __init__(self, disk: Disk, path: str) -> None:
         self._disk, self._file = disk, open(path, "wb", buffering=0)  # noqa: SIM115  # closed by its reader
@@ -67,7 +81,9 @@ class Written:
 
 
 class Disk:
-    """operations: how many were done; fails_at: the one, counted from 1, that is not done any more (0: none)."""
+    """operations: how many were done; fails_at: the one, counted from 1, that is not done any more
+    (0: none).
+    """
 
     def __init__(self, fails_at: int = 0) -> None:
         self.fails_at, self.operations = fails_at, 0
@@ -83,7 +99,10 @@ class Disk:
             if name != "makedirs" or not os.path.isdir(args[0]):
                 self.step()
             answer = call(*args, **more)
-            if name in ("replace", "rename", "mv") and (old := os.path.realpath(args[0])) in self.unsynced:
+            if (
+                name in ("replace", "rename", "mv")
+                and (old := os.path.realpath(args[0])) in self.unsynced
+            ):
                 self.unsynced ^= {old, os.path.realpath(args[1])}
             return answer
 
@@ -105,7 +124,9 @@ class Disk:
 
     def lose(self, how: str) -> bool:
         """What was not fsynced becomes what `how` says; whether there was any."""
-        files = [file for path in self.unsynced if (file := Path(path)).is_file() and file.stat().st_size]
+        files = [
+            file for path in self.unsynced if (file := Path(path)).is_file() and file.stat().st_size
+        ]
         for file in files:
             file.write_bytes(LOSSES[how](file.read_bytes()))
         return bool(files)

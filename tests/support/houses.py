@@ -1,6 +1,8 @@
-"""A copy of the engine with parts that stumble, for sweeps on a real Ray in processes of their own, and what is asked of them.
+"""A copy of the engine with parts that stumble, for sweeps on a real Ray in processes of their own,
+and what is asked of them.
 
-A part is added by writing one file; a constant of the copy is another by a line more at the end of its file.
+A part is added by writing one file; a constant of the copy is another by a line more at the end of
+its file.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Stumbling(Gaussian):
     ACCEPTS = ("points",)
     TINY = {"how": "no"}
 
-    def __init__(self, *, how: Literal["no", "raise", "die", "diverge"], seconds: NonNegativeFloat = 0.0) -> None:
+    def __init__(
+        self, *, how: Literal["no", "raise", "die", "diverge"], seconds: NonNegativeFloat = 0.0
+    ) -> None:
         super().__init__(divisor="n")
         self.how, self.seconds = how, seconds
 
@@ -86,16 +90,23 @@ tracking: none
 
 @contextlib.contextmanager
 def built(root: Path, **constants: str) -> Iterator[Path]:
-    """The copy, where slow.yaml runs, and long.yaml with a minute per generation; constants: lines to add, by module."""
+    """The copy, where slow.yaml runs, and long.yaml with a minute per generation; constants: lines
+    to add, by module.
+    """
     shutil.copytree(ROOT / "engine", root / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "analysis", root / "analysis", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "analysis", root / "analysis", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (root / "engine" / "generators" / "stumbling.py").write_text(STUMBLING)
     (root / "slow.yaml").write_text(SLOW)
     (root / "long.yaml").write_text(SLOW.replace("seconds: 0.4", "seconds: 60"))
     for module, line in constants.items():
         with open(root / "engine" / f"{module}.py", "a") as source:
             source.write(f"\n{line}\n")
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as own:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="o-", dir="/tmp") as own,
+    ):
         patch.setenv("STUMBLED", str(root))
         patch.setenv("TMPDIR", own)  # paths of Ray's sockets are limited
         yield root
@@ -105,12 +116,24 @@ def run_alone(house: Path, file: str, out: Path) -> subprocess.CompletedProcess[
     """The same without Ray, and without a fault."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PACE", "0")
-        return ouro("run", file, "--local", "--out", str(out), "--set", "tracking=none", cwd=house, source=house)
+        return ouro(
+            "run",
+            file,
+            "--local",
+            "--out",
+            str(out),
+            "--set",
+            "tracking=none",
+            cwd=house,
+            source=house,
+        )
 
 
 def begun(out: Path, house: Path, *words: str, rows: int = 6) -> subprocess.Popen[str]:
     """A slow sweep that has committed a few generations."""
-    process = start("run", "slow.yaml", "--out", str(out), "--cpus", "2", *words, cwd=house, source=house)
+    process = start(
+        "run", "slow.yaml", "--out", str(out), "--cpus", "2", *words, cwd=house, source=house
+    )
     wait_for(out, rows, process)
     return process
 
@@ -132,32 +155,39 @@ def ended_as(process: subprocess.Popen[str], seconds: float = SLOWEST) -> tuple[
     return process.returncode, " ".join(stdout.split()), stderr
 
 
-# ---- what holds after every fault ---------------------------------------------------------------------------------------
+# ---- what holds after every fault ----------------------------------------------------------------
 
 
 def committed(out: Path) -> dict[str, Any]:
     """What every committed model and draw is, without times and places."""
     rows = {(row["kind"], row["key"]): row for row in Store(str(out)).rows()}
     return {
-        f"{kind} {key}": (row["t"], row["status"], row.get("metrics"), row.get("counts")) for (kind, key), row in rows.items()
+        f"{kind} {key}": (row["t"], row["status"], row.get("metrics"), row.get("counts"))
+        for (kind, key), row in rows.items()
     }
 
 
 def assert_same(out: Path, whole: Path) -> None:
-    """Rows and samples to the bit; of generations committed together only the last one's samples are there to compare."""
+    """Rows and samples to the bit; of generations committed together only the last one's samples
+    are there to compare.
+    """
     rows = committed(out)
     assert rows == committed(whole) and rows
     here, there = files(out), files(whole)
     both = here.keys() & there.keys()
     assert [name for name in both if here[name] != there[name]] == []
     lasts = [lineage["generations"][-1]["draw"] for lineage in Store(str(out)).lineages()]
-    assert {f"draws/{draw}/samples.safetensors" for draw in lasts if f"draw {draw}" in rows} <= both and both
+    assert {
+        f"draws/{draw}/samples.safetensors" for draw in lasts if f"draw {draw}" in rows
+    } <= both and both
     assert Store(str(out)).verify()[1] == []
 
 
 def assert_nothing_is_left(house: Path, seconds: float = 30) -> None:
     """No process of this house after so many seconds, and no scratch folder."""
-    assert eventually(lambda: not alive(house), seconds), [process.cmdline()[:2] for process in alive(house)]
+    assert eventually(lambda: not alive(house), seconds), [
+        process.cmdline()[:2] for process in alive(house)
+    ]
     left = list(Path(os.environ["TMPDIR"]).glob(f"{PREFIX}*"))
     assert not left, left
 

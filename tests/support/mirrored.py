@@ -1,4 +1,6 @@
-"""MLflow on a sqlite file for tests: rows of an imagined lineage, trackers as new processes have them, what MLflow shows."""
+"""MLflow on a sqlite file for tests: rows of an imagined lineage, trackers as new processes have
+them, what MLflow shows.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,47 @@ Opened = Callable[..., Tracker]
 
 
 def spec(share: float = 0.5, seed: int = 0) -> LineageSpec:
-    gaussian, policy = Part("generator", "gaussian", {}), Part("policy", "replace", {"synthetic_fraction": share})
-    parts = {"dataset": Part("dataset", "gaussian", {"d": 2}), "generator": gaussian, "policy": policy}
+    gaussian, policy = (
+        Part("generator", "gaussian", {}),
+        Part("policy", "replace", {"synthetic_fraction": share}),
+    )
+    parts = {
+        "dataset": Part("dataset", "gaussian", {"d": 2}),
+        "generator": gaussian,
+        "policy": policy,
+    }
     return LineageSpec(**parts, sampling=Part("sampling", "plain", {}), n_real=60, seed=seed)
 
 
 def row(of: LineageSpec, t: int, **changes: Any) -> dict[str, Any]:
     rng = np.random.default_rng([of.seed, t])
-    values = {"fid": float(rng.exponential()), "fid/floor": 0.1 + 0.2, "moments/trace/se": 1e-17 * t}
+    values = {
+        "fid": float(rng.exponential()),
+        "fid/floor": 0.1 + 0.2,
+        "moments/trace/se": 1e-17 * t,
+    }
     counts = {"real": 600.0, "synthetic": 600.0, "fraction": 0.5}
-    plain = {"lineage": of.id, "t": t, "model": f"m{t}", "draw": f"d{t}", "status": "ok", "reason": "", "found": ["model"]}
-    numbers = {"time": 1790000000.123 + 1.7 * t, "seconds": 1.25, "counts": counts, "fit": {"loss": 1 / (t + 1)}}
-    return plain | numbers | {"report": {"acceptance": 1 / 3}, "values": values, "undefined": {}} | changes
+    plain = {
+        "lineage": of.id,
+        "t": t,
+        "model": f"m{t}",
+        "draw": f"d{t}",
+        "status": "ok",
+        "reason": "",
+        "found": ["model"],
+    }
+    numbers = {
+        "time": 1790000000.123 + 1.7 * t,
+        "seconds": 1.25,
+        "counts": counts,
+        "fit": {"loss": 1 / (t + 1)},
+    }
+    return (
+        plain
+        | numbers
+        | {"report": {"acceptance": 1 / 3}, "values": values, "undefined": {}}
+        | changes
+    )
 
 
 def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[dict[str, Any]]:
@@ -74,14 +105,20 @@ def client_of(tracker: Tracker) -> Any:
 def runs(tracker: Tracker) -> dict[str, Any]:
     """All child runs by lineage; fails if a lineage has two."""
     client = client_of(tracker)
-    found = client.search_runs([client.get_experiment_by_name(NAME).experiment_id], f"tags.`{LINEAGE}` != ''")
+    found = client.search_runs(
+        [client.get_experiment_by_name(NAME).experiment_id], f"tags.`{LINEAGE}` != ''"
+    )
     assert len({r.data.tags[LINEAGE] for r in found}) == len(found)
     return {r.data.tags[LINEAGE]: r for r in found}
 
 
 def charted(tracker: Tracker, of: LineageSpec) -> dict[tuple[str, int], list[tuple[float, int]]]:
     """Every point MLflow has of a lineage: (key, step) -> [(value, time stamp)]."""
-    run, client, points = runs(tracker)[of.id], client_of(tracker), dict[tuple[str, int], list[tuple[float, int]]]()
+    run, client, points = (
+        runs(tracker)[of.id],
+        client_of(tracker),
+        dict[tuple[str, int], list[tuple[float, int]]](),
+    )
     for key in run.data.metrics:
         for p in client.get_metric_history(run.info.run_id, key):
             points.setdefault((p.key, p.step), []).append((p.value, p.timestamp))
@@ -89,12 +126,18 @@ def charted(tracker: Tracker, of: LineageSpec) -> dict[tuple[str, int], list[tup
 
 
 def expected(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[tuple[float, int]]]:
-    return {(k, r["t"]): [(v, int(r["time"] * 1000))] for r in rows for k, v in mirror.points(r).items()}
+    return {
+        (k, r["t"]): [(v, int(r["time"] * 1000))] for r in rows for k, v in mirror.points(r).items()
+    }
 
 
 def same(a: Any, b: Any) -> bool:
     """Equal, a NaN being equal to itself."""
-    return sorted(map(repr, a.items())) == sorted(map(repr, b.items())) if isinstance(a, dict) else repr(a) == repr(b)
+    return (
+        sorted(map(repr, a.items())) == sorted(map(repr, b.items()))
+        if isinstance(a, dict)
+        else repr(a) == repr(b)
+    )
 
 
 def picture(t: int) -> np.ndarray:
@@ -102,7 +145,10 @@ def picture(t: int) -> np.ndarray:
 
 
 def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
-    return sorted(Path(f.path).name for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder))
+    return sorted(
+        Path(f.path).name
+        for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder)
+    )
 
 
 def check_mirror(sweep: Sweep) -> None:
@@ -112,7 +158,9 @@ def check_mirror(sweep: Sweep) -> None:
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(sweep.name)
     runs = client.search_runs([experiment.experiment_id], f"tags.`{tracking.LINEAGE}` != ''")
-    assert sorted(r.data.tags[tracking.LINEAGE] for r in runs) == sorted(spec.id for spec in sweep.lineages)
+    assert sorted(r.data.tags[tracking.LINEAGE] for r in runs) == sorted(
+        spec.id for spec in sweep.lineages
+    )
     rows = {h.spec.id: [dict(row) for row in h.rows] for h in histories(sweep, store).values()}
     for found in runs:
         points: dict[tuple[str, int], list[tuple[float, int]]] = {}
@@ -120,11 +168,15 @@ def check_mirror(sweep: Sweep) -> None:
             for p in client.get_metric_history(found.info.run_id, key):
                 points.setdefault((p.key, p.step), []).append((p.value, p.timestamp))
         mine = rows[found.data.tags[tracking.LINEAGE]]
-        assert len(mine) == sweep.generations + 1 and same(points, expected(mine)) and found.info.status == "FINISHED"
+        assert (
+            len(mine) == sweep.generations + 1
+            and same(points, expected(mine))
+            and found.info.status == "FINISHED"
+        )
     assert tracking.rows(uri, sweep.name) == [row for key in sorted(rows) for row in rows[key]]
 
 
-# ---- servers -------------------------------------------------------------------------------------------------------------
+# ---- servers -------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -144,10 +196,17 @@ def free_port() -> int:
 
 @contextmanager
 def server(folder: Path, number: int, database: str = "") -> Iterator[str]:
-    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder, or another database."""
+    """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder,
+    or another database.
+    """
     uri, place = tracking.local(folder)
-    command, log = tracking.server_command(database or uri, number, place), (folder / "server.log").open("a")
-    process = subprocess.Popen(command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True)
+    command, log = (
+        tracking.server_command(database or uri, number, place),
+        (folder / "server.log").open("a"),
+    )
+    process = subprocess.Popen(
+        command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True
+    )
     try:
         for _ in range(600):
             with contextlib.suppress(requests.exceptions.ConnectionError):
@@ -157,5 +216,7 @@ def server(folder: Path, number: int, database: str = "") -> Iterator[str]:
             time.sleep(0.1)
         yield f"http://127.0.0.1:{number}"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session: the server and its workers, nothing else
+        os.killpg(
+            process.pid, signal.SIGKILL
+        )  # its own session: the server and its workers, nothing else
         process.wait()

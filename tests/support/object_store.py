@@ -18,9 +18,11 @@ Environ = dict[str, Any]
 
 
 class Server:
-    """S3 at `url`; `fault(number, method, path)` may name what goes wrong with a request: busy, cut, lost or slow.
+    """S3 at `url`; `fault(number, method, path)` may name what goes wrong with a request: busy,
+    cut, lost or slow.
 
-    busy  answered 503 SlowDown, nothing done        lost  done, but the connection closes without an answer
+    busy  answered 503 SlowDown, nothing done        lost  done, but the connection closes without
+          an answer
     cut   the request is read half and dropped       slow  answered after 50 ms
     """
 
@@ -37,7 +39,9 @@ class Server:
         fault = self.fault(len(self.requests), method, path)
         if fault == "busy":
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"]
+            return [
+                b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+            ]
         if fault == "cut":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
             self._hang_up(environ)
@@ -54,7 +58,11 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """What any S3 client needs to find this server."""
-        known = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        known = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         return {**known, "AWS_ENDPOINT_URL": self.url, "AWS_MAX_ATTEMPTS": "5"}
 
 
@@ -68,7 +76,9 @@ def serving() -> Iterator[Server]:
     server = Server()
     thread = threading.Thread(target=server.server.serve_forever, daemon=True)
     thread.start()
-    urllib.request.urlopen(urllib.request.Request(f"{server.url}/moto-api/reset", method="POST")).close()
+    urllib.request.urlopen(
+        urllib.request.Request(f"{server.url}/moto-api/reset", method="POST")
+    ).close()
     try:
         yield server
     finally:

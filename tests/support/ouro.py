@@ -28,15 +28,24 @@ tracking: none
 def environment(source: Path = ROOT) -> dict[str, str]:
     """Of a user at an 80-column terminal, with the engine of `source`."""
     own = {"PYTHONPATH": str(source), "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-    return {**{k: v for k, v in os.environ.items() if k not in ("PYTHONWARNINGS", "RAY_AUTH_MODE")}, **own}
+    return {
+        **{k: v for k, v in os.environ.items() if k not in ("PYTHONWARNINGS", "RAY_AUTH_MODE")},
+        **own,
+    }
 
 
 def start(*words: str, cwd: Path, source: Path = ROOT) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "engine.cli", *words]
-    return subprocess.Popen(command, cwd=cwd, env=environment(source), stdout=-1, stderr=-1, text=True)
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment(source), stdout=-1, stderr=-1, text=True
+    )
 
 
-def ouro(*words: str, cwd: Path, source: Path = ROOT, columns: int = 80) -> subprocess.CompletedProcess[str]:
+def ouro(
+    *words: str, cwd: Path, source: Path = ROOT, columns: int = 80
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "engine.cli", *words]
     settings = {**environment(source), "COLUMNS": str(columns)}
-    return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=240, check=False
+    )

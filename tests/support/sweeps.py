@@ -1,4 +1,6 @@
-"""Small sweeps for tests, run in this process without Ray, and comparisons of what they leave behind."""
+"""Small sweeps for tests, run in this process without Ray, and comparisons of what they leave
+behind.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ VOLATILE = ("time", "seconds", "machine", "speed", "files")
 def sweep_of(text: str, folder: Path, *overrides: str) -> Sweep:
     """The sweep of an experiment given as text."""
     file = folder / "experiment.yaml"
-    if not file.exists() or file.read_text() != text:  # several processes may read one file: it is never half written
+    if (
+        not file.exists() or file.read_text() != text
+    ):  # several processes may read one file: it is never half written
         half = folder / f"experiment.{os.getpid()}.tmp"
         half.write_text(text)
         half.replace(file)
@@ -42,7 +46,10 @@ def sweep_of(text: str, folder: Path, *overrides: str) -> Sweep:
 
 def lineages(sweep: Sweep, store: Store | None = None) -> list[Lineage]:
     store = store or Store(sweep.out)
-    return [Lineage(s, store, generations=sweep.generations, metrics=sweep.metrics_of(s)) for s in sweep.lineages]
+    return [
+        Lineage(s, store, generations=sweep.generations, metrics=sweep.metrics_of(s))
+        for s in sweep.lineages
+    ]
 
 
 def run(sweep: Sweep, store: Store | None = None, seconds: float = 0) -> list[Lineage]:
@@ -63,12 +70,23 @@ def resume(sweep: Sweep, store: Store, seconds: float = 0) -> None:
 
 
 def results(sweep: Sweep, store: Store | None = None) -> dict[tuple[str, int], dict[str, Any]]:
-    """Every row by lineage and generation, without what may differ between two runs: times and the machine."""
+    """Every row by lineage and generation, without what may differ between two runs: times and the
+    machine.
+    """
     rows = [row for chain in lineages(sweep, store) for row in chain.rows()]
     return {(r["lineage"], r["t"]): {k: v for k, v in r.items() if k not in VOLATILE} for r in rows}
 
 
 def files(out: Path) -> dict[str, bytes]:
     """The bytes of all committed weights and samples, by path."""
-    kept = [p for folder in ("models", "draws") for p in sorted((out / folder).rglob("*")) if p.is_file()]
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in kept if p.name != "row.json" and p.suffix != ".tmp"}
+    kept = [
+        p
+        for folder in ("models", "draws")
+        for p in sorted((out / folder).rglob("*"))
+        if p.is_file()
+    ]
+    return {
+        p.relative_to(out).as_posix(): p.read_bytes()
+        for p in kept
+        if p.name != "row.json" and p.suffix != ".tmp"
+    }

@@ -1,8 +1,10 @@
-"""`ouro` started in a blink: a process that has imported all it needs forks a child per command line, and kills it if told.
+"""`ouro` started in a blink: a process that has imported all it needs forks a child per command
+line, and kills it if told.
 
 with Zygote(folder) as zygote:                       # its TMPDIR is folder/tmp
-    ended = zygote.ouro("run", "F", "--local")       # Ended(code, text): what came out of both streams, how it ended
-    ended = zygote.ouro("run", "F", after=0.1)       # SIGKILL after so much processor time, if it has not ended by then
+    ended = zygote.ouro("run", "F", "--local")       # Ended(code, text): what came out of both
+    streams, how it ended ended = zygote.ouro("run", "F", after=0.1)       # SIGKILL after so much
+    processor time, if it has not ended by then
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from tests.support.ouro import ROOT
 
 @dataclass(frozen=True)
 class Ended:
-    """code: the exit code, or -9; seconds: of processor time; left: processes of its group that outlived it."""
+    """code: the exit code, or -9; seconds: of processor time; left: processes of its group that
+    outlived it.
+    """
 
     code: int
     text: str
@@ -40,9 +44,18 @@ class Zygote:
     def __init__(self, folder: Path, states_every: float = 0.0) -> None:
         self.folder, self.tmp = folder, folder / "tmp"
         self.tmp.mkdir(exist_ok=True)
-        own = {"TMPDIR": str(self.tmp), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+        own = {
+            "TMPDIR": str(self.tmp),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "80",
+        }
         command = [sys.executable, __file__, str(states_every)]
-        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        streams: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "text": True,
+        }
         self.pid = 0
         self.process = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, **streams)
 
@@ -55,10 +68,14 @@ class Zygote:
         self.process.wait(timeout=30)
         self.process.stdout.close()
 
-    def start(self, *words: str, after: float | None = None, settings: dict[str, str] | None = None) -> None:
+    def start(
+        self, *words: str, after: float | None = None, settings: dict[str, str] | None = None
+    ) -> None:
         """Begin, as process `pid`; `ended` waits for it."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"words": words, "after": after, "settings": settings or {}}) + "\n")
+        self.process.stdin.write(
+            json.dumps({"words": words, "after": after, "settings": settings or {}}) + "\n"
+        )
         self.process.stdin.flush()
         self.pid = int(self._answer())
 
@@ -69,12 +86,14 @@ class Zygote:
     def ended(self) -> Ended:
         return Ended(**json.loads(self._answer()))
 
-    def ouro(self, *words: str, after: float | None = None, settings: dict[str, str] | None = None) -> Ended:
+    def ouro(
+        self, *words: str, after: float | None = None, settings: dict[str, str] | None = None
+    ) -> Ended:
         self.start(*words, after=after, settings=settings)
         return self.ended()
 
 
-# ---- in the zygote ------------------------------------------------------------------------------------------------------
+# ---- in the zygote -------------------------------------------------------------------------------
 
 
 def born(words: list[str], file: int) -> None:
@@ -102,7 +121,9 @@ def born(words: list[str], file: int) -> None:
 
 
 def waited(pid: int, after: float | None) -> tuple[int, float]:
-    """Its wait status and the processor time it took; it is killed when it has not ended within `after` of its own time."""
+    """Its wait status and the processor time it took; it is killed when it has not ended within
+    `after` of its own time.
+    """
     used = 0.0
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)

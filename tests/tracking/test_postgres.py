@@ -1,6 +1,8 @@
-"""MLflow's server on Postgres, for real: two commands record into it at once, and it has exactly the rows of their stores.
+"""MLflow's server on Postgres, for real: two commands record into it at once, and it has exactly
+the rows of their stores.
 
-Needs Postgres's programs (on PATH, or where Debian puts them); starts a database of its own on loopback and throws it away.
+Needs Postgres's programs (on PATH, or where Debian puts them); starts a database of its own on
+loopback and throws it away.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ metrics: [moments]
 
 def programs() -> Path:
     found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = (
+        [Path(found).parent]
+        if found
+        else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    )
     if not folders:
         pytest.skip("Postgres is not installed here")
     return folders[0]
@@ -57,11 +63,31 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
         if as_user:
             shutil.chown(name, "nobody")
-        cluster = [*as_user, str(bin_folder / "initdb"), "-D", f"{name}/data", "-U", "ouroboros", "--auth=trust", "--no-sync"]
+        cluster = [
+            *as_user,
+            str(bin_folder / "initdb"),
+            "-D",
+            f"{name}/data",
+            "-U",
+            "ouroboros",
+            "--auth=trust",
+            "--no-sync",
+        ]
         subprocess.run(cluster, check=True, capture_output=True, cwd=name)
-        options = ["-p", str(port), "-k", name, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        options = [
+            "-p",
+            str(port),
+            "-k",
+            name,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+        ]
         command = [*as_user, str(bin_folder / "postgres"), "-D", f"{name}/data", *options]
-        process = subprocess.Popen(command, cwd=name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             yield listening(f"postgresql://ouroboros@127.0.0.1:{port}/postgres", process)
         finally:
@@ -81,11 +107,18 @@ def listening(uri: str, process: subprocess.Popen[bytes]) -> str:
 
 
 def test_two_commands_record_into_a_server_on_postgres(tmp_path: Path) -> None:
-    with postgres() as database, server(tmp_path, free_port(), database.replace("postgresql:", "postgresql+psycopg2:")) as uri:
+    with (
+        postgres() as database,
+        server(
+            tmp_path, free_port(), database.replace("postgresql:", "postgresql+psycopg2:")
+        ) as uri,
+    ):
         running = []
         for policy in ("replace", "accumulate"):
             (folder := tmp_path / policy).mkdir()
-            (folder / f"{policy}.yaml").write_text(TEXT.format(policy=policy) + f"tracking: {uri}\n")
+            (folder / f"{policy}.yaml").write_text(
+                TEXT.format(policy=policy) + f"tracking: {uri}\n"
+            )
             running.append(start("run", f"{policy}.yaml", "--local", cwd=folder))
         for process in running:
             out, err = process.communicate(timeout=240)

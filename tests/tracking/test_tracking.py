@@ -1,4 +1,6 @@
-"""MLflow, for real, on a sqlite file: nothing doubled, nothing lost, true end states, and every number comes back."""
+"""MLflow, for real, on a sqlite file: nothing doubled, nothing lost, true end states, and every
+number comes back.
+"""
 
 from __future__ import annotations
 
@@ -36,22 +38,35 @@ from tests.support.mirrored import (
 )
 
 opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the tests' own clients
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of MLflow's own libraries, in the tests' own clients
 
 
-# ---- a row as it is shown ------------------------------------------------------------------------------------------------
+# ---- a row as it is shown ------------------------------------------------------------------------
 
 
 def test_every_number_comes_back_by_the_api_alone(opened: Opened) -> None:
     first, second = spec(0.5), spec(0.9)
     logged = {s.id: rows_of(s, 4) for s in (first, second)}
-    bad = {"values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan}, "undefined": {"w2": "class 3 has no samples"}}
-    logged[second.id][3] |= {"status": "diverged", "reason": "loss is nan", "fit": {"loss": None}, **bad}
+    bad = {
+        "values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan},
+        "undefined": {"w2": "class 3 has no samples"},
+    }
+    logged[second.id][3] |= {
+        "status": "diverged",
+        "reason": "loss is nan",
+        "fit": {"loss": None},
+        **bad,
+    }
     tracker = opened()
     assert tracker.mirror(first, logged[first.id]) and tracker.mirror(second, logged[second.id])
     back = tracking.rows(tracker.uri, NAME)
     assert repr(back) == repr([r for lineage in sorted(logged) for r in logged[lineage]])
-    assert repr(tracking.rows(tracker.uri, NAME, SWEEP)) == repr(back) and tracking.rows(tracker.uri, NAME, "other") == []
+    assert (
+        repr(tracking.rows(tracker.uri, NAME, SWEEP)) == repr(back)
+        and tracking.rows(tracker.uri, NAME, "other") == []
+    )
     assert {k: s.to_dict() for k, s in tracking.specs(tracker.uri, NAME).items()} == {
         s.id: s.to_dict() for s in (first, second)
     }
@@ -70,7 +85,9 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
             assert tracker.mirror(lineage.spec, lineage.rows())
         assert tracker.finish_lineage(lineage.spec, lineage.outcome)
     stored = {lineage.spec.id: lineage.rows() for lineage in lineages}
-    assert tracking.rows(tracker.uri, NAME) == [row for key in sorted(stored) for row in stored[key]]
+    assert tracking.rows(tracker.uri, NAME) == [
+        row for key in sorted(stored) for row in stored[key]
+    ]
     for lineage in lineages:
         points = charted(tracker, lineage.spec)
         assert same(points, expected(stored[lineage.spec.id])) and len(points) > 7 * 10
@@ -79,10 +96,18 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
 
 def test_infinite_and_undefined_values_are_flagged(opened: Opened) -> None:
     s, tracker = spec(), opened()
-    values = {"values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan, "ok": 2}, "undefined": {"w2": "no samples"}}
+    values = {
+        "values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan, "ok": 2},
+        "undefined": {"w2": "no samples"},
+    }
     assert tracker.mirror(s, [row(s, 0, **values)])
     shown = {key: points[0][0] for (key, _), points in charted(tracker, s).items()}
-    assert (shown["infinite/fid"], shown["infinite/nll"], shown["undefined/w2"], shown["ok"]) == (1, -1, 1, 2)
+    assert (shown["infinite/fid"], shown["infinite/nll"], shown["undefined/w2"], shown["ok"]) == (
+        1,
+        -1,
+        1,
+        2,
+    )
     assert all(math.isnan(shown[key]) for key in ("fid", "nll", "kl", "w2"))
     assert "infinite/kl" not in shown and "undefined/kl" not in shown
     assert tracking.rows(tracker.uri, NAME)[0]["undefined"] == {"w2": "no samples"}
@@ -90,7 +115,22 @@ def test_infinite_and_undefined_values_are_flagged(opened: Opened) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["fid", "fid/floor", "a@b", "a..b", "", ".", "/a//b/", "../a", "accuracy (top 5)", "k" * 400, "größe", "a:b", "%", "a\nb"],
+    [
+        "fid",
+        "fid/floor",
+        "a@b",
+        "a..b",
+        "",
+        ".",
+        "/a//b/",
+        "../a",
+        "accuracy (top 5)",
+        "k" * 400,
+        "größe",
+        "a:b",
+        "%",
+        "a\nb",
+    ],
 )
 def test_any_key_becomes_one_that_mlflow_takes(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name, _validate_param_name
@@ -115,25 +155,42 @@ def test_a_run_has_flat_parameters_with_defaults_and_a_readable_name(opened: Ope
     assert run.data.tags["cell"].startswith("replace 0.5, gaussian (")
     client = client_of(tracker)
     parent = client.get_run(run.data.tags["mlflow.parentRunId"])
-    assert parent.info.run_name == NAME and parent.data.params["generations"] == "5" and parent.info.status == "RUNNING"
+    assert (
+        parent.info.run_name == NAME
+        and parent.data.params["generations"] == "5"
+        and parent.info.status == "RUNNING"
+    )
 
 
 def test_a_nested_part_is_flat_too() -> None:
     reward = {"name": "true_density"}
     nested = Part("sampling", "curate", {"k": 4, "reward": reward})
     s = spec()
-    params = mirror.parameters(LineageSpec(s.dataset, s.generator, s.policy, nested, s.n_real, s.seed))
-    assert (params["sampling.name"], params["sampling.k"], params["sampling.reward.name"]) == ("curate", "4", "true_density")
+    params = mirror.parameters(
+        LineageSpec(s.dataset, s.generator, s.policy, nested, s.n_real, s.seed)
+    )
+    assert (params["sampling.name"], params["sampling.k"], params["sampling.reward.name"]) == (
+        "curate",
+        "4",
+        "true_density",
+    )
 
 
-# ---- nothing doubled ----------------------------------------------------------------------------------------------------
+# ---- nothing doubled -----------------------------------------------------------------------------
 
 
 def test_mirroring_three_times_is_mirroring_once(opened: Opened) -> None:
     s = spec()
-    logged = [*rows_of(s, 3), row(s, 3, values={"fid": math.inf, "kl": math.nan}, undefined={"w2": "none"})]
+    logged = [
+        *rows_of(s, 3),
+        row(s, 3, values={"fid": math.inf, "kl": math.nan}, undefined={"w2": "none"}),
+    ]
     for tracker in (opened(), opened(), opened()):
-        assert tracker.mirror(s, logged) and tracker.mirror(s, logged[-1:]) and tracker.finish_lineage(s, OK)
+        assert (
+            tracker.mirror(s, logged)
+            and tracker.mirror(s, logged[-1:])
+            and tracker.finish_lineage(s, OK)
+        )
         assert same(charted(tracker, s), expected(logged))
 
 
@@ -150,11 +207,15 @@ def test_a_lineage_goes_on_in_its_run(opened: Opened) -> None:
     after = runs(tracker)[s.id]
     assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
     assert after.info.end_time == int(logged[-1]["time"] * 1000)
-    assert same(charted(tracker, s), expected(logged)) and tracking.rows(tracker.uri, NAME) == logged
+    assert (
+        same(charted(tracker, s), expected(logged)) and tracking.rows(tracker.uri, NAME) == logged
+    )
 
 
 def test_killed_between_points_and_the_rest(opened: Opened, tmp_path: Path) -> None:
-    """A process that dies after the points of a row were logged leaves no mark; the next one completes the row."""
+    """A process that dies after the points of a row were logged leaves no mark; the next one
+    completes the row.
+    """
     s, tracker = spec(), opened()
     logged = rows_of(s, 3)
     assert tracker.mirror(s, logged[:1])
@@ -170,7 +231,9 @@ def test_a_metric_that_was_added_later(opened: Opened) -> None:
     richer = [r | {"values": {**r["values"], "nll": 1.0 + r["t"]}} for r in rows_of(s, 4)]
     tracker = opened()
     assert tracker.mirror(s, richer)
-    assert same(charted(tracker, s), expected(richer)) and tracking.rows(tracker.uri, NAME) == richer
+    assert (
+        same(charted(tracker, s), expected(richer)) and tracking.rows(tracker.uri, NAME) == richer
+    )
 
 
 def test_a_row_computed_again_does_not_double_its_step(opened: Opened) -> None:
@@ -189,19 +252,28 @@ def test_a_sweep_is_found_again(opened: Opened) -> None:
     for value in (1.0, 1.0, 2.0):
         assert opened().finish_sweep("FINISHED", {"collapsed": value, "drift": math.nan})
     client, tracker = client_of(opened()), opened()
-    (parent,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id], f"tags.`{tracking.SWEEP}` = '{SWEEP}'")
+    (parent,) = client.search_runs(
+        [client.get_experiment_by_name(NAME).experiment_id], f"tags.`{tracking.SWEEP}` = '{SWEEP}'"
+    )
     assert parent.info.status == "FINISHED" and runs(tracker) == {}
-    assert (parent.data.params["generations"], parent.data.tags["generations"], parent.data.tags["lineages"]) == (
+    assert (
+        parent.data.params["generations"],
+        parent.data.tags["generations"],
+        parent.data.tags["lineages"],
+    ) == (
         "5",
         "10",
         "2",
     )
     history = client.get_metric_history(parent.info.run_id, "collapsed")
-    assert [(p.step, p.value) for p in sorted(history, key=lambda p: p.step)] == [(0, 1.0), (1, 2.0)]
+    assert [(p.step, p.value) for p in sorted(history, key=lambda p: p.step)] == [
+        (0, 1.0),
+        (1, 2.0),
+    ]
     assert len(client.get_metric_history(parent.info.run_id, "drift")) == 1
 
 
-# ---- how it ends --------------------------------------------------------------------------------------------------------
+# ---- how it ends ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -216,26 +288,40 @@ def test_a_sweep_is_found_again(opened: Opened) -> None:
 )
 def test_true_end_states(opened: Opened, status: str, state: str) -> None:
     s, tracker = spec(), opened()
-    assert tracker.mirror(s, rows_of(s, 2)) and tracker.finish_lineage(s, {"status": status, "reason": "because"})
+    assert tracker.mirror(s, rows_of(s, 2)) and tracker.finish_lineage(
+        s, {"status": status, "reason": "because"}
+    )
     run = runs(tracker)[s.id]
-    assert (run.info.status, run.data.tags["status"], run.data.tags["reason"]) == (state, status, "because")
+    assert (run.info.status, run.data.tags["status"], run.data.tags["reason"]) == (
+        state,
+        status,
+        "because",
+    )
 
 
 def test_a_run_left_running_by_a_killed_driver_gets_its_state(opened: Opened) -> None:
     s = spec()
     assert opened().mirror(s, rows_of(s, 2))
     driver = opened()
-    assert driver.open_sweep("How much?", {}, 1) and driver.mirror(s, rows_of(s, 2)) and driver.finish_lineage(s, OK)
+    assert (
+        driver.open_sweep("How much?", {}, 1)
+        and driver.mirror(s, rows_of(s, 2))
+        and driver.finish_lineage(s, OK)
+    )
     assert runs(driver)[s.id].info.status == "FINISHED"
 
 
 def test_only_the_driver_creates(tmp_path: Path) -> None:
     tracker = Tracker(tracking.local(tmp_path)[0], NAME, SWEEP)
-    assert not tracker.mirror(spec(), rows_of(spec(), 1)) and tracker.behind and "driver" in tracker.trouble
+    assert (
+        not tracker.mirror(spec(), rows_of(spec(), 1))
+        and tracker.behind
+        and "driver" in tracker.trouble
+    )
     assert not (tmp_path / "mlflow.db").exists()
 
 
-# ---- pictures and weights -----------------------------------------------------------------------------------------------
+# ---- pictures and weights ------------------------------------------------------------------------
 
 
 def test_pictures_are_not_doubled(opened: Opened) -> None:
@@ -250,14 +336,20 @@ def test_pictures_are_not_doubled(opened: Opened) -> None:
     for tracker in (opened(), opened()):
         assert tracker.mirror(s, richer, pictures)
     names = artifacts(tracker, s, "images")
-    assert [(n.split("+")[2], n.rsplit(".")[-1]) for n in names] == [(str(t), e) for t in (0, 2, 3) for e in ("webp", "png")]
+    assert [(n.split("+")[2], n.rsplit(".")[-1]) for n in names] == [
+        (str(t), e) for t in (0, 2, 3) for e in ("webp", "png")
+    ]
     assert asked == [0, 1, 2, 1, 3]
     stamps = {int(n.split("+")[4].split(".")[0]) for n in names}
     assert stamps == {int(r["time"] * 1000) for r in richer if r["t"] != 1}
 
 
-@pytest.mark.parametrize(("keep", "there"), [("all", [0, 1, 2, 3, 4]), ("last", [4]), ({"every": 3}, [0, 3, 4])])
-def test_weights_open_after_download(opened: Opened, tmp_path: Path, keep: Any, there: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("keep", "there"), [("all", [0, 1, 2, 3, 4]), ("last", [4]), ({"every": 3}, [0, 3, 4])]
+)
+def test_weights_open_after_download(
+    opened: Opened, tmp_path: Path, keep: Any, there: list[int]
+) -> None:
     s, tracker, data = spec(), opened(), np.random.default_rng(0)
     models = []
     for t in range(5):
@@ -270,7 +362,9 @@ def test_weights_open_after_download(opened: Opened, tmp_path: Path, keep: Any, 
     assert tracker.finish_lineage(s, OK)
     assert artifacts(tracker, s, "checkpoints") == [f"generation_{t}" for t in there]
     for t in there:
-        place = client_of(tracker).download_artifacts(runs(tracker)[s.id].info.run_id, f"checkpoints/generation_{t}", tmp_path)
+        place = client_of(tracker).download_artifacts(
+            runs(tracker)[s.id].info.run_id, f"checkpoints/generation_{t}", tmp_path
+        )
         loaded = make("generator", "gaussian")
         loaded.load(Path(place))
         a, b = (g.sample(10, np.random.default_rng(1)).x for g in (loaded, models[t]))

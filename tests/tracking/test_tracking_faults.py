@@ -1,4 +1,6 @@
-"""MLflow dead, slow, killed, late or shared: no lineage waits for it, and afterwards it has everything."""
+"""MLflow dead, slow, killed, late or shared: no lineage waits for it, and afterwards it has
+everything.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,12 @@ from tests.support.mirrored import (
 )
 
 opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of MLflow's own libraries, in the tests' own clients
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of MLflow's own libraries, in the tests' own clients
 
 
-# ---- nothing waits for it -----------------------------------------------------------------------------------------------
+# ---- nothing waits for it ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("answering", [False, True])
@@ -66,7 +70,11 @@ def test_what_a_dead_server_missed_is_filled_in(opened: Opened) -> None:
         assert not any(tracker.mirror(s, [r], picture) for r in logged[:5]) and tracker.behind
     tracker.uri = uri  # it is back
     tracker._patience.forget()
-    assert tracker.mirror(s, logged[5:], picture) and tracker.finish_lineage(s, OK) and not tracker.behind
+    assert (
+        tracker.mirror(s, logged[5:], picture)
+        and tracker.finish_lineage(s, OK)
+        and not tracker.behind
+    )
     assert same(charted(tracker, s), expected(logged)) and tracking.rows(uri, NAME) == logged
     assert len(artifacts(tracker, s, "images")) == 12
 
@@ -90,12 +98,18 @@ def test_opening_again_ends_the_silence(opened: Opened) -> None:
         tracker.uri = f"http://127.0.0.1:{number}"
         assert not tracker.mirror(spec(), rows_of(spec(), 1))
     tracker.uri = uri
-    assert not tracker.mirror(spec(), []) and tracker.open_sweep("How much?", {}, 1) and tracker.mirror(spec(), [])
+    assert (
+        not tracker.mirror(spec(), [])
+        and tracker.open_sweep("How much?", {}, 1)
+        and tracker.mirror(spec(), [])
+    )
     assert not tracker.behind and tracking.rows(uri, NAME) == rows_of(spec(), 1)
 
 
 def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> None:
-    """The artifact folder refuses writes: the points are there all the same, the rest comes once it can."""
+    """The artifact folder refuses writes: the points are there all the same, the rest comes once it
+    can.
+    """
     s, tracker = spec(), opened()
     (tmp_path / "mlartifacts").mkdir(exist_ok=True)
     assert tracker.open_lineage(s)
@@ -106,10 +120,16 @@ def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> Non
     assert same(charted(tracker, s), expected(rows_of(s, 2)))
     blocked.unlink()
     tracker._patience.forget()
-    assert tracker.mirror(s, []) and not tracker.behind and tracking.rows(tracker.uri, NAME) == rows_of(s, 2)
+    assert (
+        tracker.mirror(s, [])
+        and not tracker.behind
+        and tracking.rows(tracker.uri, NAME) == rows_of(s, 2)
+    )
 
 
-def test_a_run_whose_creation_was_not_answered_is_found(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_creation_was_not_answered_is_found(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     s, tracker = spec(), opened()
     assert tracker.open_sweep("How much?", {}, 1)
     client = tracker._connect()
@@ -141,7 +161,7 @@ def test_silence_grows_with_what_a_failure_cost() -> None:
     assert patience.run("a", lambda: None) and patience.behind == {"b"} and calls == 0
 
 
-# ---- many ---------------------------------------------------------------------------------------------------------------
+# ---- many ----------------------------------------------------------------------------------------
 
 
 def test_a_thousand_generations_at_once(opened: Opened) -> None:
@@ -158,7 +178,9 @@ def test_a_thousand_generations_at_once(opened: Opened) -> None:
 
 
 def test_the_driver_reads_all_runs_at_once(opened: Opened) -> None:
-    """With every lineage complete a second start writes nothing, and asks for no lineage by itself."""
+    """With every lineage complete a second start writes nothing,
+    and asks for no lineage by itself.
+    """
     specs = [spec(seed=seed) for seed in range(5)]
     tracker = opened()
     for s in specs:
@@ -188,7 +210,10 @@ def test_four_processes_on_one_file(opened: Opened) -> None:
     context = multiprocessing.get_context("forkserver")  # new processes, which import mlflow once
     context.set_forkserver_preload(["engine.tracking.mlflow"])
     tracker, gate, answers = opened(), context.Event(), context.Queue()
-    workers = [context.Process(target=_worker, args=(tracker.uri, seed, gate, answers)) for seed in range(4)]
+    workers = [
+        context.Process(target=_worker, args=(tracker.uri, seed, gate, answers))
+        for seed in range(4)
+    ]
     for worker in workers:
         worker.start()
     threading.Timer(0.1, gate.set).start()
@@ -198,17 +223,25 @@ def test_four_processes_on_one_file(opened: Opened) -> None:
     assert not any(behind for _, _, behind, _ in found), found
     for seed in range(4):
         s = spec(seed=seed)
-        assert same(charted(tracker, s), expected(rows_of(s, 15))) and runs(tracker)[s.id].info.status == "FINISHED"
+        assert (
+            same(charted(tracker, s), expected(rows_of(s, 15)))
+            and runs(tracker)[s.id].info.status == "FINISHED"
+        )
 
 
 def test_the_do_nothing_member_has_every_method() -> None:
     public = {name for name in vars(Tracker) if not name.startswith("_")}
     assert public <= set(dir(tracking.Nop))
     nop = tracking.Nop()
-    assert nop.mirror(spec(), []) and nop.open_sweep("", {}, 0) and nop.finish_sweep("FINISHED", {}) and not nop.behind
+    assert (
+        nop.mirror(spec(), [])
+        and nop.open_sweep("", {}, 0)
+        and nop.finish_sweep("FINISHED", {})
+        and not nop.behind
+    )
 
 
-# ---- a real server ------------------------------------------------------------------------------------------------------
+# ---- a real server -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -223,21 +256,41 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
     with server(tmp_path, number) as uri:
         tracker = Tracker(uri, NAME, SWEEP)
         assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
-        assert all(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]), tracker.trouble
+        assert all(
+            tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]
+        ), tracker.trouble
     started = time.monotonic()
-    assert not any(tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[3:6])
+    assert not any(
+        tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[3:6]
+    )
     assert time.monotonic() - started < 5
     with server(tmp_path, number):
         tracker._patience.forget()
         assert tracker.mirror(s, logged[6:], picture, lambda t: tmp_path / "model"), tracker.trouble
         again = Tracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
-        assert again.open_sweep("How much?", {}, 1) and again.mirror(s, logged, picture, lambda t: tmp_path / "model")
-        assert again.finish_lineage(s, OK) and again.finish_sweep("FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"])
+        assert again.open_sweep("How much?", {}, 1) and again.mirror(
+            s, logged, picture, lambda t: tmp_path / "model"
+        )
+        assert again.finish_lineage(s, OK) and again.finish_sweep(
+            "FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"]
+        )
         assert tracking.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
-        assert len(artifacts(again, s, "images")) == 16 and len(artifacts(again, s, "checkpoints")) == 8
-        assert tracking.specs(uri, NAME)[s.id].id == s.id and runs(again)[s.id].info.status == "FINISHED"
+        assert (
+            len(artifacts(again, s, "images")) == 16
+            and len(artifacts(again, s, "checkpoints")) == 8
+        )
+        assert (
+            tracking.specs(uri, NAME)[s.id].id == s.id
+            and runs(again)[s.id].info.status == "FINISHED"
+        )
         run = runs(again)[s.id].info.run_id
         loaded = make("generator", "gaussian")
-        loaded.load(Path(client_of(again).download_artifacts(run, "checkpoints/generation_7", str(tmp_path))))
+        loaded.load(
+            Path(
+                client_of(again).download_artifacts(run, "checkpoints/generation_7", str(tmp_path))
+            )
+        )
         assert np.array_equal(*(g.sample(10, np.random.default_rng(1)).x for g in (loaded, model)))
-        assert requests.get(uri + "/ajax-api/2.0/mlflow/experiments/search?max_results=9", timeout=10).ok
+        assert requests.get(
+            uri + "/ajax-api/2.0/mlflow/experiments/search?max_results=9", timeout=10
+        ).ok

@@ -1,6 +1,8 @@
-"""What can go wrong with MLflow in the middle of a sweep: each adds at most 5 s, and the same command again fills every gap.
+"""What can go wrong with MLflow in the middle of a sweep: each adds at most 5 s, and the same
+command again fills every gap.
 
-A sweep is recorded to half, the fault begins, the rest is recorded, the sweep ends; then the fault is over and the sweep is run
+A sweep is recorded to half, the fault begins, the rest is recorded, the sweep ends; then the fault
+is over and the sweep is run
 again.  MLflow's own history of every metric is compared with the rows of the store.
 """
 
@@ -34,7 +36,9 @@ from tests.support.mirrored import check_mirror
 from tests.support.sweeps import run, sweep_of
 
 empty_database = mirrored.empty_database  # fixture
-pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's own libraries, whose server runs in this process
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # of MLflow's own libraries, whose server runs in this process
 AT_MOST = 5.0  # seconds that MLflow's troubles may add to a sweep
 TEXT = """
 base: {dataset: {name: gaussian, d: 2, replicates: 3}, generator: gaussian, n_real: 20}
@@ -45,7 +49,7 @@ metrics: [moments]
 """
 
 
-# ---- a server with faults -----------------------------------------------------------------------------------------------
+# ---- a server with faults ------------------------------------------------------------------------
 
 
 class Faulty:
@@ -58,7 +62,9 @@ class Faulty:
         if self.fault == "error 500":
             start("500 Internal Server Error", [])
             return [b"no"]
-        if self.fault == "slow" or (self.fault == "slow at work" and environ["PATH_INFO"] != "/health"):
+        if self.fault == "slow" or (
+            self.fault == "slow at work" and environ["PATH_INFO"] != "/health"
+        ):
             time.sleep(1.6)
         if self.fault == "silent" and environ["PATH_INFO"] != "/health":
             time.sleep(3.5)
@@ -69,7 +75,9 @@ class Faulty:
 
 
 class Server:
-    """In a thread of this process: it starts in milliseconds, and it can be killed and come back at its port."""
+    """In a thread of this process: it starts in milliseconds, and it can be killed and come back at
+    its port.
+    """
 
     def __init__(self, application: Faulty) -> None:
         self.application, self.port = application, 0
@@ -118,20 +126,28 @@ def server(application: Faulty) -> Iterator[Server]:
     server.stop()
 
 
-# ---- a sweep with a fault in its middle ---------------------------------------------------------------------------------
+# ---- a sweep with a fault in its middle ----------------------------------------------------------
 
 
 def settle(recorder: Recorder, seconds: float = 10.0) -> None:
     """Waits until the recorder's thread has nothing to do."""
     until = time.monotonic() + seconds
-    while (recorder.dirty or not hasattr(recorder.tracker, "uri")) and time.monotonic() < until and recorder.thread.is_alive():
+    while (
+        (recorder.dirty or not hasattr(recorder.tracker, "uri"))
+        and time.monotonic() < until
+        and recorder.thread.is_alive()
+    ):
         threading.Event().wait(0.02)
 
 
-def recorded(sweep: Sweep, fault: Callable[[], Any] = int, back: Callable[[], Any] = int) -> tuple[Recorder, float]:
-    """Runs what is missing, with the fault from the middle on, and until before the end if there is a way back.
+def recorded(
+    sweep: Sweep, fault: Callable[[], Any] = int, back: Callable[[], Any] = int
+) -> tuple[Recorder, float]:
+    """Runs what is missing, with the fault from the middle on, and until before the end if there is
+    a way back.
 
-    Returns the recorder, and the seconds that it held up the sweep's end: all that MLflow ever costs a sweep.
+    Returns the recorder, and the seconds that it held up the sweep's end: all that MLflow ever
+    costs a sweep.
     """
     store = Store(sweep.out)
     recorder = Recorder(sweep, store)
@@ -150,7 +166,9 @@ def recorded(sweep: Sweep, fault: Callable[[], Any] = int, back: Callable[[], An
 
 
 def sweep_at(uri: str | None, folder: Path) -> Sweep:
-    """Its own experiment, because the tests share one server; None: the default, a file beside the store."""
+    """Its own experiment, because the tests share one server; None: the default, a file beside the
+    store.
+    """
     return replace(sweep_of(TEXT, folder), name=folder.name, tracking=uri)
 
 
@@ -160,11 +178,13 @@ def check_fault(sweep: Sweep, begin: Callable[[], Any], end: Callable[[], Any]) 
     end()
     again, healthy = recorded(sweep)
     assert not again.trouble
-    assert seconds - healthy < AT_MOST, f"the sweep waited {seconds:.1f} s for MLflow, {healthy:.1f} s without the fault"
+    assert seconds - healthy < AT_MOST, (
+        f"the sweep waited {seconds:.1f} s for MLflow, {healthy:.1f} s without the fault"
+    )
     check_mirror(sweep)
 
 
-# ---- the matrix ---------------------------------------------------------------------------------------------------------
+# ---- the matrix ----------------------------------------------------------------------------------
 
 
 @pytest.mark.faults
@@ -199,7 +219,8 @@ def test_a_server_that_is_not_there_at_first(server: Server, tmp_path: Path) -> 
 def locked(file: Path) -> Iterator[None]:
     """Another process holds the file."""
     program = (
-        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('BEGIN EXCLUSIVE'); print(flush=True); sys.stdin.read()"
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('BEGIN EXCLUSIVE'); "
+        "print(flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", program, str(file)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -209,7 +230,9 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def unwritable(file: Path) -> Iterator[None]:
-    """Mode 0444; root may write all the same, so there sqlite finds no place for its journal, as in a read-only folder."""
+    """Mode 0444; root may write all the same, so there sqlite finds no place for its journal, as in
+    a read-only folder.
+    """
     journal = Path(f"{file}-journal")
     file.chmod(0o444)
     if os.geteuid() == 0:
@@ -221,7 +244,9 @@ def unwritable(file: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("fault", [locked, pytest.param(unwritable, marks=pytest.mark.faults)])
-def test_a_file_at_fault(fault: Any, tmp_path: Path, empty_database: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_at_fault(
+    fault: Any, tmp_path: Path, empty_database: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     file = beside(tmp_path, empty_database)
     with contextlib.ExitStack() as stack:
         check_fault(sweep_at(None, tmp_path), lambda: stack.enter_context(fault(file)), stack.close)

@@ -1,4 +1,6 @@
-"""The training loop: right answers, named randomness, replicates that do not meet, findings instead of numbers."""
+"""The training loop: right answers, named randomness, replicates that do not meet, findings instead
+of numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def regression(n: int = 256, d: int = 3) -> tuple[np.ndarray, np.ndarray]:
     x = rng(1).standard_normal((n, d)).astype(np.float32)
-    return x, (x @ np.array([1.0, -2.0, 0.5]) + 3 + 0.1 * rng(2).standard_normal(n)).astype(np.float32)
+    return x, (x @ np.array([1.0, -2.0, 0.5]) + 3 + 0.1 * rng(2).standard_normal(n)).astype(
+        np.float32
+    )
 
 
 def squares(model: nn.Module) -> nets.Loss:
@@ -33,15 +37,20 @@ def linear(seed: int = 0) -> nn.Linear:
         return nn.Linear(3, 1)
 
 
-# ---- accelerate ---------------------------------------------------------------------------------------------------------
+# ---- accelerate ----------------------------------------------------------------------------------
 
 
 def test_a_second_accelerator_gets_the_precision_it_asks_for() -> None:
-    """Uses private names of accelerate; when they change, this must fail rather than train in another precision."""
+    """Uses private names of accelerate; when they change, this must fail rather than train in
+    another precision.
+    """
     for precision in ("no", "bf16", "no", "bf16"):
         assert nets.new_accelerator(precision).mixed_precision == precision  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="already been initialized"):
-        Accelerator(mixed_precision="fp16" if torch.cuda.is_available() else "no", cpu=not torch.cuda.is_available())
+        Accelerator(
+            mixed_precision="fp16" if torch.cuda.is_available() else "no",
+            cpu=not torch.cuda.is_available(),
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes fp16")
@@ -64,14 +73,17 @@ def test_bf16_is_in_effect_inside_the_loss() -> None:
     assert next(model.parameters()).dtype == torch.float32
 
 
-# ---- the loop -----------------------------------------------------------------------------------------------------------
+# ---- the loop ------------------------------------------------------------------------------------
 
 
 def test_training_finds_the_least_squares_solution() -> None:
     x, y = regression()
     model = linear()
     report = nets.train(
-        [nets.Turn(model, squares(model), lr=0.05)], [x, y], rng(), nets.Training(steps=600, batch=64, decay=True)
+        [nets.Turn(model, squares(model), lr=0.05)],
+        [x, y],
+        rng(),
+        nets.Training(steps=600, batch=64, decay=True),
     )
     exact = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=None)[0]
     assert np.allclose([*model.weight.detach().ravel(), model.bias.item()], exact, atol=2e-3)
@@ -81,7 +93,12 @@ def test_training_finds_the_least_squares_solution() -> None:
 def test_equal_streams_give_equal_bits_and_others_do_not() -> None:
     def weights(seed: int) -> Tensor:
         model = nn.Sequential(linear(), nn.Dropout(0.5))  # dropout reads torch's global stream
-        nets.train([nets.Turn(model, squares(model), lr=0.1)], regression(), rng(seed), nets.Training(steps=20, batch=16))
+        nets.train(
+            [nets.Turn(model, squares(model), lr=0.1)],
+            regression(),
+            rng(seed),
+            nets.Training(steps=20, batch=16),
+        )
         return model[0].weight.detach()
 
     first = weights(5)
@@ -95,7 +112,12 @@ def test_the_global_stream_is_left_alone() -> None:
     expected = torch.rand(3)
     torch.manual_seed(7)
     model = linear(3)
-    nets.train([nets.Turn(model, squares(model), lr=0.1)], regression(), rng(), nets.Training(steps=3, batch=16))
+    nets.train(
+        [nets.Turn(model, squares(model), lr=0.1)],
+        regression(),
+        rng(),
+        nets.Training(steps=3, batch=16),
+    )
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -110,20 +132,31 @@ def test_every_turn_changes_its_own_network_only() -> None:
         return loss
 
     before = two.weight.detach().clone()
-    turns = [nets.Turn(one, both("one"), lr=0.1, repeats=3, name="one"), nets.Turn(two, both("two"), lr=1e-30, name="two")]
+    turns = [
+        nets.Turn(one, both("one"), lr=0.1, repeats=3, name="one"),
+        nets.Turn(two, both("two"), lr=1e-30, name="two"),
+    ]
     report = nets.train(turns, regression(), rng(), nets.Training(steps=4, batch=16))
     assert calls == {"one": 12, "two": 4}
-    assert torch.allclose(two.weight, before, rtol=0, atol=1e-20) and set(report) >= {"one", "two", "one/first"}
+    assert torch.allclose(two.weight, before, rtol=0, atol=1e-20) and set(report) >= {
+        "one",
+        "two",
+        "one/first",
+    }
 
 
 def test_ema_is_the_exponential_average_of_the_weights() -> None:
     model, seen = linear(), []
-    turn = nets.Turn(model, squares(model), lr=0.1, after=lambda: seen.append(model.weight.detach().clone()))
+    turn = nets.Turn(
+        model, squares(model), lr=0.1, after=lambda: seen.append(model.weight.detach().clone())
+    )
     nets.train([turn], regression(), rng(), nets.Training(steps=6, batch=16, ema=0.7))
     average = seen[0]
     for weight in seen[1:]:
         average = 0.7 * average + 0.3 * weight
-    assert torch.allclose(model.weight, average, atol=1e-6) and not torch.allclose(model.weight, seen[-1], atol=1e-3)
+    assert torch.allclose(model.weight, average, atol=1e-6) and not torch.allclose(
+        model.weight, seen[-1], atol=1e-3
+    )
 
 
 def test_images_stay_uint8_until_the_loss() -> None:
@@ -133,7 +166,12 @@ def test_images_stay_uint8_until_the_loss() -> None:
         seen.append((batch[0].dtype, batch[0].device.type))
         return model(batch[0].float()).mean()
 
-    nets.train([nets.Turn(model, loss, lr=1e-3)], [np.ones((9, 4), np.uint8)], rng(), nets.Training(steps=1, batch=4))
+    nets.train(
+        [nets.Turn(model, loss, lr=1e-3)],
+        [np.ones((9, 4), np.uint8)],
+        rng(),
+        nets.Training(steps=1, batch=4),
+    )
     assert seen == [(torch.uint8, nets.device().type)]
 
 
@@ -143,7 +181,7 @@ def test_read_only_arrays_are_copied_not_warned_about() -> None:
     assert torch.equal(nets.tensor(array), torch.arange(3.0, dtype=torch.float64))
 
 
-# ---- minibatches --------------------------------------------------------------------------------------------------------
+# ---- minibatches ---------------------------------------------------------------------------------
 
 
 def test_an_epoch_visits_every_row_once() -> None:
@@ -165,7 +203,7 @@ def test_replicates_are_shuffled_apart() -> None:
     assert torch.equal(taken[7, 1], x[rows[7, 1], 1]) and torch.equal(labels, rows)
 
 
-# ---- findings -----------------------------------------------------------------------------------------------------------
+# ---- findings ------------------------------------------------------------------------------------
 
 
 def test_divergence_is_a_finding() -> None:
@@ -175,7 +213,12 @@ def test_divergence_is_a_finding() -> None:
         return model(batch[0]).exp().exp().mean()
 
     with pytest.raises(Finding, match="not finite at step") as caught:
-        nets.train([nets.Turn(model, bursts, lr=50.0)], [regression()[0]], rng(), nets.Training(steps=30, batch=16))
+        nets.train(
+            [nets.Turn(model, bursts, lr=50.0)],
+            [regression()[0]],
+            rng(),
+            nets.Training(steps=30, batch=16),
+        )
     assert caught.value.status == "diverged"
 
 
@@ -187,17 +230,27 @@ def test_a_diverged_replicate_is_named() -> None:
         return model(batch[0].transpose(0, 1)).mean((1, 2)) / torch.tensor([1.0, 0.0, 1.0])
 
     with pytest.raises(Finding, match=r"replicates \[1\] of 3"):
-        nets.train([nets.Turn(model, loss, lr=1e-3)], [x], rng(), nets.Training(steps=1, batch=4, replicates=3))
+        nets.train(
+            [nets.Turn(model, loss, lr=1e-3)],
+            [x],
+            rng(),
+            nets.Training(steps=1, batch=4, replicates=3),
+        )
 
 
 def test_data_that_are_not_finite_are_refused_before_training() -> None:
     x, y = regression()
     x[5, 1] = np.nan
     with pytest.raises(Finding, match="training set"):
-        nets.train([nets.Turn(linear(), squares(linear()), lr=0.1)], [x, y], rng(), nets.Training(steps=1, batch=4))
+        nets.train(
+            [nets.Turn(linear(), squares(linear()), lr=0.1)],
+            [x, y],
+            rng(),
+            nets.Training(steps=1, batch=4),
+        )
 
 
-# ---- stacks and files ---------------------------------------------------------------------------------------------------
+# ---- stacks and files ----------------------------------------------------------------------------
 
 
 def test_a_stack_computes_what_its_members_would() -> None:
@@ -234,7 +287,9 @@ def test_fast_products_are_exact_and_switched_back() -> None:
     setting.fp32_precision = before = "none"
     a = torch.randn(8, 32, 32, generator=torch.Generator().manual_seed(1))
     with pytest.raises(KeyError), nets.fast_products(16):
-        assert torch.allclose(torch.bmm(a, a).double(), torch.bmm(a.double(), a.double()), atol=1e-4)
+        assert torch.allclose(
+            torch.bmm(a, a).double(), torch.bmm(a.double(), a.double()), atol=1e-4
+        )
         raise KeyError
     assert setting.fp32_precision == before
 
@@ -245,15 +300,27 @@ def test_standardise_and_its_inverse() -> None:
     scale = nets.Standardise(3, 2)
     scale.learn(x)
     z = scale(torch.from_numpy(x).transpose(0, 1))
-    assert torch.allclose(z[:2].std(1, correction=0), torch.ones(2, 2), atol=1e-4) and z[:2].mean(1).abs().max() < 1e-4
-    assert torch.isfinite(z).all() and torch.allclose(scale.inverse(z).transpose(0, 1), torch.from_numpy(x), atol=1e-4)
+    assert (
+        torch.allclose(z[:2].std(1, correction=0), torch.ones(2, 2), atol=1e-4)
+        and z[:2].mean(1).abs().max() < 1e-4
+    )
+    assert torch.isfinite(z).all() and torch.allclose(
+        scale.inverse(z).transpose(0, 1), torch.from_numpy(x), atol=1e-4
+    )
 
 
 def test_weights_come_back_from_their_file(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     nets.save_weights(model, tmp_path, {"channels": 2})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
-    build = lambda config: nn.Sequential(nn.Conv2d(1, config["channels"], 3), nn.BatchNorm2d(config["channels"]))  # noqa: E731
+
+    def build(config: dict[str, Any]) -> nn.Module:
+        channels = config["channels"]
+        return nn.Sequential(nn.Conv2d(1, channels, 3), nn.BatchNorm2d(channels))
+
     loaded, config = nets.load_weights(tmp_path, build)
     assert config == {"channels": 2} and not loaded.training
-    assert all(torch.equal(a, b.cpu()) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b.cpu())
+        for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )
