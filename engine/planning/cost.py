@@ -87,15 +87,15 @@ def forecast(lacks: Sequence[Lack]) -> Forecast:
 
 
 def _price(lacks: Sequence[Lack]) -> tuple[float, float] | None:
-    ranges = [lack.declared.get("price_per_hour") for lack in lacks]
-    if not lacks or None in ranges:
-        return None
-    hours = [lack.hours for lack in lacks]
-    ends = [
-        _total(hours, [x.n * x.priced * r[i] for x, r in zip(lacks, ranges, strict=True)])
-        for i in (0, 1)
-    ]  # type: ignore[index]
-    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+    """The lowest and the highest sum over generators; None when one has no declared price."""
+    lowest = highest = 0.0
+    for lack in lacks:
+        declared, hours = lack.declared.get("price_per_hour"), lack.hours
+        if declared is None or hours is None:
+            return None
+        lowest += hours * lack.n * lack.priced * declared[0]
+        highest += hours * lack.n * lack.priced * declared[1]
+    return (lowest, highest) if lacks else None
 
 
 def _total(each: Sequence[float | None], times: Sequence[float]) -> float | None:
