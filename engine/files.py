@@ -1,13 +1,18 @@
-"""Ray's scratch folders: one per run, named by the process that made it, so that those of dead runs
-are known and removed.
+"""Files outside the store: the cache folder, atomic writes, and scratch folders.
+
+A scratch folder is named by the process that made it, so that those of dead runs are known and
+removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import time
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PREFIX = "ouro-"
@@ -16,48 +21,91 @@ TRIES = 10
 LONGEST = 20
 
 
-def make() -> Path:
-    """A new folder of this process."""
+def cache_folder() -> Path:
+    """Return $OUROBOROS_CACHE, or the user's cache folder; it need not be there."""
+    own = os.environ.get("OUROBOROS_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ouroboros"
+
+
+# ---- atomic writes -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, which takes its place in the end (atomic write).
+
+    After an error `path` is as it was and the temporary file is gone.  Several processes may write
+    the same file at once: the last one wins, whole.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_atomically(path: Path, content: bytes | str) -> Path:
+    """Write a whole file or nothing; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+# ---- scratch folders -----------------------------------------------------------------------------
+
+
+def scratch_folder() -> Path:
+    """Make a new scratch folder of this process, for Ray."""
     base = tempfile.gettempdir()
     base = base if len(base) <= LONGEST else "/tmp"
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
 
 
-def dead() -> list[Path]:
-    """Our folders whose process is gone."""
-    found = {
-        p
-        for base in {tempfile.gettempdir(), "/tmp"}
-        for p in Path(base).glob(f"{PREFIX}*-*")
-        if p.is_dir()
-    }
-    return sorted(
-        p for p in found if p.stat().st_uid == os.getuid() and not _alive(p.name.split("-")[1])
-    )
-
-
-def former() -> list[Path]:
-    """What this process left when it was started anew in its own place: Ray's threads may write to
-    the very end.
+def weights_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a temporary folder for weights, known by its name as that of a dead run if this one is
+    killed.
     """
-    here = {
-        p
-        for base in {tempfile.gettempdir(), "/tmp"}
-        for p in Path(base).glob(f"{PREFIX}{os.getpid()}-*")
-    }
-    return sorted(p for p in here if "-weights-" not in p.name)
+    return tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-weights-")
 
 
-def remove(folders: list[Path]) -> None:
-    """Remove them; a process of Ray that is just ending may still write there,
-    so try a few times.
+def of_dead_processes() -> list[Path]:
+    """List the scratch folders of this user whose process is gone."""
+    mine = os.getuid()
+    return [p for p in _folders("*-*") if p.stat().st_uid == mine and not _alive(_pid(p))]
+
+
+def of_former_self() -> list[Path]:
+    """List the scratch folders this process left when it was started anew in its own place: Ray's
+    threads may write to the very end.
     """
+    return [p for p in _folders(f"{os.getpid()}-*") if "-weights-" not in p.name]
+
+
+def remove(folders: Iterable[Path]) -> None:
+    """Remove folders, each in several tries: a process of Ray that is ending may still write."""
     for folder in folders:
         for _ in range(TRIES):
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 break
             time.sleep(0.2)
+
+
+def _folders(pattern: str) -> list[Path]:
+    found: set[Path] = set()
+    for base in {tempfile.gettempdir(), "/tmp"}:
+        found |= {p for p in Path(base).glob(PREFIX + pattern) if p.is_dir()}
+    return sorted(found)
+
+
+def _pid(folder: Path) -> str:
+    return folder.name.split("-")[1]
 
 
 def _alive(pid: str) -> bool:

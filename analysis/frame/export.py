@@ -4,10 +4,11 @@ to a spreadsheet.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
+
+from engine.files import staged
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of one
 
@@ -21,12 +22,8 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
     if path.suffix not in writers:
         raise ValueError(f"{path.name} should end in .parquet or .csv")
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        writers[path.suffix](frame, staged)
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with staged(path) as temporary:
+        writers[path.suffix](frame, temporary)
     return path
 
 

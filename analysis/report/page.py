@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +28,7 @@ from analysis.report.figures import Findings, Shown, figures
 from analysis.report.measured_by import measured_by
 from analysis.theory.laws import alarms, worst_z
 from analysis.threshold.workflows import Workflow, grown, read, sentence
+from engine.files import write_atomically
 from engine.lineage.history import Looking
 from engine.outcome.rule import in_words
 from engine.running.provenance import trained_with
@@ -92,7 +92,7 @@ def write(
         ("trained with", trained_with(sweep, store)),
     ]
     page = _page(findings, sections, {k: v for k, v in failed.items() if v}, searched, about)
-    return _write(folder / "report.html", page)
+    return write_atomically(folder / "report.html", page)
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ def _put(shown: Shown, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     wide, narrow = shown.draw(style.WIDE), shown.draw(style.NARROW)
     svg = style.svg(wide)
-    _write(folder / f"{shown.name}.svg", svg)
-    _write(folder / f"{shown.name}.png", style.png(wide))
+    write_atomically(folder / f"{shown.name}.svg", svg)
+    write_atomically(folder / f"{shown.name}.png", style.png(wide))
     write_table(shown.numbers, folder / f"{shown.name}.csv")
     return {
         "name": shown.name,
@@ -121,14 +121,6 @@ def _inline(figure: Any, svg: bytes) -> str:
     png = style.png(figure, PAGE_DPI) if len(svg) > 200_000 else b""
     kind, data = ("png", png) if png and len(png) < len(svg) else ("svg+xml", svg)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _write(path: Path, data: bytes | str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{os.getpid()}-{path.name}")
-    staged.write_bytes(data.encode() if isinstance(data, str) else data)
-    os.replace(staged, path)
-    return path
 
 
 # ---- the page ------------------------------------------------------------------------------------

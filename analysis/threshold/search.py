@@ -22,6 +22,7 @@ from rich.text import Text
 
 from analysis.threshold.workflows import Workflow, read, sentence
 from engine.console.tables import NARROW, duration, show_end, table
+from engine.files import write_atomically
 from engine.lineage.history import Looking, history
 from engine.lineage.recipe import path
 from engine.outcome.rule import in_words
@@ -40,7 +41,6 @@ from engine.running.session import (
     logs,
     own_fd,
     prints_to,
-    write_text,
 )
 from engine.running.signals import Interrupt
 from engine.running.worker import Job, run_local
@@ -218,7 +218,7 @@ class Search:
         code = self._code(pasts, dead)
         place = folder_of(self.sweep, self.store) / "threshold.json"
         said = report(self.sweep, found)
-        write_text(place, json.dumps(said, indent=1) + "\n")
+        write_atomically(place, json.dumps(said, indent=1) + "\n")
         numbers = {
             f"threshold/{w.label}": w.answer.estimate
             for w in found

@@ -18,7 +18,7 @@ from PIL import Image
 
 from engine._torchvision import torchvision
 from engine.datasets._finite import shuffled, thumbnail
-from engine.distances.features import cache, write_atomically
+from engine.files import cache_folder, write_atomically
 from engine.samples import Samples
 
 CLASS = {
@@ -33,7 +33,7 @@ Parts = tuple[Samples, Samples]
 
 def data_root(given: str | None = None) -> Path:
     """Where data sets lie: the parameter, else $OUROBOROS_DATA, else the cache folder."""
-    return Path(given or os.environ.get("OUROBOROS_DATA") or cache() / "data")
+    return Path(given or os.environ.get("OUROBOROS_DATA") or cache_folder() / "data")
 
 
 def download(name: str, root: str | None = None) -> Path:
@@ -91,7 +91,7 @@ def kept(
     name: str, make: Callable[[], tuple[np.ndarray, np.ndarray | None]]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Decoded and resized pictures, made once per machine: cached as npz under this name."""
-    path = cache() / "images" / f"{name}.npz"
+    path = cache_folder() / "images" / f"{name}.npz"
     if not path.exists():
         x, y = make()
         write_atomically(path, _npz_bytes({"x": x} if y is None else {"x": x, "y": y}))

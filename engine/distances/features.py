@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 
+from engine.files import cache_folder, write_atomically
 from engine.parts import Dataset, Extractor
 from engine.samples import Samples
 
@@ -114,7 +114,7 @@ def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:
     real = dataset.training_set()  # type: ignore[attr-defined]
     if name not in real.memo:
         real.memo[name] = _load_or_train(
-            real, name, cache() / f"{TRAINED[name][1]}-{digest(dataset)[:32]}.safetensors"
+            real, name, cache_folder() / f"{TRAINED[name][1]}-{digest(dataset)[:32]}.safetensors"
         )
     return real.memo[name]
 
@@ -155,7 +155,7 @@ def _trained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
 
 
 def weights_folder() -> Path:
-    return Path(os.environ.get("OUROBOROS_WEIGHTS") or cache() / "weights")
+    return Path(os.environ.get("OUROBOROS_WEIGHTS") or cache_folder() / "weights")
 
 
 def download(name: str, folder: Path | None = None) -> Path:
@@ -279,29 +279,6 @@ def load_pretrained(name: str, folder: Path) -> Any:
     model.load_state_dict(load(path.read_bytes()))
     model.fc = torch.nn.Identity()
     return model.eval()
-
-
-# ---- the cache -----------------------------------------------------------------------------------
-
-
-def cache() -> Path:
-    """$OUROBOROS_CACHE, or the user's cache folder."""
-    base = os.environ.get("OUROBOROS_CACHE")
-    return (
-        Path(base)
-        if base
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ouroboros"
-    )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Under a temporary name, then renamed: several processes may write the same file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
 
 
 EXTRACT: dict[str, Callable[[np.ndarray, Dataset], np.ndarray]] = {

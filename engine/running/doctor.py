@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import files as scratch
+from engine import files
 from engine.store.disk import Unwritable
 from engine.store.store import Store
 
@@ -160,7 +160,7 @@ def _shared_memory() -> Finding:
 
 
 def _scratch() -> Finding:
-    dead = scratch.dead()
+    dead = files.of_dead_processes()
     n_bytes = sum(
         f.stat().st_size
         for folder in dead
@@ -207,7 +207,6 @@ def _torch() -> Finding:
 def _data() -> list[Finding]:
     """The data sets found, the cache folder."""
     from engine.datasets._torchvision import data_root
-    from engine.distances.features import cache
 
     root = data_root()
     there = [name for name, folder in DATA_FOLDERS.items() if (root / folder).is_dir()]
@@ -215,7 +214,10 @@ def _data() -> list[Finding]:
     text = f"{', '.join(there) or 'none'} in {root}" + (
         f"; ouro download fetches {', '.join(lacks)}" if lacks else ""
     )
-    return [Finding("cache", str(cache())), Finding("data", f"digits (embedded), {text}")]
+    return [
+        Finding("cache", str(files.cache_folder())),
+        Finding("data", f"digits (embedded), {text}"),
+    ]
 
 
 def _existing(path: Path) -> Path:

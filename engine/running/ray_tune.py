@@ -35,7 +35,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from engine import files as scratch  # noqa: E402
+from engine import files  # noqa: E402
 from engine.running.ray_health import Family, Pulse, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
 from engine.running.worker import GB, Job, NotShared, Work, explained, tell  # noqa: E402
@@ -239,9 +239,9 @@ def run_sweep(
     existing Ray cluster; None starts Ray on this machine and ends it afterwards.  Raises RayDied or
     Unsatisfiable; outcomes are in the store.
     """
-    scratch.remove([*scratch.dead(), *scratch.former()])
-    folder, family = scratch.make(), Family() if address is None else None
-    interrupt.leaving = [lambda: scratch.remove([folder])]
+    files.remove([*files.of_dead_processes(), *files.of_former_self()])
+    folder, family = files.scratch_folder(), Family() if address is None else None
+    interrupt.leaving = [lambda: files.remove([folder])]
     if family is not None:
         interrupt.hurry, interrupt.leaving = (
             partial(family.end, LINEAGES),

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from engine.console.live import Board, Screen, screen
 from engine.console.tables import duration, failures, show_end, show_plan, show_summary
+from engine.files import write_atomically
 from engine.lineage.history import Looking, histories, lineage_of
 from engine.lineage.recipe import Node
 from engine.outcome.summary import History, drift, headline, labels, summarise, to_json
@@ -243,7 +244,7 @@ class Run:
             folder_of(self.sweep, self.store) / name for name in ("summary.json", "film_strip.png")
         )
         report = to_json(self.sweep, found)
-        write_text(summary, json.dumps(report, indent=1) + "\n")
+        write_atomically(summary, json.dumps(report, indent=1) + "\n")
         shown = film_strip(self.store, _most_drifted(self.sweep, found), strip)
         show_summary(self.console, cells, self.sweep)
         self._record(found, code, report, [summary, strip])
@@ -341,13 +342,6 @@ def folder_of(sweep: Sweep, store: Store) -> Path:
 
 def logs(sweep: Sweep, store: Store) -> Path:
     return folder_of(sweep, store) / "logs" / "sweep.log"
-
-
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{os.getpid()}-{path.name}")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
 
 
 def own_fd(console: Console) -> int:

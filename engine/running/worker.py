@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from engine import files as scratch
+from engine import files
 from engine._memory import keep_freed_memory, limit_memory
 from engine.lineage.loop import ENDS, Lineage
 from engine.outcome.summary import headline, value
@@ -305,7 +305,7 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
     """Run lineages in this process, one after the other, without Ray;
     `watch` hears what happens.
     """
-    scratch.remove(scratch.dead())
+    files.remove(files.of_dead_processes())
     for job in jobs:
         work, done = Work(job), False
         while not done and not stopped():

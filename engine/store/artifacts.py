@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from engine import files as scratch
+from engine.files import weights_folder
 from engine.parts import Generator
 from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import Part
@@ -60,7 +59,7 @@ def _samples(arrays: dict[str, np.ndarray]) -> Samples:
 
 def generator_files(generator: Generator) -> dict[str, bytes]:
     """What the generator saves, by name within the model's folder."""
-    with _scratch() as name:
+    with weights_folder() as name:
         folder = Path(name)
         generator.save(folder)
         found = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -108,18 +107,13 @@ def read_generator(store: Store, row: Row, part: Part) -> Generator | None:
     if not files or any(data is None for data in files.values()):
         return None
     generator: Generator = part.make()
-    with _scratch() as name:
+    with weights_folder() as name:
         for file, data in files.items():
             target = Path(name) / file.removeprefix(WEIGHTS)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data or b"")
         generator.load(Path(name))
     return generator
-
-
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder that is known by its name as that of a dead run, should this one be killed."""
-    return tempfile.TemporaryDirectory(prefix=f"{scratch.PREFIX}{os.getpid()}-weights-")
 
 
 def differs(row: Row, name: str, data: bytes) -> bool:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
+from pathlib import Path
+
+from engine.files import staged
 
 REASONS = {
     errno.ENOSPC: "the disk is full; free some room, or give --out on another disk",
@@ -71,14 +73,10 @@ class Disk:
     def write(self, path: str, data: bytes) -> None:
         """All of it or nothing: staged, fsynced and renamed."""
         self.make(os.path.dirname(path))
-        staged = f"{path}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
         try:
-            with open(staged, "wb") as file:
+            with staged(Path(path)) as temporary, open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(staged, path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(staged)
             raise Unwritable.of(self.root, error) from error

@@ -8,8 +8,6 @@ true end states.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import files as scratch
+from engine import files
 from engine.lineage.history import Looking, history
 from engine.lineage.recipe import real_key, rng
 from engine.outcome.summary import History, headline
@@ -144,9 +142,7 @@ class Recorder:
         keys = {
             row["t"]: {"t": row["t"], "model": row["model"], "draw": row["draw"]} for row in rows
         }  # not the rows: these stay
-        with tempfile.TemporaryDirectory(
-            prefix=f"{scratch.PREFIX}{os.getpid()}-weights-"
-        ) as folder:
+        with files.weights_folder() as folder:
             there = self.tracker.mirror(
                 spec,
                 rows,
@@ -222,9 +218,8 @@ def film_strip(store: Store, histories: Sequence[History], path: Path) -> Histor
         list(frames.values()), titles, real=_real(history.spec), classes=_classes(history.spec)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{os.getpid()}-{path.name}")
-    Image.fromarray(image).save(staged)
-    staged.replace(path)
+    with files.staged(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
     return history
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,20 +158,6 @@ def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyP
     assert np.array_equal(found, again), "weights from the file must give the same bits"
     with pytest.raises(ValueError, match="'real_resnet18' needs labels"):
         features.extract(Samples(x), "real_resnet18", of_images(x))
-
-
-def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
-    path, contents, seen = tmp_path / "w", [bytes([i]) * 200_000 for i in range(4)], set()
-    features.write_atomically(path, contents[0])
-    writers = [
-        threading.Thread(target=lambda c=c: [features.write_atomically(path, c) for _ in range(25)])
-        for c in contents
-    ]
-    for writer in writers:
-        writer.start()
-    while any(writer.is_alive() for writer in writers):
-        seen.add(path.read_bytes())
-    assert seen <= set(contents) and [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
 def test_missing_weights_say_how_to_get_them(

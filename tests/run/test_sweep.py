@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine import files as scratch
+from engine import files
 from engine.lineage.history import histories
 from engine.outcome.summary import History, Spread, collapsed, drift, key_of, labels, summarise
 from engine.planning.plan import make_plan, order, paths
@@ -437,14 +437,14 @@ def test_scratch_folders_of_dead_runs_are_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert len(str(scratch.make())) < 60, "Ray's socket paths would be too long"
-    gone = tmp_path / f"{scratch.PREFIX}999999999-abc"
+    assert len(str(files.scratch_folder())) < 60, "Ray's socket paths would be too long"
+    gone = tmp_path / f"{files.PREFIX}999999999-abc"
     gone.mkdir()
-    mine = tmp_path / f"{scratch.PREFIX}{os.getpid()}-abc"
+    mine = tmp_path / f"{files.PREFIX}{os.getpid()}-abc"
     mine.mkdir()
-    assert [p for p in scratch.dead() if p.parent == tmp_path] == [gone]
-    (tmp_path / f"{scratch.PREFIX}{os.getpid()}-weights-abc").mkdir()
-    assert [p for p in scratch.former() if p.parent == tmp_path] == [mine], (
+    assert [p for p in files.of_dead_processes() if p.parent == tmp_path] == [gone]
+    (tmp_path / f"{files.PREFIX}{os.getpid()}-weights-abc").mkdir()
+    assert [p for p in files.of_former_self() if p.parent == tmp_path] == [mine], (
         "MLflow's copies of weights are in use"
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from engine import files
 from engine.store import disk, locks, store
 from engine.store.store import Store
 
@@ -115,7 +116,7 @@ class Disk:
 
     def under(self, url: str, patch: pytest.MonkeyPatch) -> Store:
         """A store on this disk."""
-        for module in (disk, store, locks):
+        for module in (files, disk, store, locks):
             patch.setattr(module, "os", Through(self, os))
             patch.setattr(module, "open", self.open, raising=False)
         made = Store(url)
