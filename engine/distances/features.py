@@ -122,7 +122,7 @@ def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:
 def _load_or_train(real: Samples, name: str, path: Path) -> Any:
     from safetensors.torch import load, save
 
-    from engine.training import classifiers as lenet
+    from engine.training import classifiers
 
     if real.y is None:
         raise ValueError(
@@ -132,21 +132,21 @@ def _load_or_train(real: Samples, name: str, path: Path) -> Any:
     network, _, batch, epochs, bounds = TRAINED[name]
     classes = int(real.y.max()) + 1
     if path.exists():
-        model: Any = lenet.of_images(network, real.x.shape[1:], classes)  # type: ignore[arg-type]
+        model: Any = classifiers.of_images(network, real.x.shape[1:], classes)  # type: ignore[arg-type]
         model.load_state_dict(load(path.read_bytes()))
         return model.eval()
     steps = int(np.clip(epochs * len(real) / batch, *bounds))
     rng = np.random.default_rng(CLASSIFIER_SEED)
-    model = lenet.fit(real, classes, rng, steps=steps, batch=batch, network=network)
+    model = classifiers.fit(real, classes, rng, steps=steps, batch=batch, network=network)
     write_atomically(path, save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
     return model
 
 
 def _trained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
     def features(x: np.ndarray, dataset: Dataset) -> np.ndarray:
-        from engine.training import classifiers as lenet
+        from engine.training import classifiers
 
-        return lenet.features(real_classifier(dataset, name), x)
+        return classifiers.features(real_classifier(dataset, name), x)
 
     return features
 
@@ -199,19 +199,19 @@ def _run_pretrained(name: str, x: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    from engine.training import loop as nets
+    from engine.training.device import device, tensor
 
-    model, pixels = load_pretrained(name, weights_folder()).to(nets.device()), PRETRAINED[name][1]
+    model, pixels = load_pretrained(name, weights_folder()).to(device()), PRETRAINED[name][1]
     if name == "fid_inception":
         return _run_fid_inception(model, x)
     mean, sd = (
-        torch.tensor(v, device=nets.device()).view(1, 3, 1, 1)
+        torch.tensor(v, device=device()).view(1, 3, 1, 1)
         for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
     out = []
     with torch.inference_mode():
         for i in range(0, len(x), 64):
-            images = nets.tensor(x[i : i + 64], nets.device()).permute(0, 3, 1, 2).float() / 255
+            images = tensor(x[i : i + 64], device()).permute(0, 3, 1, 2).float() / 255
             images = images.expand(-1, 3, -1, -1)  # grey becomes colour
             images = torch.nn.functional.interpolate(
                 images, (pixels, pixels), mode="bilinear", antialias=True
@@ -224,10 +224,10 @@ def _run_fid_inception(model: Any, x: np.ndarray) -> np.ndarray:
     """[n, 2048]; the network resizes and scales the pixels itself, as TensorFlow did."""
     import torch
 
-    from engine.training import loop as nets
+    from engine.training.device import device, tensor
 
     batches = (
-        nets.tensor(x[i : i + 64], nets.device()).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+        tensor(x[i : i + 64], device()).permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
         for i in range(0, len(x), 64)
     )
     with torch.inference_mode():

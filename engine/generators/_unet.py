@@ -25,7 +25,8 @@ from torch.nn import functional
 
 from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
 from engine.generators._labels import label_counts
-from engine.training import loop as nets
+from engine.training.device import device, tensor_float
+from engine.training.loop import Training
 
 from diffusers import UNet2DModel  # isort: skip
 
@@ -188,7 +189,7 @@ class ImageUnet:
         config = json.loads((folder / "config.json").read_text())
         unet = _unet(config)
         unet.load_state_dict(load((folder / WEIGHTS).read_bytes()))
-        return cls(unet.to(nets.device()).eval(), config, label_dropout)
+        return cls(unet.to(device()).eval(), config, label_dropout)
 
 
 def _unet(config: dict[str, Any]) -> Any:
@@ -222,7 +223,7 @@ def even_times(shape: Sequence[int], noise: torch.Generator, on: torch.device) -
 
 
 @contextmanager
-def sampling(net: Any, how: nets.Training) -> Iterator[None]:
+def sampling(net: Any, how: Training) -> Iterator[None]:
     """Inside, a network computes as in training, without gradients; not compiled, since shapes met
     before would change bits.
     """
@@ -232,10 +233,8 @@ def sampling(net: Any, how: nets.Training) -> Iterator[None]:
     )
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(nets.tensor_float(how.precision))
-        stack.enter_context(
-            torch.autocast(nets.device().type, dtype=dtype, enabled=dtype is not None)
-        )
+        stack.enter_context(tensor_float(how.precision))
+        stack.enter_context(torch.autocast(device().type, dtype=dtype, enabled=dtype is not None))
         if how.compile:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

@@ -42,7 +42,8 @@ from engine.generators import _unet
 from engine.generators._labels import labels_for, same_networks
 from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor, torch_generator
+from engine.training.loop import Training, Turn, train
 
 BATCH_OUT = 256  # images drawn at a time
 # where few-step samplers begin: DPM-Solver's advice for the cosine schedule, where less is only
@@ -122,7 +123,7 @@ class Ddpm:
         self.sampler, self.sampling_steps = sampler, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
         self.CONDITIONAL = conditional
-        self.how = nets.Training(
+        self.how = Training(
             steps=self.size.steps,
             batch=self.size.batch,
             ema=self.size.ema,
@@ -139,7 +140,7 @@ class Ddpm:
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         y = data.y if self.CONDITIONAL else None
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = _unet.ImageUnet.new(data.x, y, self.size, self.label_dropout)
         how = self.how
         if (
@@ -149,9 +150,9 @@ class Ddpm:
         ):
             fresh.module, how = self.net_.module, replace(how, steps=self.warm_steps)
         self.net_ = fresh
-        loss = partial(self._loss, nets.tensor(self.signal.astype(np.float32), nets.device()))
-        turn = nets.Turn(fresh.module, loss, lr=self.size.lr)
-        return nets.train([turn], [data.x] if y is None else [data.x, y], rng, how)
+        loss = partial(self._loss, tensor(self.signal.astype(np.float32), device()))
+        turn = Turn(fresh.module, loss, lr=self.size.lr)
+        return train([turn], [data.x] if y is None else [data.x, y], rng, how)
 
     def _loss(self, signal: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise or velocity at even times: the paper's
@@ -183,7 +184,7 @@ class Ddpm:
         """
         assert self.net_ is not None, "fit or load comes first"
         weight, y = self.net_.weight(bias), labels_for(n, labels, self.net_.config["label_counts"])
-        noise = nets.torch_generator(rng, nets.device())
+        noise = torch_generator(rng, device())
         latents = rng.standard_normal((n, *self.net_.latent_shape), dtype=np.float32)
         with _unet.sampling(self.net_, self.how):
             drawn = [
@@ -195,9 +196,9 @@ class Ddpm:
     def _draw(
         self, latents: np.ndarray, y: np.ndarray | None, weight: float, noise: torch.Generator
     ) -> np.ndarray:
-        on, net = nets.device(), self.net_
+        on, net = device(), self.net_
         assert net is not None
-        labels = None if y is None else nets.tensor(y, on)
+        labels = None if y is None else tensor(y, on)
 
         def denoiser(x: Tensor, t: int) -> Tensor:
             at = torch.full((len(x),), t, device=on)
@@ -206,7 +207,7 @@ class Ddpm:
         return net.decode(
             integrate(
                 denoiser,
-                nets.tensor(latents, on),
+                tensor(latents, on),
                 self.sampler,
                 self.sampling_steps,
                 self.signal,

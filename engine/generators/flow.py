@@ -20,7 +20,10 @@ from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from engine.parts import Finding, Fraction, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor
+from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.stacked import Standardise, stacked_mlp
+from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 4096  # points mapped at a time
 LOG_2PI = math.log(2 * math.pi)
@@ -44,7 +47,7 @@ class Coupling(nn.Module):
             [bins, bins, bins - 1] if bins else [1, 1]
         )  # widths, heights, slopes; or shift and log scale
         n_in, n_out = max(1, len(self.stays)), len(self.moved) * sum(self.sizes)
-        self.chooser = nets.stacked_mlp(replicates, (n_in, width, width, n_out), nn.ReLU)
+        self.chooser = stacked_mlp(replicates, (n_in, width, width, n_out), nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Towards the base: the points [replicates, b, d], and the log of the volume's change
@@ -77,7 +80,7 @@ class PointFlow(nn.Module):
         self, replicates: int, d: int, transforms: int, width: int, bins: int, bound: float
     ) -> None:
         super().__init__()
-        self.standardise = nets.Standardise(replicates, d)
+        self.standardise = Standardise(replicates, d)
         self.couplings = nn.ModuleList(
             Coupling(replicates, d, i, width, bins, bound) for i in range(transforms)
         )
@@ -146,26 +149,26 @@ class Flow:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         """The reported loss is the negative log likelihood in nats."""
         x = data.x.astype(np.float32)  # [n, replicates, d]
-        nets.refuse_non_finite_data([x])
+        refuse_non_finite_data([x])
         if not x.std(0).any():
             raise Finding(
                 "constant", "all training points are equal: their likelihood has no maximum"
             )
         config = self._config(*x.shape[1:])
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = PointFlow(**config)
         if self.model_ is None or not self.warm_start or config != self.config_:
             self.model_ = fresh
         self.config_ = config
         self.model_.standardise.learn(x)
-        how = nets.Training(
+        how = Training(
             steps=self.steps,
             batch=self.batch,
             replicates=x.shape[1],
             ema=self.ema,
             decay=self.decay,
         )
-        return nets.train([nets.Turn(self.model_, self._loss, lr=self.lr)], [x], rng, how)
+        return train([Turn(self.model_, self._loss, lr=self.lr)], [x], rng, how)
 
     def _config(self, replicates: int, d: int) -> dict[str, Any]:
         bins = self.bins if self.coupling == "spline" else 0
@@ -208,14 +211,14 @@ class Flow:
         ...].
         """
         assert self.model_ is not None, "fit or load comes first"
-        pieces = nets.tensor(x.swapaxes(0, 1), nets.device()).split(BATCH_OUT, dim=1)
+        pieces = tensor(x.swapaxes(0, 1), device()).split(BATCH_OUT, dim=1)
         with torch.inference_mode():
             out = torch.cat([getattr(self.model_, how)(piece) for piece in pieces], dim=1)
         return out.transpose(0, 1).contiguous().cpu().numpy()
 
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"
-        nets.save_weights(self.model_, folder, self.config_)
+        save_weights(self.model_, folder, self.config_)
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = nets.load_weights(folder, lambda config: PointFlow(**config))  # type: ignore[assignment]
+        self.model_, self.config_ = load_weights(folder, lambda config: PointFlow(**config))  # type: ignore[assignment]

@@ -29,7 +29,10 @@ from engine.generators import _unet
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor
+from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.stacked import Standardise, stacked_mlp
+from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 256  # images drawn at a time; points are drawn at once
 POINTS = _unet.Size((64, 64, 64), 1, (), 0.0, 1000, 256, 5e-3, 0.99)
@@ -47,8 +50,8 @@ class PointNet(nn.Module):
         super().__init__()
         replicates, d = config["shape"]
         self.config, self.classes = config, len(config["label_counts"])
-        self.standardise = nets.Standardise(replicates, d)
-        self.layers = nets.stacked_mlp(
+        self.standardise = Standardise(replicates, d)
+        self.layers = stacked_mlp(
             replicates, (d + 1 + self.classes, *config["channels"], d), nn.SiLU
         )
 
@@ -134,9 +137,9 @@ class FlowMatching:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         images, y = data.x.ndim == 4, data.y if self.CONDITIONAL else None
         x = data.x if images else data.x.astype(np.float32)
-        nets.refuse_non_finite_data([x])
+        refuse_non_finite_data([x])
         size = _unet.with_own(self.image_size if images else POINTS, **self.own)
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = (
                 _unet.ImageUnet.new(x, y, size, self.label_dropout)
                 if images
@@ -152,20 +155,20 @@ class FlowMatching:
         if isinstance(fresh, PointNet):
             fresh.standardise.learn(x)
         self.net_ = fresh
-        turn = nets.Turn(fresh.module, self._loss, lr=size.lr)
-        return nets.train(
+        turn = Turn(fresh.module, self._loss, lr=size.lr)
+        return train(
             [turn],
             [x] if y is None else [x, y],
             rng,
             self._how(size, None if images else x.shape[1]),
         )
 
-    def _how(self, size: _unet.Size, replicates: int | None) -> nets.Training:
+    def _how(self, size: _unet.Size, replicates: int | None) -> Training:
         how: dict[str, Any] = dict(ema=size.ema, warmup=size.warmup, **self.fast)
         clip = (
             1.0 if replicates is None else 0.0
         )  # one norm for all replicates would tie them together
-        return nets.Training(
+        return Training(
             steps=size.steps, batch=size.batch, replicates=replicates, clip_norm=clip, **how
         )
 
@@ -220,12 +223,12 @@ class FlowMatching:
         self, net: PointNet, n: int, rng: np.random.Generator, y: np.ndarray | None, scale: float
     ) -> np.ndarray:
         """float32 [n, replicates, d]."""
-        x = nets.tensor(
+        x = tensor(
             rng.standard_normal((n, *net.config["shape"]), dtype=np.float32) * np.float32(scale),
-            nets.device(),
+            device(),
         )
         x = x.transpose(0, 1)
-        labels = None if y is None else nets.tensor(y, nets.device()).expand(x.shape[:2])
+        labels = None if y is None else tensor(y, device()).expand(x.shape[:2])
         x = integrate(
             lambda x, t: net.predict(x, x.new_full(x.shape[:2], t), labels),
             x,
@@ -237,15 +240,13 @@ class FlowMatching:
     def _images(
         self, net: _unet.ImageUnet, latents: np.ndarray, y: np.ndarray | None, weight: float
     ) -> np.ndarray:
-        labels = None if y is None else nets.tensor(y, nets.device())
+        labels = None if y is None else tensor(y, device())
 
         def velocity(x: Tensor, t: float) -> Tensor:
             return net.predict(x, x.new_full((len(x),), UNET_TIME * t), labels, weight)
 
         return net.decode(
-            integrate(
-                velocity, nets.tensor(latents, nets.device()), self.solver, self.sampling_steps
-            )
+            integrate(velocity, tensor(latents, device()), self.solver, self.sampling_steps)
         )
 
     # ---- files ----
@@ -256,7 +257,7 @@ class FlowMatching:
         """
         assert self.net_ is not None, "fit or load comes first"
         if isinstance(self.net_, PointNet):
-            nets.save_weights(self.net_, folder, self.net_.config)
+            save_weights(self.net_, folder, self.net_.config)
         else:
             self.net_.save(folder)
 
@@ -264,7 +265,7 @@ class FlowMatching:
         if (folder / "unet").is_dir():
             self.net_ = _unet.ImageUnet.load(folder, self.label_dropout)
         else:
-            self.net_ = nets.load_weights(folder, PointNet)[0]  # type: ignore[assignment]
+            self.net_ = load_weights(folder, PointNet)[0]  # type: ignore[assignment]
 
 
 def _point_net(x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> PointNet:

@@ -21,7 +21,9 @@ from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.generators._stylegan2 import Discriminator, StyleGenerator
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seed, seeded, tensor
+from engine.training.loop import Training, Turn, train
+from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 128  # samples drawn at a time
 MEAN_OF = 2000  # latents whose w are averaged, for each class
@@ -137,18 +139,16 @@ class Stylegan2:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         y = data.y if self.conditional else None
         config = {"shape": list(data.x.shape[1:]), "label_counts": label_counts(y), **self.numbers}
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = _build({**config, "discriminator": True})
         if self.model_ is None or not self.warm_start or not same_networks(config, self.config_):
             self.model_ = fresh
         self.config_ = config
         arrays = [_framed(data.x)] if y is None else [_framed(data.x), y]
-        how = nets.Training(
-            steps=self.steps, batch=self.batch, precision=self.precision, ema=self.ema
-        )
-        report = nets.train(self._turns(), arrays, rng, how)
-        z = nets.tensor(
-            rng.standard_normal((MEAN_OF, self.numbers["latent"]), dtype=np.float32), nets.device()
+        how = Training(steps=self.steps, batch=self.batch, precision=self.precision, ema=self.ema)
+        report = train(self._turns(), arrays, rng, how)
+        z = tensor(
+            rng.standard_normal((MEAN_OF, self.numbers["latent"]), dtype=np.float32), device()
         )
         self.model_.generator.mapping.learn_mean(z)
         return report | (
@@ -157,17 +157,15 @@ class Stylegan2:
             else {}
         )
 
-    def _turns(self) -> list[nets.Turn]:
+    def _turns(self) -> list[Turn]:
         generator, discriminator = self.model_.generator, self.model_.discriminator
         how: dict[str, Any] = {"lr": self.lr, "betas": self.betas}
-        turns = [nets.Turn(discriminator, self._discriminator_loss, name="discriminator", **how)]
+        turns = [Turn(discriminator, self._discriminator_loss, name="discriminator", **how)]
         if self.r1_weight != 0:
-            turns += [nets.Turn(discriminator, self._r1, every=self.r1_every, name="r1", **how)]
-        turns += [nets.Turn(generator, self._generator_loss, name="generator", **how)]
+            turns += [Turn(discriminator, self._r1, every=self.r1_every, name="r1", **how)]
+        turns += [Turn(generator, self._generator_loss, name="generator", **how)]
         if self.path_weight:
-            turns += [
-                nets.Turn(generator, self._path_loss, every=self.path_every, name="path", **how)
-            ]
+            turns += [Turn(generator, self._path_loss, every=self.path_every, name="path", **how)]
         return turns
 
     def _discriminator_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
@@ -259,7 +257,7 @@ class Stylegan2:
         """
         assert self.model_ is not None, "fit or load comes first"
         y = labels_for(n, labels, self.config_["label_counts"])
-        of_pixels = np.random.default_rng(nets.seed(rng))
+        of_pixels = np.random.default_rng(seed(rng))
         z = rng.standard_normal((n, self.config_["latent"]), dtype=np.float32)
         x = [
             self._drawn(
@@ -274,14 +272,14 @@ class Stylegan2:
         self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator, bias: float | None
     ) -> np.ndarray:
         generator: StyleGenerator = self.model_.generator
-        on = nets.device()
+        on = device()
         pixels = rng.standard_normal((len(z), sum(generator.noise_sizes)), dtype=np.float32)
-        label = None if y is None else nets.tensor(y, on)
-        w = generator.mapping(nets.tensor(z, on), label)
+        label = None if y is None else tensor(y, on)
+        w = generator.mapping(tensor(z, on), label)
         if bias is not None and bias != 1:
             w = generator.mapping.truncated(w, label, bias)
         image = (
-            generator.draw(w, nets.tensor(pixels, on))
+            generator.draw(w, tensor(pixels, on))
             .float()
             .clamp(-1, 1)
             .permute(0, 2, 3, 1)
@@ -306,10 +304,10 @@ class Stylegan2:
                 if name == "generator" or self.warm_start
             }
         )
-        nets.save_weights(kept, folder, {**self.config_, "discriminator": "discriminator" in kept})
+        save_weights(kept, folder, {**self.config_, "discriminator": "discriminator" in kept})
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = nets.load_weights(folder, _build)
+        self.model_, self.config_ = load_weights(folder, _build)
         del self.config_["discriminator"]
 
 

@@ -20,7 +20,10 @@ from torch.nn import functional
 from engine.generators._labels import label_counts, labels_for
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor, torch_generator
+from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.stacked import Standardise, stacked_mlp
+from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 1024  # samples decoded at a time
 # of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 %
@@ -111,13 +114,11 @@ class PointVae(nn.Module):
         super().__init__()
         replicates, d = shape
         self.classes = classes
-        self.standardise = nets.Standardise(replicates, d)
-        self.encoder = nets.stacked_mlp(
+        self.standardise = Standardise(replicates, d)
+        self.encoder = stacked_mlp(
             replicates, (d + classes, 2 * width, 2 * width, 2 * latent), nn.GELU
         )
-        self.decoder = nets.stacked_mlp(
-            replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU
-        )
+        self.decoder = stacked_mlp(replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU)
         self.log_sd = nn.Parameter(
             torch.full((replicates, 1, d), -2.0)
         )  # small: it grows quickly but shrinks slowly
@@ -140,7 +141,7 @@ class PointVae(nn.Module):
 
     def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
         """float32 [b, replicates, d]."""
-        noise = nets.tensor(
+        noise = tensor(
             rng.standard_normal(decoded.transpose(0, 1).shape, dtype=np.float32), decoded.device
         )
         x = self.standardise.inverse(decoded + noise.transpose(0, 1) * torch.exp(self.log_sd))
@@ -225,16 +226,16 @@ class Vae:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)
-        nets.refuse_non_finite_data([x])
+        refuse_non_finite_data([x])
         config = self._config(x, y)
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = _build(config)
         if self.model_ is None or not self.warm_start or self.config_["shape"] != config["shape"]:
             self.model_ = fresh
         self.config_, model = config, self.model_
         if isinstance(model, PointVae):
             model.standardise.learn(x)
-        how = nets.Training(
+        how = Training(
             steps=self.steps,
             batch=self.batch,
             replicates=None if images else x.shape[1],
@@ -242,9 +243,7 @@ class Vae:
             ema=self.ema,
             warmup=WARMUP if "halvings" in config or "gaussian" in config else 0,
         )
-        return nets.train(
-            [nets.Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how
-        )
+        return train([Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how)
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
         config = {
@@ -287,13 +286,13 @@ class Vae:
         assert self.model_ is not None, "fit or load comes first"
         x = samples.x if samples.x.ndim == 4 else samples.x.astype(np.float32)
         labels = samples.y if self.config_["label_counts"] else None
-        noise, on = nets.torch_generator(rng, nets.device()), nets.device()
+        noise, on = torch_generator(rng, device()), device()
         parts = []
         with torch.inference_mode():
             for i in range(0, len(x), BATCH_OUT):
-                y = None if labels is None else nets.tensor(labels[i : i + BATCH_OUT], on)
+                y = None if labels is None else tensor(labels[i : i + BATCH_OUT], on)
                 parts.append(
-                    torch.stack(self._parts(nets.tensor(x[i : i + BATCH_OUT], on), y, noise)).cpu()
+                    torch.stack(self._parts(tensor(x[i : i + BATCH_OUT], on), y, noise)).cpu()
                 )
         reconstruction, kl = torch.cat(parts, dim=-1).double().numpy()
         return reconstruction.T, kl.T
@@ -321,19 +320,19 @@ class Vae:
         )
 
     def _decode(self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-        model, on = self.model_, nets.device()
+        model, on = self.model_, device()
         assert model is not None
         with torch.inference_mode():
-            latents = nets.tensor(z if z.ndim == 2 else z.swapaxes(0, 1), on)
-            decoded = model.decode(latents, None if y is None else nets.tensor(y, on))
+            latents = tensor(z if z.ndim == 2 else z.swapaxes(0, 1), on)
+            decoded = model.decode(latents, None if y is None else tensor(y, on))
             return model.draw(decoded, rng, self.binarise)
 
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"
-        nets.save_weights(self.model_, folder, self.config_)
+        save_weights(self.model_, folder, self.config_)
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = nets.load_weights(folder, _build)  # type: ignore[assignment]
+        self.model_, self.config_ = load_weights(folder, _build)  # type: ignore[assignment]
 
 
 def _build(config: dict[str, Any]) -> ImageVae | PointVae:

@@ -22,7 +22,10 @@ from engine.generators._dcgan import DcganCritic, DcganGenerator
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor
+from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.stacked import Standardise, stacked_mlp
+from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 1024  # images drawn at a time
 POINTS: dict[str, Any] = {"lr": 1e-3, "width": 64, "latent": 2, "penalty_weight": 1.0, "clip": 0.1}
@@ -55,9 +58,9 @@ class PointGan(nn.Module):
         super().__init__()
         hidden, self.classes = [width] * layers, len(label_counts)
         self.replicates, self.latent = replicates, latent
-        self.standardise = nets.Standardise(replicates, d)
-        self.generator = nets.stacked_mlp(replicates, (latent + self.classes, *hidden, d), nn.ReLU)
-        self.critic = nets.stacked_mlp(replicates, (d + self.classes, *hidden, 1), nn.ReLU)
+        self.standardise = Standardise(replicates, d)
+        self.generator = stacked_mlp(replicates, (latent + self.classes, *hidden, d), nn.ReLU)
+        self.critic = stacked_mlp(replicates, (d + self.classes, *hidden, 1), nn.ReLU)
 
     def read(self, x: Tensor) -> Tensor:
         return self.standardise(x.transpose(0, 1))  # [replicates, b, d]
@@ -190,9 +193,9 @@ class Wgan:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)  # [n, replicates, d]
-        nets.refuse_non_finite_data([x])
+        refuse_non_finite_data([x])
         config = self._config(x, y)
-        with nets.seeded(rng):
+        with seeded(rng):
             fresh = _build(config)
         if self.model_ is None or not self.warm_start or not same_networks(config, self.config_):
             self.model_ = fresh
@@ -200,14 +203,14 @@ class Wgan:
         if isinstance(self.model_, PointGan):
             self.model_.standardise.learn(x)
         replicates = None if images else x.shape[1]
-        how = nets.Training(
+        how = Training(
             steps=self.steps,
             batch=self.batch,
             replicates=replicates,
             ema=self.ema,
             precision=self.precision,
         )
-        return nets.train(self._turns(self.model_), [x] if y is None else [x, y], rng, how)
+        return train(self._turns(self.model_), [x] if y is None else [x, y], rng, how)
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
         numbers, labels = (
@@ -225,10 +228,10 @@ class Wgan:
             **(labels if y is not None else {}),
         }
 
-    def _turns(self, model: PointGan | ImageGan) -> list[nets.Turn]:
+    def _turns(self, model: PointGan | ImageGan) -> list[Turn]:
         how: dict[str, Any] = {"lr": self.numbers["lr"], "betas": self.betas}
         after = self._clip_weights if self.penalty == "clip" else None
-        critic = nets.Turn(
+        critic = Turn(
             model.critic,
             self._critic_loss,
             repeats=self.critic_steps,
@@ -236,7 +239,7 @@ class Wgan:
             name="critic",
             **how,
         )
-        return [critic, nets.Turn(model.generator, self._generator_loss, name="generator", **how)]
+        return [critic, Turn(model.generator, self._generator_loss, name="generator", **how)]
 
     def _critic_loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """E critic(fake) - E critic(real) + penalty: minus the Wasserstein-1 distance when the
@@ -314,20 +317,20 @@ class Wgan:
 
     @torch.inference_mode()
     def _drawn(self, z: np.ndarray, y: np.ndarray | None) -> np.ndarray:
-        model, on = self.model_, nets.device()
+        model, on = self.model_, device()
         assert model is not None
         return (
-            model.write(model.fake(nets.tensor(z, on), None if y is None else nets.tensor(y, on)))
+            model.write(model.fake(tensor(z, on), None if y is None else tensor(y, on)))
             .cpu()
             .numpy()
         )
 
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"
-        nets.save_weights(self.model_, folder, self.config_)
+        save_weights(self.model_, folder, self.config_)
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = nets.load_weights(folder, _build)  # type: ignore[assignment]
+        self.model_, self.config_ = load_weights(folder, _build)  # type: ignore[assignment]
 
 
 def _build(config: dict[str, Any]) -> PointGan | ImageGan:

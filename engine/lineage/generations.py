@@ -18,7 +18,7 @@ from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import LineageSpec
 from engine.store import artifacts as archive
 from engine.store.store import Row, Store
-from engine.training import resume as partial
+from engine.training import resume
 
 STRIP_POINTS = 500
 
@@ -159,20 +159,20 @@ class Material:
         if node.t and self.spec.generator.params.get("warm_start"):
             generator = self.generator(node.t - 1)
         self._generators.clear()
-        with partial.keeping(self._place(node.model, micro_batches)) as place:
+        with resume.keeping(self._place(node.model, micro_batches)) as place:
             report = generator.fit(data, self.rng("fit", node.t))
         self.speed = place.speed
         self._generators[node.t] = generator
         self.fits += 1
         return report
 
-    def _place(self, key: str, micro_batches: int) -> partial.Place:
+    def _place(self, key: str, micro_batches: int) -> resume.Place:
         """Where this model's training keeps its state; closed forms need none."""
         if self.spec.generator.constant("COST") == "tiny":
-            return partial.Place()
+            return resume.Place()
         self.half_trained.add(key)
         machine = json.dumps(archive.machine(), sort_keys=True)
-        return partial.Place(self.store, key, machine, partial.EVERY_SECONDS, micro_batches)
+        return resume.Place(self.store, key, machine, resume.EVERY_SECONDS, micro_batches)
 
     def draw(self, node: Node) -> Draw:
         """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""

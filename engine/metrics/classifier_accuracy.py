@@ -17,7 +17,7 @@ import numpy as np
 from engine.distances import features
 from engine.parts import Dataset, Finding, Generator, PositiveFloat, PositiveInt, Undefined, Value
 from engine.samples import Samples
-from engine.training import classifiers as lenet
+from engine.training import classifiers
 
 KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
 
@@ -105,7 +105,7 @@ class ClassifierAccuracy:
         """
         assert data.y is not None and self.test_.y is not None
         classes = int(max(data.y.max(), self.test_.y.max())) + 1
-        model = lenet.fit(
+        model = classifiers.fit(
             data,
             classes,
             rng,
@@ -114,7 +114,7 @@ class ClassifierAccuracy:
             lr=self.lr_,
             network=self.network_,
         )
-        guess = lenet.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
+        guess = classifiers.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
         right = (self.test_.y == guess.T).mean(-1)
         return _value(right)
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from engine.parts import Dataset, Finite, Generator, NonNegativeInt, PositiveInt
 from engine.samples import Samples
-from engine.training import classifiers as lenet
+from engine.training import classifiers
 
 
 class Classifier:
@@ -47,15 +47,17 @@ class Classifier:
                 f"got {self.target}"
             )
         data = real if self.n_real is None else dataset.sample(self.n_real, rng)
-        self._model = lenet.fit(data, dataset.CLASSES, rng, steps=self.steps)
+        self._model = classifiers.fit(data, dataset.CLASSES, rng, steps=self.steps)
         held_out = dataset.held_out(1000)
         assert held_out.y is not None
-        best = lenet.logits(self._model, _input(held_out)).argmax(-1)  # [n] or [n, replicates]
+        best = classifiers.logits(self._model, _input(held_out)).argmax(
+            -1
+        )  # [n] or [n, replicates]
         return {"accuracy": float(np.mean(best == held_out.y.reshape(-1, *[1] * (best.ndim - 1))))}
 
     def score(self, samples: Samples) -> np.ndarray:
         log_q = log_softmax(
-            lenet.logits(self._model, _input(samples)).astype(np.float64), axis=-1
+            classifiers.logits(self._model, _input(samples)).astype(np.float64), axis=-1
         )  # [n, .., classes]
         if self.target is not None:
             return self.scale * np.exp(log_q[..., self.target])

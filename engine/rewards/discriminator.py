@@ -17,7 +17,9 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from engine.parts import Dataset, Generator, PositiveInt
 from engine.samples import Samples, given
-from engine.training import loop as nets
+from engine.training.device import device, seeded, tensor
+from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.stacked import StackedLinear, Standardise
 
 BATCH_OUT = 8192  # samples scored at a time
 
@@ -39,13 +41,13 @@ class Judge(nn.Module):
     def __init__(self, replicates: int, d: int, classes: int, widths: list[int]) -> None:
         super().__init__()
         self.classes = classes
-        self.standardise = nets.Standardise(replicates, d)
+        self.standardise = Standardise(replicates, d)
         layers: list[nn.Module] = []
         for n_in, n_out in zip([d + classes, *widths[:-1]], widths, strict=True):
-            layers += [nets.StackedLinear(replicates, n_in, n_out), nn.LeakyReLU(0.2)]
+            layers += [StackedLinear(replicates, n_in, n_out), nn.LeakyReLU(0.2)]
             layers += [nn.Dropout(0.1)] if classes else []
         self.layers = nn.Sequential(*layers)
-        self.last = nets.StackedLinear(replicates, widths[-1], 1)
+        self.last = StackedLinear(replicates, widths[-1], 1)
         if classes:
             register_parametrization(self.last, "weight", UnitLength())
 
@@ -91,13 +93,13 @@ class Discriminator:
         x = np.concatenate([_input(true), _input(false)])  # [2 n, replicates, d]
         y = np.concatenate([self._labels(true), self._labels(false)])  # [2 n]
         is_real = np.repeat(np.array([1, 0], dtype=np.float32), len(true))
-        with nets.seeded(rng):
+        with seeded(rng):
             widths = [512, 256, 128, 64] if true.x.ndim == 4 else [64, 64]
             model = Judge(
                 x.shape[1], x.shape[2], dataset.CLASSES if self.conditional else 0, widths
             )
         if true.x.ndim == 3:
-            nets.refuse_non_finite_data([x])
+            refuse_non_finite_data([x])
             model.standardise.learn(x)
         smooth = 0.05 if self.conditional else 0.0
 
@@ -108,20 +110,20 @@ class Discriminator:
                 logits, target, reduction="none"
             ).mean(0)
 
-        how = nets.Training(steps=self.steps, batch=self.batch)
-        nets.train([nets.Turn(model, cross_entropy, lr=1e-3)], [x, y, is_real], rng, how)
+        how = Training(steps=self.steps, batch=self.batch)
+        train([Turn(model, cross_entropy, lr=1e-3)], [x, y, is_real], rng, how)
         self._model = model
         return {"accuracy": self._accuracy(dataset, generator, rng)}
 
     def score(self, samples: Samples) -> np.ndarray:
         """Logits that a sample is real: [n] of images, [n, replicates] of points."""
         x, y = _input(samples), self._labels(samples)
-        on = nets.device()
+        on = device()
         self._model.to(on).eval()
         with torch.inference_mode():
             parts = [
                 self._model(
-                    nets.tensor(x[i : i + BATCH_OUT], on), nets.tensor(y[i : i + BATCH_OUT], on)
+                    tensor(x[i : i + BATCH_OUT], on), tensor(y[i : i + BATCH_OUT], on)
                 ).cpu()
                 for i in range(0, len(x), BATCH_OUT)
             ]

@@ -1,170 +1,41 @@
-"""What learned generators and classifiers share: one training loop on accelerate, named streams for
-torch, weights to file.
+"""The one training loop of learned generators and classifiers, on accelerate.
 
 Nothing here knows a model.  A generator describes its networks and losses as `Turn`s and calls
-                             `train`; one turn is ordinary
-training, two turns are a critic and a generator.  Data stay uint8 until they are on the device.
+`train`; one turn is ordinary training, two turns are a critic and a generator.  Data stay uint8
+until they are on the device.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
-from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from engine._memory import keep_freed_memory
 from engine.parts import Finding
+from engine.training.device import (
+    Clock,
+    Precision,
+    new_accelerator,
+    seeded,
+    tensor,
+    tensor_float,
+    torch_generator,
+)
 from engine.training.minibatches import Minibatches, take
 from engine.training.resume import here
+from engine.training.stacked import fast_products
 from engine.training.state import State
 
 CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
-Precision = Literal[
-    "no", "tf32", "bf16", "fp16"
-]  # "no": float32 throughout; "tf32": products of float32 in a GPU's TF32
-Loss = Callable[
-    [tuple[Tensor, ...], torch.Generator], Tensor
-]  # (minibatch, noise) -> one loss, or one per replicate
-
-
-# ---- device and streams --------------------------------------------------------------------------
-
-
-def device() -> torch.device:
-    """The GPU this process was given, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def seed(rng: np.random.Generator) -> int:
-    """A seed for torch, drawn from a named numpy stream."""
-    return int(rng.integers(2**63))
-
-
-def torch_generator(rng: np.random.Generator, on: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(on).manual_seed(seed(rng))
-
-
-@contextmanager
-def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Inside, torch's global stream (initialisers, dropout) follows rng; afterwards it is as it
-    was.
-    """
-    with torch.random.fork_rng(
-        devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    ):
-        torch.manual_seed(seed(rng))
-        yield
-
-
-def new_accelerator(precision: Precision = "no") -> Accelerator:
-    """An Accelerator free of what an earlier one in this process left behind (accelerate keeps its
-    state in singletons).
-
-    fp16 without a GPU is refused: accelerate would report fp16 and compute in float32.
-    """
-    if precision == "fp16" and device().type == "cpu":
-        raise ValueError("precision='fp16' needs a GPU; use 'bf16' or 'no' on a CPU")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    if device().type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(
-            True, warn_only=True
-        )  # torch names an operation that has none
-    return Accelerator(
-        mixed_precision="no" if precision == "tf32" else precision, cpu=device().type == "cpu"
-    )
-
-
-def tensor(array: np.ndarray, on: torch.device | str = "cpu") -> Tensor:
-    """The array on the device, in its own type; shares memory on the CPU where the array may be
-    written.
-    """
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(on)
-
-
-# ---- speed ---------------------------------------------------------------------------------------
-
-STACK_PAYS = 4  # replicates from which oneDNN's batched products are faster than the default ones
-
-
-@contextmanager
-def fast_products(replicates: int | None) -> Iterator[None]:
-    """Inside, batched float32 products of stacked networks go through oneDNN (x1.7 where it has
-    AVX-512 kernels and MKL not).
-
-    The switch allows bf16 inside, so it is kept only where a probe finds float32's accuracy (with
-    AMX units it would round).
-    """
-    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    if (replicates or 1) >= STACK_PAYS and device().type == "cpu":
-        setting.fp32_precision = "bf16"
-        if not _products_are_exact():
-            setting.fp32_precision = before
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
-
-
-@contextmanager
-def tensor_float(precision: Precision) -> Iterator[None]:
-    """Inside, a GPU computes products and convolutions of float32 in TF32 if that was asked for,
-    else in full precision.
-    """
-    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    try:
-        yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
-
-
-class Clock:
-    """Measures a training: examples per second and, on a GPU, the most memory it held."""
-
-    def __init__(self, on: torch.device) -> None:
-        self.on = on
-        if on.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(on)
-        self.started = time.perf_counter()
-
-    def speed(self, examples: int) -> dict[str, float]:
-        if self.on.type != "cuda":
-            return {"examples_per_second": examples / (time.perf_counter() - self.started)}
-        torch.cuda.synchronize(self.on)
-        found = {"examples_per_second": examples / (time.perf_counter() - self.started)}
-        return found | {"peak_memory_gb": torch.cuda.max_memory_allocated(self.on) / 1e9}
-
-
-def _products_are_exact() -> bool:
-    a = torch.linspace(-1, 1, 4 * 64 * 64).sin().view(4, 64, 64)
-    error = torch.bmm(a, a).double() - torch.bmm(a.double(), a.double())
-    return float(error.abs().max()) < 1e-4
-
-
-keep_freed_memory()
-
-
-# ---- training ------------------------------------------------------------------------------------
+# (minibatch, noise) -> one loss, or one per replicate
+Loss = Callable[[tuple[Tensor, ...], torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -179,9 +50,7 @@ class Turn:
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1  # optimiser steps per training step, each on a minibatch of its own
-    every: int = (
-        1  # takes its turn at steps 1, 1 + every, 1 + 2 every, ... only (lazy regularisation)
-    )
+    every: int = 1  # takes its turn at steps 1, 1 + every, ... only (lazy regularisation)
     after: Callable[[], None] | None = None  # called after each optimiser step (weight clipping)
     name: str = "loss"
 
@@ -194,9 +63,7 @@ class Training:
     batch: int
     replicates: int | None = None  # rows are drawn for each replicate apart: x [n, replicates, ...]
     precision: Precision = "no"
-    ema: float = (
-        0.0  # decay of the average of the weights that is kept in the end; 0 keeps the last weights
-    )
+    ema: float = 0.0  # decay of the average of the weights that is kept; 0 keeps the last weights
     decay: bool = False  # let the learning rate fall to nothing along a cosine
     warmup: int = 0  # steps over which the learning rate rises from nothing
     clip_norm: float = 0.0  # largest norm of a turn's gradient; 0: any
@@ -206,7 +73,9 @@ class Training:
     def rate(self, step: int) -> float:
         """The factor of every learning rate at this step, 1 to steps."""
         rising = min(1.0, step / self.warmup) if self.warmup else 1.0
-        return rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps)) if self.decay else 1.0)
+        if not self.decay:
+            return rising
+        return rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps)))
 
 
 def train(
@@ -214,12 +83,11 @@ def train(
 ) -> dict[str, float]:
     """Train the models of all turns with Adam; they end on `device()`.
 
-    Inside `partial.keeping` the state is kept every few minutes and a later call continues from it,
+    Inside `resume.keeping` the state is kept every few minutes and a later call continues from it,
     to the same bits.  Under `accelerate launch` every process trains on its share of each
-                       minibatch.
-    Returns for each turn its mean loss over the last tenth of the steps and over the first tenth
-    (`/first`), and the steps. Raises Finding("diverged") for data, losses or weights that are not
-    finite.
+    minibatch.  Returns for each turn its mean loss over the last tenth of the steps and over the
+    first tenth (`/first`), and the steps.  Raises Finding("diverged") for data, losses or weights
+    that are not finite.
     """
     refuse_non_finite_data(data)
     place, accelerator = here(), new_accelerator(how.precision)
@@ -240,13 +108,9 @@ def train(
     noise.manual_seed((noise.initial_seed() + accelerator.process_index) % 2**63)
     rows = Minibatches(len(data[0]), how.batch, rng, how.replicates)
     tenth = max(1, how.steps // 10)
-    sums = torch.zeros(
-        2, len(turns), device=accelerator.device
-    )  # losses of the first and of the last tenth
-    early, late = (
-        [_turns_taken(turn.every, a, b) for turn in turns]
-        for a, b in ((0, tenth), (how.steps - tenth, how.steps))
-    )
+    sums = torch.zeros(2, len(turns), device=accelerator.device)  # of the first and last tenth
+    early = [_turns_taken(turn.every, 0, tenth) for turn in turns]
+    late = [_turns_taken(turn.every, how.steps - tenth, how.steps) for turn in turns]
     sums[1, [count == 0 for count in late]] = float("nan")
     state = State(
         [*models, *averages.values()],
@@ -369,11 +233,9 @@ def _refuse_diverged(turn: Turn, loss: Tensor, step: int) -> None:
     """A loss or a weight that is not finite stays so: looking now and then misses nothing."""
     bad = (~torch.isfinite(loss)).reshape(-1)
     if bad.any():
-        which = (
-            f" in replicates {bad.nonzero().flatten().tolist()} of {len(bad)}"
-            if len(bad) > 1
-            else ""
-        )
+        which = ""
+        if len(bad) > 1:
+            which = f" in replicates {bad.nonzero().flatten().tolist()} of {len(bad)}"
         raise Finding("diverged", f"{turn.name} is not finite at step {step}{which}")
     if not all(bool(torch.isfinite(p).all()) for p in turn.model.parameters()):
         raise Finding("diverged", f"weights are not finite at step {step}")
@@ -386,76 +248,3 @@ def _report(
     for turn, early, late in zip(turns, first, last, strict=True):
         report |= {turn.name: late, f"{turn.name}/first": early}
     return report
-
-
-# ---- weights -------------------------------------------------------------------------------------
-
-
-def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
-    """weights.safetensors, and what is needed to build the network again in config.json."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    (folder / "weights.safetensors").write_bytes(save(state))
-    (folder / "config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
-
-
-def load_weights(
-    folder: Path, build: Callable[[dict[str, Any]], nn.Module]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that `build` makes from the config, with its weights, on the device."""
-    config = json.loads((folder / "config.json").read_text())
-    model = build(config)
-    model.load_state_dict(load((folder / "weights.safetensors").read_bytes()))
-    return model.to(device()).eval(), config
-
-
-# ---- stacked replicates --------------------------------------------------------------------------
-
-
-class StackedLinear(nn.Module):
-    """One linear layer per replicate, all in one batched product: [replicates, b, n_in] ->
-    [replicates, b, n_out].
-    """
-
-    def __init__(self, replicates: int, n_in: int, n_out: int) -> None:
-        super().__init__()
-        bound = n_in**-0.5  # nn.Linear's
-        self.weight = nn.Parameter(torch.empty(replicates, n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(replicates, 1, n_out).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
-
-
-def stacked_mlp(
-    replicates: int, sizes: Sequence[int], activation: type[nn.Module]
-) -> nn.Sequential:
-    """An MLP per replicate; sizes are the widths from input to output."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [StackedLinear(replicates, n_in, n_out), activation()]
-    return nn.Sequential(*layers[:-1])
-
-
-class Standardise(nn.Module):
-    """Zero mean and unit variance for each replicate and direction of the points [n, replicates, d]
-    it learnt from.
-    """
-
-    mean: Tensor
-    sd: Tensor
-
-    def __init__(self, replicates: int, d: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(replicates, 1, d))
-        self.register_buffer("sd", torch.ones(replicates, 1, d))
-
-    def learn(self, x: np.ndarray) -> None:
-        mean, sd = x.mean(0)[:, None], x.std(0)[:, None]  # [replicates, 1, d]
-        self.mean.copy_(torch.from_numpy(mean))
-        self.sd.copy_(torch.from_numpy(np.where(sd > 0, sd, 1.0)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.sd
-
-    def inverse(self, z: Tensor) -> Tensor:
-        return z * self.sd + self.mean

@@ -3,8 +3,7 @@ not know about the store.
 
 A generation that takes an hour must not be lost with a spot machine.  Around `fit` the lineage
 opens a `Place`; the training loop finds it with `here()`, writes its whole state there every few
-minutes, and starts from it when the same key is trained
-again.  Without a place nothing is kept.
+minutes, and starts from it when the same key is trained again.  Without a place nothing is kept.
 """
 
 from __future__ import annotations
@@ -37,15 +36,12 @@ class Place:
     # continued
     machine: str = ""
     seconds: float = EVERY_SECONDS
-    micro_batches: int = (
-        1  # parts of each minibatch, their gradients added: the same step in less memory
-    )
-    trained: int = (
-        0  # networks trained in this place so far: a fit may train several, one after the other
-    )
-    speed: dict[str, float] = field(
-        default_factory=dict
-    )  # what the last training measured: images per second, peak memory
+    # parts of each minibatch, their gradients added: the same step in less memory
+    micro_batches: int = 1
+    # networks trained in this place so far: a fit may train several, one after the other
+    trained: int = 0
+    # what the last training measured: examples per second, peak memory
+    speed: dict[str, float] = field(default_factory=dict)
     saved: float = field(default_factory=time.monotonic)
 
     def next_name(self) -> str:

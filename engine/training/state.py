@@ -3,8 +3,7 @@ of an uninterrupted one.
 
 Networks, optimisers, averages, the position in every stream of random numbers, and the sums the
 report is made of.  One safetensors file whose header holds the rest as JSON; nothing is pickled
-                    (accelerate's own `save_state` pickles, and keeps
-neither numpy's nor torch's named streams).
+(accelerate's own `save_state` pickles, and keeps neither numpy's nor torch's named streams).
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from analysis.theory import gaussian as theory
 from engine._memory import keep_freed_memory
 from engine.parts import make
-from engine.training import loop as nets
 from tests.support.chains import chain
 
 LEGACY = np.random.RandomState(0)  # the generator behind np.random.normal
@@ -205,7 +204,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="without the grid")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    nets.torch.set_num_threads(1)
+    import torch
+
+    torch.set_num_threads(1)
     keep_freed_memory()
     missed = []
     print(f"{'family':11} {'policy':11} {'d':>4} {'n':>5} {'gens':>5} {'repl.':>5}", end=" ")

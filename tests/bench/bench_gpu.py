@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.parts import make
 from engine.samples import Samples
-from engine.training import loop as nets
-from engine.training import resume as partial
+from engine.training import resume
+from engine.training.device import device
 
 WAYS = {  # name: parameters of the generator
     "float32": {"precision": "no"},
@@ -50,7 +50,7 @@ def synchronised() -> float:
 
 def ceiling(side: int, repeats: int = 20) -> float:
     """Achieved FLOP/s of bf16 products of two square matrices."""
-    a = torch.randn(side, side, device=nets.device(), dtype=torch.bfloat16)
+    a = torch.randn(side, side, device=device(), dtype=torch.bfloat16)
     for _ in range(3):
         a @ a
     started = synchronised()
@@ -61,7 +61,7 @@ def ceiling(side: int, repeats: int = 20) -> float:
 
 def trained(data: Samples, steps: int, **params: Any) -> tuple[Any, dict[str, float]]:
     generator = make("generator", "ddpm", steps=steps, **params)
-    with partial.keeping(partial.Place()) as place:
+    with resume.keeping(resume.Place()) as place:
         generator.fit(data, np.random.default_rng(0))
     return generator, place.speed
 

@@ -16,8 +16,8 @@ from engine._torchvision import torchvision
 from engine.distances import features
 from engine.parts import make
 from engine.samples import Samples
-from engine.training import classifiers as lenet
-from engine.training.resnet import ResNet18
+from engine.training import classifiers
+from engine.training.classifiers import ResNet18
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -74,7 +74,7 @@ def test_features_are_computed_once_per_set() -> None:
 
 def test_the_lenet_reads_held_out_digits_and_its_features_separate_them() -> None:
     held_out = digits().held_out(597)
-    guess = lenet.logits(features.real_classifier(digits()), held_out.x).argmax(1)
+    guess = classifiers.logits(features.real_classifier(digits()), held_out.x).argmax(1)
     assert np.mean(guess == held_out.y) > 0.96
     x = features.extract(held_out, "lenet", digits())
     centres = np.stack([x[held_out.y == k].mean(0) for k in range(10)])
@@ -122,8 +122,10 @@ def test_unlabelled_pictures_cannot_train_a_lenet() -> None:
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (48, 32, 1)])
 def test_the_lenet_takes_any_size(shape: tuple[int, int, int]) -> None:
     x = rng().integers(0, 256, (5, *shape)).astype(np.uint8)
-    model = lenet.LeNet(shape, 7)
-    assert lenet.logits(model, x).shape == (5, 7) and lenet.features(model, x).shape == (5, 84)
+    model = classifiers.LeNet(shape, 7)
+    assert classifiers.logits(model, x).shape == (5, 7) and classifiers.features(
+        model, x
+    ).shape == (5, 84)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +141,13 @@ def test_the_resnet_is_sized_to_the_image(shape: tuple[int, int, int], stride: i
     model.body.layer1.register_forward_hook(
         lambda module, given, answer: seen.append(tuple(answer.shape))
     )
-    found = lenet.features(model, x)
+    found = classifiers.features(model, x)
     assert found.shape == (3, 512) and seen == [(3, 64, shape[0] // stride, shape[1] // stride)]
     np.testing.assert_allclose(
-        lenet.logits(model, x), model.head(torch.from_numpy(found)).detach(), rtol=1e-5, atol=1e-5
+        classifiers.logits(model, x),
+        model.head(torch.from_numpy(found)).detach(),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -153,7 +158,7 @@ def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyP
     images = Samples(x[:5])
     found = features.extract(images, "real_resnet18", of_images(x, y))
     assert found.shape == (5, 512) and found.dtype == np.float64
-    monkeypatch.setattr(lenet, "fit", None)
+    monkeypatch.setattr(classifiers, "fit", None)
     again = features.extract(Samples(x[:5]), "real_resnet18", of_images(x.copy(), y.copy()))
     assert np.array_equal(found, again), "weights from the file must give the same bits"
     with pytest.raises(ValueError, match="'real_resnet18' needs labels"):

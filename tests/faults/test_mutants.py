@@ -18,8 +18,7 @@ from engine.lineage.loop import Lineage
 from engine.store import store
 from engine.store.locks import FileLocks
 from engine.store.store import Row, Store, sealed, sha256
-from engine.training import loop as nets
-from engine.training.state import HEADER
+from engine.training.state import HEADER, State
 from tests.faults.test_corruption import build, check_corruption, check_corruptions, restore, tree
 from tests.faults.test_crashes import TINY, check_every_crash
 from tests.run import test_training
@@ -230,12 +229,12 @@ def no_second_look(patch: Patch) -> None:
 
 def any_machine(patch: Patch) -> None:
     """A half-trained state is continued, whoever wrote it."""
-    honest = nets.State.from_bytes
+    honest = State.from_bytes
 
     def from_bytes(self: Any, data: bytes, about: str) -> int:
         return honest(self, data, store.json.loads(load(data)[HEADER].tobytes())["about"])
 
-    patch.setattr(nets.State, "from_bytes", from_bytes)
+    patch.setattr(State, "from_bytes", from_bytes)
 
 
 def any_state(patch: Patch) -> None:

@@ -18,7 +18,7 @@ from engine.generators.ddpm import Ddpm, integrate, sampling_times, signal_share
 from engine.parts import Finding, make
 from engine.pipelines import ConditionalDDPMPipeline
 from engine.samples import Samples, given
-from engine.training import classifiers as lenet
+from engine.training import classifiers
 
 from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip
 
@@ -366,9 +366,9 @@ def test_it_draws_digits_that_a_real_classifier_knows() -> None:
     real = make("dataset", "digits").sample(1200, rng())
     model = Ddpm(steps=500)
     model.fit(real, rng(1))
-    judge = lenet.fit(real, 10, rng(3), steps=200, lr=1e-2)
+    judge = classifiers.fit(real, 10, rng(3), steps=200, lr=1e-2)
     right = {}
     for bias in (1.0, 0.5):
         sample = model.sample(300, rng(2), given(real, 300), bias=bias)
-        right[bias] = np.mean(lenet.logits(judge, sample.x).argmax(1) == sample.y)
+        right[bias] = np.mean(classifiers.logits(judge, sample.x).argmax(1) == sample.y)
     assert right[1.0] > 0.7 and right[0.5] > 0.9

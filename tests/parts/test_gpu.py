@@ -15,8 +15,8 @@ import torch
 from engine.parts import describe, make, names
 from engine.running.worker import share_gpu
 from engine.samples import Samples
-from engine.training import loop as nets
-from engine.training import resume as partial
+from engine.training import resume
+from engine.training.device import device
 from tests.support.sweeps import files, results, run, sweep_of
 
 pytestmark = [
@@ -75,7 +75,7 @@ def test_fp16_scales_its_losses() -> None:
 
 
 def test_speed_and_peak_memory_are_measured() -> None:
-    with partial.keeping(partial.Place()) as place:
+    with resume.keeping(resume.Place()) as place:
         trained("vae")
     assert place.speed["examples_per_second"] > 0 and place.speed["peak_memory_gb"] > 0
 
@@ -89,7 +89,7 @@ def test_a_lineage_on_a_gpu_is_in_its_rows(tmp_path: Path) -> None:
 def test_memory_that_runs_out_is_an_error_with_a_name() -> None:
     """What the lineage recognises and answers with smaller minibatches."""
     with pytest.raises(Exception, match="memory") as error:
-        torch.empty(1 << 50, dtype=torch.uint8, device=nets.device())
+        torch.empty(1 << 50, dtype=torch.uint8, device=device())
     assert "OutOfMemory" in type(error.value).__name__
 
 
@@ -98,6 +98,6 @@ def test_a_share_of_the_memory_is_a_fence() -> None:
     share_gpu(0.1)
     try:
         with pytest.raises(torch.OutOfMemoryError):
-            torch.empty(int(0.2 * total), dtype=torch.uint8, device=nets.device())
+            torch.empty(int(0.2 * total), dtype=torch.uint8, device=device())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -18,7 +18,7 @@ from engine.generators._augment import Chance, _moved, augmented
 from engine.generators.stylegan2 import PATH_DECAY, Stylegan2
 from engine.parts import Finding, make
 from engine.samples import Samples, given
-from engine.training import classifiers as lenet
+from engine.training import classifiers
 
 SMALL: dict[str, Any] = {"steps": 4, "batch": 8, "channels": 32, "channels_max": 8, "latent": 8}
 
@@ -412,6 +412,6 @@ def test_its_digits_are_known_to_a_classifier_of_real_ones() -> None:
     real = digits(1200)
     gan = Stylegan2(steps=500, ema=0.99)
     gan.fit(real, rng(1))
-    judge = lenet.fit(real, 10, rng(3), steps=200, lr=1e-2)
+    judge = classifiers.fit(real, 10, rng(3), steps=200, lr=1e-2)
     drawn = gan.sample(500, rng(2), given(real, 500))
-    assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.6
+    assert np.mean(classifiers.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.6

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from engine.generators.vae import ImageVae, Vae, halvings_of
 from engine.parts import Finding, make
 from engine.samples import Samples, given
-from engine.training import classifiers as lenet
+from engine.training import classifiers
 
 QUICK: dict[str, Any] = {"steps": 300, "lr": 1e-2, "kl_weight": 0.3}  # the quickstart's
 
@@ -41,8 +41,8 @@ def test_it_draws_digits_that_a_real_classifier_knows(
     vae, report, real = fitted
     assert report["loss"] < 0.85 * report["loss/first"] and report["steps"] == 300
     drawn = vae.sample(1000, rng(2), given(real, 1000))
-    judge = lenet.fit(real, 10, rng(3), steps=200, lr=1e-2)
-    assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.95
+    judge = classifiers.fit(real, 10, rng(3), steps=200, lr=1e-2)
+    assert np.mean(classifiers.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.95
 
 
 def test_a_classifier_trained_on_its_digits_reads_real_ones(
@@ -50,9 +50,9 @@ def test_a_classifier_trained_on_its_digits_reads_real_ones(
 ) -> None:
     vae, _, real = fitted
     drawn = vae.sample(1200, rng(2), given(real, 1200))
-    student = lenet.fit(drawn, 10, rng(3), steps=200, lr=1e-2)
+    student = classifiers.fit(drawn, 10, rng(3), steps=200, lr=1e-2)
     held_out = digits().held_out(597)
-    assert np.mean(lenet.logits(student, held_out.x).argmax(1) == held_out.y) > 0.8
+    assert np.mean(classifiers.logits(student, held_out.x).argmax(1) == held_out.y) > 0.8
 
 
 def test_same_stream_same_bits_also_after_a_file(tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_mnist(real_data: Path) -> None:
     metric = make("metric", "nelbo", n_test=1000)
     metric.prepare(make("dataset", "mnist"), real, 1000, rng())
     assert metric(real, vae, rng(2))["nelbo"] < 130
-    judge = lenet.fit(real, 10, rng(3), steps=300, lr=5e-3)
+    judge = classifiers.fit(real, 10, rng(3), steps=300, lr=5e-3)
     drawn = vae.sample(500, rng(4), np.arange(500) % 10)
-    assert np.mean(lenet.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.85
+    assert np.mean(classifiers.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.85
 
 
 # ---- larger and coloured images ------------------------------------------------------------------

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from engine.parts import make
 from engine.store.store import Store
-from engine.training import loop as nets
-from engine.training import resume as partial
+from engine.training import resume
+from engine.training.device import seeded
+from engine.training.loop import Loss, Training, Turn, _gradient, train
 from tests.support.sweeps import files, lineages, results, run, sweep_of
 
 VAE = """
@@ -98,7 +99,7 @@ def test_a_training_continues_to_the_same_bits(
     for stop in (*stops, 10**9):
         keeper.writes = stop
         try:
-            with partial.keeping(partial.Place(keeper, "key", "here", seconds=0)) as place:
+            with resume.keeping(resume.Place(keeper, "key", "here", seconds=0)) as place:
                 again, again_rng, again_report = fitted(name, data, **params)
         except Stopped:
             continue
@@ -112,11 +113,11 @@ def test_a_state_of_another_machine_or_way_is_not_continued(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
     name, params = KINDS["conv"]
-    keeper, place = Memory(5), partial.Place(None, "key", "here", seconds=0)
-    with pytest.raises(Stopped), partial.keeping(replace(place, keeper=keeper)):
+    keeper, place = Memory(5), resume.Place(None, "key", "here", seconds=0)
+    with pytest.raises(Stopped), resume.keeping(replace(place, keeper=keeper)):
         fitted(name, digits(), **params)
     keeper.writes = 10**9
-    with partial.keeping(replace(place, keeper=keeper, seconds=1e9, **change)) as other:
+    with resume.keeping(replace(place, keeper=keeper, seconds=1e9, **change)) as other:
         fitted(name, digits(), **params)
     assert "resumed_at_step" not in other.speed
 
@@ -135,7 +136,7 @@ def test_a_damaged_state_is_not_continued(tmp_path: Path) -> None:
 def test_a_lineage_killed_inside_a_generation_continues_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "EVERY_SECONDS", 0.0)
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = sweep_of(VAE, tmp_path / "whole")
@@ -168,13 +169,11 @@ def test_micro_batches_make_the_same_step() -> None:
     x = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
 
     def trained(parts: int) -> Tensor:
-        with nets.seeded(np.random.default_rng(0)):
+        with seeded(np.random.default_rng(0)):
             model = nn.Linear(3, 1)
-        turn = nets.Turn(model, lambda batch, noise: model(batch[0]).exp().mean(), lr=0.1)
-        with partial.keeping(partial.Place(micro_batches=parts)):
-            report = nets.train(
-                [turn], [x], np.random.default_rng(0), nets.Training(steps=20, batch=15)
-            )
+        turn = Turn(model, lambda batch, noise: model(batch[0]).exp().mean(), lr=0.1)
+        with resume.keeping(resume.Place(micro_batches=parts)):
+            report = train([turn], [x], np.random.default_rng(0), Training(steps=20, batch=15))
         assert report.get("micro_batches", 1.0) == parts
         return model.weight.detach()
 
@@ -187,7 +186,7 @@ def test_turns_of_one_model_share_an_optimiser_and_lazy_ones_come_rarely() -> No
     model, seen = nn.Linear(2, 1), []
     x = np.ones((8, 2), np.float32)
 
-    def loss(which: str) -> nets.Loss:
+    def loss(which: str) -> Loss:
         def value(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
             seen.append(which)
             return model(batch[0]).square().mean()
@@ -195,10 +194,10 @@ def test_turns_of_one_model_share_an_optimiser_and_lazy_ones_come_rarely() -> No
         return value
 
     turns = [
-        nets.Turn(model, loss("main"), lr=0.1),
-        nets.Turn(model, loss("lazy"), lr=9.0, every=4, name="lazy"),
+        Turn(model, loss("main"), lr=0.1),
+        Turn(model, loss("lazy"), lr=9.0, every=4, name="lazy"),
     ]
-    report = nets.train(turns, [x], np.random.default_rng(0), nets.Training(steps=9, batch=8))
+    report = train(turns, [x], np.random.default_rng(0), Training(steps=9, batch=8))
     assert (
         seen.count("main") == 9 and seen.count("lazy") == 3 and seen[:3] == ["main", "lazy", "main"]
     )
@@ -213,11 +212,9 @@ def test_master_weights_stay_float32_under_bf16() -> None:
         seen.append((out.dtype, model.weight.dtype))
         return out.float().square().mean()
 
-    turn, x = nets.Turn(model, loss, lr=1e-5), np.ones((8, 3), np.float32)
+    turn, x = Turn(model, loss, lr=1e-5), np.ones((8, 3), np.float32)
     before = model.weight.detach().clone()
-    nets.train(
-        [turn], [x], np.random.default_rng(0), nets.Training(steps=4, batch=8, precision="bf16")
-    )
+    train([turn], [x], np.random.default_rng(0), Training(steps=4, batch=8, precision="bf16"))
     assert set(seen) == {(torch.bfloat16, torch.float32)} and model.weight.dtype == torch.float32
     moved = (model.weight.detach() - before).abs()
     assert (moved > 0).all() and (moved < 1e-4).all(), (
@@ -226,16 +223,16 @@ def test_master_weights_stay_float32_under_bf16() -> None:
 
 
 def test_the_rate_warms_up_and_decays() -> None:
-    how = nets.Training(steps=100, batch=1, warmup=10, decay=True)
+    how = Training(steps=100, batch=1, warmup=10, decay=True)
     assert how.rate(5) == pytest.approx(0.5 * 0.5 * (1 + np.cos(np.pi * 0.04)))
-    assert how.rate(100) < 0.01 and nets.Training(steps=9, batch=1).rate(9) == 1.0
+    assert how.rate(100) < 0.01 and Training(steps=9, batch=1).rate(9) == 1.0
 
 
 def test_memory_that_runs_out_halves_the_minibatch_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = sweep_of(VAE, tmp_path, "metrics=[]")
-    gradient, sizes = nets._gradient, []
+    gradient, sizes = _gradient, []
 
     def small(
         turn: Any, tensors: Any, rows: Tensor, noise: Any, accelerator: Any, parts: int
@@ -245,7 +242,7 @@ def test_memory_that_runs_out_halves_the_minibatch_once(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return gradient(turn, tensors, rows, noise, accelerator, parts)
 
-    monkeypatch.setattr(nets, "_gradient", small)
+    monkeypatch.setattr("engine.training.loop._gradient", small)
     rows = run(sweep)[0].rows()
     assert [row["fit"]["micro_batches"] for row in rows] == [2.0, 2.0] and set(sizes) == {32, 16}
 
@@ -259,7 +256,7 @@ def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(
     def none(*args: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(nets, "_gradient", none)
+    monkeypatch.setattr("engine.training.loop._gradient", none)
     with pytest.raises(TooLarge, match="lower the generator's batch or size") as error:
         lineages(sweep_of(VAE, tmp_path))[0].advance()
     assert "20.00 GiB" in str(error.value) and not passing(error.value)
@@ -269,17 +266,18 @@ PROGRAM = """
 import json, sys
 import numpy as np, torch
 torch.set_num_threads(1)
-from engine.training import loop as nets
+from engine.training.device import seeded
+from engine.training.loop import Loss, Training, Turn, _gradient, train
 from torch import nn
 x = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
-with nets.seeded(np.random.default_rng(0)):
+with seeded(np.random.default_rng(0)):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
 def loss(batch, noise):
     return (model(batch[0]).squeeze(-1) - batch[0].sum(-1)).square().mean()
 
-turn = nets.Turn(model, loss, lr=0.05)
-training = nets.Training(steps=30, batch=16, ema=0.5, clip_norm=1.0)
-nets.train([turn], [x], np.random.default_rng(0), training)
+turn = Turn(model, loss, lr=0.05)
+training = Training(steps=30, batch=16, ema=0.5, clip_norm=1.0)
+train([turn], [x], np.random.default_rng(0), training)
 world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 rank = torch.distributed.get_rank() if world > 1 else 0
 print(json.dumps([world, torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()]))

@@ -168,9 +168,9 @@ def learn() -> None:
 
 def main() -> None:
     importlib.import_module("engine.running.session")
-    from engine.training import resume as partial
+    from engine.training import resume
 
-    partial.EVERY_SECONDS = float(sys.argv[1])
+    resume.EVERY_SECONDS = float(sys.argv[1])
     for line in sys.stdin:
         print(json.dumps(live(**json.loads(line)).__dict__), flush=True)
         learn()

@@ -14,8 +14,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from engine.parts import Finding
-from engine.training import loop as nets
+from engine.training.device import device, new_accelerator, seeded, tensor
+from engine.training.loop import Loss, Training, Turn, train
 from engine.training.minibatches import Minibatches, take
+from engine.training.stacked import (
+    STACK_PAYS,
+    StackedLinear,
+    Standardise,
+    fast_products,
+    stacked_mlp,
+)
+from engine.training.weights import load_weights, save_weights
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -29,12 +38,12 @@ def regression(n: int = 256, d: int = 3) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def squares(model: nn.Module) -> nets.Loss:
+def squares(model: nn.Module) -> Loss:
     return lambda batch, noise: (model(batch[0]).squeeze(-1) - batch[1]).square().mean()
 
 
 def linear(seed: int = 0) -> nn.Linear:
-    with nets.seeded(rng(seed)):
+    with seeded(rng(seed)):
         return nn.Linear(3, 1)
 
 
@@ -46,7 +55,7 @@ def test_a_second_accelerator_gets_the_precision_it_asks_for() -> None:
     another precision.
     """
     for precision in ("no", "bf16", "no", "bf16"):
-        assert nets.new_accelerator(precision).mixed_precision == precision  # type: ignore[arg-type]
+        assert new_accelerator(precision).mixed_precision == precision  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="already been initialized"):
         Accelerator(
             mixed_precision="fp16" if torch.cuda.is_available() else "no",
@@ -57,7 +66,7 @@ def test_a_second_accelerator_gets_the_precision_it_asks_for() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes fp16")
 def test_fp16_is_refused_without_a_gpu() -> None:
     with pytest.raises(ValueError, match="bf16"):
-        nets.new_accelerator("fp16")
+        new_accelerator("fp16")
 
 
 def test_bf16_is_in_effect_inside_the_loss() -> None:
@@ -68,8 +77,8 @@ def test_bf16_is_in_effect_inside_the_loss() -> None:
         return model(batch[0]).float().square().mean()
 
     for precision in ("bf16", "no"):
-        how = nets.Training(steps=1, batch=8, precision=precision)  # type: ignore[arg-type]
-        nets.train([nets.Turn(model, loss, lr=1e-3)], [regression()[0]], rng(), how)
+        how = Training(steps=1, batch=8, precision=precision)  # type: ignore[arg-type]
+        train([Turn(model, loss, lr=1e-3)], [regression()[0]], rng(), how)
     assert seen == [torch.bfloat16, torch.float32]
     assert next(model.parameters()).dtype == torch.float32
 
@@ -80,11 +89,11 @@ def test_bf16_is_in_effect_inside_the_loss() -> None:
 def test_training_finds_the_least_squares_solution() -> None:
     x, y = regression()
     model = linear()
-    report = nets.train(
-        [nets.Turn(model, squares(model), lr=0.05)],
+    report = train(
+        [Turn(model, squares(model), lr=0.05)],
         [x, y],
         rng(),
-        nets.Training(steps=600, batch=64, decay=True),
+        Training(steps=600, batch=64, decay=True),
     )
     exact = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=None)[0]
     assert np.allclose([*model.weight.detach().ravel(), model.bias.item()], exact, atol=2e-3)
@@ -94,11 +103,11 @@ def test_training_finds_the_least_squares_solution() -> None:
 def test_equal_streams_give_equal_bits_and_others_do_not() -> None:
     def weights(seed: int) -> Tensor:
         model = nn.Sequential(linear(), nn.Dropout(0.5))  # dropout reads torch's global stream
-        nets.train(
-            [nets.Turn(model, squares(model), lr=0.1)],
+        train(
+            [Turn(model, squares(model), lr=0.1)],
             regression(),
             rng(seed),
-            nets.Training(steps=20, batch=16),
+            Training(steps=20, batch=16),
         )
         return model[0].weight.detach()
 
@@ -113,11 +122,11 @@ def test_the_global_stream_is_left_alone() -> None:
     expected = torch.rand(3)
     torch.manual_seed(7)
     model = linear(3)
-    nets.train(
-        [nets.Turn(model, squares(model), lr=0.1)],
+    train(
+        [Turn(model, squares(model), lr=0.1)],
         regression(),
         rng(),
-        nets.Training(steps=3, batch=16),
+        Training(steps=3, batch=16),
     )
     assert torch.equal(torch.rand(3), expected)
 
@@ -125,7 +134,7 @@ def test_the_global_stream_is_left_alone() -> None:
 def test_every_turn_changes_its_own_network_only() -> None:
     one, two, calls = linear(1), linear(2), {"one": 0, "two": 0}
 
-    def both(name: str) -> nets.Loss:
+    def both(name: str) -> Loss:
         def loss(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
             calls[name] += 1
             return (one(batch[0]) + two(batch[0]) - batch[1][:, None]).square().mean()
@@ -134,10 +143,10 @@ def test_every_turn_changes_its_own_network_only() -> None:
 
     before = two.weight.detach().clone()
     turns = [
-        nets.Turn(one, both("one"), lr=0.1, repeats=3, name="one"),
-        nets.Turn(two, both("two"), lr=1e-30, name="two"),
+        Turn(one, both("one"), lr=0.1, repeats=3, name="one"),
+        Turn(two, both("two"), lr=1e-30, name="two"),
     ]
-    report = nets.train(turns, regression(), rng(), nets.Training(steps=4, batch=16))
+    report = train(turns, regression(), rng(), Training(steps=4, batch=16))
     assert calls == {"one": 12, "two": 4}
     assert torch.allclose(two.weight, before, rtol=0, atol=1e-20) and set(report) >= {
         "one",
@@ -148,10 +157,10 @@ def test_every_turn_changes_its_own_network_only() -> None:
 
 def test_ema_is_the_exponential_average_of_the_weights() -> None:
     model, seen = linear(), []
-    turn = nets.Turn(
+    turn = Turn(
         model, squares(model), lr=0.1, after=lambda: seen.append(model.weight.detach().clone())
     )
-    nets.train([turn], regression(), rng(), nets.Training(steps=6, batch=16, ema=0.7))
+    train([turn], regression(), rng(), Training(steps=6, batch=16, ema=0.7))
     average = seen[0]
     for weight in seen[1:]:
         average = 0.7 * average + 0.3 * weight
@@ -167,19 +176,19 @@ def test_images_stay_uint8_until_the_loss() -> None:
         seen.append((batch[0].dtype, batch[0].device.type))
         return model(batch[0].float()).mean()
 
-    nets.train(
-        [nets.Turn(model, loss, lr=1e-3)],
+    train(
+        [Turn(model, loss, lr=1e-3)],
         [np.ones((9, 4), np.uint8)],
         rng(),
-        nets.Training(steps=1, batch=4),
+        Training(steps=1, batch=4),
     )
-    assert seen == [(torch.uint8, nets.device().type)]
+    assert seen == [(torch.uint8, device().type)]
 
 
 def test_read_only_arrays_are_copied_not_warned_about() -> None:
     array = np.arange(3.0)
     array.flags.writeable = False
-    assert torch.equal(nets.tensor(array), torch.arange(3.0, dtype=torch.float64))
+    assert torch.equal(tensor(array), torch.arange(3.0, dtype=torch.float64))
 
 
 # ---- minibatches ---------------------------------------------------------------------------------
@@ -214,28 +223,28 @@ def test_divergence_is_a_finding() -> None:
         return model(batch[0]).exp().exp().mean()
 
     with pytest.raises(Finding, match="not finite at step") as caught:
-        nets.train(
-            [nets.Turn(model, bursts, lr=50.0)],
+        train(
+            [Turn(model, bursts, lr=50.0)],
             [regression()[0]],
             rng(),
-            nets.Training(steps=30, batch=16),
+            Training(steps=30, batch=16),
         )
     assert caught.value.status == "diverged"
 
 
 def test_a_diverged_replicate_is_named() -> None:
-    model = nets.StackedLinear(3, 2, 1)
+    model = StackedLinear(3, 2, 1)
     x = np.zeros((8, 3, 2), np.float32)
 
     def loss(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         return model(batch[0].transpose(0, 1)).mean((1, 2)) / torch.tensor([1.0, 0.0, 1.0])
 
     with pytest.raises(Finding, match=r"replicates \[1\] of 3"):
-        nets.train(
-            [nets.Turn(model, loss, lr=1e-3)],
+        train(
+            [Turn(model, loss, lr=1e-3)],
             [x],
             rng(),
-            nets.Training(steps=1, batch=4, replicates=3),
+            Training(steps=1, batch=4, replicates=3),
         )
 
 
@@ -243,11 +252,11 @@ def test_data_that_are_not_finite_are_refused_before_training() -> None:
     x, y = regression()
     x[5, 1] = np.nan
     with pytest.raises(Finding, match="training set"):
-        nets.train(
-            [nets.Turn(linear(), squares(linear()), lr=0.1)],
+        train(
+            [Turn(linear(), squares(linear()), lr=0.1)],
             [x, y],
             rng(),
-            nets.Training(steps=1, batch=4),
+            Training(steps=1, batch=4),
         )
 
 
@@ -255,7 +264,7 @@ def test_data_that_are_not_finite_are_refused_before_training() -> None:
 
 
 def test_a_stack_computes_what_its_members_would() -> None:
-    stack = nets.stacked_mlp(3, (2, 5, 1), nn.Tanh)
+    stack = stacked_mlp(3, (2, 5, 1), nn.Tanh)
     x = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(0))
     for r in range(3):
         first, last = stack[0], stack[2]
@@ -263,17 +272,17 @@ def test_a_stack_computes_what_its_members_would() -> None:
         assert torch.allclose(stack(x)[r], alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("replicates", [2, nets.STACK_PAYS])
+@pytest.mark.parametrize("replicates", [2, STACK_PAYS])
 def test_replicates_do_not_meet_in_training(replicates: int) -> None:
     def trained(x: np.ndarray) -> Tensor:
-        with nets.seeded(rng(3)):
-            model = nets.stacked_mlp(replicates, (2, 8, 1), nn.ReLU)
+        with seeded(rng(3)):
+            model = stacked_mlp(replicates, (2, 8, 1), nn.ReLU)
 
         def loss(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
             return (model(batch[0].transpose(0, 1)) - 1).square().mean((1, 2))
 
-        how = nets.Training(steps=15, batch=16, replicates=replicates)
-        nets.train([nets.Turn(model, loss, lr=0.01)], [x], rng(4), how)
+        how = Training(steps=15, batch=16, replicates=replicates)
+        train([Turn(model, loss, lr=0.01)], [x], rng(4), how)
         return model[0].weight.detach()
 
     x = rng(5).standard_normal((40, replicates, 2)).astype(np.float32)
@@ -287,7 +296,7 @@ def test_fast_products_are_exact_and_switched_back() -> None:
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     setting.fp32_precision = before = "none"
     a = torch.randn(8, 32, 32, generator=torch.Generator().manual_seed(1))
-    with pytest.raises(KeyError), nets.fast_products(16):
+    with pytest.raises(KeyError), fast_products(16):
         assert torch.allclose(
             torch.bmm(a, a).double(), torch.bmm(a.double(), a.double()), atol=1e-4
         )
@@ -298,7 +307,7 @@ def test_fast_products_are_exact_and_switched_back() -> None:
 def test_standardise_and_its_inverse() -> None:
     x = (rng().standard_normal((200, 3, 2)) * [4, 0.1] + [10, -3]).astype(np.float32)
     x[:, 2] = 5.0  # a constant replicate stays finite
-    scale = nets.Standardise(3, 2)
+    scale = Standardise(3, 2)
     scale.learn(x)
     z = scale(torch.from_numpy(x).transpose(0, 1))
     assert (
@@ -312,14 +321,14 @@ def test_standardise_and_its_inverse() -> None:
 
 def test_weights_come_back_from_their_file(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    nets.save_weights(model, tmp_path, {"channels": 2})
+    save_weights(model, tmp_path, {"channels": 2})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
 
     def build(config: dict[str, Any]) -> nn.Module:
         channels = config["channels"]
         return nn.Sequential(nn.Conv2d(1, channels, 3), nn.BatchNorm2d(channels))
 
-    loaded, config = nets.load_weights(tmp_path, build)
+    loaded, config = load_weights(tmp_path, build)
     assert config == {"channels": 2} and not loaded.training
     assert all(
         torch.equal(a, b.cpu())
