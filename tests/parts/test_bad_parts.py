@@ -136,7 +136,7 @@ def test_the_lineage_fails_with_file_and_line_and_the_others_finish(
     )
     assert (
         first.reason.endswith(")")
-        and "tests/test_bad_parts.py:" in first.reason
+        and "tests/parts/test_bad_parts.py:" in first.reason
         and len(first.reason) < 3000
     )
     assert all(h.status == "ok" for h in others) and exit_code(found.values()) == 1

@@ -116,7 +116,7 @@ def test_a_process_that_died_is_replaced(
 
 
 def test_nothing_is_left_behind(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
-    assert_nothing_is_left(house, seconds=0)
+    assert_nothing_is_left(house, seconds=5)
 
 
 def test_the_terminal_is_ours(ran: subprocess.CompletedProcess[str]) -> None:
