@@ -230,7 +230,7 @@ def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path:
 
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
-from engine.cli.main import _console
+from engine.console.errors import console
 from engine.experiment.reader import load
 from engine.running.signals import Interrupt
 from engine.running.session import Options
@@ -245,7 +245,7 @@ sweep = load(sys.argv[1])
 store = Looking(sweep.out)
 with store.hold("test"):
     options = Options((), True, None, None, True, "")
-    Telling(sweep, store, _console(True), options, Interrupt()).whole()
+    Telling(sweep, store, console(True), options, Interrupt()).whole()
 """
 
 

@@ -71,12 +71,6 @@ def test_the_canary_sings(tmp_path: Path) -> None:
 def ouro(*words: str) -> int:
     """The exit code of a command, in this process but without what it remembers."""
     work._stores.clear()
-    if "report" not in {
-        c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands
-    }:
-        from engine.cli.analysis_commands import add
-
-        add(cli.app)
     return CliRunner().invoke(cli.app, list(words)).exit_code
 
 

@@ -1,0 +1,234 @@
+"""`ouro plan`, `status`, `verify`, `parts`, `doctor`, `download`, `export`: what there is.
+
+None of them trains anything.  Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from engine.cli.options import Cpus, Debug, File, Json, Out, Set, load, open_store, print_json
+from engine.console.errors import BAD_INPUT, DAMAGED, ENVIRONMENT, OK, Refused, console, errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from engine.spec import Sweep
+    from engine.store.store import Store
+
+KINDS_HELP = "dataset, generator, policy, sampling, reward or metric"
+Kind = Annotated[str | None, typer.Argument(help=KINDS_HELP)]
+Name = Annotated[str | None, typer.Argument(help="one part, with its parameters")]
+Where = Annotated[str, typer.Option("--out", help="the folder that sweeps will write to")]
+Wanted = Annotated[
+    str,
+    typer.Argument(help="a data set (mnist, cifar10, ...) or a network's weights (resnet18, ...)"),
+]
+Root = Annotated[
+    str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to", metavar="PATH", help="a .parquet or .csv file; default: both, in the output"
+    ),
+]
+Tracked = Annotated[
+    bool, typer.Option("--mlflow", help="read from MLflow instead of from the output")
+]
+
+
+def plan(
+    file: File,
+    sets: Set = None,
+    out: Out = None,
+    cpus: Cpus = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a file asks for, what of it is there, and a forecast.  Runs nothing."""
+    with errors(debug):
+        from engine.console import tables
+        from engine.planning import plan as planning
+        from engine.running.doctor import cpus_here
+
+        sweep = load(file, sets, out)
+        store, known = open_store(sweep), planning.paths(sweep)
+        made = planning.make_plan(sweep, store, cpus or cpus_here(), known)
+        there = planning.rows_there(store, known)
+        if as_json:
+            print_json(planning.to_json(made, sweep, there))
+            return
+        terminal = console()
+        tables.show_plan(terminal, made, sweep)
+        tables.show_cells(terminal, sweep, there)
+
+
+def status(
+    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """What the store has of a sweep: reads only, also while it runs."""
+    with errors(debug):
+        from engine.console import tables
+        from engine.lineage.history import histories
+        from engine.outcome.summary import summarise, to_json
+
+        sweep = load(file, sets, out)
+        found = histories(sweep, open_store(sweep))
+        if as_json:
+            print_json(to_json(sweep, found))
+            return
+        terminal = console()
+        tables.show_status(terminal, sweep, found)
+        tables.show_summary(terminal, summarise(sweep, found), sweep)
+
+
+def verify(
+    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Check every digest of the output.
+
+    Changes nothing: the next run sets aside what is damaged and makes it again.
+    """
+    with errors(debug):
+        store = open_store(load(file, sets, out))
+        rows, found = store.verify()
+        damage = sorted(set(found))
+        if as_json:
+            print_json({"rows": rows, "damaged": damage})
+        else:
+            _show_damage(store, rows, damage, file)
+    raise typer.Exit(DAMAGED if damage else OK)
+
+
+def _show_damage(store: Store, rows: int, damage: list[str], file: str) -> None:
+    terminal, end = console(), "nothing damaged"
+    for path in damage:
+        terminal.print(Text(f"damaged: {path}", style="red"))
+    if damage:
+        end = f"{len(damage)} damaged; `ouro run {file}` makes them again"
+    terminal.print(f"{rows} rows checked in {store.url}: {end}")
+
+
+def parts(
+    kind: Kind = None, name: Name = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """List the parts that an experiment can be made of."""
+    with errors(debug):
+        from engine import parts as known
+        from engine.console import tables
+
+        kind = _kind(kind)
+        if name is not None and name not in known.names(kind or ""):
+            raise Refused(known.unknown(kind or "", name), BAD_INPUT)
+        found = {}
+        for each in [kind] if kind else known.KINDS:
+            found[each] = [known.describe(each, n) for n in ([name] if name else known.names(each))]
+        if as_json:
+            print_json({k: {d.name: tables.described(d) for d in ds} for k, ds in found.items()})
+        else:
+            tables.show_parts(console(), found, long=kind is not None)
+
+
+def _kind(asked: str | None) -> str | None:
+    """Return a kind of part, which may be given in the plural; Refused for any other word."""
+    from engine.parts import KINDS
+
+    if asked is None or asked in KINDS:
+        return asked
+    for kind, folder in KINDS.items():
+        if asked == folder:
+            return kind
+    raise Refused(
+        f"no kind of part is called {asked!r}; there are: {', '.join(KINDS)}",
+        BAD_INPUT,
+    )
+
+
+def doctor(out: Where = "runs", as_json: Json = False, debug: Debug = False) -> None:
+    """Look at this machine: libraries, CPU, GPU, disk, ports, data sets."""
+    with errors(debug):
+        from engine.console import tables
+        from engine.running.doctor import examine
+
+        findings = examine(Path(out))
+        if as_json:
+            print_json([asdict(f) for f in findings])
+        else:
+            tables.show_findings(console(), [(f.name, f.text, f.good) for f in findings])
+    raise typer.Exit(OK if all(f.good for f in findings) else ENVIRONMENT)
+
+
+def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
+    """Fetch a data set into the data root, or weights into $OUROBOROS_WEIGHTS, with digests
+    checked.
+    """
+    with errors(debug):
+        from engine.distances import features
+        from engine.running.doctor import DATA_FOLDERS
+
+        if name not in (known := [*DATA_FOLDERS, *features.PRETRAINED]):
+            raise Refused(
+                f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT
+            )
+        from engine.datasets import _torchvision
+
+        try:
+            place = (
+                features.download(name)
+                if name in features.PRETRAINED
+                else _torchvision.download(name, root)
+            )
+        except (OSError, RuntimeError, ImportError) as error:
+            raise Refused(f"could not fetch {name}: {error}", ENVIRONMENT) from None
+        console().print(f"{name} is in {place}")
+
+
+def export(
+    file: File,
+    sets: Set = None,
+    out: Out = None,
+    to: Tables = None,
+    tracked: Tracked = False,
+    debug: Debug = False,
+) -> None:
+    """Write every number of a sweep as one table: a row per lineage, generation and metric."""
+    with errors(debug):
+        from analysis.frame.export import write
+        from engine.running.session import folder_of
+
+        sweep = load(file, sets, out)
+        store = open_store(sweep)
+        try:
+            frame = _frame(sweep, store, tracked)
+            folder = folder_of(sweep, store)
+            own = [folder / f"{sweep.name}.parquet", folder / f"{sweep.name}.csv"]
+            for path in [Path(t) for t in to or ()] or own:
+                write(frame, path)
+                said = Text(f"wrote {len(frame):,} rows to {path}")
+                console().print(said, soft_wrap=True)
+        except (ValueError, KeyError) as error:
+            raise Refused(str(error.args[0]), BAD_INPUT) from None
+
+
+def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:
+    """Return all that was measured, from the output or from MLflow; ValueError when nothing was."""
+    from analysis.frame.rows import from_mlflow, from_store
+    from analysis.threshold.workflows import grown
+    from engine.tracking.recorder import uri_of
+
+    if tracked:
+        uri = uri_of(sweep, store)[0]
+        if uri is None:
+            raise ValueError("this sweep is not tracked; leave --mlflow out")
+        frame = from_mlflow(uri, sweep.name, sweep_id=sweep.id)
+    else:
+        frame = from_store(grown(sweep, store) if sweep.threshold else sweep)
+    if frame.empty:
+        raise ValueError(f"nothing has been measured yet; `ouro run {sweep.source}` does")
+    return frame

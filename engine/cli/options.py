@@ -1,0 +1,105 @@
+"""The options that commands share, and what every command does with them: load the file, open the
+output, say it in JSON, leave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused
+
+if TYPE_CHECKING:
+    from engine.lineage.history import Looking
+    from engine.spec import Sweep
+
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="an experiment file, such as experiments/quickstart.yaml"),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override a value of the file, e.g. seeds=1"),
+]
+Out = Annotated[
+    str | None, typer.Option("--out", help="output folder or URL instead of the file's")
+]
+Json = Annotated[bool, typer.Option("--json", help="for machines: one JSON document on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
+Local = Annotated[
+    bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        help="a running Ray cluster instead of this machine, e.g. auto",
+    ),
+]
+Cpus = Annotated[
+    int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")
+]
+
+
+def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
+    """Read an experiment file; raises SpecError, and Refused when there is no such file."""
+    from engine.experiment.reader import load as read
+
+    try:
+        sweep = read(file, list(sets or ()))
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        reason = error.strerror.lower() if error.strerror else error
+        raise Refused(f"{file}: {reason}", BAD_INPUT) from None
+    return replace(sweep, out=out) if out else sweep
+
+
+def open_store(sweep: Sweep) -> Looking:
+    """Open the output to read it; makes nothing."""
+    from engine.lineage.history import Looking
+
+    try:
+        return Looking(sweep.out)
+    except (ValueError, ImportError) as error:
+        raise Refused(f"cannot open the output {sweep.out}: {error}", ENVIRONMENT) from None
+
+
+def cluster(address: str | None, local: bool) -> str | None:
+    """Return the cluster to join, or None for Ray on this machine (Ray sets RAY_ADDRESS in its
+    jobs).
+    """
+    if address and address.startswith("http") and not local:
+        there = f"ray job submit --address {address} --working-dir . -- ouro ..."
+        raise Refused(f"{address} takes jobs, lineages cannot join there; use  {there}", BAD_INPUT)
+    return None if address == "local" else address
+
+
+def words(file: str, sets: Sequence[str] | None, out: str | None) -> str:
+    """Return what later commands must be given to mean the same experiment and output."""
+    given = [file]
+    if out:
+        given += ["--out", out]
+    for pair in sets or ():
+        given += ["--set", pair]
+    return shlex.join(given)
+
+
+def print_json(value: object) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def leave(code: int) -> NoReturn:
+    """End now: whatever Ray's or MLflow's exit handlers would still wait for is not ours."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == ENVIRONMENT or code > 128:
+        os._exit(code)
+    raise typer.Exit(code)
