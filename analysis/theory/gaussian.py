@@ -1,13 +1,18 @@
-"""Exact laws of the continuous closed-form chains (SCIENCE.md 5.1 to 5.6): what a simulation must
-agree with.
+"""Exact laws of the continuous closed-form chains: what a simulation must agree with.
 
 Throughout, t is the project's generation (0 = trained on real data only; f = t + 1 fits), a number
-or an array of them, and the
-answer has its shape.  Truth N(0, Sigma) with Sigma = I and noise 1 unless said otherwise: multiply
-                       mean errors by tr Sigma and
-regression errors by the noise's variance.  Not asymptotics, except where the function says so.
-`mean_error` is E |m_t - mu|^2, `variance` is E v_t of the fitted one.  Discrete chains, verifiers
-and curation: `theory_discrete`, `theory_verifier`.
+or an array of them, and the answer has its shape.  Truth N(0, Sigma) with Sigma = I and noise 1
+unless said otherwise: multiply mean errors by tr Sigma and regression errors by the noise's
+variance.  Not asymptotics, except where the function says so.  `mean_error` is E |m_t - mu|^2,
+`variance` is E v_t of the fitted one, n the rows of a training set.
+
+The chain: m_t = m_{t-1} + sqrt(v_{t-1} / n) z, v_t = v_{t-1} chi2_{n-1} / n (divisor n).  The
+**conservation law** gives half of what follows: with divisor n, under every policy that draws
+plainly, E [|m_t - mu|^2 + tr Sigma_t] = tr Sigma, since the fitted second moment is the average of
+x^2 over the training set, where a new sample has the same expected x^2.  So the mean error
+saturates where the variance is lost; its growth as f / n for ever is that of divisor n - 1.
+
+Discrete chains and verifiers: `discrete`, `verifier` beside this file.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import digamma, gammaln, polygamma
+from scipy.special import digamma, polygamma
 
 Time = int | np.ndarray  # generations, any shape
 Number = Any  # float, or an array of the shape of t
@@ -36,19 +41,7 @@ def second_harmonic(f: Time) -> Number:
     return np.pi**2 / 6 - polygamma(1, np.asarray(f) + 1)
 
 
-# ---- replace, SCIENCE.md 5.1 ----
-
-
-def replace_variance(n: int, t: Time, *, divisor: Divisor = "n") -> Number:
-    """E v_t: (1 - 1/n)^f with divisor n; 1 with n - 1, although v_t -> 0 almost surely (Alemohammad
-    2307.01850).
-    """
-    return (1 - 1 / n if divisor == "n" else 1.0) ** (np.asarray(t) + 1)
-
-
-def replace_variance_square(n: int, t: Time) -> Number:
-    """E v_t^2, divisor n."""
-    return (1 - 1 / n**2) ** (np.asarray(t) + 1)
+# ---- replace: every generation on n points of the one before, divisor n or n - 1 ----
 
 
 def replace_mean_error(n: int, t: Time, *, d: int = 1, divisor: Divisor = "n") -> Number:
@@ -75,11 +68,6 @@ def replace_log_det_variance(n: int, t: Time, *, d: int = 1) -> Number:
     return (np.asarray(t) + 1) * polygamma(1, (n - np.arange(1, d + 1)) / 2).sum()
 
 
-def replace_det(n: int, t: Time, *, d: int) -> Number:
-    """E det Sigma_t / det Sigma, divisor n; 0 from the first fit where n <= d."""
-    return np.prod((n - np.arange(1, d + 1)) / n) ** (np.asarray(t) + 1)
-
-
 def replace_kl(n: int, t: Time, *, d: int = 1) -> Number:
     """E KL(truth || model t), divisor n, n > d + 2; so heavy-tailed for n below about 30 that no
     simulation finds it.
@@ -88,27 +76,8 @@ def replace_kl(n: int, t: Time, *, d: int = 1) -> Number:
     return 0.5 * (f * _log_det_per_fit(n, d, n) + d * (d + 3) / (d + 2) * (c**f - 1))
 
 
-def replace_w2(n: int, t: Time, *, divisor: Divisor = "n") -> Number:
-    """E W2^2(truth, model t), d = 1."""
-    count, f = (n if divisor == "n" else n - 1), np.asarray(t) + 1
-    s = np.sqrt(2 / count) * np.exp(
-        gammaln(n / 2) - gammaln((n - 1) / 2)
-    )  # E of the ratio of standard deviations per fit
-    second_moment = 1.0 if divisor == "n" else 1 + f / n  # E m^2 + E v
-    return 1 + second_moment - 2 * s**f
-
-
-def replace_biased(n: int, t: Time, sampling_bias: float) -> tuple[Number, Number]:
-    """(E v_t, mean error) where samples are drawn from N(m, bias * v), divisor n: MAD's sampling
-    bias.  Not conserved.
-    """
-    k = np.arange(int(np.max(t)) + 1)
-    variance = sampling_bias**k * (1 - 1 / n) ** (k + 1)
-    error = 1 / n + sampling_bias / n * np.concatenate([[0], np.cumsum(variance)[:-1]])
-    return variance[t], error[t]
-
-
-# ---- accumulate, SCIENCE.md 5.2 (Gerstgrasser 2404.01413, Dey-Donoho 2410.22812) ----
+# ---- accumulate: on all n f points so far (Gerstgrasser 2404.01413, Dey-Donoho 2410.22812) ----
+# m_t = m_{t-1} + sqrt(v_{t-1} / n) z / f, so the k-th fit loses the share 1 / (n k^2) of E v
 
 
 def accumulate_variance(n: int, t: Time) -> Number:
@@ -116,27 +85,14 @@ def accumulate_variance(n: int, t: Time) -> Number:
     return along(t, 1 - 1 / n, lambda k, v: v * (1 - 1 / (n * (k + 1) ** 2)))
 
 
-def accumulate_variance_limit(n: int) -> float:
-    """As t -> inf: sin(pi / sqrt n) / (pi / sqrt n)."""
-    return float(np.sinc(1 / np.sqrt(n)))
-
-
 def accumulate_mean_error(n: int, t: Time, *, d: int = 1) -> Number:
     """Bounded by pi^2/6 times that of generation 0, to first order in 1/n."""
     return d * (1 - accumulate_variance(n, t))
 
 
-def accumulate_log_variance(n: int, t: Time) -> Number:
-    """E log v_t to first order in 1/n."""
-    return -2 / n * second_harmonic(np.asarray(t) + 1)
-
-
-def accumulate_kl(n: int, t: Time) -> Number:
-    """E KL(truth || model t) to first order in 1/n, d = 1."""
-    return second_harmonic(np.asarray(t) + 1) / n
-
-
-# ---- accumulate-subsample, SCIENCE.md 5.3 (Kazdan 2410.16713) ----
+# ---- accumulate-subsample: on n of the n f points without replacement (Kazdan 2410.16713) ----
+# a subsample's mean is off by V (n f - n) / (n (n f - 1)), V the pool's variance; the conservation
+# law holds for the pool
 
 
 def subsample_variance(n: int, t: Time) -> Number:
@@ -154,12 +110,9 @@ def subsample_mean_error(n: int, t: Time, *, d: int = 1) -> Number:
     return d * (1 - subsample_variance(n, t))
 
 
-def subsample_mean_error_limit(n: int) -> float:
-    """As t -> inf, to first order in 1/n: 1.784 times accumulate's."""
-    return (np.pi**2 / 2 - 2) / n
-
-
-# ---- real data in the mixture, SCIENCE.md 5.4; variance = 1 - mean error in all of them but the bi
+# ---- real data in the mixture; variance = 1 - mean error in all of them ----
+# with b the synthetic fraction: y_t, the error beyond that of the real rows, is b^2 of the last one
+# plus the noise of the newly drawn rows
 
 
 def augment_mean_error(n_real: int, n_synthetic: int, t: Time) -> Number:
@@ -169,13 +122,6 @@ def augment_mean_error(n_real: int, n_synthetic: int, t: Time) -> Number:
     total = n_real + n_synthetic
     b, noise = n_synthetic / total, n_synthetic / total**2
     return 1 / n_real + along(t, 0.0, lambda k, y: b**2 * y + noise * (1 - 1 / n_real - y))
-
-
-def augment_mean_error_limit(n_real: int, odds: float) -> float:
-    """t and n -> inf at odds = n_synthetic / n_real: at most 1.5 / n_real,
-    stable for every share.
-    """
-    return (1 + odds / (1 + 2 * odds)) / n_real
 
 
 def mix_mean_error(n: int, n_synthetic: int, t: Time) -> Number:
@@ -195,38 +141,9 @@ def fresh_mean_error(n_real: int, n_synthetic: int, t: Time, *, n_first: int) ->
     return along(t, 1 / n_first, lambda k, u: (1 + b * (n_synthetic - 1) * u) / total)
 
 
-def fresh_mean_error_limit(n_real: int, n_synthetic: int) -> float:
-    """Whatever the first set's size."""
-    total = n_real + n_synthetic
-    return 1 / (total - n_synthetic * (n_synthetic - 1) / total)
-
-
-def fresh_effective_size(n_real: int, n_synthetic: int) -> float:
-    """Real points with the error of the fresh loop's limit, for large n: between n_real and 2
-    n_real.
-    """
-    return n_real * (1 + n_synthetic / (n_real + n_synthetic))
-
-
-def fresh_biased(
-    n_real: int, n_synthetic: int, t: Time, *, n_first: int, sampling_bias: float
-) -> tuple[Number, Number]:
-    """(E v_t, mean error) of the fresh loop where samples are drawn with a sampling bias, divisor
-    n.
-    """
-    total = n_real + n_synthetic
-    a, b = n_real / total, n_synthetic / total
-
-    def step(k: int, past: tuple[float, float]) -> tuple[float, float]:
-        w, u = past
-        error = a / total + b**2 * u + b / total * sampling_bias * w
-        return a + b * (sampling_bias * w + u) - error, error
-
-    both = along(t, (1 - 1 / n_first, 1 / n_first), step)
-    return both[..., 0], both[..., 1]
-
-
-# ---- linear regression, SCIENCE.md 5.5: E |w_t - w*|^2, which is also the noiseless test error for
+# ---- linear regression: E |w_t - w*|^2, which is also the noiseless test error ----
+# for x ~ N(0, I); least squares, labels drawn with the truth's noise: w_t = w_{t-1} + X^+ e_t under
+# replace, w_{t-1} + X^+ e_t / f under accumulate with the same X
 
 
 def regression_first_error(n: int, d: int) -> float:
@@ -247,14 +164,6 @@ def regression_accumulate(n: int, d: int, t: Time) -> Number:
     return regression_first_error(n, d) * second_harmonic(np.asarray(t) + 1)
 
 
-def regression_augment(n_real: int, n_synthetic: int, d: int, t: Time) -> Number:
-    """For orthogonal designs X'X = n I."""
-    total = n_real + n_synthetic
-    return d * (
-        1 / n_real + along(t, 0.0, lambda k, y: n_synthetic * (n_synthetic * y + 1) / total**2)
-    )
-
-
 def edit_once(share: float) -> float:
     """Error over the first one, n >> d: labels of one random share redrawn by the model (ToEdit
     2412.14689 has 1 + share).
@@ -271,10 +180,11 @@ def edit_disjoint(total: float) -> float:
     """The same with small disjoint edits that add up to a total share: beyond the bound 2 that the
     paper claims.
     """
-    return 2 * np.exp(total) - 1
+    return float(2 * np.exp(total) - 1)
 
 
-# ---- kernel density estimates, SCIENCE.md 5.6: moments of the points under the kernels, per coordi
+# ---- kernel density estimates: moments of the points under the kernels, per coordinate ----
+# a point drawn is one of them plus h z, so E x^2 grows by h^2 in every generation
 
 
 def kde_replace(n: int, h: float, t: Time) -> tuple[Number, Number]:
@@ -284,28 +194,3 @@ def kde_replace(n: int, h: float, t: Time) -> tuple[Number, Number]:
     """
     variance = along(t, 1 - 1 / n, lambda k, s: (1 - 1 / n) * (s + h**2))
     return variance, 1 + np.asarray(t) * h**2 - variance
-
-
-def kde_accumulate(n: int, h: float, t: Time) -> tuple[Number, Number]:
-    """(E v_t, E mean_t^2): the second moment grows like h^2 log t."""
-
-    def step(k: int, past: tuple[float, float]) -> tuple[float, float]:
-        square, mean_square = past
-        f = k + 1
-        return square + h**2 / f, mean_square + (square - mean_square + h**2) / (n * f**2)
-
-    both = along(t, (1.0, 1 / n), step)
-    return both[..., 0] - both[..., 1], both[..., 1]
-
-
-# ---- any regular model, first order in 1/n, SCIENCE.md 3.1 ----
-
-
-def regular_kl(
-    n: int, t: Time, *, parameters: int, policy: Literal["replace", "accumulate"]
-) -> Number:
-    """E KL(truth || model t) of maximum likelihood, first order: linear in f under replace, bounded
-    under accumulate.
-    """
-    f = np.asarray(t) + 1
-    return parameters / (2 * n) * (f if policy == "replace" else second_harmonic(f))

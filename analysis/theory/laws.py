@@ -6,8 +6,8 @@ in standard errors.
 
 z = (mean over replicates - expected) / s.e., where s.e. is the larger of the sample's and the law's
 own: when nearly all chains have collapsed the sample no longer shows the spread that the law has
-(SCIENCE.md 6, trap 13).  Where that spread is unknown or heavy-tailed the law is drawn but not
-                          tested (`tested` False).
+(the mean of v_t over a few chains mostly sits below E v_t).  Where that spread is unknown or
+heavy-tailed the law is drawn but not tested (`tested` False).
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame.tables import each
-from analysis.theory import discrete as theory_discrete
-from analysis.theory import gaussian as theory
-from analysis.theory import verifier as theory_verifier
+from analysis.theory import discrete, gaussian, verifier
 from engine.parts import describe, rounded
 from engine.spec import LineageSpec, Part
 
@@ -66,26 +64,24 @@ def _param(part: Part, name: str) -> Any:
 
 
 def _mean_error(spec: LineageSpec) -> tuple[Formula, str] | None:
-    """E |m_t - mu|^2 per unit of tr Sigma for fits with divisor n, plain sampling (SCIENCE.md 5.1
-    to 5.4).
-    """
+    """E |m_t - mu|^2 per unit of tr Sigma for fits with divisor n, plain sampling."""
     n, drawn, policy, share = spec.n_real, spec.n_drawn, spec.policy.name, spec.synthetic_fraction
     if spec.arrival == "fresh":
         if policy != "augment" or share is None:
             return None
         m = _synthetic_rows(spec)
-        return (lambda t: theory.fresh_mean_error(n, m, t, n_first=n)), "fresh real data, augment"
+        return (lambda t: gaussian.fresh_mean_error(n, m, t, n_first=n)), "fresh real data, augment"
     if policy == "replace" and share == 1 and drawn == n:
-        return (lambda t: theory.replace_mean_error(n, t)), "replace"
+        return (lambda t: gaussian.replace_mean_error(n, t)), "replace"
     if policy == "replace" and share is not None and 0 < share < 1 and drawn >= rounded(share, n):
-        return (lambda t: theory.mix_mean_error(n, rounded(share, n), t)), "constant-size mix"
+        return (lambda t: gaussian.mix_mean_error(n, rounded(share, n), t)), "constant-size mix"
     if policy == "accumulate" and share is None and drawn == n:
-        return (lambda t: theory.accumulate_mean_error(n, t)), "accumulate"
+        return (lambda t: gaussian.accumulate_mean_error(n, t)), "accumulate"
     if policy == "accumulate_subsample" and drawn == n and _param(spec.policy, "n") in (None, n):
-        return (lambda t: theory.subsample_mean_error(n, t)), "accumulate-subsample"
+        return (lambda t: gaussian.subsample_mean_error(n, t)), "accumulate-subsample"
     if policy == "augment" and share is not None:
         m = _synthetic_rows(spec)
-        return (lambda t: theory.augment_mean_error(n, m, t)), "augment"
+        return (lambda t: gaussian.augment_mean_error(n, m, t)), "augment"
     return None
 
 
@@ -136,12 +132,12 @@ def _replace_only(n: int, d: int) -> dict[str, Law]:
     if n <= d + 2:
         return {}
     log_det = Law(
-        lambda t: theory.replace_log_det(n, t, d=d),
-        lambda t: np.sqrt(theory.replace_log_det_variance(n, t, d=d)),
+        lambda t: gaussian.replace_log_det(n, t, d=d),
+        lambda t: np.sqrt(gaussian.replace_log_det_variance(n, t, d=d)),
         "replace",
     )
     kl = Law(
-        lambda t: theory.replace_kl(n, t, d=d),
+        lambda t: gaussian.replace_kl(n, t, d=d),
         lambda t: np.full(np.shape(t), np.nan),
         "replace",
         until=-1,
@@ -150,9 +146,7 @@ def _replace_only(n: int, d: int) -> dict[str, Law]:
 
 
 def _kde(spec: LineageSpec) -> dict[str, Law]:
-    """The drawn points' variance: kernels of generation t + 1 stand on what generation t drew
-    (SCIENCE.md 5.6).
-    """
+    """The drawn points' variance: kernels of generation t + 1 stand on what generation t drew."""
     h, n = _param(spec.generator, "bandwidth"), spec.n_real
     unit = (
         _param(spec.dataset, "spread") == 1.0
@@ -164,7 +158,7 @@ def _kde(spec: LineageSpec) -> dict[str, Law]:
         return {}
 
     def variance(t: Times) -> Any:
-        return theory.kde_replace(n, h, np.asarray(t) + 1)[0]
+        return gaussian.kde_replace(n, h, np.asarray(t) + 1)[0]
 
     until = MOST_SPREAD * n / 2
     trace = Law(
@@ -189,18 +183,16 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     if not (same and fixed) or _param(spec.dataset, "design_seed") is not None:
         return {}
     if spec.policy.name == "replace" and spec.synthetic_fraction == 1:
-        law: Formula = lambda t: noise**2 * theory.regression_replace(n, d, t)  # noqa: E731
+        law: Formula = lambda t: noise**2 * gaussian.regression_replace(n, d, t)  # noqa: E731
     elif spec.policy.name == "accumulate" and spec.synthetic_fraction is None:
-        law = lambda t: noise**2 * theory.regression_accumulate(n, d, t)  # noqa: E731
+        law = lambda t: noise**2 * gaussian.regression_accumulate(n, d, t)  # noqa: E731
     else:
         return {}
     return {"moments/weight_error": Law(law, lambda t: np.sqrt(2 / d) * law(t), spec.policy.name)}
 
 
 def _verified(spec: LineageSpec, d: int) -> dict[str, Law]:
-    """Yi's verified chain on one design (SCIENCE.md 5.8); the spread of a replicate is the rows'
-    own.
-    """
+    """Yi's verified chain on one design; the spread of a replicate is the rows' own."""
     rule, delta, radius, slack, design = (
         _param(spec.sampling, k) for k in ("rule", "delta", "radius", "slack", "design")
     )
@@ -218,13 +210,13 @@ def _verified(spec: LineageSpec, d: int) -> dict[str, Law]:
     if seed is None or spec.arrival != "fixed" or spec.n_drawn % d or spec.n_real <= d:
         return {}
     x0, offset = (
-        theory_verifier.yi_design(spec.n_real, d, seed),
-        delta * theory_verifier.yi_direction(d),
+        verifier.yi_design(spec.n_real, d, seed),
+        delta * verifier.yi_direction(d),
     )
-    own_slack = theory_verifier.CODE_SLACK if slack is None else slack
+    own_slack = verifier.CODE_SLACK if slack is None else slack
 
     def law(t: Times) -> Any:
-        errors = theory_verifier.verified_errors(
+        errors = verifier.verified_errors(
             x0, offset, radius, spec.n_drawn // d, int(np.max(t)), slack=own_slack
         )
         return errors[np.asarray(t)]
@@ -238,10 +230,10 @@ def _categorical(spec: LineageSpec) -> dict[str, Law]:
         return {}
     truth = float(np.square(spec.dataset.make().probabilities_).sum())
     if spec.policy.name == "replace" and share == 1 and spec.n_drawn == n:
-        law: Formula = lambda t: theory_discrete.replace_sum_p2(n, t, truth)  # noqa: E731
+        law: Formula = lambda t: discrete.replace_sum_p2(n, t, truth)  # noqa: E731
     elif spec.policy.name == "augment" and share is not None and 0 < share < 1:
         m = _synthetic_rows(spec)
-        law = lambda t: theory_discrete.augment_sum_p2(n, m, t, truth)  # noqa: E731
+        law = lambda t: discrete.augment_sum_p2(n, m, t, truth)  # noqa: E731
     else:
         return {}
 

@@ -1,10 +1,11 @@
-"""Exact laws of verified regression chains (SCIENCE.md 5.8, Yi 2510.16657), and the thresholds of
-Feng and Bertrand.
+"""Exact laws of verified regression chains (Yi 2510.16657).
 
 One direction at a time, noise 1: labels are drawn about the last estimate a and kept within R = r +
 sigma_c of the verifier's centre c, so the next estimate is the mean of a truncated normal.  The
 truth is at 0 unless said otherwise; t is the project's generation, which is Yi's round k.  Chains
-go to the centre, not to the truth.
+go to the centre, not to the truth: a_t = T(a_{t-1}) + sqrt(m2 / n_kept) z with
+T(a) = a + (phi(l) - phi(h)) / (Phi(h) - Phi(l)), l = c - R - a, h = c + R - a, and m2 the variance
+of the truncated normal.
 """
 
 from __future__ import annotations
@@ -40,50 +41,6 @@ def truncated(low: Number, high: Number) -> Truncated:
     return Truncated(mass, mean, square - mean**2, cube - 3 * mean * square + 2 * mean**3)
 
 
-def verified_mean(a: Number, centre: float, reach: float) -> Number:
-    """T(a): the next estimate with infinitely many kept labels;
-    reach R is in units of the noise.
-    """
-    return a + truncated(centre - reach - a, centre + reach - a).mean
-
-
-def acceptance(a: Number, centre: float, reach: float) -> Number:
-    """Share of labels drawn about a that the verifier keeps."""
-    return truncated(centre - reach - a, centre + reach - a).mass
-
-
-def contraction(reach: Number) -> Number:
-    """rho(R), the slope of T at the centre: how fast the chain forgets; 1 without a verifier."""
-    return 1 - 2 * reach * norm.pdf(reach) / (2 * norm.cdf(reach) - 1)
-
-
-def long_run_error(bias: float, reach: float, n_kept: int, d: int) -> float:
-    """E |theta_t - theta*|^2 as t -> inf, n_kept labels per direction: bias^2 + d rho / (n_kept (1
-    - rho^2)).
-    """
-    rho = contraction(reach)
-    return float(bias**2 + d * rho / (n_kept * (1 - rho**2)))
-
-
-def long_run_bound(rho: float, first: float, n_kept: list[int], d: int) -> float:
-    """Theorem 4.1: bound on E |theta_k - centre|^2 from its value `first` at 0; n_kept[j] labels
-    feed round j + 1.
-    """
-    k = len(n_kept)
-    noise = sum(rho ** (2 * (k - j) - 1) / n for j, n in enumerate(n_kept))
-    return float(rho ** (2 * k) * first + d * noise)
-
-
-def unverified_error(singular_values: np.ndarray, n_kept: int, t: int) -> float:
-    """The same chain that keeps everything: the real-data error plus d t / n_kept."""
-    return real_error(singular_values) + len(singular_values) * t / n_kept
-
-
-def real_error(singular_values: np.ndarray) -> float:
-    """E |theta_0 - theta*|^2 of least squares on the real design X0: sum 1 / mu_j^2."""
-    return float((1 / np.square(singular_values)).sum())
-
-
 def yi_design(n_real: int, d: int, seed: int = 12345) -> np.ndarray:
     """The authors' fixed real covariates X0 [n_real, d]."""
     return np.random.default_rng(seed).normal(size=(n_real, d))
@@ -93,34 +50,6 @@ def yi_direction(d: int) -> np.ndarray:
     """The authors' direction u [d] in which the verifier's centre is off."""
     u = np.random.default_rng(777).normal(size=d)
     return u / np.linalg.norm(u)
-
-
-def first_round_error(
-    x0: np.ndarray, offset: np.ndarray, r: float, n_kept: float, *, slack: float = CODE_SLACK
-) -> float:
-    """Theorem 3.1: E |theta_1 - theta*|^2 to O(n_real^(-4/3)); offset = theta_c - theta* [d], noise
-    1.
-
-    The squared mean of the truncation is a bias of its own, outside the bracket with 1 / mu_j^2
-    (SCIENCE.md 6, trap 3).
-    """
-    _, mu, v = np.linalg.svd(x0, full_matrices=False)
-    s, reach = v @ offset, r + slack
-    kept = truncated(s - reach, s + reach)
-    left = (kept.variance**2 + kept.mean * kept.third) / mu**2
-    return float((kept.mean**2 + kept.variance / n_kept + left).sum())
-
-
-def one_round_error(
-    start_variance: float, centre: float, reach: float, n_kept: float = np.inf
-) -> float:
-    """E a_1^2 from a_0 ~ N(0, start_variance), exactly, by Gauss-Hermite quadrature."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    a = np.sqrt(start_variance) * nodes
-    kept = truncated(centre - reach - a, centre + reach - a)
-    return float(
-        (weights * (np.square(a + kept.mean) + kept.variance / n_kept)).sum() / weights.sum()
-    )
 
 
 def verified_errors(
@@ -136,7 +65,7 @@ def verified_errors(
     per direction.
 
     Exact up to t = 1; from then on each direction's estimate is taken as normal with its own mean
-    and variance, which is within 0.1 % of simulated chains (SCIENCE.md 5.8).
+    and variance, which is within 0.1 % of simulated chains.
     """
     _, mu, v = np.linalg.svd(x0, full_matrices=False)
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
@@ -152,19 +81,3 @@ def verified_errors(
         ) @ weights  # [d]
         errors.append(float((mean**2 + variance).sum()))
     return np.array(errors)
-
-
-def label_noise_threshold(keep_correct: float, keep_wrong: float) -> float:
-    """Feng 2406.07515: the share of wrong labels below which pruned training recovers everything, 1
-    / (1 + psi/phi).
-    """
-    return 1 / (1 + keep_wrong / keep_correct)
-
-
-def retraining_is_stable(
-    odds: float, *, lipschitz: float, first_gap: float, concavity: float
-) -> bool:
-    """Bertrand 2310.00429, Theorem 1 (sufficient, not sharp): odds (1 + L eps / alpha) < 1/2, odds
-    = n_synthetic / n_real.
-    """
-    return odds * (1 + lipschitz * first_gap / concavity) < 0.5

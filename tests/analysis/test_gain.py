@@ -21,6 +21,7 @@ from analysis.theory.laws import against
 from engine.spec import Sweep
 from engine.store.store import Store
 from tests.support.sweeps import run, sweep_of
+from tests.theory import verifier as verifier_oracles
 
 TEXT = """
 base:
@@ -68,7 +69,7 @@ def test_losses_and_gains_are_those_of_theory(sweep: Sweep) -> None:
             row.radius + theory_verifier.CODE_SLACK,
         )
         exact = sum(
-            theory_verifier.one_round_error(1 / m**2, c, reach, 40)
+            verifier_oracles.one_round_error(1 / m**2, c, reach, 40)
             for m, c in zip(mu, centres, strict=True)
         )
         assert row.expected == pytest.approx(exact, rel=1e-6)

@@ -69,7 +69,7 @@ def test_it_finds_what_theory_says(searched: Path) -> None:
     assert low is not None and high is not None and low < 0.764 < high  # type: ignore[operator]  # E y by 3,000 plain chains in numpy
     assert (
         found["augment"]["words"] == "not bracketed: no collapse up to 0.9"
-    )  # at most 1.5 times, SCIENCE.md 5.4
+    )  # at most 1.5 times, `augment_mean_error`
     for own in found.values():
         points = [(o["fraction"], o["seed"]) for o in own["outcomes"]]  # type: ignore[attr-defined]
         assert len(set(points)) == len(points) <= 14

@@ -31,6 +31,7 @@ from analysis.theory import gaussian as theory
 from engine._memory import keep_freed_memory
 from engine.parts import make
 from tests.support.chains import chain
+from tests.theory import gaussian as oracles
 
 LEGACY = np.random.RandomState(0)  # the generator behind np.random.normal
 GENERATIONS = 99  # after the founder: 100 fits
@@ -129,7 +130,7 @@ class Cell:
     def deviation(self, values: dict, points: np.ndarray | None) -> float:
         t, n, d = self.generations, self.n, self.d
         if points is not None:
-            variance = (theory.kde_replace if self.policy == "replace" else theory.kde_accumulate)(
+            variance = (theory.kde_replace if self.policy == "replace" else oracles.kde_accumulate)(
                 n, 0.1, t
             )[0]
             return standard_errors(points.var(0).mean(1), variance)

@@ -1,4 +1,4 @@
-"""Token chains against SCIENCE.md 5.7 and Seddik's equations, and the frequency model itself."""
+"""Token chains against their exact laws and Seddik's equations, and the frequency model itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from engine.generators.categorical import Categorical
 from engine.parts import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
+from tests.theory import discrete as oracles
 
 MODEL, DISCRETE = {"name": "categorical"}, {"name": "discrete"}
 SEDDIK = [0.25, 0.15, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]  # sum of squares .14
@@ -58,22 +59,22 @@ def fits_until_dirac(dataset: object, n: int, most: int) -> tuple[np.ndarray, np
     ],
 )
 def test_fits_until_one_token_is_left(n: int, outcomes: int, printed: float, se: float) -> None:
-    """SCIENCE.md's Monte Carlo; within Seddik's bounds; the large-n formula is 1 to 9 % above."""
+    """A Monte Carlo; within Seddik's bounds; the large-n formula is 1 to 9 % above."""
     fits, _ = fits_until_dirac(truth(4000, outcomes=outcomes), n, 60 * n)
     assert_mean(fits, printed, oracle_se=se)
-    lower, upper = theory.collapse_fits_bounds(n, 1 / outcomes, outcomes)
+    lower, upper = oracles.collapse_fits_bounds(n, 1 / outcomes, outcomes)
     assert lower < fits.mean() < upper
-    assert 1 < theory.collapse_fits(n, np.full(outcomes, 1 / outcomes)) / fits.mean() < 1.12
+    assert 1 < oracles.collapse_fits(n, np.full(outcomes, 1 / outcomes)) / fits.mean() < 1.12
 
 
 def test_the_survivor_has_its_own_probability_and_collapse_obeys_equation_7() -> None:
     p = np.array([0.5, 0.3, 0.15, 0.05])
     fits, survivor = fits_until_dirac(truth(4000, probabilities=list(p)), 12, 2000)
     assert (
-        chisquare(np.bincount(survivor, minlength=4), 4000 * theory.survivor_law(p)).pvalue > 1e-3
+        chisquare(np.bincount(survivor, minlength=4), 4000 * oracles.survivor_law(p)).pvalue > 1e-3
     )
     for t in (5, 15, 40):
-        lower, upper = theory.collapse_probability(12, t, float((p**2).sum()), 4)
+        lower, upper = oracles.collapse_probability(12, t, float((p**2).sum()), 4)
         assert lower <= (fits <= t + 1).mean() <= upper
 
 
@@ -93,10 +94,10 @@ def test_augment_follows_equation_9(n_synthetic: int) -> None:
         if t:
             assert_mean(
                 of["discrete/l2"],
-                theory.augment_distance(100, n_synthetic, t, star),
+                oracles.augment_distance(100, n_synthetic, t, star),
                 what=f"distance, t = {t}",
             )
-        assert of["discrete/l1"].mean() <= theory.augment_l1_bound(100, n_synthetic, len(SEDDIK))
+        assert of["discrete/l1"].mean() <= oracles.augment_l1_bound(100, n_synthetic, len(SEDDIK))
 
 
 def test_the_printed_sign_of_equation_9_would_be_seen() -> None:

@@ -1,4 +1,4 @@
-"""The Gaussian chain against its exact laws (SCIENCE.md 5.1 to 5.4) and Kazdan's published runs,
+"""The Gaussian chain against its exact laws and Kazdan's published runs,
 and the generator itself.
 """
 
@@ -14,6 +14,7 @@ from analysis.theory import gaussian as theory
 from engine.parts import Finding, make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, assert_variance, chain, measured
+from tests.theory import gaussian as oracles
 
 MOMENTS = {"name": "moments"}
 REPLACE, ACCUMULATE, SUBSAMPLE = (
@@ -107,14 +108,14 @@ def test_table_a_replace(n: int) -> None:
             of["moments/log_det_ratio"], theory.replace_log_det(n, t), what=f"log v, t = {t}"
         )
         assert_variance(of["moments/log_det_ratio"], theory.replace_log_det_variance(n, t))
-        assert_mean(of["moments/w2"], theory.replace_w2(n, t), what=f"W2, t = {t}")
+        assert_mean(of["moments/w2"], oracles.replace_w2(n, t), what=f"W2, t = {t}")
         if n == 100 or t == 0:  # else too heavy-tailed for any number of chains
             assert_mean(
-                of["moments/trace_ratio"], theory.replace_variance(n, t), what=f"v, t = {t}"
+                of["moments/trace_ratio"], oracles.replace_variance(n, t), what=f"v, t = {t}"
             )
             assert_mean(
                 np.square(of["moments/trace_ratio"]),
-                theory.replace_variance_square(n, t),
+                oracles.replace_variance_square(n, t),
                 what=f"v^2, t = {t}",
             )
             assert_mean(of["moments/kl"], theory.replace_kl(n, t), what=f"KL, t = {t}")
@@ -141,7 +142,7 @@ def test_unbiased_divisor_test_the_log_not_the_mean() -> None:
         assert_mean(of["moments/mean_error"], theory.replace_mean_error(100, t, divisor="n-1"))
         assert_mean(of["moments/trace_ratio"], 1.0)
         assert_mean(of["moments/log_det_ratio"], theory.replace_log_det(100, t, divisor="n-1"))
-        assert_mean(of["moments/w2"], theory.replace_w2(100, t, divisor="n-1"))
+        assert_mean(of["moments/w2"], oracles.replace_w2(100, t, divisor="n-1"))
 
 
 def test_table_b_three_dimensions() -> None:
@@ -154,12 +155,12 @@ def test_table_b_three_dimensions() -> None:
     )
     for t, of in values.items():
         assert_mean(of["moments/mean_error"], 5.1 / 3 * theory.replace_mean_error(100, t, d=3))
-        assert_mean(of["moments/trace_ratio"], theory.replace_variance(100, t))
+        assert_mean(of["moments/trace_ratio"], oracles.replace_variance(100, t))
         assert_mean(of["moments/log_det_ratio"], theory.replace_log_det(100, t, d=3))
         assert_variance(of["moments/log_det_ratio"], theory.replace_log_det_variance(100, t, d=3))
         assert_mean(of["moments/kl"], theory.replace_kl(100, t, d=3))
     first = np.exp(values[0]["moments/log_det_ratio"])
-    assert_mean(first, theory.replace_det(100, 0, d=3))
+    assert_mean(first, oracles.replace_det(100, 0, d=3))
 
 
 def test_sampling_bias() -> None:
@@ -171,7 +172,7 @@ def test_sampling_bias() -> None:
         {1, 6},
     )
     for t, of in values.items():
-        variance, error = theory.replace_biased(50, t, 0.6)
+        variance, error = oracles.replace_biased(50, t, 0.6)
         assert_mean(of["moments/trace_ratio"], variance)
         assert_mean(of["moments/mean_error"], error)
 
@@ -267,7 +268,7 @@ def test_the_fresh_loop_forgets_its_first_set() -> None:
             dataset, {"name": "gaussian"}, policy, n=50, n_first=n_first, generations=20, fresh=True
         )
         error = measured(steps, MOMENTS, dataset, {20})[20]["moments/mean_error"]
-        assert_mean(error, theory.fresh_mean_error_limit(50, 50))
+        assert_mean(error, oracles.fresh_mean_error_limit(50, 50))
 
 
 def test_the_fresh_loop_with_sampling_bias() -> None:
@@ -282,7 +283,7 @@ def test_the_fresh_loop_with_sampling_bias() -> None:
         bias=0.5,
     )
     for t, of in measured(steps, MOMENTS, dataset, {3, 9}).items():
-        variance, error = theory.fresh_biased(100, 900, t, n_first=100, sampling_bias=0.5)
+        variance, error = oracles.fresh_biased(100, 900, t, n_first=100, sampling_bias=0.5)
         assert_mean(of["moments/trace_ratio"], variance)
         assert_mean(of["moments/mean_error"], error)
 

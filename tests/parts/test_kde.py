@@ -1,4 +1,4 @@
-"""Kernel density estimates: their values, the moment laws of SCIENCE.md 5.6, running sums, Kazdan's
+"""Kernel density estimates: their values, their moment laws, running sums, Kazdan's
 qualitative findings.
 """
 
@@ -17,6 +17,7 @@ from engine.generators import kde
 from engine.parts import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
+from tests.theory import gaussian as oracles
 
 
 def fitted(data: Samples, bandwidth: float | str = 0.5) -> kde.Kde:
@@ -162,7 +163,7 @@ def test_moments_under_accumulate() -> None:
         dataset, {"name": "kde", "bandwidth": 0.5}, {"name": "accumulate"}, n=100, generations=49
     )
     for t, (variance, square) in variance_and_square_of_mean(steps, {1, 9, 49}).items():
-        expected = theory.kde_accumulate(100, 0.5, t)
+        expected = oracles.kde_accumulate(100, 0.5, t)
         assert_mean(variance, expected[0])
         assert_mean(square, expected[1])
 

@@ -1,4 +1,4 @@
-"""The regression chain against SCIENCE.md 5.5, and the least-squares generator itself."""
+"""The regression chain against its exact laws, and the least-squares generator itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from engine.generators import linear_regression
 from engine.parts import Finding, make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
+from tests.theory import gaussian as oracles
 
 SAME, FRESH = {"name": "linear_regression"}, {"name": "linear_regression", "covariates": "fresh"}
 
@@ -47,7 +48,7 @@ def test_accumulate_with_the_same_covariates_is_exact() -> None:
 
 
 def test_accumulate_with_fresh_covariates_is_lower() -> None:
-    """Monte Carlo of SCIENCE.md: no closed form."""
+    """A Monte Carlo: no closed form."""
     at = {1: (0.13964, 0.0007), 4: (0.16161, 0.0008), 9: (0.17064, 0.0008)}
     for t, error in errors(FRESH, "accumulate", set(at)).items():
         assert_mean(error, at[t][0], oracle_se=at[t][1], what=f"t = {t}")
@@ -62,7 +63,7 @@ def test_accumulate_with_fresh_covariates_is_lower() -> None:
     ids=["same", "fresh"],
 )
 def test_accumulate_subsample(model: dict, printed: dict) -> None:
-    """Monte Carlo of SCIENCE.md, 10,000 chains: no closed form."""
+    """A Monte Carlo of 10,000 chains: no closed form."""
     for t, error in errors(model, "accumulate_subsample", set(printed)).items():
         assert_mean(error, printed[t][0], oracle_se=printed[t][1], what=f"t = {t}")
 
@@ -93,7 +94,7 @@ def test_augment_with_an_orthogonal_design() -> None:
     dataset._draw = lambda n, rng: np.repeat(basis[:n, None, :], replicates, axis=1)
     steps = chain(dataset, SAME, {"name": "augment", "synthetic_fraction": 0.5}, n=n, generations=6)
     for t, of in measured(steps, {"name": "moments"}, dataset, {0, 1, 6}).items():
-        assert_mean(of["moments/weight_error"], theory.regression_augment(n, n, d, t))
+        assert_mean(of["moments/weight_error"], oracles.regression_augment(n, n, d, t))
 
 
 def test_weight_error_is_the_noiseless_test_error_on_held_out_covariates() -> None:

@@ -67,8 +67,8 @@ def test_yi_baseline_of_the_real_design() -> None:
     [(0, 0.1, 0.02414), (0.1, 0.5, 0.05545), (0.3, 0.1, 0.07604), (0.7, 0.5, 0.20505)],
 )
 def test_yi_generation_1(delta: float, radius: float, expected: float) -> None:
-    """Theorem 3.1 as tabulated in SCIENCE.md 5.8; the theorem itself is good to about 1 % (its own
-    Monte Carlo column).
+    """Yi's Theorem 3.1 (`first_round_error`), tabulated; the theorem itself is good to about 1 %
+    (its own Monte Carlo column).
     """
     dataset, real, founder = yi(2000)
     verify = prepared(
@@ -110,7 +110,7 @@ def test_yi_many_generations(delta: float, radius: float, table: dict[int, float
 
 
 def test_a_verifier_that_lets_everything_pass_is_replace() -> None:
-    """.0837 + 8 t / 100, exact (SCIENCE.md 5.8, last row)."""
+    """.0837 + 8 t / 100, exact (`unverified_error`)."""
     dataset, real, founder = yi(2000)
     verify = prepared("verify", dataset, founder, real, rule="threshold", radius=1e6)
     draw = verify.draw(founder, 800, real, np.random.default_rng(0))

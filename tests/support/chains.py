@@ -92,7 +92,7 @@ def measured(
 def assert_mean(
     values: np.ndarray, oracle: float, *, oracle_se: float = 0.0, what: str = ""
 ) -> None:
-    """SCIENCE.md's tolerance rule: |mean - oracle| < 4 standard errors,
+    """The tolerance rule: |mean - oracle| < 4 standard errors,
     with at least 2,000 chains.
     """
     assert len(values) >= 2000

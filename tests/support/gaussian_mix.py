@@ -1,10 +1,10 @@
 """The solvable case for threshold searches: a Gaussian fitted to a constant-size mix of real rows
 and its own samples.
 
-y = n |m_T|^2 / d of one chain in d dimensions; by the conservation law (SCIENCE.md 5) E y = n (1 -
-E v_T), whose recursion is exact (5.4), so the fraction at which it crosses any level is known to
-machine precision.  Chains of one seed share their real rows and every random number, as lineages of
-                    the engine do.
+y = n |m_T|^2 / d of one chain in d dimensions; by the conservation law (analysis.theory.gaussian)
+E y = n (1 - E v_T), whose recursion is exact (`mix_mean_error`), so the fraction at which it
+crosses any level is known to machine precision.  Chains of one seed share their real rows and every
+random number, as lineages of the engine do.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
 
 
 def test_a_verified_regression_ends_at_yis_limit() -> None:
-    """SCIENCE.md 5.8: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation
+    """Yi's long run: Delta = .2, r = .1, 100 kept in each of 8 directions: .06047 (simulation
     .0605).
     """
     sampling = {"sampling_rule": "threshold", "sampling_delta": 0.2, "sampling_radius": 0.1}
