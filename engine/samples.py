@@ -187,8 +187,14 @@ def proportional_labels(y: np.ndarray, n: int) -> np.ndarray:
     evenly over the order.
     """
     labels, counts = np.unique(y, return_counts=True)
+    quota = proportional_counts(counts, n)
+    place = np.concatenate([(np.arange(q) + 0.5) / q for q in quota if q])
+    return np.repeat(labels, quota)[np.argsort(place, kind="stable")].astype(np.int64)
+
+
+def proportional_counts(counts: np.ndarray, n: int) -> np.ndarray:
+    """n split in the proportions of counts [k]: [k], largest remainder, ties to the first."""
     share = counts * (n / counts.sum())
     quota = np.floor(share).astype(int)
     quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
-    place = np.concatenate([(np.arange(q) + 0.5) / q for q in quota if q])
-    return np.repeat(labels, quota)[np.argsort(place, kind="stable")].astype(np.int64)
+    return quota

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from engine.contents import Contents, Lack
 from engine.parts import KINDS, describe, make
 
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -62,6 +63,30 @@ class Part:
     def constant(self, name: str, default: Any = None) -> Any:
         """A literal class constant of the part, read without importing it."""
         return describe(self.kind, self.name).constants.get(name, default)
+
+    @cached_property
+    def contents(self) -> Contents | Lack | None:
+        """What a finite data set holds, looked at once; None of one that is drawn without end.
+
+        ValueError when its files hold something else.
+        """
+        if not self.constant("FINITE", False):
+            return None
+        found: Contents | Lack = self.make().contents()
+        return found
+
+    def too_few(self, n: int) -> str:
+        """Why a finite data set cannot give n rows to train on, or ''.
+
+        Where it is absent, wholly or in part, its declared sizes count: another computer has it.
+        """
+        found = self.contents
+        if isinstance(found, Contents) and found.rest is None:
+            return found.refusal(n)
+        size = self.constant("SIZE")
+        if size is None:
+            return ""
+        return Contents(self.name, size[0], size[1], "the official test part").refusal(n)
 
     @property
     def conditional(self) -> bool:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 # folders and files from the ground up: each may import from those before it, and from its own
 LAYERS = [
     "engine.samples",
+    "engine.contents",
     "engine.files",
     "engine._torchvision",
     "engine._memory",

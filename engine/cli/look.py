@@ -169,15 +169,13 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
     checked.
     """
     with errors(debug):
+        from engine.datasets import _torchvision
         from engine.distances import features
-        from engine.running.doctor import DATA_FOLDERS
 
-        if name not in (known := [*DATA_FOLDERS, *features.PRETRAINED]):
+        if name not in (known := [*_torchvision.FOLDERS, *features.PRETRAINED]):
             raise Refused(
                 f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT
             )
-        from engine.datasets import _torchvision
-
         try:
             place = (
                 features.download(name)

@@ -5,11 +5,15 @@ their stratified split.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from engine.contents import Contents, Lack
 from engine.samples import Samples, proportional_labels
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SPLIT_SEED = 1202  # of every fixed split: the truth does not depend on a lineage's seed
 
@@ -20,6 +24,10 @@ class FiniteImages(ABC):
     def __init__(self, *, balanced: bool = False) -> None:
         self.balanced = balanced  # draw equally many of each class
         self._parts: tuple[Samples, Samples] | None = None
+
+    @abstractmethod
+    def contents(self) -> Contents | Lack:
+        """What there is to draw from, without reading it; or why it cannot be read here."""
 
     @abstractmethod
     def read(self) -> tuple[Samples, Samples]:
@@ -100,6 +108,8 @@ def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
     """The shorter side reduced to `size`, cut to the central square: uint8 [size, size], or [size,
     size, 3] in colour.
     """
+    from PIL import Image, ImageOps  # a plan reads no picture
+
     picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
     if picture.size == (size, size):
         return np.asarray(picture)

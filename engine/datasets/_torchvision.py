@@ -11,15 +11,18 @@ import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from engine._torchvision import torchvision
+from engine.contents import Contents, Lack
 from engine.datasets._finite import shuffled, thumbnail
+from engine.datasets._listing import fingerprint, idx_labels
 from engine.files import cache_folder, write_atomically
 from engine.samples import Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CLASS = {
     "mnist": "MNIST",
@@ -28,12 +31,79 @@ CLASS = {
     "cifar100": "CIFAR100",
     "flowers102": "Flowers102",
 }
+_IDX = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
+FOLDERS = {  # as torchvision names them below the data root
+    "mnist": "MNIST/raw",
+    "fashion_mnist": "FashionMNIST/raw",
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "flowers102": "flowers-102",
+}
+FILES = {  # what it wants to find there
+    "mnist": tuple(f"{part}-ubyte" for part in _IDX),
+    "fashion_mnist": tuple(f"{part}-ubyte" for part in _IDX),
+    "cifar10": (*_BATCHES, "test_batch", "batches.meta"),
+    "cifar100": ("train", "test", "meta"),
+    "flowers102": ("jpg", "imagelabels.mat", "setid.mat"),
+}
 Parts = tuple[Samples, Samples]
 
 
 def data_root(given: str | None = None) -> Path:
     """Where data sets lie: the parameter, else $OUROBOROS_DATA, else the cache folder."""
     return Path(given or os.environ.get("OUROBOROS_DATA") or cache_folder() / "data")
+
+
+def lack(name: str, root: Path) -> Lack | None:
+    """What of a set is not below the root, and the command that fetches it."""
+    absent = [file for file in FILES[name] if not (root / FOLDERS[name] / file).exists()]
+    if not absent:
+        return None
+    fix = (
+        f"fetch it with `ouro download {name}`, or set OUROBOROS_DATA (or the parameter root) to "
+        "the folder that holds it"
+    )
+    return Lack(f"the data set {name}", str(root / FOLDERS[name]), fix)
+
+
+def official(
+    name: str, root: Path, size: tuple[int, int], shape: tuple[int, ...], classes: int
+) -> Contents | Lack:
+    """A set that is there whole, or not at all: its published sizes, with equally large classes."""
+    absent = lack(name, root)
+    if absent is not None:
+        return absent
+    folder = root / FOLDERS[name]
+    return Contents(
+        name,
+        *size,
+        why="the official test part",
+        shape=shape,
+        classes=tuple(map(str, range(classes))),
+        per_class=(size[0] // classes,) * classes,
+        fingerprint=fingerprint(folder / file for file in FILES[name]),
+    )
+
+
+def idx_contents(name: str, root: Path) -> Contents | Lack:
+    """MNIST and its drop-ins: the labels are read, the pictures are not."""
+    absent = lack(name, root)
+    if absent is not None:
+        return absent
+    folder = root / FOLDERS[name]
+    train, test = (idx_labels(folder / FILES[name][i]) for i in (1, 3))
+    kinds, counts = np.unique(train, return_counts=True)
+    return Contents(
+        name,
+        len(train),
+        len(test),
+        "the official test part",
+        shape=(28, 28, 1),
+        classes=tuple(map(str, kinds)),
+        per_class=tuple(map(int, counts)),
+        fingerprint=fingerprint(folder / file for file in FILES[name]),
+    )
 
 
 def download(name: str, root: str | None = None) -> Path:
@@ -59,7 +129,10 @@ def _arguments(name: str) -> list[dict[str, Any]]:
 
 
 def _cls(name: str) -> Callable[..., Any]:
-    return getattr(torchvision.datasets, CLASS[name])
+    from engine._torchvision import torchvision  # takes seconds; a plan has no need of it
+
+    cls: Callable[..., Any] = getattr(torchvision.datasets, CLASS[name])
+    return cls
 
 
 def open_part(name: str, root: Path, **part: Any) -> Any:

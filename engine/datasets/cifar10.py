@@ -8,13 +8,16 @@ says which of the two was read.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, shuffled
-from engine.datasets._torchvision import data_root, read_arrays
+from engine.datasets._listing import fingerprint, npz_labels
+from engine.datasets._torchvision import data_root, official, read_arrays
 from engine.samples import Samples
 
 SUBSET = Path("cifar10") / "cifar10_lossless_subset.npz"
@@ -28,12 +31,20 @@ class Cifar10(FiniteImages):
 
     GIVES = "images"
     CLASSES = 10
+    FINITE = True
     SIZE = (50000, 10000)
     TINY: dict = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)
         self.root = root
+
+    def contents(self) -> Contents | Lack:
+        root = data_root(self.root)
+        found = official("cifar10", root, self.SIZE, (32, 32, 3), self.CLASSES)
+        if isinstance(found, Lack) and (root / SUBSET).exists():
+            found = replace(subset_contents(root / SUBSET), rest=found)
+        return found if isinstance(found, Lack) else replace(found, balanced=self.balanced)
 
     @property
     def summary(self) -> str:
@@ -54,6 +65,22 @@ class Cifar10(FiniteImages):
             if not (root / SUBSET).exists():
                 raise
             return read_subset(root / SUBSET)
+
+
+def subset_contents(path: Path) -> Contents:
+    """Of the subset the labels are read, no pictures."""
+    classes, train = npz_labels(path, "train_labels")
+    test = npz_labels(path, "test_labels")[1]
+    return Contents(
+        "cifar10",
+        int(train.sum()),
+        int(test.sum()),
+        "a part of the official test part; the official archive is absent",
+        shape=(32, 32, 3),
+        classes=classes,
+        per_class=tuple(map(int, train)),
+        fingerprint=fingerprint([path]),
+    )
 
 
 @lru_cache(maxsize=2)

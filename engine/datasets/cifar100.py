@@ -4,8 +4,11 @@ out.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
-from engine.datasets._torchvision import data_root, read_arrays
+from engine.datasets._torchvision import data_root, official, read_arrays
 from engine.samples import Samples
 
 
@@ -14,12 +17,17 @@ class Cifar100(FiniteImages):
 
     GIVES = "images"
     CLASSES = 100
+    FINITE = True
     SIZE = (50000, 10000)
     TINY: dict = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)
         self.root = root
+
+    def contents(self) -> Contents | Lack:
+        found = official("cifar100", data_root(self.root), self.SIZE, (32, 32, 3), self.CLASSES)
+        return found if isinstance(found, Lack) else replace(found, balanced=self.balanced)
 
     def read(self) -> tuple[Samples, Samples]:
         return read_arrays("cifar100", data_root(self.root))

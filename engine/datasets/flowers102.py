@@ -7,13 +7,22 @@ are trained on, since the official training part alone is too small for a genera
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, shuffled
-from engine.datasets._torchvision import data_root, kept, open_part, thumbnails
+from engine.datasets._torchvision import (
+    FOLDERS,
+    data_root,
+    kept,
+    official,
+    open_part,
+    thumbnails,
+)
 from engine.parts import PositiveInt
 from engine.samples import Samples, concat
 
@@ -23,6 +32,7 @@ class Flowers102(FiniteImages):
 
     GIVES = "images"
     CLASSES = 102
+    FINITE = True
     SIZE = (7169, 1020)
     TINY = {"size": 16}
 
@@ -32,8 +42,27 @@ class Flowers102(FiniteImages):
         super().__init__(balanced=balanced)
         self.size, self.root = size, root
 
+    def contents(self) -> Contents | Lack:
+        root, shape = data_root(self.root), (self.size, self.size, 3)
+        found = official("flowers102", root, self.SIZE, shape, self.CLASSES)
+        if isinstance(found, Lack):
+            return found
+        per_class = count_of_each(root / FOLDERS["flowers102"]) if self.balanced else ()
+        why = "the official validation part"
+        return replace(found, why=why, per_class=per_class, balanced=self.balanced)
+
     def read(self) -> tuple[Samples, Samples]:
         return read_flowers(data_root(self.root), self.size)
+
+
+def count_of_each(folder: Path) -> tuple[int, ...]:
+    """Photographs of each kind in the official training and test part."""
+    from scipy.io import loadmat
+
+    labels = loadmat(str(folder / "imagelabels.mat"), squeeze_me=True)["labels"]
+    parts = loadmat(str(folder / "setid.mat"), squeeze_me=True)
+    photographs = np.concatenate([parts["trnid"], parts["tstid"]])  # counted from 1
+    return tuple(map(int, np.bincount(labels[photographs - 1] - 1)))
 
 
 @lru_cache(maxsize=2)

@@ -1,23 +1,44 @@
-"""Your own pictures: a folder with one subfolder per class (torchvision's ImageFolder), or an npz
-of `images` and `labels`.
+"""Your own pictures: a folder with one subfolder per class, or an npz of `images` and `labels`.
 
-Pictures are cut to a central square of `size` pixels; a fixed stratified share is held out.
+Pictures are cut to a central square of `size` pixels; a fixed stratified share is held out.  What
+there is of which class is told from names and headers, before any pixel is read.  Hidden files and
+folders are none; files that are no pictures are left out, which a plan says.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from engine._torchvision import torchvision
+from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, stratified_split, thumbnail
+from engine.datasets._listing import (
+    Listing,
+    fingerprint,
+    list_folder,
+    npz_array,
+    npz_keys,
+    npz_labels,
+    split_of,
+)
 from engine.datasets._torchvision import data_root, kept, thumbnails
 from engine.parts import Fraction, PositiveInt
 from engine.samples import Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LONGEST_NAME = 100  # characters of a folder's name in that of the file that keeps its pictures
+WANTED = (
+    "path is a folder with one subfolder per class, or an .npz file with `images` (uint8 "
+    "[n, h, w] or [n, h, w, c]) and, if there are any, `labels`; it lies below the data root "
+    "(OUROBOROS_DATA, or the parameter root) or is absolute"
+)
 
 
 class Images(FiniteImages):
@@ -26,9 +47,8 @@ class Images(FiniteImages):
     """
 
     GIVES = "images"
-    CLASSES = (
-        0  # the folders are counted when the pictures are read: from then on an object's own value
-    )
+    CLASSES = 0  # `contents` counts the folders; an object that has read them has its own value
+    FINITE = True
     TINY = {"path": "flowers5", "size": 8}
 
     def __init__(
@@ -52,50 +72,103 @@ class Images(FiniteImages):
             root,
         )
 
+    @property
+    def place(self) -> Path:
+        """Where the pictures lie."""
+        return data_root(self.root) / self.path
+
+    def contents(self) -> Contents | Lack:
+        """ValueError for files that hold something else."""
+        if not self.place.exists():
+            return Lack(f"the data set of pictures {self.path}", str(self.place), WANTED)
+        found = look(self.place, self.path, self.size, self.held_out_fraction)
+        return replace(found, balanced=self.balanced)
+
     def read(self) -> tuple[Samples, Samples]:
-        train, held_out = read_images(
-            data_root(self.root) / self.path, self.size, self.held_out_fraction
-        )
+        found = self.contents()
+        if isinstance(found, Lack):
+            raise FileNotFoundError(f"no pictures at {found.where}: {found.fix}")
+        if problem := found.split_refusal():
+            raise ValueError(problem)
+        train, held_out = read_images(self.place, self.size, self.held_out_fraction)
         self.CLASSES = 0 if train.y is None else int(train.y.max()) + 1
         return train, held_out
 
 
+def look(path: Path, name: str, size: int, held_out_fraction: float) -> Contents:
+    """What there is, and how it is split."""
+    if path.suffix == ".npz":
+        shape, classes, counts = _npz_header(path, size)
+        left_out: tuple[str, ...] = ()
+        stamp = fingerprint([path])
+    else:
+        listing = list_folder(path)
+        shape, classes, counts = (size, size, 3), listing.classes, listing.counts
+        left_out, stamp = listing.left_out, listing.fingerprint
+    total = int(counts.sum())
+    why = f"held_out_fraction {held_out_fraction:g} of {total:,}"
+    found = split_of(name, counts, classes, n_train(total, held_out_fraction), why)
+    own = f"{stamp}-{size}-{held_out_fraction!r}"
+    return replace(found, shape=shape, left_out=left_out, fingerprint=own)
+
+
+def n_train(total: int, held_out_fraction: float) -> int:
+    return total - round(held_out_fraction * total)
+
+
 @lru_cache(maxsize=2)
 def read_images(path: Path, size: int, held_out_fraction: float) -> tuple[Samples, Samples]:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no pictures at {path}: path is a folder with one subfolder per class, or an .npz "
-            "file "
-            "with `images` (uint8 [n, h, w] or [n, h, w, c]) and, if there are any, `labels`"
-        )
     x, y = _from_npz(path, size) if path.suffix == ".npz" else _from_folder(path, size)
-    return stratified_split(x, y, len(x) - round(held_out_fraction * len(x)))
+    return stratified_split(x, y, n_train(len(x), held_out_fraction))
+
+
+# ---- a folder ------------------------------------------------------------------------------------
 
 
 def _from_folder(path: Path, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    folder = torchvision.datasets.ImageFolder(str(path))
-    name = f"{path.name}-{size}-{_fingerprint([Path(file) for file, _ in folder.samples], path)}"
-    return kept(name, lambda: thumbnails((folder[i] for i in range(len(folder))), size))
+    listing = list_folder(path)
+    name = f"{path.name[:LONGEST_NAME]}-{size}-{listing.fingerprint}"
+    return kept(name, lambda: thumbnails(_pictures(listing), size))
 
 
-def _fingerprint(files: list[Path], root: Path) -> str:
-    """Changes when a picture is added, removed, renamed or written anew."""
-    listing = [
-        (str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in files
-    ]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
+def _pictures(listing: Listing) -> Iterator[tuple[Image.Image, int]]:
+    """Every picture in colour, with its label."""
+    from PIL import Image
+
+    for file, label in listing.pictures:
+        with Image.open(file) as picture:
+            yield picture.convert("RGB"), label
+
+
+# ---- an npz --------------------------------------------------------------------------------------
+
+
+def _npz_header(path: Path, size: int) -> tuple[tuple[int, ...], tuple[str, ...], np.ndarray]:
+    """Shape of a picture, names of the classes, and pictures of each ([1] without labels);
+    ValueError for an npz of something else.
+    """
+    keys = npz_keys(path)
+    if "images" not in keys:
+        raise ValueError(
+            f"{path} holds {', '.join(keys)}; it needs `images` and, if there are any, `labels`"
+        )
+    shape, dtype = npz_array(path, "images")
+    if dtype != np.uint8:
+        raise ValueError(f"`images` of {path} must be uint8, got {dtype}")
+    channels = shape[3] if len(shape) == 4 else 1
+    if "labels" not in keys:
+        return (size, size, channels), (), np.array(shape[:1])
+    classes, counts = npz_labels(path, "labels")
+    if counts.sum() != shape[0]:
+        raise ValueError(f"{path} holds {shape[0]:,} images and {counts.sum():,} labels")
+    return (size, size, channels), classes, counts
 
 
 def _from_npz(path: Path, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    from PIL import Image
+
     with np.load(path, allow_pickle=False) as file:
-        if "images" not in file:
-            raise ValueError(
-                f"{path} holds {', '.join(file)}; it needs `images` and, if there are any, `labels`"
-            )
         images, labels = file["images"], file.get("labels")
-    if images.dtype != np.uint8:
-        raise ValueError(f"`images` of {path} must be uint8, got {images.dtype}")
     x = np.stack([thumbnail(Image.fromarray(image.squeeze()), size) for image in images])
     y = None if labels is None else np.unique(labels, return_inverse=True)[1].astype(np.int64)
     return x[..., None] if x.ndim == 3 else x, y

@@ -4,8 +4,11 @@ held out.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
-from engine.datasets._torchvision import data_root, read_arrays
+from engine.datasets._torchvision import data_root, idx_contents, read_arrays
 from engine.samples import Samples
 
 
@@ -16,12 +19,17 @@ class Mnist(FiniteImages):
 
     GIVES = "images"
     CLASSES = 10
+    FINITE = True
     SIZE = (60000, 10000)
     TINY: dict = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)
         self.root = root
+
+    def contents(self) -> Contents | Lack:
+        found = idx_contents("mnist", data_root(self.root))
+        return found if isinstance(found, Lack) else replace(found, balanced=self.balanced)
 
     def read(self) -> tuple[Samples, Samples]:
         return read_arrays("mnist", data_root(self.root))

@@ -59,6 +59,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
     document = parse(text)
     if document.problems:
         raise SpecError(str(path), document.problems)
+    checked_part.cache_clear()  # a part looks at its files once: those of now
     return _Reader(path, document, text, overrides or []).sweep()
 
 
@@ -465,10 +466,9 @@ def _refusal(spec: LineageSpec, generations: int) -> str | None:
             f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} "
             f"gives {gives}"
         )
-    size = spec.dataset.constant("SIZE")
-    if size and spec.n_real > size[0]:
-        return f"{spec.dataset.name} has {size[0]:,} training rows, n_real is {spec.n_real:,}"
     try:
+        if reason := spec.dataset.too_few(spec.n_real):
+            return reason
         plan_path(spec, min(generations, 3))
     except (ValueError, TypeError) as error:
         return str(error)

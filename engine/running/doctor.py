@@ -34,13 +34,6 @@ LIBRARIES = (
     "pot",
 )
 GB = 1e9
-DATA_FOLDERS = {  # as torchvision names them below the data root
-    "mnist": "MNIST/raw",
-    "fashion_mnist": "FashionMNIST/raw",
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "flowers102": "flowers-102",
-}
 
 
 @dataclass(frozen=True)
@@ -206,11 +199,11 @@ def _torch() -> Finding:
 
 def _data() -> list[Finding]:
     """The data sets found, the cache folder."""
-    from engine.datasets._torchvision import data_root
+    from engine.datasets._torchvision import FOLDERS, data_root
 
     root = data_root()
-    there = [name for name, folder in DATA_FOLDERS.items() if (root / folder).is_dir()]
-    lacks = [name for name in DATA_FOLDERS if name not in there]
+    there = [name for name, folder in FOLDERS.items() if (root / folder).is_dir()]
+    lacks = [name for name in FOLDERS if name not in there]
     text = f"{', '.join(there) or 'none'} in {root}" + (
         f"; ouro download fetches {', '.join(lacks)}" if lacks else ""
     )

@@ -14,7 +14,7 @@ from engine.console.live import Board, Lines, LiveTable, screen
 from engine.console.tables import duration, number, show_plan, show_summary, size, spread
 from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import make_plan
-from engine.running.doctor import DATA_FOLDERS, preflight
+from engine.running.doctor import preflight
 from engine.running.signals import Interrupt
 from engine.store.store import Store
 from tests.support.ouro import ROOT, TINY, environment, ouro
@@ -171,9 +171,9 @@ def test_parts_are_listed_with_their_parameters(tiny: Path) -> None:
 
 
 def test_every_set_that_can_be_fetched_is_looked_for() -> None:
-    from engine.datasets._torchvision import CLASS
+    from engine.datasets._torchvision import CLASS, FILES, FOLDERS
 
-    assert set(DATA_FOLDERS) == set(CLASS)
+    assert set(FOLDERS) == set(FILES) == set(CLASS)
 
 
 def test_version(tiny: Path) -> None:

@@ -1,0 +1,138 @@
+"""What a finite data set holds, as far as it is known before any row of it is read: how many rows,
+of which classes, in which shape; and what a computer lacks to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.samples import proportional_counts
+
+MOST_NAMES = 5  # classes that are named in a line
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that this computer lacks and another one may have: no fault of the experiment."""
+
+    what: str  # the data set mnist
+    where: str  # the file or folder that was looked for
+    fix: str  # ouro download mnist
+
+    def __str__(self) -> str:
+        return f"{self.what} is not at {self.where}: {self.fix}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a finite data set holds.
+
+    name        as a message calls it: digits, or the folder.
+    train       rows to train on.
+    held_out    rows that no model is trained on, and why they are that many.
+    shape       of one row (height, width, channels).
+    classes     names in the order of their labels; empty for unlabelled data.
+    per_class   rows to train on, by label; empty where only the files of the rows could tell.
+    lost        classes that have held-out rows and none to train on.
+    left_out    files that are not read, relative to the folder.
+    rest        what this computer lacks of the whole set, where a part of it stands for it here.
+    balanced    whether equally many rows of each class are drawn.
+    fingerprint changes when the files do (names, sizes, times): for notes about them, in no key.
+    """
+
+    name: str
+    train: int
+    held_out: int
+    why: str
+    shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    per_class: tuple[int, ...] = ()
+    lost: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    rest: Lack | None = None
+    balanced: bool = False
+    fingerprint: str = field(default="", repr=False)
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.classes)
+
+    @property
+    def rows(self) -> int:
+        """All that are read."""
+        return self.train + self.held_out
+
+    def refusal(self, n: int) -> str:
+        """Why n rows to train on cannot be had, or ''."""
+        return self.split_refusal() or self._too_few(n) or self._too_few_of_a_class(n)
+
+    def split_refusal(self) -> str:
+        """Why training and held-out rows cannot be told apart, or ''."""
+        if not self.rows:
+            return f"{self.name} holds nothing"
+        if not self.held_out or not self.train:
+            which = "held out" if not self.held_out else "left to train on"
+            return f"of the {self.rows:,} rows of {self.name} none is {which} ({self.why})"
+        if self.lost:
+            named = _named(self.lost)
+            return (
+                f"{self.name}: too few rows for two parts; none to train on is left of class "
+                f"{named} ({self.why})"
+            )
+        return ""
+
+    def _too_few(self, n: int) -> str:
+        if n <= self.train:
+            return ""
+        return (
+            f"{self.name} has {self.train:,} training rows, n_real is {n:,}; "
+            f"{self.held_out:,} more are held out ({self.why})"
+        )
+
+    def _too_few_of_a_class(self, n: int) -> str:
+        if not self.balanced or not self.per_class:
+            return ""
+        wanted = proportional_counts(np.ones(len(self.per_class), dtype=int), n)
+        for name, want, have in zip(self.classes, wanted, self.per_class, strict=True):
+            if want > have:
+                most = len(self.per_class) * min(self.per_class)
+                return (
+                    f"balanced: n_real {n:,} asks {want:,} rows of class {name} of {self.name}, "
+                    f"which has {have:,} to train on (others are held out: {self.why}); lower "
+                    f"n_real to {most:,} or less"
+                )
+        return ""
+
+    def lack(self, n: int) -> Lack | None:
+        """What this computer lacks to give n rows, where another one may have them."""
+        return self.rest if self.rest is not None and self.refusal(n) else None
+
+    @property
+    def words(self) -> str:
+        """One line for a reader."""
+        text = f"{self.name}: {self.train:,} rows to train on, {self.held_out:,} held out"
+        if self.classes:
+            text += f", {len(self.classes)} classes ({_named(self.classes)})"
+        else:
+            text += ", no labels"
+        if self.left_out:
+            text += f"; {len(self.left_out):,} files left out ({_named(_kinds(self.left_out))})"
+        return text
+
+
+def _kinds(files: Sequence[str]) -> list[str]:
+    """How the names of files end, or the name where it does not."""
+    endings = []
+    for file in files:
+        last = file.rpartition("/")[2]
+        stem, dot, ending = last.rpartition(".")
+        endings.append(f".{ending}" if stem and dot else last)
+    return list(dict.fromkeys(endings))
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

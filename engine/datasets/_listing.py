@@ -1,0 +1,179 @@
+"""What files of pictures hold, told from names, sizes and headers: no pixel is read and nothing
+heavy imported, so that a plan can ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.contents import Contents
+from engine.samples import proportional_counts
+
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+NO_CLASSES = ("__MACOSX",)  # what archives of macOS carry along; hidden names are none either
+
+
+# ---- a folder with one subfolder per class -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a folder in the order in which they are read.
+
+    classes   names of the subfolders, sorted; a label is a place in them.
+    pictures  (file, label), class by class, sorted by path within a class.
+    left_out  other files, relative to the folder; hidden ones are not counted.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    pictures: tuple[tuple[Path, int], ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Pictures of each class, [classes]."""
+        return np.bincount([label for _, label in self.pictures], minlength=len(self.classes))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a picture is added, removed, renamed or written anew."""
+        seen = []
+        for file, _ in self.pictures:
+            stat = file.stat()
+            seen.append((str(file.relative_to(self.root)), stat.st_size, stat.st_mtime_ns))
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def list_folder(root: Path) -> Listing:
+    """The pictures below one subfolder per class; ValueError where there are none.
+
+    Links are followed, but not to the folder itself, into it or out of it upwards: their pictures
+    would be read again under another class.
+    """
+    top = sorted(_visible(root), key=lambda entry: entry.name)
+    classes = [entry.name for entry in top if entry.is_dir() and _leads_on(entry, root)]
+    left_out = [entry.name for entry in top if entry.is_file()]
+    pictures: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        before = len(pictures)
+        for file in _files(root / name, root):
+            if file.name.lower().endswith(PICTURES):
+                pictures.append((file, label))
+            else:
+                left_out.append(str(file.relative_to(root)))
+        if len(pictures) == before:
+            raise ValueError(
+                f"{root / name} is taken for a class and holds no picture "
+                f"({', '.join(PICTURES)}); remove it, or give the folder of the classes"
+            )
+    if not classes:
+        raise ValueError(f"{root} has no subfolders; it needs one per class, with pictures in it")
+    return Listing(root, tuple(classes), tuple(pictures), tuple(left_out))
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name not in NO_CLASSES:
+                yield entry
+
+
+def _leads_on(entry: os.DirEntry[str], root: Path) -> bool:
+    """Whether a folder is no link, or one to pictures elsewhere."""
+    if not entry.is_symlink():
+        return True
+    target, home = Path(entry.path).resolve(), root.resolve()
+    return not (target.is_relative_to(home) or home.is_relative_to(target))
+
+
+def _files(folder: Path, root: Path) -> Iterator[Path]:
+    """All files below a folder as torchvision's ImageFolder orders them: by folder, then by
+    name.
+    """
+    folders, files = [folder], []
+    while folders:
+        here = folders.pop()
+        for entry in _visible(here):
+            if entry.is_dir():
+                if _leads_on(entry, root):
+                    folders.append(Path(entry.path))
+            elif entry.is_file():
+                files.append((str(here), entry.name))
+    return (Path(here, name) for here, name in sorted(files))
+
+
+# ---- an npz --------------------------------------------------------------------------------------
+
+
+def npz_array(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array of an npz, from its header; KeyError when it is not there."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+    return shape, dtype
+
+
+def npz_keys(path: Path) -> list[str]:
+    """Names of the arrays of an npz; ValueError with its path when it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no npz: {error}") from None
+
+
+def npz_labels(path: Path, key: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and counts of the labels of an npz, in their order."""
+    with np.load(path, allow_pickle=False) as file:
+        values, counts = np.unique(file[key], return_counts=True)
+    return tuple(map(str, values)), counts
+
+
+# ---- IDX (MNIST) ---------------------------------------------------------------------------------
+
+
+def idx_labels(path: Path) -> np.ndarray:
+    """The labels of an IDX file, uint8 [n]; ValueError when it holds something else."""
+    content = path.read_bytes()
+    if len(content) < 8 or struct.unpack(">ii", content[:8]) != (2049, len(content) - 8):
+        raise ValueError(f"{path} is not a whole IDX file of labels")
+    return np.frombuffer(content, np.uint8, offset=8)
+
+
+# ---- both ----------------------------------------------------------------------------------------
+
+
+def split_of(
+    name: str, counts: np.ndarray, classes: tuple[str, ...], train: int, why: str
+) -> Contents:
+    """What `stratified_split` gives of these counts, by class ([classes], or [1] without classes),
+    with `train` rows to train on.
+    """
+    total = int(counts.sum())
+    split = Contents(name, train, total - train, why, classes=classes)
+    if not classes or not total:
+        return split
+    first = proportional_counts(counts, train)
+    lost = [kind for kind, n in zip(classes, first, strict=True) if not n]
+    return replace(split, per_class=tuple(map(int, first)), lost=tuple(lost))
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Changes when one of these files is written anew."""
+    seen = []
+    for path in paths:
+        stat = path.stat()
+        seen.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
