@@ -15,9 +15,10 @@ from typing import Any
 
 from engine.contents import Contents, Lack
 from engine.parts import KINDS, describe, make
+from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
+PLAIN = ("name", "generations", "out", "tracking", "question", "source", "refused")  # of a sweep
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-Keep = str | dict[str, int]  # "all", "last" or {"every": k}
 
 
 def digest(payload: Any, length: int = 24) -> str:
@@ -186,9 +187,10 @@ class LineageSpec:
     def synthetic_fraction(self) -> float | None:
         """The policy's synthetic_fraction, given or by default; None for policies without one."""
         known = describe("policy", self.policy.name).parameters.get("synthetic_fraction")
-        return (
-            None if known is None else self.policy.params.get("synthetic_fraction", known.default)
-        )
+        if known is None:
+            return None
+        share = self.policy.params.get("synthetic_fraction", known.default)
+        return None if share is None else float(share)  # YAML reads 1e-3 as text
 
     @property
     def has_fraction(self) -> bool:
@@ -258,6 +260,12 @@ class MeasureSpec:
     def due(self, t: int, last: int) -> bool:
         return t % self.every == 0 or t == last
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MeasureSpec:
+        """From name, parameters and `every`, as in a file."""
+        params = {k: v for k, v in values.items() if k not in ("name", "every")}
+        return cls(Part("metric", values["name"], params), values["every"])
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -267,11 +275,9 @@ class Sweep:
     lineages: tuple[LineageSpec, ...]
     generations: int  # after the founder: a lineage has generations 0..generations
     metrics: tuple[MeasureSpec, ...] = ()
-    collapse: dict[str, Any] | None = None
-    threshold: dict[str, Any] | None = (
-        None  # what `ouro threshold` searches, see sections.Threshold
-    )
-    resources: dict[str, Any] = field(default_factory=dict)
+    collapse: CollapseRule | None = None
+    threshold: Threshold | None = None  # what `ouro threshold` searches
+    resources: Resources = field(default_factory=Resources)
     keep: Keep = "all"
     out: str = ""
     tracking: str | None = None  # an MLflow URI; None: sqlite beside the store; "none": no tracking
@@ -289,57 +295,35 @@ class Sweep:
         """A sweep is known by its name and its output: adding cells or generations continues it."""
         return digest({"sweep": self.name, "out": self.out}, 16)
 
-    def resources_of(self, spec: LineageSpec) -> dict[str, float]:
-        """CPU, GPU, memory and time of one lineage: the sweep's, overridden under `generators` by
-        the generator's name.
-        """
-        kept = ("cpu", "gpu", "memory", "timeout_minutes")
-        return {"cpu": 1, **{k: v for k, v in self._resources_of(spec).items() if k in kept}}
-
-    def costs_of(self, spec: LineageSpec) -> dict[str, Any]:
-        """What is declared of a generation's cost, likewise; see engine/planning/cost.py."""
-        return {
-            k: v
-            for k, v in self._resources_of(spec).items()
-            if k.endswith(("_per_generation", "_per_hour"))
-        }
-
-    def _resources_of(self, spec: LineageSpec) -> dict[str, Any]:
-        return {
-            **self.resources,
-            **self.resources.get("generators", {}).get(spec.generator.name, {}),
-        }
+    def resources_of(self, spec: LineageSpec) -> Share:
+        """What one lineage takes of a machine, and what its generations are declared to cost."""
+        return self.resources.of(spec.generator.name)
 
     def to_dict(self) -> dict[str, Any]:
-        metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
-        names = (
-            "name generations collapse threshold resources keep out tracking question "
-            "source refused"
-        )
-        return {
-            **{k: getattr(self, k) for k in names.split()},
-            "metrics": metrics,
-            "lineages": [s.to_dict() for s in self.lineages],
+        """Plain values, as in JSON."""
+        plain = {name: getattr(self, name) for name in PLAIN}
+        settings = {
+            "collapse": None if self.collapse is None else self.collapse.to_dict(),
+            "threshold": None if self.threshold is None else self.threshold.to_dict(),
+            "resources": self.resources.to_dict(),
+            "keep": self.keep.to_dict() if isinstance(self.keep, Every) else self.keep,
         }
+        metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
+        lineages = [s.to_dict() for s in self.lineages]
+        return {**plain, **settings, "metrics": metrics, "lineages": lineages}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sweep:
         """The inverse of `to_dict`."""
-        metrics = tuple(
-            MeasureSpec(
-                Part(
-                    "metric", m["name"], {k: v for k, v in m.items() if k not in ("name", "every")}
-                ),
-                m["every"],
-            )
-            for m in values["metrics"]
-        )
-        lineages = tuple(LineageSpec.from_dict(s) for s in values["lineages"])
+        collapse, threshold, keep = values["collapse"], values["threshold"], values["keep"]
+        kept: Keep = Every.from_dict(keep) if isinstance(keep, dict) else keep
         return cls(
-            **{
-                **values,
-                "metrics": metrics,
-                "lineages": lineages,
-                "refused": tuple(values["refused"]),
-            }
+            **{name: values[name] for name in PLAIN if name != "refused"},
+            collapse=None if collapse is None else CollapseRule.from_dict(collapse),
+            threshold=None if threshold is None else Threshold.from_dict(threshold),
+            resources=Resources.from_dict(values["resources"]),
+            keep=kept,
+            metrics=tuple(MeasureSpec.from_dict(m) for m in values["metrics"]),
+            lineages=tuple(LineageSpec.from_dict(s) for s in values["lineages"]),
+            refused=tuple(values["refused"]),
         )

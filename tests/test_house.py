@@ -26,6 +26,7 @@ LAYERS = [
     "engine._memory",
     "engine.parts",
     "engine.pipelines",
+    "engine.settings",
     "engine.spec",
     "engine.training",
     "engine.distances",

@@ -1,5 +1,5 @@
 """From the tidy frame to one outcome per lineage by the sweep's collapse rule
-(engine/outcome/rule.py), and to times until collapse.
+(engine/settings.py), and to times until collapse.
 
 A lineage that has not reached its last generation is censored there: it is neither collapsed nor
 safe, and never left out.
@@ -7,17 +7,16 @@ safe, and never left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engine.lineage.loop import ENDS
-from engine.outcome.rule import ABSORBING, Judged, Point, first_passage, judge
 from engine.outcome.summary import key_of
+from engine.settings import ABSORBING, CollapseRule, Judged, Point
 
-Rule = Mapping[str, Any]
 ABOUT = [
     "lineage",
     "cell",
@@ -32,8 +31,10 @@ ABOUT = [
 ]
 
 
-def functional(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) -> pd.DataFrame:
-    """One row per lineage: y against the level (see `verdict.Judged`), verdict (True, False or
+def functional(
+    frame: pd.DataFrame, rule: CollapseRule, *, generations: int | None = None
+) -> pd.DataFrame:
+    """One row per lineage: y against the level (see `settings.Judged`), verdict (True, False or
     None), censored, status, reason.
 
     y          grows as things get worse; +inf in an absorbing state, NaN (reason in `undefined`)
@@ -47,7 +48,7 @@ def functional(frame: pd.DataFrame, rule: Rule, *, generations: int | None = Non
     last = _last(frame, generations)
     rows = []
     for about, points, end in curves(frame, rule):
-        judged = judge(points, rule)
+        judged = rule.judge(points)
         whole = end["t"] == last or end["status"] in ENDS
         verdict = judged.verdict if whole or judged.absorbed else None
         censored = not judged.absorbed and (judged.t < last)
@@ -61,7 +62,9 @@ def functional(frame: pd.DataFrame, rule: Rule, *, generations: int | None = Non
     return _frame(rows, [*ABOUT, "seed", *_NUMBERS, "censored", "undefined", "status", "reason"])
 
 
-def times(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) -> pd.DataFrame:
+def times(
+    frame: pd.DataFrame, rule: CollapseRule, *, generations: int | None = None
+) -> pd.DataFrame:
     """One row per lineage: the first generation at which the rule holds (event True), or the last
     one seen (event False).
 
@@ -69,22 +72,22 @@ def times(frame: pd.DataFrame, rule: Rule, *, generations: int | None = None) ->
     """
     rows = []
     for about, points, end in curves(frame, rule):
-        passed = first_passage(points, rule)
+        passed = rule.first_passage(points)
         t = end["t"] if passed is None else passed
         rows.append({**about, "t": t, "fits": t + 1, "event": passed is not None} | _end(end))
     return _frame(rows, [*ABOUT, "seed", "t", "fits", "event", "status", "reason"])
 
 
 def curves(
-    frame: pd.DataFrame, rule: Rule
+    frame: pd.DataFrame, rule: CollapseRule
 ) -> Iterator[tuple[dict[str, Any], list[Point], dict[str, Any]]]:
     """Of every lineage: what it is, its curve as the rule reads it, and its last generation {t,
     status, reason}.
     """
     wide = generations_of(frame)
     value, watched = (
-        _column(frame, str(rule["metric"])),
-        _column(frame, rule.get("absorbing", {}).get("metric")),
+        _column(frame, rule.metric),
+        _column(frame, rule.watched),
     )
     wide = wide.join(value, on=["lineage", "t"]).join(
         watched["value"].rename("watched"), on=["lineage", "t"]

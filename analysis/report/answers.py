@@ -5,7 +5,6 @@ policy that was swept.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from scipy.stats import chi2
 
 from analysis.frame.tables import WHAT, each, natural, panel_names
 from analysis.threshold import grid
-from analysis.threshold.estimate import Outcome, Threshold, axis_of, estimate, finite
-from engine.outcome.rule import in_words
+from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
+from engine.settings import CollapseRule, Threshold
 
 WIDTH = 0.1  # of the interval that a grid's seeds are counted for, where the file asks for none
 NOTHING = {
@@ -36,7 +35,7 @@ def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
     return outcomes.assign(group=panel_names(outcomes, order))
 
 
-def thresholds(outcomes: pd.DataFrame, asked: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def thresholds(outcomes: pd.DataFrame, asked: Threshold | None = None) -> pd.DataFrame:
     """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words,
     lineages, seeds, last fraction run; and how many seeds an interval of some width needs
     (`needed`).  asked: the file's `threshold`, if it has one.
@@ -49,14 +48,12 @@ def thresholds(outcomes: pd.DataFrame, asked: Mapping[str, Any] | None = None) -
         name = str(label)
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
-            found = _threshold(own, asked or {})
+            found = _threshold(own, asked)
             settled = found["verdict"] in (
                 "never",
                 "always",
             )  # more seeds would not give it an interval
-            rows.append(
-                {"group": name, **found, **(NOTHING if settled else needed(own, asked or {}))}
-            )
+            rows.append({"group": name, **found, **(NOTHING if settled else needed(own, asked))})
         else:
             rows.append({"group": name, **_share(own), **NOTHING})
     ordered: list[dict[str, Any]] = sorted(rows, key=_by_name)
@@ -78,13 +75,14 @@ def by_policy(answers: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)[list(answers.columns)]
 
 
-def _threshold(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
     known = own[own["synthetic_fraction"].notna()]
     axis = (float(known["synthetic_fraction"].min()), float(known["synthetic_fraction"].max()))
     if asked:  # as the search has it
-        axis = axis_of(asked, str(own["policy"].iloc[0]).partition("(")[0])
+        policy = str(own["policy"].iloc[0]).partition("(")[0]
+        axis = asked.policies.get(policy, asked).ends
         known = known[known["synthetic_fraction"].between(*axis)]
-    confidence, level = asked.get("confidence", 0.9), float(own["level"].iloc[0])
+    confidence, level = asked.confidence if asked else 0.9, float(own["level"].iloc[0])
     found = estimate(_points(known), level, axis=axis, confidence=confidence)
     ends = {
         name: math.nan if (v := getattr(found, name)) is None else v
@@ -103,7 +101,7 @@ def _points(known: pd.DataFrame) -> list[Outcome]:
     return [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in each(known)]
 
 
-def _range(found: Threshold) -> dict[str, float]:
+def _range(found: Estimate) -> dict[str, float]:
     return {"first": found.axis[0], "last": found.axis[1], "confidence": found.confidence}
 
 
@@ -133,16 +131,13 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
 # ---- how much more would be needed ---------------------------------------------------------------
 
 
-def needed(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
+def needed(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
     """Seeds per fraction for an interval of the width asked for, from the spread over those that
     ran every fraction; in words, which say why when it cannot be said.
     """
     known = own[own["synthetic_fraction"].notna()]
-    width, level, confidence = (
-        asked.get("width", WIDTH),
-        float(known["level"].iloc[0]),
-        asked.get("confidence", 0.9),
-    )
+    width, confidence = (asked.width, asked.confidence) if asked else (WIDTH, 0.9)
+    level = float(known["level"].iloc[0])
     try:
         fractions, y = grid.table(_points(known))
     except ValueError:
@@ -172,14 +167,12 @@ def needed(own: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
 # ---- saying it -----------------------------------------------------------------------------------
 
 
-def sentences(answers: pd.DataFrame, rule: Mapping[str, Any], generations: int) -> list[str]:
+def sentences(answers: pd.DataFrame, rule: CollapseRule, generations: int) -> list[str]:
     """replace: collapse begins at a synthetic fraction of 0.83 [0.78, 0.88] (fid above 3 x
     generation 0, ...).
     """
     said = []
     for row in each(answers):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
-        said.append(
-            f"{row.group}: {row.words} ({in_words(rule)}, generation {generations}, {seeds})"
-        )
+        said.append(f"{row.group}: {row.words} ({rule.words()}, generation {generations}, {seeds})")
     return said

@@ -24,7 +24,6 @@ from analysis.plots import samples as plots_samples
 from analysis.report import samples as specimens
 from analysis.report.answers import grouped, thresholds
 from analysis.theory.laws import against
-from engine.outcome.rule import in_words, quantity
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
 
@@ -97,7 +96,7 @@ def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
 
 def _curves(findings: Findings) -> Iterator[Shown]:
     frame, rule = findings.frame, findings.sweep.collapse
-    judged = shown_key(frame, str(rule["metric"])) if rule else ""
+    judged = shown_key(frame, rule.metric) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
         mapped = key == LOSS or key.split("/")[0] in TOLD
@@ -150,14 +149,12 @@ def _curve(
 def _level(findings: Findings) -> float | None:
     """The value at which collapse begins, where it is (nearly) the same for all lineages."""
     rule, outcomes = findings.sweep.collapse, findings.outcomes
-    if rule is None or outcomes is None or "slope" in rule:
+    if rule is None or outcomes is None or rule.slope is not None:
         return None
     reference = outcomes["reference"].dropna()
     if reference.empty or reference.max() > 1.5 * reference.min():
         return None
-    return float(
-        reference.mean() * float(rule["above"] if rule.get("above") is not None else rule["below"])
-    )
+    return float(reference.mean()) * rule.bound
 
 
 def _file(key: str) -> str:
@@ -176,7 +173,7 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
     )
     if outcomes is None or answers is None or shares is None or rule is None:
         return
-    words, section = in_words(rule), "Where collapse begins"
+    words, section = rule.words(), "Where collapse begins"
     swept = answers[answers["verdict"] != "one fraction"]
     if len(swept):
         own = shares[shares["group"].isin(swept["group"])]
@@ -192,7 +189,7 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
             lambda w: plots_collapse.phase_diagram(own, swept, rule=words, width=w),
         )
         alt = "How far each lineage went towards collapse, against its synthetic fraction."
-        response = functools.partial(_response, outcomes, swept, words, quantity(rule))
+        response = functools.partial(_response, outcomes, swept, words, rule.quantity())
         yield Shown("response", section, alt, outcomes, response)
     alt = "Generator by synthetic fraction for every policy: share of lineages that collapsed."
     if not findings.sweep.threshold:  # a search's fractions are no grid

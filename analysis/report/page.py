@@ -30,7 +30,6 @@ from analysis.theory.laws import alarms, worst_z
 from analysis.threshold.workflows import Workflow, grown, read, sentence
 from engine.files import write_atomically
 from engine.lineage.history import Looking
-from engine.outcome.rule import in_words
 from engine.running.provenance import trained_with
 from engine.spec import Sweep
 from engine.store.artifacts import machine
@@ -231,7 +230,7 @@ def _facts(findings: Findings, failed: dict[str, Any]) -> list[tuple[str, str]]:
         ("undefined values", f"{int((frame['undefined'] != '').sum()):,}"),
         ("failed", f"{len(failed):,}"),
     ]
-    return facts + ([("collapse means", in_words(sweep.collapse))] if sweep.collapse else [])
+    return facts + ([("collapse means", sweep.collapse.words())] if sweep.collapse else [])
 
 
 def _warnings(findings: Findings, failed: dict[str, Any]) -> list[str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from analysis.threshold import levelset
+from engine.settings import Threshold
 
 LEAST = 4  # finite outcomes at two fractions or more, before anything is estimated
 DRAWS = 512
@@ -34,7 +35,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Estimate:
     """Where collapse begins.
 
     An end of the interval is None where the axis ends first: not bracketed on that side.
@@ -92,27 +93,6 @@ class Threshold:
         )
 
 
-@dataclass(frozen=True)
-class Design:
-    """How a search goes about it: the file's `threshold`, for one workflow."""
-
-    width: float = 0.05  # of the interval; stop when it is reached
-    confidence: float = 0.9
-    budget: int = 60  # lineages, at most
-    start: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 0.125, 0.375, 0.625, 0.875, 1.0)
-    seeds: int | None = None  # that there are; None: a new seed for every lineage
-    step: float = 0.01  # of the lattice of fractions
-    between: tuple[float, float] = (0.0, 1.0)
-
-
-def axis_of(asked: Mapping[str, Any], policy: str) -> tuple[float, float]:
-    """Between which fractions a policy is searched: the file's `threshold.between`, or the policy's
-    own.
-    """
-    low, high = asked.get("policies", {}).get(policy, asked).get("between", [0.0, 1.0])
-    return float(low), float(high)
-
-
 # ---- the estimate ----
 
 
@@ -122,7 +102,7 @@ def estimate(
     *,
     axis: tuple[float, float] = (0.0, 1.0),
     confidence: float = 0.9,
-) -> Threshold:
+) -> Estimate:
     """The threshold from any outcomes, a search's or a grid's; their order does not matter."""
     return judged(
         outcomes, draws_of(outcomes, level, axis), axis=axis, confidence=confidence, level=level
@@ -163,11 +143,11 @@ def judged(
     axis: tuple[float, float],
     confidence: float,
     level: float,
-) -> Threshold:
+) -> Estimate:
     """What the posterior says, in one verdict."""
     known = [o for o in outcomes if not math.isnan(o.y)]
     absorbed, seeds = sum(math.isinf(o.y) for o in known), len({o.seed for o in known})
-    empty = Threshold(
+    empty = Estimate(
         "too few",
         None,
         None,
@@ -216,13 +196,13 @@ def _again_below(found: levelset.Posterior, level: float) -> float:
 # ---- the next lineages ----
 
 
-def begin(design: Design) -> list[tuple[float, int]]:
+def begin(design: Threshold) -> list[tuple[float, int]]:
     """(fraction, seed) of the first lineages: spread over the axis, each of a seed of its own as
     long as there are seeds.
     """
-    low, high = design.between
+    low, high = design.ends
     taken: list[tuple[float, int]] = []
-    for share in design.start[: design.budget]:
+    for share in design.first[: design.budget]:
         fraction = on_lattice(min(max(share, low), high), design)
         if (seed := seed_for(fraction, taken, design)) is not None:
             taken.append((fraction, seed))
@@ -230,7 +210,7 @@ def begin(design: Design) -> list[tuple[float, int]]:
 
 
 def propose(
-    found: levelset.Posterior | None, taken: Sequence[tuple[float, int]], design: Design
+    found: levelset.Posterior | None, taken: Sequence[tuple[float, int]], design: Threshold
 ) -> tuple[float, int] | None:
     """The next (fraction, seed): what is left of the start; then where a curve drawn from the
     posterior crosses (Thompson), so those proposed together differ as much as the answer is
@@ -241,7 +221,7 @@ def propose(
     noise of its own.
     """
     rng = np.random.default_rng([len(taken), 3])
-    low, high = design.between
+    low, high = design.ends
     drawn = rng.choice(found.crossings, 32) if found is not None else rng.uniform(low, high, 32)
     left = Counter(b for b, _ in begin(design)) - Counter(b for b, _ in taken)
     if left:
@@ -253,36 +233,36 @@ def propose(
     return None
 
 
-def on_lattice(fraction: float, design: Design) -> float:
+def on_lattice(fraction: float, design: Threshold) -> float:
     """The nearest multiple of the step inside the axis: fractions that round to the same rows would
     repeat a lineage.
     """
-    low, high = design.between
-    steps = round((fraction - low) / design.step)
-    return float(min(max(round(low + steps * design.step, 6), low), high))
+    low, high = design.ends
+    steps = round((fraction - low) / design.lattice)
+    return float(min(max(round(low + steps * design.lattice, 6), low), high))
 
 
-def seed_for(fraction: float, taken: Sequence[tuple[float, int]], design: Design) -> int | None:
+def seed_for(fraction: float, taken: Sequence[tuple[float, int]], design: Threshold) -> int | None:
     """The seed used least so far, of those not yet at this fraction; None when all are."""
     uses, here = Counter(seed for _, seed in taken), {seed for x, seed in taken if x == fraction}
     there = range(design.seeds if design.seeds is not None else len(taken) + 1)
     return min((s for s in there if s not in here), key=lambda s: (uses[s], s), default=None)
 
 
-def settled(answer: Threshold, design: Design) -> Literal["sure", "narrow", ""]:
+def settled(answer: Estimate, design: Threshold) -> Literal["sure", "narrow", ""]:
     """Why more lineages would not change the answer: the axis ends first for sure, or the interval
     is narrow enough.
     """
-    if answer.verdict in ("never", "always") and answer.lineages >= len(design.start) + 4:
+    if answer.verdict in ("never", "always") and answer.lineages >= len(design.first) + 4:
         return "sure"
     narrow = (
         answer.verdict == "bracketed"
         and answer.width <= design.width
-        and answer.lineages >= len(design.start)
+        and answer.lineages >= len(design.first)
     )
     return "narrow" if narrow else ""
 
 
-def finished(answer: Threshold, running: int, run: int, design: Design) -> bool:
+def finished(answer: Estimate, running: int, run: int, design: Threshold) -> bool:
     """Whether to start no more: the answer is settled, or the budget is spent."""
     return settled(answer, design) != "" or run + running >= design.budget

@@ -25,7 +25,6 @@ from engine.console.tables import NARROW, duration, show_end, table
 from engine.files import write_atomically
 from engine.lineage.history import Looking, history
 from engine.lineage.recipe import path
-from engine.outcome.rule import in_words
 from engine.outcome.summary import History
 from engine.running.doctor import cpus_here, preflight
 from engine.running.restart import Restarts
@@ -44,9 +43,9 @@ from engine.running.session import (
 )
 from engine.running.signals import Interrupt
 from engine.running.worker import Job, run_local
+from engine.settings import is_kept
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
-from engine.tracking.mlflow_rows import kept
 from engine.tracking.recorder import Recorder
 
 QUIET_SECONDS = 5.0  # a pipe gets a line of one workflow this often
@@ -168,7 +167,7 @@ class Search:
             for key in _keys(node)
         }
         stays = {
-            key for n in mine if kept(n.t, self.sweep.keep) or n is mine[-1] for key in _keys(n)
+            key for n in mine if is_kept(n.t, self.sweep.keep) or n is mine[-1] for key in _keys(n)
         }
         self.store.refresh()
         self.store.prune(stays, {key for node in mine for key in _keys(node)} - used)
@@ -266,21 +265,24 @@ def _keys(node: Any) -> tuple[tuple[str, str], tuple[str, str]]:
 
 def report(sweep: Sweep, found: list[Workflow]) -> dict[str, Any]:
     """What threshold.json holds."""
+    assert sweep.collapse is not None and sweep.threshold is not None
     head = {
         "name": sweep.name,
         "question": sweep.question,
         "generations": sweep.generations,
-        "collapse": sweep.collapse,
+        "collapse": sweep.collapse.to_dict(),
+        "threshold": sweep.threshold.to_dict(),
     }
-    return {**head, "threshold": sweep.threshold, "workflows": [own.to_dict() for own in found]}
+    return {**head, "workflows": [own.to_dict() for own in found]}
 
 
 def say(console: Console, sweep: Sweep, found: list[Workflow]) -> None:
     """The answers as sentences."""
+    assert sweep.collapse is not None
     console.print()
     console.print(
         Text(
-            f"collapse: {in_words(sweep.collapse or {})}, generation {sweep.generations}",
+            f"collapse: {sweep.collapse.words()}, generation {sweep.generations}",
             style="dim",
         )
     )

@@ -17,10 +17,10 @@ from typing import Any
 from rich.text import Text
 
 from analysis.threshold import estimate as threshold
-from analysis.threshold.estimate import Design, Outcome, Threshold
+from analysis.threshold.estimate import Estimate, Outcome
 from engine.lineage.history import history
-from engine.outcome.rule import judge, level_of
 from engine.outcome.summary import History, curve
+from engine.settings import Threshold
 from engine.spec import LineageSpec, Part, Sweep
 from engine.store.store import Store
 
@@ -31,7 +31,7 @@ class Workflow:
     def __init__(self, template: LineageSpec, sweep: Sweep, label: str) -> None:
         assert sweep.collapse is not None
         self.template, self.label, self.rule = template, label, sweep.collapse
-        self.design, self.level = design_of(sweep, template), level_of(sweep.collapse)
+        self.design, self.level = design_of(sweep, template), sweep.collapse.level
         self.known: dict[str, Outcome] = {}  # of lineages that ended, by id
         self.specs: dict[str, LineageSpec] = {}  # of all that were started
         self.running: set[str] = set()
@@ -59,18 +59,18 @@ class Workflow:
             self._learn(past)
 
     def _learn(self, past: History) -> None:
-        y = judge(curve(past.rows, self.rule), self.rule).y
+        y = self.rule.judge(curve(past.rows, self.rule)).y
         self.known[past.spec.id] = Outcome(_fraction(past.spec), past.spec.seed, y)
         for name in ("posterior", "answer"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def posterior(self) -> Any:
-        return threshold.draws_of(list(self.known.values()), self.level, self.design.between)
+        return threshold.draws_of(list(self.known.values()), self.level, self.design.ends)
 
     @cached_property
-    def answer(self) -> Threshold:
-        axis, confidence = self.design.between, self.design.confidence
+    def answer(self) -> Estimate:
+        axis, confidence = self.design.ends, self.design.confidence
         outcomes = list(self.known.values())
         return threshold.judged(
             outcomes, self.posterior, axis=axis, confidence=confidence, level=self.level
@@ -153,15 +153,9 @@ class Workflow:
         return {**about, **said, **counts, "level": self.level, "outcomes": outcomes}
 
 
-def design_of(sweep: Sweep, spec: LineageSpec) -> Design:
-    """The file's threshold section for one workflow."""
-    asked = dict(sweep.threshold or {})
-    own: dict[str, Any] = {
-        k: asked[k] for k in ("width", "confidence", "budget", "seeds") if k in asked
-    }
-    own |= {"start": tuple(asked["start"])} if "start" in asked else {}
-    step = asked.get("step", max(0.01, 1 / spec.n_real))
-    return Design(**own, step=step, between=threshold.axis_of(asked, spec.policy.name))
+def design_of(sweep: Sweep, spec: LineageSpec) -> Threshold:
+    """How the search goes about one workflow: as the file says, or by the defaults."""
+    return (sweep.threshold or Threshold()).design(spec.policy.name, spec.n_real)
 
 
 def workflows(sweep: Sweep) -> dict[str, Workflow]:
@@ -202,7 +196,7 @@ def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:
     found = workflows(sweep)
     for spec in recorded(store, found):
         own = found[spec.workflow]
-        low, high = own.design.between
+        low, high = own.design.ends
         if low <= _fraction(spec) <= high:
             own.found(history(sweep, store, spec))
     return found

@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engine.outcome.rule import in_words
 from engine.outcome.summary import Cell, History, Spread, grouped, labels
 from engine.parts import Description
 from engine.planning.plan import Plan
@@ -333,9 +332,9 @@ def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
         else ""
     )
     if sweep.collapse and all(c.start is None for c in cells):
-        text += f" No row has a finite {sweep.collapse['metric']} yet, so nothing is judged."
+        text += f" No row has a finite {sweep.collapse.metric} yet, so nothing is judged."
     elif sweep.collapse:
-        text += f" Collapsed: {in_words(sweep.collapse)}."
+        text += f" Collapsed: {sweep.collapse.words()}."
     return text.strip()
 
 

@@ -12,17 +12,18 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from engine.experiment.schema import Collapse, File, Resources, Share, Sizes, Threshold
+from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
 from engine.experiment.yaml import Document, Problem, parse, parse_value
 from engine.lineage.recipe import path as plan_path
 from engine.parts import describe, names, unknown
+from engine.settings import CollapseRule, Resources, Share, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 
 MOST_LINEAGES = 100_000
@@ -124,12 +125,10 @@ class _Reader:
             lineages=tuple(lineages),
             generations=head.generations,
             metrics=tuple(metrics),
-            collapse=None if head.collapse is None else head.collapse.model_dump(exclude_none=True),
-            threshold=None
-            if head.threshold is None
-            else head.threshold.model_dump(exclude_none=True),
-            resources=head.resources.model_dump(exclude_none=True),
-            keep=head.keep if isinstance(head.keep, str) else {"every": head.keep.every},
+            collapse=head.collapse,
+            threshold=head.threshold,
+            resources=head.resources,
+            keep=head.keep,
             out=head.out or str(Path("runs") / self.path.stem),
             tracking=head.tracking,
             question=question.strip(),
@@ -417,7 +416,7 @@ class _Reader:
                 spec, asked.policies.get(spec.policy.name, asked).between, head.generations
             )
 
-    def _searchable(self, spec: LineageSpec, between: list[float], generations: int) -> None:
+    def _searchable(self, spec: LineageSpec, between: Sequence[float], generations: int) -> None:
         low, high = between
         where: Where = ("threshold", "policies", spec.policy.name, "between")
         where = where if where in self.document.lines else ("threshold", "between")
@@ -430,7 +429,7 @@ class _Reader:
                 own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
                 return self._problem(f"{reason}; say where to search, such as {own}", where)
 
-    def _collapse(self, rule: Collapse, ids: list[str]) -> None:
+    def _collapse(self, rule: CollapseRule, ids: list[str]) -> None:
         if rule.metric.split("/")[0] not in ids and ids:
             near = nearest(rule.metric.split("/")[0], ids)
             message = (

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.lineage.history import History
-from engine.outcome.rule import Point, Rule, judge
+from engine.settings import CollapseRule, Point
 from engine.spec import LineageSpec, Part, Sweep
 
 Row = Mapping[str, Any]
@@ -104,13 +104,7 @@ def headline(sweep: Sweep) -> str:
     """The metric to show where there is room for one: the collapse rule's, else the first one
     measured.
     """
-    return (
-        str(sweep.collapse["metric"])
-        if sweep.collapse
-        else sweep.metrics[0].id
-        if sweep.metrics
-        else ""
-    )
+    return sweep.collapse.metric if sweep.collapse else sweep.metrics[0].id if sweep.metrics else ""
 
 
 def key_of(values: Iterable[str], metric: str) -> str:
@@ -135,9 +129,9 @@ def drift(rows: tuple[Row, ...], metric: str) -> float | None:
     return last / start if start and last is not None and start > 0 else None
 
 
-def curve(rows: Iterable[Row], rule: Rule) -> list[Point]:
+def curve(rows: Iterable[Row], rule: CollapseRule) -> list[Point]:
     """What a collapse rule reads of a lineage's rows."""
-    metric, watched = str(rule["metric"]), rule.get("absorbing", {}).get("metric")
+    metric, watched = rule.metric, rule.watched
     points = []
     for row in rows:
         key = key_of(row["values"], metric)
@@ -152,11 +146,11 @@ def _is_of(key: str, metric: str) -> bool:
     return key == metric or key.startswith(f"{metric}/")
 
 
-def collapsed(history: History, rule: Mapping[str, Any] | None) -> bool | None:
+def collapsed(history: History, rule: CollapseRule | None) -> bool | None:
     """Whether a lineage is past the collapse rule; None when it cannot be judged."""
     if not rule or history.status in ("", "failed"):
         return None
-    return judge(curve(history.rows, rule), rule).verdict
+    return rule.judge(curve(history.rows, rule)).verdict
 
 
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
@@ -207,6 +201,6 @@ def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
         "name": sweep.name,
         "question": sweep.question,
         "generations": sweep.generations,
-        "collapse": sweep.collapse,
+        "collapse": None if sweep.collapse is None else sweep.collapse.to_dict(),
     }
     return {**head, "statuses": dict(statuses), "cells": cells, "lineages": lineages}

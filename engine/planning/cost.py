@@ -9,11 +9,10 @@ a GPU (a quarter of it costs a quarter), else of one CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-GB = 1e9
+from engine.settings import GB, Share
 
 
 @dataclass(frozen=True)
@@ -30,28 +29,27 @@ class Lack:
 
     n: int
     known: Sequence[Cost]
-    resources: Mapping[str, float]
-    declared: Mapping[str, Any]
+    share: Share
 
     @property
     def hours(self) -> float | None:
         """Of one generation on its share of a machine."""
         if self.known:
             return sum(cost.seconds for cost in self.known) / len(self.known) / 3600
-        return self.declared.get("hours_per_generation")
+        return self.share.hours_per_generation
 
     @property
     def bytes(self) -> float | None:
         """Of one generation."""
         if self.known:
             return sum(cost.bytes for cost in self.known) / len(self.known)
-        gigabytes = self.declared.get("gb_per_generation")
+        gigabytes = self.share.gb_per_generation
         return None if gigabytes is None else gigabytes * GB
 
     @property
     def priced(self) -> float:
         """How many of what `price_per_hour` is the price of: GPUs, else CPUs."""
-        return self.resources.get("gpu") or self.resources["cpu"]
+        return self.share.gpus or self.share.cpus
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,10 @@ def forecast(lacks: Sequence[Lack]) -> Forecast:
         bytes=None if n_bytes is None else round(n_bytes),
         gpu_hours=_total(
             [lack.hours for lack in lacks],
-            [lack.n * lack.resources.get("gpu", 0.0) for lack in lacks],
+            [lack.n * lack.share.gpus for lack in lacks],
         ),
         cpu_hours=_total(
-            [lack.hours for lack in lacks], [lack.n * lack.resources["cpu"] for lack in lacks]
+            [lack.hours for lack in lacks], [lack.n * lack.share.cpus for lack in lacks]
         ),
         price=_price(lacks),
         basis=" and ".join(sorted(ways)),
@@ -90,11 +88,11 @@ def _price(lacks: Sequence[Lack]) -> tuple[float, float] | None:
     """The lowest and the highest sum over generators; None when one has no declared price."""
     lowest = highest = 0.0
     for lack in lacks:
-        declared, hours = lack.declared.get("price_per_hour"), lack.hours
-        if declared is None or hours is None:
+        price, hours = lack.share.price_per_hour, lack.hours
+        if price is None or hours is None:
             return None
-        lowest += hours * lack.n * lack.priced * declared[0]
-        highest += hours * lack.n * lack.priced * declared[1]
+        lowest += hours * lack.n * lack.priced * price[0]
+        highest += hours * lack.n * lack.priced * price[1]
     return (lowest, highest) if lacks else None
 
 

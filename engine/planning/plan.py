@@ -95,7 +95,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     }
     there = present(store, generator)
     seeds = len({spec.seed for spec in sweep.lineages})
-    share = min((cpus / sweep.resources_of(s)["cpu"] for s in sweep.lineages), default=1.0)
+    share = min((cpus / sweep.resources_of(s).cpus for s in sweep.lineages), default=1.0)
     workers = max(1, min(int(share), len(sweep.lineages)))
     ahead = forecast(_lacks(sweep, generator, there))
     return Plan(
@@ -136,9 +136,7 @@ def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]
     for spec in {s.generator.name: s for s in sweep.lineages}.values():
         mine = [key for key, own in generator.items() if own == spec.generator.name]
         known = [there[key] for key in mine if key in there]
-        lacks.append(
-            Lack(len(mine) - len(known), known, sweep.resources_of(spec), sweep.costs_of(spec))
-        )
+        lacks.append(Lack(len(mine) - len(known), known, sweep.resources_of(spec)))
     return lacks
 
 

@@ -39,7 +39,7 @@ def elsewhere(sweep: Sweep, begun: Iterable[History]) -> str:
     torch = importlib.metadata.version("torch")
     found: dict[str, set[tuple[str, int]]] = {}
     for history in filter(lambda h: _learned(h.spec), begun):
-        here = named({"torch": torch, "threads": threads(sweep.resources_of(history.spec))})
+        here = named({"torch": torch, "threads": sweep.resources_of(history.spec).threads})
         for row in history.rows:
             if (there := named(row["machine"])) and there != here:
                 found.setdefault(f"were trained with {there}, here are {here}", set()).add(
@@ -67,13 +67,6 @@ def trained_with(sweep: Sweep, store: Store) -> str:
     if len(counts) < 2:
         return "".join(counts)
     return "; ".join(f"{n} generations: {name}" for name, n in counts.most_common()) + f"; {NOTE}"
-
-
-def threads(resources: Mapping[str, float]) -> int:
-    """The whole CPUs of one lineage, at least one; part of what the bits of a learned generator
-    depend on.
-    """
-    return max(1, int(resources["cpu"]))
 
 
 def _learned(spec: LineageSpec) -> bool:

@@ -38,7 +38,8 @@ from ray.tune.search import Searcher  # noqa: E402
 from engine import files  # noqa: E402
 from engine.running.ray_health import Family, Pulse, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
-from engine.running.worker import GB, Job, NotShared, Work, explained, tell  # noqa: E402
+from engine.running.worker import Job, NotShared, Work, explained, tell  # noqa: E402
+from engine.settings import Share  # noqa: E402
 from engine.store.disk import Unwritable  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 
@@ -88,16 +89,12 @@ def _job(config: dict[str, Any]) -> Job:
     return Job.from_dict(json.loads(config["job"]))
 
 
-def _share(resources: dict[str, float]) -> dict[str, float]:
+def _share(share: Share) -> dict[str, float]:
     """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our
     files, bytes here.
     """
-    share = {
-        "CPU": resources["cpu"],
-        "GPU": resources.get("gpu", 0.0),
-        "memory": resources.get("memory", 0.0) * GB,
-    }
-    return {name: amount for name, amount in share.items() if amount}
+    amounts = {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory_bytes}
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 # ---- in the driver -------------------------------------------------------------------------------

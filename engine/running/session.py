@@ -32,9 +32,9 @@ from engine.running.doctor import cpus_here, preflight
 from engine.running.restart import Restarts
 from engine.running.signals import Interrupt
 from engine.running.worker import Job, run_local
+from engine.settings import is_kept
 from engine.spec import Sweep
 from engine.store.store import Store
-from engine.tracking.mlflow_rows import kept
 from engine.tracking.recorder import Recorder, film_strip
 
 OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
@@ -89,7 +89,7 @@ class Keeper:
         self.kept = {
             key
             for nodes in known.values()
-            for key in _keys((*(n for n in nodes if kept(n.t, sweep.keep)), nodes[-1]))
+            for key in _keys((*(n for n in nodes if is_kept(n.t, sweep.keep)), nodes[-1]))
         }
         self.users = Counter(key for lineage in unfinished for key in _keys(known[lineage]))
 

@@ -22,13 +22,12 @@ from engine import files
 from engine._memory import keep_freed_memory, limit_memory
 from engine.lineage.loop import ENDS, Lineage
 from engine.outcome.summary import headline, value
-from engine.running.provenance import threads
 from engine.running.timeout import limit
+from engine.settings import Share
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.disk import Unwritable
 from engine.store.store import Row, Store
 
-GB = 1_000_000_000
 TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
 STATUSES = ("ok", "failed", *ENDS, "class_extinct")  # only numbers leave an actor
@@ -64,7 +63,7 @@ class Job:
     metrics: tuple[MeasureSpec, ...]
     headline: str  # the metric to report on the way
     out: str
-    resources: dict[str, float]
+    resources: Share
     together: float = TOGETHER_SECONDS
 
     @classmethod
@@ -89,6 +88,7 @@ class Job:
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "spec": self.spec.to_dict(),
             "metrics": metrics,
+            "resources": self.resources.to_dict(),
         }
 
     @classmethod
@@ -97,7 +97,8 @@ class Job:
             MeasureSpec(Part("metric", m["name"], m["params"]), m["every"])
             for m in values["metrics"]
         )
-        return cls(**{**values, "spec": LineageSpec.from_dict(values["spec"]), "metrics": metrics})
+        spec, share = LineageSpec.from_dict(values["spec"]), Share.from_dict(values["resources"])
+        return cls(**{**values, "spec": spec, "metrics": metrics, "resources": share})
 
 
 def set_threads(n: int) -> None:
@@ -153,9 +154,9 @@ class Work:
                 f"{self.store.root} is not there on this machine; use a shared folder, or s3:// "
                 "or gs://"
             )
-        set_threads(threads(job.resources))
-        share_gpu(job.resources.get("gpu", 0.0))
-        limit_memory(job.resources.get("memory", 0.0) * GB)
+        set_threads(job.resources.threads)
+        share_gpu(job.resources.gpus)
+        limit_memory(job.resources.memory_bytes)
         self.lineage: Lineage | None = None
         self.start = float("nan")
 
@@ -214,7 +215,7 @@ class Work:
         return self.lineage.done or self.lineage.t > self.job.until
 
     def _seconds(self) -> float | None:
-        minutes = self.job.resources.get("timeout_minutes")
+        minutes = self.job.resources.timeout_minutes
         return None if minutes is None else 60 * minutes
 
     def record(self, error: BaseException) -> dict[str, Any]:

@@ -49,7 +49,8 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
-from engine.spec import Keep, LineageSpec  # noqa: E402
+from engine.settings import Keep, is_kept  # noqa: E402
+from engine.spec import LineageSpec  # noqa: E402
 from engine.tracking.backoff import Patience, Timed, database, must_answer  # noqa: E402
 from engine.tracking.mlflow_rows import Line, Wanted, local, server_command, server_environment  # noqa: E402
 from engine.tracking.tracker import Nop  # noqa: E402
@@ -246,7 +247,7 @@ class Tracker:
             self._log_rows(line, list(fresh.values()))
             self._log_pictures(line, fresh, wanted.pictures)
             for t in fresh:
-                if mirror.kept(t, wanted.keep):
+                if is_kept(t, wanted.keep):
                     self._log_weights(line, t, wanted.checkpoint)
             prints = line.prints | {t: mirror.fingerprint(row) for t, row in fresh.items()}
             self._connect().set_tag(

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from engine.parts import KINDS, describe
-from engine.spec import Keep, LineageSpec
+from engine.settings import Keep
+from engine.spec import LineageSpec
 
 Row = Mapping[str, Any]
 LONGEST = 250  # characters of a metric's or parameter's name
@@ -249,13 +250,6 @@ def merged(texts: Iterable[str]) -> list[dict[str, Any]]:
     """All rows of a lineage from its row files, in the order of their names."""
     by_t = {row["t"]: row for text in texts for row in from_json(text)}
     return [by_t[t] for t in sorted(by_t)]
-
-
-def kept(t: int, keep: Keep) -> bool:
-    """Whether generation t's weights are logged on the way; those of the last generation are logged
-    at the end in any case.
-    """
-    return keep == "all" if isinstance(keep, str) else t % keep["every"] == 0
 
 
 def sizes(folder: Path, place: str) -> dict[str, int]:

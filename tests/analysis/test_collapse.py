@@ -15,11 +15,16 @@ from analysis.collapse.functional import functional, times
 from analysis.collapse.survival import hazard, kaplan_meier, median_time
 from analysis.frame.rows import tidy
 from engine.experiment.reader import SpecError, load
-from engine.outcome.rule import Point, first_passage, in_words, judge
 from engine.outcome.summary import History, collapsed
+from engine.settings import CollapseRule, Point
 from engine.spec import LineageSpec, Part
 
-ABOVE = {"metric": "fid", "above": 3.0}
+ABOVE = CollapseRule(metric="fid", above=3.0)
+
+
+def rule_of(**given: Any) -> CollapseRule:
+    """A rule as a file gives it; above 3 times generation 0 where nothing else is said."""
+    return CollapseRule.from_dict({"metric": "fid", "above": 3.0} | given)
 
 
 def curve(*values: float | None, status: str = "ok", floor: float | None = None) -> list[Point]:
@@ -55,61 +60,66 @@ def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[di
     [
         (curve(2.0, 8.0), ABOVE, True, math.log(4)),
         (curve(2.0, 6.0), ABOVE, False, math.log(3)),
-        (curve(2.0, 0.9), {"metric": "fid", "below": 0.5}, True, -math.log(0.45)),
-        (curve(2.0, 0.0), {"metric": "fid", "below": 0.5}, True, math.inf),
-        (curve(2.0, 8.0, floor=2.0), ABOVE | {"of": "floor"}, True, math.log(4)),
-        (curve(2.0, 8.0, floor=4.0), ABOVE | {"of": "floor"}, False, math.log(2)),
-        (curve(5.0, 2.9), {"metric": "m", "below": 3.0, "of": "one"}, True, -math.log(2.9)),
+        (curve(2.0, 0.9), rule_of(above=None, below=0.5), True, -math.log(0.45)),
+        (curve(2.0, 0.0), rule_of(above=None, below=0.5), True, math.inf),
+        (curve(2.0, 8.0, floor=2.0), rule_of(of="floor"), True, math.log(4)),
+        (curve(2.0, 8.0, floor=4.0), rule_of(of="floor"), False, math.log(2)),
+        (
+            curve(5.0, 2.9),
+            rule_of(metric="m", above=None, below=3.0, of="one"),
+            True,
+            -math.log(2.9),
+        ),
         (curve(2.0, 8.0, None), ABOVE, True, math.log(4)),
         (curve(2.0, status="diverged"), ABOVE, True, math.inf),
         (curve(2.0, 3.0, status="class_extinct"), ABOVE, False, math.log(1.5)),
         (
             curve(2.0, 3.0, status="class_extinct"),
-            ABOVE | {"absorbing": {"class_extinct": True}},
+            rule_of(absorbing={"class_extinct": True}),
             True,
             math.inf,
         ),
-        (curve(2.0, None, 2.0), ABOVE | {"absorbing": {"undefined": True}}, True, math.inf),
+        (curve(2.0, None, 2.0), rule_of(absorbing={"undefined": True}), True, math.inf),
     ],
 )
 def test_levels_and_absorbing_states(
-    points: list[Point], rule: dict[str, Any], verdict: bool, y: float
+    points: list[Point], rule: CollapseRule, verdict: bool, y: float
 ) -> None:
-    found = judge(points, rule)
+    found = rule.judge(points)
     assert found.verdict is verdict and found.y == pytest.approx(y)
     assert (found.y > found.level) == verdict, "y past the level is what collapse means"
 
 
 @pytest.mark.parametrize("points", [curve(0.0, 8.0), curve(None, None), curve(-1.0, 2.0), []])
 def test_without_a_reference_there_is_no_verdict_but_a_reason(points: list[Point]) -> None:
-    found = judge(points, ABOVE)
+    found = ABOVE.judge(points)
     assert found.verdict is None and math.isnan(found.y) and found.undefined
 
 
 def test_a_variance_below_eps_is_absorbing_even_if_it_comes_back() -> None:
-    rule = ABOVE | {"absorbing": {"metric": "moments/trace_ratio", "below": 1e-9}}
+    rule = rule_of(absorbing={"metric": "moments/trace_ratio", "below": 1e-9})
     points = [Point(0, 1.0, watched=1.0), Point(1, 1.0, watched=1e-12), Point(2, 1.0, watched=1.0)]
-    assert judge(points, rule).verdict and judge(points, rule).t == 1 == first_passage(points, rule)
-    assert judge(points[:1], rule).verdict is False
+    assert rule.judge(points).verdict and rule.judge(points).t == 1 == rule.first_passage(points)
+    assert rule.judge(points[:1]).verdict is False
 
 
 def test_a_slope_must_be_sure() -> None:
-    rule = {"metric": "fid", "above": 0.1, "slope": {"last": 8}}
+    rule = rule_of(above=0.1, slope={"last": 8})
     rng = np.random.default_rng(0)
     rising = curve(*(1 + 0.3 * t + 0.05 * rng.normal() for t in range(12)))
     noisy = curve(1.0, *(3 + 0.12 * t + 1.0 * rng.normal() for t in range(12)))
-    assert judge(rising, rule).verdict is True and judge(rising, rule).y == pytest.approx(
+    assert rule.judge(rising).verdict is True and rule.judge(rising).y == pytest.approx(
         0.3, abs=0.05
     )
-    assert judge(noisy, rule).verdict is False
-    assert judge(curve(1.0, 2.0), rule).verdict is None
-    falling = {"metric": "fid", "below": 0.1, "slope": {"last": 8}}
-    assert judge(curve(*(10 - 2.0 * t for t in range(5))), falling).verdict is True
+    assert rule.judge(noisy).verdict is False
+    assert rule.judge(curve(1.0, 2.0)).verdict is None
+    falling = rule_of(above=None, below=0.1, slope={"last": 8})
+    assert falling.judge(curve(*(10 - 2.0 * t for t in range(5)))).verdict is True
 
 
 def test_first_passage_is_the_first_generation_past_the_level() -> None:
-    assert first_passage(curve(1.0, 2.0, 4.0, 2.0), ABOVE) == 2
-    assert first_passage(curve(1.0, 2.0, 2.5), ABOVE) is None
+    assert ABOVE.first_passage(curve(1.0, 2.0, 4.0, 2.0)) == 2
+    assert ABOVE.first_passage(curve(1.0, 2.0, 2.5)) is None
 
 
 def test_the_frame_and_the_rows_give_the_same_verdict() -> None:
@@ -154,7 +164,7 @@ def test_unfinished_and_ended_lineages_are_censored_not_missing() -> None:
 
 def test_the_floor_of_the_frame_is_the_reference() -> None:
     one = spec()
-    found = functional(tidy(rows(one, 2.0, 2.0), {one.id: one}), ABOVE | {"of": "floor"})
+    found = functional(tidy(rows(one, 2.0, 2.0), {one.id: one}), rule_of(of="floor"))
     assert (
         found.reference[0] == 0.5 and found.y[0] == pytest.approx(math.log(4)) and found.verdict[0]
     )
@@ -217,9 +227,9 @@ def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, sai
 
 
 def test_rules_in_words() -> None:
-    assert in_words(ABOVE) == "fid above 3 x generation 0"
-    assert in_words(ABOVE | {"of": "floor"}) == "fid above 3 x its real-vs-real floor"
-    grows = in_words({"metric": "fid", "above": 0.1, "slope": {"last": 5}})
+    assert ABOVE.words() == "fid above 3 x generation 0"
+    assert rule_of(of="floor").words() == "fid above 3 x its real-vs-real floor"
+    grows = rule_of(above=0.1, slope={"last": 5}).words()
     assert (
         grows
         == "fid grows by more than 0.1 x generation 0 per generation over the last 5, 95% sure"

@@ -41,10 +41,11 @@ from analysis.report.alignment import alignment, compared, embedded, separabilit
 from analysis.report.answers import grouped, sentences, thresholds
 from engine.experiment.reader import load
 from engine.lineage.history import lineage_of
+from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, Part
 from engine.store.store import Store
 
-RULE = {"metric": "fid", "above": 3.0}
+RULE = CollapseRule(metric="fid", above=3.0)
 FRACTIONS, SEEDS, LAST = (0.0, 0.25, 0.5, 0.75, 1.0), 4, 5
 ROOT = Path(__file__).parents[2]
 
@@ -188,7 +189,7 @@ def test_the_answer_is_found_and_said(frame: pd.DataFrame) -> None:
 def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> None:
     outcomes = functional(frame, RULE)
     found = thresholds(outcomes).set_index("group")
-    wide = thresholds(outcomes, {"width": 0.02}).set_index("group")
+    wide = thresholds(outcomes, Threshold(width=0.02)).set_index("group")
     assert found.loc["replace", "width"] == 0.1 and found.loc["replace", "seeds_needed"] <= SEEDS
     assert found.loc["replace", "needs"].startswith("about 3 seeds per fraction (2 to ")
     assert wide.loc["replace", "seeds_needed"] > 4 * found.loc["replace", "seeds_needed"]
@@ -205,7 +206,7 @@ def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> N
     assert ended == ["seeds for a width of 0.1: not known while the grid's own interval is open"]
     one = replace[replace["seed"] == 0]
     assert "two seeds with every fraction would tell" in thresholds(one)["needs"].iloc[0]
-    assert "by lineages, not by seeds" in thresholds(one, {"width": 0.1})["needs"].iloc[0]
+    assert "by lineages, not by seeds" in thresholds(one, Threshold(width=0.1))["needs"].iloc[0]
 
 
 # ---- figures -------------------------------------------------------------------------------------

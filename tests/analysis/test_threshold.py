@@ -8,7 +8,6 @@ from scipy.stats import norm, t
 
 from analysis.threshold import grid
 from analysis.threshold.estimate import (
-    Design,
     Outcome,
     begin,
     estimate,
@@ -19,6 +18,7 @@ from analysis.threshold.estimate import (
     settled,
 )
 from analysis.threshold.levelset import crossings
+from engine.settings import Threshold
 from tests.bench import bench_threshold as bench
 from tests.support.gaussian_mix import chains, expected, truth
 
@@ -174,14 +174,14 @@ def test_too_few_undefined_and_absorbed() -> None:
 
 
 def test_the_start_takes_new_seeds_and_stays_inside() -> None:
-    design = Design(between=(0.0, 0.9), budget=8)
+    design = Threshold(between=(0.0, 0.9), budget=8)
     first = begin(design)
     assert len(first) == 8 and [s for _, s in first] == list(range(8))
     assert max(b for b, _ in first) == 0.9 and min(b for b, _ in first) == 0.0
 
 
 def test_limited_seeds_are_used_evenly_and_never_twice_at_a_fraction() -> None:
-    design = Design(seeds=3, step=0.5)
+    design = Threshold(seeds=3, step=0.5)
     taken: list[tuple[float, int]] = begin(design)
     while (new := propose(None, taken, design)) is not None:
         taken.append(new)
@@ -191,25 +191,28 @@ def test_limited_seeds_are_used_evenly_and_never_twice_at_a_fraction() -> None:
 
 
 def test_proposals_lie_on_the_lattice() -> None:
-    design = Design(step=0.05, between=(0.1, 0.92))
+    design = Threshold(step=0.05, between=(0.1, 0.92))
     assert [on_lattice(x, design) for x in (0.0, 0.13, 0.512, 5.0)] == [0.1, 0.15, 0.5, 0.92]
 
 
 def test_a_search_ends_when_it_knows_enough_or_has_spent_its_budget() -> None:
     sure = estimate(outcomes(noisy(FRACTIONS, 3, 0.01)), 0.6)
-    assert finished(sure, 0, sure.lineages, Design(width=0.1))
-    assert not finished(sure, 0, sure.lineages, Design(width=1e-6))
-    assert finished(sure, 3, 57, Design(width=1e-6, budget=60))
+    assert finished(sure, 0, sure.lineages, Threshold(width=0.1))
+    assert not finished(sure, 0, sure.lineages, Threshold(width=1e-6))
+    assert finished(sure, 3, 57, Threshold(width=1e-6, budget=60))
     never = estimate(outcomes(noisy(0 * FRACTIONS, 3, 0.1)), 1.0)
-    assert finished(never, 0, 27, Design()) and settled(never, Design()) == "sure"
-    assert settled(sure, Design(width=0.1)) == "narrow" and settled(sure, Design(width=1e-6)) == ""
+    assert finished(never, 0, 27, Threshold()) and settled(never, Threshold()) == "sure"
+    assert (
+        settled(sure, Threshold(width=0.1)) == "narrow"
+        and settled(sure, Threshold(width=1e-6)) == ""
+    )
     early = estimate(
         outcomes(noisy(0 * FRACTIONS, 1, 0.1)), 1.0
     )  # nine lineages: fewer than the start and four
     assert (
         early.verdict == "never"
-        and settled(early, Design()) == ""
-        and not finished(early, 0, 9, Design())
+        and settled(early, Threshold()) == ""
+        and not finished(early, 0, 9, Threshold())
     )
 
 
@@ -304,9 +307,9 @@ def test_a_table_needs_whole_seeds() -> None:
 def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
     from dataclasses import replace
 
-    from analysis.threshold.estimate import Threshold
+    from analysis.threshold.estimate import Estimate
 
-    answer = Threshold("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
+    answer = Estimate("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
     assert (
         answer.words
         == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"

@@ -24,9 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analysis.threshold.estimate import (
-    Design,
+    Estimate,
     Outcome,
-    Threshold,
     begin,
     draws_of,
     estimate,
@@ -35,6 +34,7 @@ from analysis.threshold.estimate import (
     propose,
 )
 from analysis.threshold.grid import interpolated
+from engine.settings import Threshold
 from tests.support.gaussian_mix import chains, expected
 
 SLOTS, BUDGET, WIDTH = 4, 64, 0.1
@@ -49,18 +49,18 @@ def level_of(search: int) -> tuple[float, float]:
     return fraction, expected(fraction)
 
 
-def search(number: int, level: float, budget: int = BUDGET) -> dict[int, Threshold]:
+def search(number: int, level: float, budget: int = BUDGET) -> dict[int, Estimate]:
     """What one search knows after so many lineages; it goes on to its budget."""
-    design = Design(budget=budget, width=0.0)
+    design = Threshold(budget=budget, width=1e-9)
     taken = begin(design)
     outcomes: list[Outcome] = []
-    known: dict[int, Threshold] = {}
+    known: dict[int, Estimate] = {}
     while len(outcomes) < budget:
         ended = taken[len(outcomes) :]
         outcomes += [Outcome(b, s, float(chains(np.array([b]), number, s)[0])) for b, s in ended]
-        found = draws_of(outcomes, level, design.between)
+        found = draws_of(outcomes, level, design.ends)
         known[len(outcomes)] = judged(
-            outcomes, found, axis=design.between, confidence=0.9, level=level
+            outcomes, found, axis=design.ends, confidence=0.9, level=level
         )
         for _ in range(min(SLOTS, budget - len(outcomes))):
             new = propose(found, taken, design)
@@ -139,7 +139,11 @@ def searches(
         for n, a in known.items():
             by_size.setdefault(n, Score()).add(truth, a.estimate, a.low, a.high)
         end = next(
-            (n for n, a in known.items() if finished(a, 0, n, Design(width=WIDTH, budget=budget))),
+            (
+                n
+                for n, a in known.items()
+                if finished(a, 0, n, Threshold(width=WIDTH, budget=budget))
+            ),
             budget,
         )
         stopped.add(truth, known[end].estimate, known[end].low, known[end].high)

@@ -72,7 +72,7 @@ def test_a_threshold_is_kept_and_changes_no_lineage(tmp_path: Path) -> None:
     assert (
         plain.threshold is None
         and searched.threshold is not None
-        and searched.threshold["width"] == 0.1
+        and searched.threshold.width == 0.1
     )
     assert Sweep.from_dict(searched.to_dict()) == searched and plain.lineages == searched.lineages
 

@@ -23,6 +23,7 @@ import psutil
 import pytest
 import yaml
 
+from engine.settings import Share
 from tests.support.ouro import ROOT, environment, ouro
 
 HEAD = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
@@ -252,7 +253,7 @@ def test_a_search_asks_a_cluster_without_workers_for_one_lineage_of_each_kind(
     """Otherwise one would run after the other: Ray starts machines for what waits."""
     from engine.running import ray_tune as sweep
 
-    jobs = [SimpleNamespace(resources={"cpu": 1, "gpu": gpu}) for gpu in (0.5, 1.0, 0.25)]
+    jobs = [SimpleNamespace(resources=Share(cpu=1, gpu=gpu)) for gpu in (0.5, 1.0, 0.25)]
     for have, wanted in (({}, (3, 1)), ({"CPU": 8.0, "GPU": 2.0}, (8, 8))):
         monkeypatch.setattr(sweep.ray, "cluster_resources", lambda have=have: have)
         assert tuple(sweep._places(jobs, elastic=elastic) for elastic in (True, False)) == wanted  # type: ignore[arg-type]

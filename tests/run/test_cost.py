@@ -13,6 +13,7 @@ from engine.console.tables import plan_lines
 from engine.experiment.reader import SpecError
 from engine.planning.cost import Cost, Lack, forecast
 from engine.planning.plan import make_plan
+from engine.settings import Share
 from engine.store.store import Store
 from tests.support.ouro import ouro
 from tests.support.sweeps import sweep_of
@@ -65,10 +66,10 @@ def test_rows_count_more_than_what_is_declared(tmp_path: Path) -> None:
     declared = {
         "hours_per_generation": 100.0,
         "gb_per_generation": 100.0,
-        "price_per_hour": [2.0, 4.0],
+        "price_per_hour": (2.0, 4.0),
     }
-    gpu, cpu = {"cpu": 4, "gpu": 0.5}, {"cpu": 2.0}
-    ahead = forecast([Lack(6, [Cost(3600.0, 10), Cost(7200.0, 20)], gpu, declared)])
+    gpu, cpu = Share(cpu=4, gpu=0.5, **declared), Share(cpu=2.0, **declared)
+    ahead = forecast([Lack(6, [Cost(3600.0, 10), Cost(7200.0, 20)], gpu)])
     assert (ahead.seconds, ahead.bytes, ahead.gpu_hours, ahead.cpu_hours) == (
         6 * 5400.0,
         90,
@@ -76,12 +77,12 @@ def test_rows_count_more_than_what_is_declared(tmp_path: Path) -> None:
         36.0,
     )
     assert ahead.price == (9.0, 18.0) and ahead.basis == "measured"
-    both = forecast([Lack(6, [Cost(3600.0, 10)], gpu, declared), Lack(1, [], cpu, declared)])
+    both = forecast([Lack(6, [Cost(3600.0, 10)], gpu), Lack(1, [], cpu)])
     assert both.basis == "declared and measured" and both.price == (
         6 * 0.5 * 2 + 100 * 2 * 2,
         6 * 0.5 * 4 + 100 * 2 * 4,
     )
-    nothing = forecast([Lack(0, [], cpu, {})])
+    nothing = forecast([Lack(0, [], Share(cpu=2.0))])
     assert (nothing.seconds, nothing.bytes, nothing.price) == (0.0, 0, None)
 
 
@@ -103,7 +104,7 @@ def test_cost_is_in_no_id(tmp_path: Path) -> None:
     assert one.lineages == other.lineages and [s.id for s in one.lineages] == [
         s.id for s in other.lineages
     ]
-    assert one.resources_of(one.lineages[0]) == {"cpu": 1}
+    assert one.resources_of(one.lineages[0]).cpus == 1
 
 
 @pytest.mark.parametrize(

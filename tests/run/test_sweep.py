@@ -20,10 +20,10 @@ from engine.lineage.history import histories
 from engine.outcome.summary import History, Spread, collapsed, drift, key_of, labels, summarise
 from engine.planning.plan import make_plan, order, paths
 from engine.running import worker as work
-from engine.running.provenance import threads
 from engine.running.ray_health import Pulse, RayDied
 from engine.running.session import Keeper, exit_code
 from engine.running.worker import Job, Work, explained, passing, run_local
+from engine.settings import CollapseRule
 from engine.spec import Sweep
 from engine.store.store import Store
 from tests.support.houses import (
@@ -304,7 +304,7 @@ def test_what_is_worth_another_try(error: Exception, again: bool) -> None:
 def test_threads_are_the_whole_cpus_of_a_lineage(tmp_path: Path) -> None:
     for cpu, expected in ((0.5, 1), (1, 1), (2.5, 2)):
         assert (
-            threads(jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].resources)
+            jobs_of(sweep_of(TINY, tmp_path, f"resources={{cpu: {cpu}}}"))[0].resources.threads
             == expected
         )
 
@@ -393,7 +393,7 @@ def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:
 
 def test_drift_and_verdict(tmp_path: Path) -> None:
     sweep = sweep_of(TINY, tmp_path)
-    above, below = {"metric": "fid", "above": 3.0}, {"metric": "fid", "below": 0.5}
+    above, below = CollapseRule(metric="fid", above=3.0), CollapseRule(metric="fid", below=0.5)
     assert drift(lived(sweep, "ok", 2.0, 3.0, 8.0).rows, "fid") == 4.0
     assert collapsed(lived(sweep, "ok", 2.0, 8.0), above) is True
     assert collapsed(lived(sweep, "ok", 2.0, 6.0), above) is False, "above is strict"

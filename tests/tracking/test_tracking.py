@@ -14,6 +14,7 @@ import pytest
 from engine.lineage.loop import Lineage
 from engine.parts import describe, make
 from engine.samples import Samples
+from engine.settings import Every
 from engine.spec import LineageSpec, MeasureSpec, Part
 from engine.store.store import Store
 from engine.tracking import mlflow as tracking
@@ -345,7 +346,7 @@ def test_pictures_are_not_doubled(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "there"), [("all", [0, 1, 2, 3, 4]), ("last", [4]), ({"every": 3}, [0, 3, 4])]
+    ("keep", "there"), [("all", [0, 1, 2, 3, 4]), ("last", [4]), (Every(every=3), [0, 3, 4])]
 )
 def test_weights_open_after_download(
     opened: Opened, tmp_path: Path, keep: Any, there: list[int]

@@ -1,0 +1,342 @@
+"""The settings of an experiment file beside its grid: collapse rule, search for a threshold,
+resources, what is kept; frozen, checked once, and used as they are everywhere.
+
+Collapse is defined once, as a functional of a lineage's curve, before anything runs:
+
+    {metric: fid, above: 3.0}                       level at the last generation, times generation 0
+    {metric: fid, above: 5.0, of: floor}            ... times the real-vs-real floor
+    {metric: modes/live, below: 3, of: one}         ... as it is
+    {metric: fid, above: 0.05, slope: {last: 6}}    growth per generation in units of generation 0:
+                                                    Theil-Sen, whose one-sided confidence bound
+                                                    must be past the level
+    {..., absorbing: {metric: moments/trace_ratio, below: 1e-9, class_extinct: true,
+                      undefined: true}}
+
+States that a lineage cannot leave are a collapse whatever the metric says: it diverged, its samples
+are all equal, nothing is left to draw; and those that the file adds under `absorbing`.  y grows as
+things get worse and is compared with one level.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.parts import PositiveFloat, PositiveInt
+
+ABSORBING = ("diverged", "constant", "extinct")  # findings that are themselves a collapse
+GB = 1e9  # bytes
+START = (0.0, 0.25, 0.5, 0.75, 1.0, 0.125, 0.375, 0.625, 0.875, 1.0)  # of a search
+Fraction01 = Annotated[float, Field(ge=0, le=1)]
+Axis = Annotated[tuple[Fraction01, ...], Field(min_length=2, max_length=2)]  # (lower, higher)
+Price = Annotated[
+    tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2, max_length=2)
+]  # USD, lowest and highest
+
+
+class Strict(BaseModel):
+    """A section of the file: no key that is not known, no value of another type, no change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in JSON; what is left out there is left out here."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; pydantic's ValidationError for what does not fit."""
+        return cls.model_validate_json(json.dumps(values))
+
+
+# ---- the collapse rule ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a collapse rule reads of one generation; None where something has no value."""
+
+    t: int
+    value: float | None
+    floor: float | None = None
+    watched: float | None = None  # the metric of `absorbing`
+    status: str = "ok"
+    due: bool = True  # whether the metric was to be measured here
+
+
+@dataclass(frozen=True)
+class Judged:
+    """y against the level; y is +inf in an absorbing state, NaN (with the reason) where it has no
+    value.
+    """
+
+    y: float
+    level: float
+    verdict: bool | None
+    t: int  # of the generation that y was read at; -1: none
+    value: float = math.nan
+    reference: float = math.nan
+    absorbed: bool = False
+    undefined: str = ""
+
+
+class Slope(Strict):
+    """Growth per generation over the last generations instead of the level at the end."""
+
+    last: int = Field(ge=3)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+
+
+class Absorbing(Strict):
+    """Further states that count as collapse once entered."""
+
+    metric: str | None = None
+    below: PositiveFloat | None = None
+    class_extinct: bool | None = None
+    undefined: bool | None = None
+
+
+class CollapseRule(Strict):
+    """Collapse: the metric passes this many times a reference."""
+
+    metric: str
+    above: PositiveFloat | None = None
+    below: PositiveFloat | None = None
+    of: Literal["start", "floor", "one"] | None = None  # None: start, generation 0
+    slope: Slope | None = None
+    absorbing: Absorbing | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is worse, -1 where less is."""
+        return 1 if self.above is not None else -1
+
+    @property
+    def bound(self) -> float:
+        """The number after above or below."""
+        bound = self.below if self.above is None else self.above
+        assert bound is not None, "the reader refuses a rule without a bound"
+        return bound
+
+    @property
+    def level(self) -> float:
+        """What y is compared with: the logarithm of above, minus that of below; for slopes the
+        number itself, with that sign.
+        """
+        return self.sign * (math.log(self.bound) if self.slope is None else self.bound)
+
+    @property
+    def watched(self) -> str | None:
+        """The metric of `absorbing`."""
+        return None if self.absorbing is None else self.absorbing.metric
+
+    def judge(self, curve: Sequence[Point]) -> Judged:
+        """What the rule says of the generations so far."""
+        seen = [p for p in curve if p.value is not None and math.isfinite(p.value)]
+        last = seen[-1] if seen else None
+        value, t = (last.value or math.nan, last.t) if last else (math.nan, -1)
+        reference = self._reference(curve, last)
+        absorbed = next((p for p in curve if self.is_absorbed(p)), None)
+        if absorbed is not None:
+            end = absorbed.t
+            return Judged(math.inf, self.level, True, end, value, reference, absorbed=True)
+        if last is None or not reference > 0:
+            reason = self._no_reference() if last else "the metric has no value"
+            return Judged(math.nan, self.level, None, t, value, reference, undefined=reason)
+        if self.slope is not None:
+            return self._judge_slope(seen, self.slope, reference)
+        return self._judge_level(last, reference)
+
+    def first_passage(self, curve: Sequence[Point]) -> int | None:
+        """The first generation at which the rule holds of the curve so far; None: at none."""
+        for end, point in enumerate(curve, start=1):
+            if self.judge(curve[:end]).verdict:
+                return point.t
+        return None
+
+    def is_absorbed(self, point: Point) -> bool:
+        """Whether a generation is in a state that counts as collapse whatever the metric says."""
+        more = self.absorbing or Absorbing()
+        if point.status in ABSORBING:
+            return True
+        if point.status == "class_extinct" and more.class_extinct:
+            return True
+        if more.undefined and point.due and point.value is None:
+            return True
+        return more.below is not None and point.watched is not None and point.watched < more.below
+
+    def words(self) -> str:
+        """The rule as the end of a sentence."""
+        unit = {"floor": " x its real-vs-real floor", "one": ""}.get(self._of, " x generation 0")
+        if self.slope is None:
+            side = "below" if self.above is None else "above"
+            return f"{self.metric} {side} {self.bound:g}{unit}"
+        moves = "falls" if self.above is None else "grows"
+        span = f"per generation over the last {self.slope.last}, {self.slope.confidence:.0%} sure"
+        return f"{self.metric} {moves} by more than {self.bound:g}{unit} {span}"
+
+    def quantity(self) -> str:
+        """What y is, for the axis of a figure."""
+        unit = {"floor": " / floor", "one": ""}.get(self._of, " / generation 0")
+        if self.slope is not None:
+            return f"{'fall' if self.above is None else 'growth'} of {self.metric}{unit}"
+        return f"{'-' if self.above is None else ''}log({self.metric}{unit})"
+
+    @property
+    def _of(self) -> str:
+        return self.of or "start"
+
+    def _reference(self, curve: Sequence[Point], last: Point | None) -> float:
+        found: float | None = None
+        if self._of == "one":
+            found = 1.0
+        elif self._of == "floor":
+            found = last.floor if last else None
+        elif curve and curve[0].t == 0:
+            found = curve[0].value
+        return math.nan if found is None else found
+
+    def _no_reference(self) -> str:
+        what = "floor" if self._of == "floor" else "value at generation 0"
+        return f"the metric has no positive {what} to compare with"
+
+    def _judge_level(self, last: Point, reference: float) -> Judged:
+        assert last.value is not None
+        ratio, above = last.value / reference, self.above is not None
+        verdict = ratio > self.bound if above else ratio < self.bound
+        if ratio > 0:
+            y, reason = self.sign * math.log(ratio), ""
+        elif above:
+            y, reason = math.nan, f"the metric is {last.value:g}, which has no logarithm"
+        else:
+            y, reason = math.inf, ""
+        level = self.level
+        return Judged(y, level, verdict, last.t, last.value, reference, undefined=reason)
+
+    def _judge_slope(self, seen: Sequence[Point], slope: Slope, reference: float) -> Judged:
+        """Theil-Sen over the last generations, with its one-sided confidence bound (Sen 1968)."""
+        used = seen[-slope.last :]
+        t, value = used[-1].t, used[-1].value
+        if len(used) < 3:
+            reason = f"a slope needs 3 generations with a value, there are {len(used)}"
+            empty = value or math.nan
+            return Judged(math.nan, self.level, None, t, empty, reference, undefined=reason)
+        from scipy.stats import theilslopes
+
+        y = [self.sign * p.value / reference for p in used if p.value is not None]
+        two_sided = 2 * slope.confidence - 1
+        found = theilslopes(y, [p.t for p in used], alpha=two_sided)
+        verdict = bool(found.low_slope > self.level)
+        return Judged(float(found.slope), self.level, verdict, t, value or 0.0, reference)
+
+
+# ---- the search for a threshold ------------------------------------------------------------------
+
+
+class Between(Strict):
+    """Where to search."""
+
+    between: Axis = (0.0, 1.0)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lower and the higher one."""
+        return self.between[0], self.between[1]
+
+
+class Threshold(Between):
+    """Search where collapse begins along the synthetic fraction, for every workflow of the grid
+    (`ouro threshold`).
+    """
+
+    axis: Literal["policy.synthetic_fraction"] = "policy.synthetic_fraction"
+    width: float = Field(default=0.05, gt=0, le=1)  # of the interval; stop when it is reached
+    confidence: float = Field(default=0.9, ge=0.5, lt=1)
+    budget: int = Field(default=60, ge=4)  # lineages of one workflow, at most
+    start: Annotated[tuple[Fraction01, ...], Field(min_length=2)] | None = None
+    seeds: PositiveInt | None = None  # how many there are; None: a new one for every lineage
+    step: float | None = Field(default=None, gt=0, le=0.5)  # None: 0.01, or one row
+    policies: dict[str, Between] = {}  # where to search under one policy
+
+    @property
+    def first(self) -> tuple[float, ...]:
+        """Fractions of the first lineages."""
+        return START if self.start is None else self.start
+
+    @property
+    def lattice(self) -> float:
+        """Distance of the fractions that are tried."""
+        return 0.01 if self.step is None else self.step
+
+    def design(self, policy: str, n_real: int) -> Threshold:
+        """The search of one workflow: its policy's axis, and a step of one row at least."""
+        own = self.policies.get(policy, self).between
+        step = max(self.lattice, 1 / n_real) if self.step is None else self.step
+        return self.model_copy(update={"between": own, "step": step, "policies": {}})
+
+
+# ---- resources, and what is kept -----------------------------------------------------------------
+
+
+class Share(Strict):
+    """What one lineage takes of a machine, and what a generation of it is declared to cost."""
+
+    cpu: PositiveFloat | None = None  # None: 1
+    gpu: float | None = Field(default=None, ge=0)
+    memory: PositiveFloat | None = None  # GB
+    timeout_minutes: PositiveFloat | None = None  # of one generation; past it a lineage has failed
+    hours_per_generation: PositiveFloat | None = None
+    gb_per_generation: float | None = Field(default=None, ge=0)
+    price_per_hour: Price | None = None
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of a lineage."""
+        return 1 if self.cpu is None else self.cpu
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a lineage, or its part of one."""
+        return self.gpu or 0.0
+
+    @property
+    def memory_bytes(self) -> float:
+        """Memory of a lineage in bytes; 0 where it is not limited."""
+        return (self.memory or 0.0) * GB
+
+    @property
+    def threads(self) -> int:
+        """Threads of its pools: 1 and 2 give different bits."""
+        return max(1, int(self.cpus))
+
+
+class Resources(Share):
+    """Of every lineage, overridden under `generators` by the generator's name."""
+
+    generators: dict[str, Share] = {}
+
+    def of(self, generator: str) -> Share:
+        """What a lineage of this generator takes."""
+        own = self.generators.get(generator)
+        common = {name: getattr(self, name) for name in Share.model_fields}
+        changed = {} if own is None else own.model_dump(exclude_none=True)
+        return Share.model_construct(**{**common, **changed})
+
+
+class Every(Strict):
+    """Keep the weights and samples of generations 0, every, 2 every, ..."""
+
+    every: PositiveInt
+
+
+Keep = Literal["all", "last"] | Every  # whose weights and samples stay; the last one's always do
+
+
+def is_kept(t: int, keep: Keep) -> bool:
+    """Whether generation t's weights and samples stay, apart from those of the last generation."""
+    return t % keep.every == 0 if isinstance(keep, Every) else keep == "all"
