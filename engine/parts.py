@@ -1,33 +1,19 @@
-"""The parts a lineage is made of, and how they are found.
+"""The parts a lineage is made of: their protocols, what they declare of themselves, and the words
+they share.
 
-The file name is the registry: `{name: kde, bandwidth: 0.3}` is class `Kde` in
-`engine/generators/kde.py`.  The constructor's signature is the schema: `describe` reads it from the
-                             source without importing the file, so that a plan needs none of torch.
+A part is one file of its kind's folder; `engine/registry.py` finds it.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import importlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from engine.samples import Samples
-
-KINDS = {
-    "dataset": "datasets",
-    "generator": "generators",
-    "policy": "policies",
-    "sampling": "samplings",
-    "reward": "rewards",
-    "metric": "metrics",
-}
+from engine.samples import Samples, Traits
 
 
 def _number_from_text(value: Any) -> Any:
@@ -77,18 +63,75 @@ class Undefined:
 Value = float | np.ndarray | Undefined  # an array holds one value per replicate: [replicates]
 
 
+# ---- what parts declare --------------------------------------------------------------------------
+
+# Class constants by which a part says what it is, and what holds where it says nothing.  A plan
+# reads them from the source, so they are literals or constants of the package.
+#
+# of data sets    GIVES       the kind of their data: points, tokens, text, regression, images, ...
+#                 CLASSES     labels are 0..CLASSES-1; 0: unlabelled; None: known once data are read
+#                 REPLICATES  axis 1 of x holds so many independent replicates; None: no such axis
+#                 FINITE      has only so many rows, which `contents` counts
+#                 SIZE        rows to train on and held out, of a finite set
+# of generators   CONDITIONAL draws by class label (or covariates), and labels what it draws
+#                 CONTINUES   a fit goes on from the generation before it
+#                 STACKS      kinds of data on which lineages are trained together
+#                 COST        tiny (closed forms: milliseconds), small or large
+# of both         KNOWS       what they tell beyond samples: words of knowledge.py
+# of all others   ACCEPTS     kinds of data; or each kind with the parameters under which it is
+#                             accepted: {"points": {"rule": ("top", "imperfect")}}
+#                 NEEDS       data.labels, draws.labels, data.WORD or model.WORD (of
+#                             knowledge.py; "a|b": one of both suffices), each with the parameters,
+#                             or the kind of data (GIVES), under which it is needed: {} is always
+# of all          TINY        the smallest parameters that work
+DEFAULT_TRAITS: dict[str, Any] = {
+    "TINY": {},
+    "GIVES": None,
+    "CLASSES": 0,
+    "REPLICATES": None,
+    "FINITE": False,
+    "SIZE": None,
+    "CONDITIONAL": False,
+    "CONTINUES": False,
+    "STACKS": (),
+    "COST": "small",
+    "KNOWS": (),
+    "ACCEPTS": (),
+    "NEEDS": {},
+}
+DECIDED = {"CLASSES", "REPLICATES", "CONDITIONAL", "CONTINUES"}  # text here names a parameter
+
+
+def declared(part: object, trait: str) -> Any:
+    """A trait of a constructed part; its default when the part says nothing of it.
+
+    Text in CLASSES, REPLICATES, CONDITIONAL and CONTINUES is the name of the parameter that
+    decides, which the constructor keeps under its own name.
+    """
+    value = getattr(part, trait, DEFAULT_TRAITS[trait])
+    if trait in DECIDED and isinstance(value, str):
+        return getattr(part, value)
+    return value
+
+
+def traits_of(dataset: Dataset) -> Traits:
+    """What a data set's samples are, as it declares."""
+    names = ("GIVES", "CLASSES", "REPLICATES", "SIZE")
+    return Traits(*(declared(dataset, name) for name in names))
+
+
 # ---- the protocols -------------------------------------------------------------------------------
 
 
 class Dataset(Protocol):
     """The truth.
 
-    Images are uint8 [n, height, width, channels]; points float [n, replicates, d].
+    Images are uint8 [n, height, width, channels]; points float [n, replicates, d].  May declare
+    CLASSES, REPLICATES, SIZE, KNOWS.
     """
 
     TINY: ClassVar[dict[str, Any]]
-    GIVES: ClassVar[str]  # points, tokens, regression or images
-    CLASSES: ClassVar[int]  # 0: unlabelled
+    GIVES: ClassVar[str]  # points, tokens, text, regression or images
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         """n real training samples; ValueError when a finite set has fewer."""
@@ -247,102 +290,3 @@ class Metric(Protocol):
     ) -> dict[str, Value]:
         """Values, [replicates] arrays, or Undefined with a reason."""
         ...
-
-
-# ---- finding them --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Parameter:
-    name: str
-    annotation: str
-    default: Any
-    required: bool
-
-
-@dataclass(frozen=True)
-class Description:
-    """A part's signature and literal class constants, read from its source."""
-
-    kind: str
-    name: str
-    summary: str
-    parameters: dict[str, Parameter]
-    constants: dict[str, Any]
-
-
-@cache
-def names(kind: str) -> list[str]:
-    """All parts of a kind: the files of its folder."""
-    folder = Path(__file__).parent / KINDS[kind]
-    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
-
-
-def class_name(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("_"))
-
-
-def unknown(kind: str, name: str) -> str:
-    """The message for a name that is not there."""
-    near = difflib.get_close_matches(name, names(kind), 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no {kind} is called {name!r}{hint} (there are: {', '.join(names(kind))})"
-
-
-@cache
-def describe(kind: str, name: str) -> Description:
-    """The part's description, without importing it.
-
-    KeyError with the list of names when there is no such part.
-    """
-    if name not in names(kind):
-        raise KeyError(unknown(kind, name))
-    tree = ast.parse((Path(__file__).parent / KINDS[kind] / f"{name}.py").read_text())
-    cls = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == class_name(name)
-    )
-    init = next(
-        (n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
-    )
-    summary = (
-        (ast.get_docstring(tree) or ast.get_docstring(cls) or "")
-        .split("\n\n")[0]
-        .replace("\n", " ")
-    )
-    return Description(kind, name, summary, _parameters(init) if init else {}, _constants(cls))
-
-
-def _parameters(init: ast.FunctionDef) -> dict[str, Parameter]:
-    found = {}
-    for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
-        annotation = ast.unparse(arg.annotation) if arg.annotation else "Any"
-        annotation = (
-            f"Literal{list(get_args(Extractor))}" if annotation == "Extractor" else annotation
-        )  # as a reader wants it
-        value = None if default is None else ast.literal_eval(default)
-        found[arg.arg] = Parameter(arg.arg, annotation, value, default is None)
-    return found
-
-
-def _constants(cls: ast.ClassDef) -> dict[str, Any]:
-    found = {}
-    for node in cls.body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            continue
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        if isinstance(target, ast.Name) and target.id.isupper():
-            found[target.id] = ast.literal_eval(node.value)
-    return found
-
-
-def make(kind: str, name: str, **params: Any) -> Any:
-    """The part, constructed.
-
-    KeyError for an unknown name, ValueError or TypeError for bad parameters.
-    """
-    if name not in names(kind):
-        raise KeyError(unknown(kind, name))
-    module = importlib.import_module(f"engine.{KINDS[kind]}.{name}")
-    return getattr(module, class_name(name))(**params)

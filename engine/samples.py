@@ -22,6 +22,22 @@ def _nothing() -> Any:
     return None
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What data are, as the data set that gives them declares; nothing is guessed from arrays.
+
+    kind        points, tokens, text, regression, images, ...
+    classes     every sample has a label 0..classes-1; 0: none has; None: known once data are read
+    replicates  axis 1 of x holds so many independent replicates; None: there is no such axis
+    sizes       rows to train on and rows held out, of a finite set
+    """
+
+    kind: str
+    classes: int | None = 0
+    replicates: int | None = None
+    sizes: tuple[int, int] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """n samples with labels and provenance.

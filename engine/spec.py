@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from engine.contents import Contents, Lack
-from engine.parts import KINDS, describe, make
+from engine.registry import KINDS, describe, make
+from engine.samples import Traits
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
 PLAIN = ("name", "generations", "out", "tracking", "question", "source", "refused")  # of a sweep
@@ -89,16 +90,27 @@ class Part:
             return ""
         return Contents(self.name, size[0], size[1], "the official test part").refusal(n)
 
-    @property
+    def trait(self, name: str) -> Any:
+        """What the part declares of itself with these parameters (parts.DEFAULT_TRAITS)."""
+        return describe(self.kind, self.name).trait(name, self.params)
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What a data set's samples are; classes is None where only absent data could tell."""
+        classes = self.trait("CLASSES")
+        if classes is None and isinstance(self.contents, Contents):
+            classes = len(self.contents.classes)
+        return Traits(self.trait("GIVES"), classes, self.trait("REPLICATES"), self.trait("SIZE"))
+
+    @cached_property
     def conditional(self) -> bool:
-        """Whether a generator draws by class: its kind can (CONDITIONAL), and its parameter
-        `conditional` is not off.
-        """
-        known = describe(self.kind, self.name).parameters.get("conditional")
-        return bool(
-            self.constant("CONDITIONAL", False)
-            and (known is None or self.params.get("conditional", known.default))
-        )
+        """Whether a generator draws by class label or covariates, and labels what it draws."""
+        return bool(self.trait("CONDITIONAL"))
+
+    @cached_property
+    def continues(self) -> bool:
+        """Whether a generator's fit goes on from the generation before it."""
+        return bool(self.trait("CONTINUES"))
 
     @property
     def label(self) -> str:

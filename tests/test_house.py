@@ -14,7 +14,7 @@ import pytest
 
 from engine.experiment.reader import load
 from engine.lineage.recipe import path
-from engine.parts import KINDS, class_name, names
+from engine.registry import KINDS, class_name, names
 
 ROOT = Path(__file__).parent.parent
 # folders and files from the ground up: each may import from those before it, and from its own
@@ -24,7 +24,10 @@ LAYERS = [
     "engine.files",
     "engine._torchvision",
     "engine._memory",
+    "engine._literals",
     "engine.parts",
+    "engine.knowledge",
+    "engine.registry",
     "engine.pipelines",
     "engine.settings",
     "engine.spec",

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame.tables import panel_names
-from engine.parts import describe
+from engine.registry import describe
 from engine.spec import LineageSpec, Part
 
 LOSS = "moments/weight_error"

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from analysis.frame.tidy import TOLD
-from engine.parts import KINDS, describe
+from engine.registry import KINDS, describe
 
 WHAT = [
     "dataset",

@@ -270,7 +270,7 @@ def _samples(findings: Findings, store: Store) -> Iterator[Shown]:
     )
     if gives == {"images"}:
         frames = specimens.strips(findings.sweep, store, specs)
-        classes = int(next(iter(specs.values())).dataset.constant("CLASSES", 0) or 0)
+        classes = next(iter(specs.values())).dataset.traits.classes or 0
         if frames:
             alt = "Samples of one lineage per workflow, a row per generation."
             yield Shown(

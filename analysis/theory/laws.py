@@ -21,7 +21,8 @@ import pandas as pd
 
 from analysis.frame.tables import each
 from analysis.theory import discrete, gaussian, verifier
-from engine.parts import describe, rounded
+from engine.parts import rounded
+from engine.registry import describe
 from engine.spec import LineageSpec, Part
 
 Times = np.ndarray  # generations [k]

@@ -5,6 +5,7 @@ None of them trains anything.  Nothing heavy is imported before it is needed.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +17,11 @@ from engine.cli.options import Cpus, Debug, File, Json, Out, Set, load, open_sto
 from engine.console.errors import BAD_INPUT, DAMAGED, ENVIRONMENT, OK, Refused, console, errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from engine.registry import Description
     from engine.spec import Sweep
     from engine.store.store import Store
 
@@ -120,7 +124,7 @@ def parts(
 ) -> None:
     """List the parts that an experiment can be made of."""
     with errors(debug):
-        from engine import parts as known
+        from engine import registry as known
         from engine.console import tables
 
         kind = _kind(kind)
@@ -128,16 +132,29 @@ def parts(
             raise Refused(known.unknown(kind or "", name), BAD_INPUT)
         found = {}
         for each in [kind] if kind else known.KINDS:
-            found[each] = [known.describe(each, n) for n in ([name] if name else known.names(each))]
+            found[each] = _described(each, [name] if name else known.sound(each))
         if as_json:
             print_json({k: {d.name: tables.described(d) for d in ds} for k, ds in found.items()})
         else:
             tables.show_parts(console(), found, long=kind is not None)
+        for each in found if name is None else ():
+            for fault in known.broken(each).values():
+                print(f"left out, it cannot be read: {fault}", file=sys.stderr)
+
+
+def _described(kind: str, wanted: Sequence[str]) -> list[Description]:
+    """Describe parts of a kind; Refused when one of them cannot be read."""
+    from engine.registry import PartError, describe
+
+    try:
+        return [describe(kind, name) for name in wanted]
+    except PartError as error:
+        raise Refused(f"the {kind} cannot be read: {error}", BAD_INPUT) from None
 
 
 def _kind(asked: str | None) -> str | None:
     """Return a kind of part, which may be given in the plural; Refused for any other word."""
-    from engine.parts import KINDS
+    from engine.registry import KINDS
 
     if asked is None or asked in KINDS:
         return asked

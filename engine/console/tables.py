@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.outcome.summary import Cell, History, Spread, grouped, labels
-from engine.parts import Description
 from engine.planning.plan import Plan
+from engine.registry import Description
 from engine.spec import Sweep
 
 NARROW = 70  # columns; below this tables become short paragraphs

@@ -21,6 +21,8 @@ SPLIT_SEED = 1202  # of every fixed split: the truth does not depend on a lineag
 class FiniteImages(ABC):
     """What the image data sets share; a data set says how to read its two parts."""
 
+    KNOWS = ("all rows",)
+
     def __init__(self, *, balanced: bool = False) -> None:
         self.balanced = balanced  # draw equally many of each class
         self._parts: tuple[Samples, Samples] | None = None

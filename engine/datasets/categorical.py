@@ -27,7 +27,8 @@ class Categorical:
     TINY: ClassVar[dict[str, Any]] = {"outcomes": 4, "replicates": 3}
     GIVES = "tokens"
     CLASSES = 0
-    REPLICATES = True
+    REPLICATES = "replicates"
+    KNOWS = ("density", "frequencies")
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ class Gaussian:
     TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
     GIVES = "points"
     CLASSES = 0
-    REPLICATES = True
+    REPLICATES = "replicates"
+    KNOWS = ("density", "moments")
 
     def __init__(
         self,

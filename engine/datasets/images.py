@@ -47,7 +47,7 @@ class Images(FiniteImages):
     """
 
     GIVES = "images"
-    CLASSES = 0  # `contents` counts the folders; an object that has read them has its own value
+    CLASSES: int | None = None  # `contents` counts the folders; an object that has read them knows
     FINITE = True
     TINY = {"path": "flowers5", "size": 8}
 

@@ -31,8 +31,9 @@ class Mixture:
 
     TINY: ClassVar[dict[str, Any]] = {"modes": 2, "replicates": 2}
     GIVES = "points"
-    CLASSES = 5
-    REPLICATES = True
+    CLASSES = "modes"
+    REPLICATES = "replicates"
+    KNOWS = ("density", "moments", "components")
 
     def __init__(
         self,
@@ -56,7 +57,6 @@ class Mixture:
         self.weights_ = (
             np.full(modes, 1 / modes) if weights is None else np.asarray(weights) / np.sum(weights)
         )  # [modes]
-        self.CLASSES = modes
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         y = rng.choice(self.modes, size=n, p=self.weights_)

@@ -31,7 +31,8 @@ class Regression:
     TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
     GIVES = "regression"
     CLASSES = 0
-    REPLICATES = True
+    REPLICATES = "replicates"
+    KNOWS = ("weights",)
 
     def __init__(
         self,

@@ -28,7 +28,8 @@ class Rosenbrock:
     TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
     GIVES = "points"
     CLASSES = 0
-    REPLICATES = True
+    REPLICATES = "replicates"
+    KNOWS = ("density", "moments")
 
     def __init__(
         self,

@@ -29,7 +29,8 @@ class Shapes:
     TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
     GIVES = "points"
     CLASSES = 0
-    REPLICATES = True
+    REPLICATES = "replicates"
+    KNOWS = ("moments",)
 
     def __init__(
         self,

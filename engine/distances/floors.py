@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from engine.knowledge import AllRows, knows
 from engine.parts import Dataset, Undefined, Value
 from engine.samples import Samples, concat
 
@@ -39,7 +41,9 @@ def real_pool(dataset: Dataset, real: Samples, wanted: int, rng: np.random.Gener
     missing = wanted - len(held_out)
     if missing <= 0:
         return RealPool(held_out, len(held_out))
-    everything = dataset.training_set() if hasattr(dataset, "training_set") else real
+    everything = real
+    if knows(dataset, "all rows"):
+        everything = cast(AllRows, dataset).training_set()
     more = everything.take(rng.permutation(len(everything))[:missing])
     return RealPool(concat([held_out, more]), len(held_out))
 

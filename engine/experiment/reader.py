@@ -22,7 +22,7 @@ from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
 from engine.experiment.yaml import Document, Problem, parse, parse_value
 from engine.lineage.recipe import path as plan_path
-from engine.parts import describe, names, unknown
+from engine.registry import describe, names, unknown
 from engine.settings import CollapseRule, Resources, Share, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from engine import parts
-from engine.parts import KINDS, describe, names, unknown
+from engine.registry import KINDS, PartError, describe, names, unknown
 from engine.spec import Part
 
 _NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
@@ -29,7 +29,12 @@ def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str
     name, params = value.pop("name"), value
     if name not in names(kind):
         return None, [(unknown(kind, name), "name")]
-    known, complaints = describe(kind, name).parameters, []
+    try:
+        known = describe(kind, name).parameters
+    except PartError as error:
+        return None, [(f"the {kind} {name} cannot be read: {error}", "name")]
+    complaints: list[tuple[str, str]] = []
+    params = {key: named(own) if key in KINDS else own for key, own in params.items()}
     for key in params:
         if key not in known:
             allowed = ", ".join(known) or "none"

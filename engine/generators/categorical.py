@@ -22,6 +22,7 @@ class Categorical:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("tokens",)
+    KNOWS = ("density", "frequencies")
     COST = "tiny"
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:

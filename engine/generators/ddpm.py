@@ -56,7 +56,8 @@ class Ddpm:
     """Images [n, h, w, c], uint8."""
 
     ACCEPTS = ("images",)
-    CONDITIONAL = True
+    CONDITIONAL = "conditional"
+    CONTINUES = "warm_start"
     COST = "large"
     TINY = {"steps": 4, "batch": 16, "channels": [8, 16], "attention": [], "sampling_steps": 3}
 
@@ -122,7 +123,7 @@ class Ddpm:
         )
         self.sampler, self.sampling_steps = sampler, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
-        self.CONDITIONAL = conditional
+        self.conditional = conditional
         self.how = Training(
             steps=self.size.steps,
             batch=self.size.batch,
@@ -139,7 +140,7 @@ class Ddpm:
     # ---- training ----
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
-        y = data.y if self.CONDITIONAL else None
+        y = data.y if self.conditional else None
         with seeded(rng):
             fresh = _unet.ImageUnet.new(data.x, y, self.size, self.label_dropout)
         how = self.how

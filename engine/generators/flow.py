@@ -110,6 +110,8 @@ class Flow:
     """
 
     ACCEPTS = ("points",)
+    CONTINUES = "warm_start"
+    KNOWS = ("density",)
     COST = "small"
     TINY = {"steps": 5, "transforms": 2, "width": 8, "bins": 3}
 

@@ -79,7 +79,8 @@ class FlowMatching:
     """Points [n, replicates, d] or images [n, h, w, c]."""
 
     ACCEPTS = ("points", "images")
-    CONDITIONAL = True
+    CONDITIONAL = "conditional"
+    CONTINUES = "warm_start"
     COST = "large"
     TINY = {"steps": 4, "batch": 16, "channels": [8, 16], "attention": [], "sampling_steps": 2}
 
@@ -129,13 +130,13 @@ class FlowMatching:
         self.solver, self.sampling_steps = solver, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps
         self.fast = dict(precision=precision, channels_last=channels_last, compile=compile)
-        self.CONDITIONAL = conditional
+        self.conditional = conditional
         self.net_: _unet.ImageUnet | PointNet | None = None
 
     # ---- training ----
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
-        images, y = data.x.ndim == 4, data.y if self.CONDITIONAL else None
+        images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)
         refuse_non_finite_data([x])
         size = _unet.with_own(self.image_size if images else POINTS, **self.own)

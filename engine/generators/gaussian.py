@@ -46,6 +46,7 @@ class Gaussian:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
+    KNOWS = ("density", "moments")
     COST = "tiny"
 
     def __init__(self, *, divisor: Literal["n", "n-1"] = "n") -> None:

@@ -32,6 +32,7 @@ class Kde:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
+    KNOWS = ("density",)
     COST = "tiny"
 
     def __init__(self, *, bandwidth: PositiveFloat | Literal["scott", "silverman"] = 0.5) -> None:

@@ -58,6 +58,7 @@ class LinearRegression:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("regression",)
+    KNOWS = ("weights",)
     CONDITIONAL = True
     COST = "tiny"
 

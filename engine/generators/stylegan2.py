@@ -45,7 +45,8 @@ class Stylegan2:
     """
 
     ACCEPTS = ("images",)
-    CONDITIONAL = True
+    CONDITIONAL = "conditional"
+    CONTINUES = "warm_start"
     COST = "large"
     TINY = {
         "steps": 3,
@@ -130,7 +131,6 @@ class Stylegan2:
             warm_start,
             precision,
         )
-        self.CONDITIONAL = conditional
         self.model_: Any = None  # nn.ModuleDict of `generator` and `discriminator`
         self.config_: dict[str, Any] = {}
 

@@ -171,7 +171,9 @@ class Vae:
     """
 
     ACCEPTS = ("points", "images")
-    CONDITIONAL = True
+    KNOWS = ("bound",)
+    CONDITIONAL = "conditional"
+    CONTINUES = "warm_start"
     COST = "small"
     TINY = {"steps": 20, "width": 8, "latent": 4}
 
@@ -219,7 +221,6 @@ class Vae:
             warm_start,
             precision,
         )
-        self.CONDITIONAL = conditional
         self.model_: ImageVae | PointVae | None = None
         self.config_: dict[str, Any] = {}
 

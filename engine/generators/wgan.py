@@ -125,7 +125,8 @@ class Wgan:
     """
 
     ACCEPTS = ("points", "images")
-    CONDITIONAL = True  # with `conditional`
+    CONDITIONAL = "conditional"
+    CONTINUES = "warm_start"
     COST = "small"
     TINY = {"steps": 10, "width": 8, "batch": 16, "critic_steps": 2, "conditional": True}
 
@@ -181,7 +182,7 @@ class Wgan:
             warm_start,
             precision,
         )
-        self.conditional = self.CONDITIONAL = conditional
+        self.conditional = conditional
         self.model_: PointGan | ImageGan | None = None
         self.config_: dict[str, Any] = {}
 

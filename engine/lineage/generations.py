@@ -156,7 +156,7 @@ class Material:
 
     def _fit(self, node: Node, data: Samples, micro_batches: int) -> dict[str, float]:
         generator: Generator = self.spec.generator.make()
-        if node.t and self.spec.generator.params.get("warm_start"):
+        if node.t and self.spec.generator.continues:
             generator = self.generator(node.t - 1)
         self._generators.clear()
         with resume.keeping(self._place(node.model, micro_batches)) as place:

@@ -92,7 +92,7 @@ def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]
         f'["{pick.how}",{pick.count},[{",".join([quoted[s] for s in pick.sources])}]]'
         for pick in recipe
     ]
-    parent = past[-1].model if t and spec.generator.params.get("warm_start") else None
+    parent = past[-1].model if t and spec.generator.continues else None
     model, draw = _keys(spec, t, ",".join(made_of), parent, real)
     counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}
     return Node(t, recipe, real, model, draw, sources, counts)

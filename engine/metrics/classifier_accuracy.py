@@ -10,7 +10,7 @@ diversity can bring to 1.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -29,8 +29,8 @@ class ClassifierAccuracy:
                 seconds.
     """
 
-    ACCEPTS = ("images", "points")
-    NEEDS_LABELS = True
+    ACCEPTS = {"images": {}, "points": {"network": ("auto",)}}
+    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"steps": 20}
 
     def __init__(

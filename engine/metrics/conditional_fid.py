@@ -9,6 +9,8 @@ real sets of the very same counts.  Not the distance of the whole set (`fid`), w
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 
 from engine.distances import features
@@ -29,8 +31,8 @@ class ConditionalFid:
     number compared in a class.
     """
 
-    ACCEPTS = ("points", "images")
-    NEEDS_LABELS = True
+    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:

@@ -7,10 +7,11 @@ of the real set, not the truth behind them; `tv` is the distance to the truth.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
 from engine.parts import Dataset, Generator, Value
 from engine.samples import Samples
 
@@ -23,9 +24,10 @@ class Discrete:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("tokens",)
+    NEEDS: ClassVar[dict[str, Any]] = {"data.frequencies": {}}
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        self._truth = dataset.probabilities_[None, :]  # type: ignore[attr-defined]  # [1, K]
+        self._truth = cast(TrueFrequencies, dataset).probabilities_[None, :]  # [1, K]
         self._first = _frequencies(real.x, self._truth.shape[1])  # [replicates, K]
 
     def __call__(
@@ -46,9 +48,9 @@ class Discrete:
     def _padded(self, generator: Generator, synthetic: Samples) -> np.ndarray:
         """The model's frequencies over all K tokens of the truth."""
         outcomes = self._truth.shape[1]
-        if not hasattr(generator, "frequencies_"):
+        if not knows(generator, "frequencies"):
             return _frequencies(synthetic.x, outcomes)
-        p = generator.frequencies_
+        p = cast(FittedFrequencies, generator).frequencies_
         return np.pad(p, ((0, 0), (0, outcomes - p.shape[1])))
 
 

@@ -22,7 +22,7 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.distances.frechet import frechet, moments_of
-from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value, traits_of
 from engine.samples import Samples
 
 
@@ -31,7 +31,7 @@ class Fid:
     spread; fid/excess: the rest.
     """
 
-    ACCEPTS = ("points", "images")
+    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY: dict = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
@@ -51,9 +51,7 @@ class Fid:
             pool.samples, self.extractor, dataset
         )  # [pool, d] or [pool, replicates, d]
         self._reference = moments_of(x[: self.n_])
-        pairs = disjoint_pairs(
-            len(pool), self.n_, -(-self.splits // (pool.samples.independent_replicates or 1)), rng
-        )
+        pairs = disjoint_pairs(len(pool), self.n_, self._pairs(dataset, x), rng)
         between = np.array([frechet(moments_of(x[a]), moments_of(x[b])) for a, b in pairs])
         self.floor_, self.floor_sd_ = mean_and_spread(
             between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
@@ -69,6 +67,12 @@ class Fid:
             "fid/excess": excess(value, self.floor_),
         }
         return {"fid": value, "fid/n": float(self.n_), **floor}
+
+    def _pairs(self, dataset: Dataset, x: np.ndarray) -> int:
+        """Splits of the pool: replicates that share no labels are splits already."""
+        data = traits_of(dataset)
+        own = x.shape[1] if data.replicates is not None and not data.classes else 1
+        return -(-self.splits // own)
 
     def _distance(self, synthetic: Samples) -> Value:
         reason = refusal(synthetic, self._like)

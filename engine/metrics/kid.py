@@ -38,7 +38,7 @@ CHUNK = 4_000_000  # kernel values worked on at once
 class Kid:
     """kid, /standard_error (of this sample, see `mmd`), /floor, /floor_sd, /excess, /n."""
 
-    ACCEPTS = ("points", "images")
+    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"splits": 2}
 
     def __init__(

@@ -7,11 +7,12 @@ count shape.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from scipy.stats import chi2
 
+from engine.knowledge import Components, knows
 from engine.parts import Dataset, Generator, PositiveFloat, Undefined, Value
 from engine.samples import Samples
 
@@ -24,20 +25,18 @@ class Modes:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points",)
+    NEEDS: ClassVar[dict[str, Any]] = {"data.components": {}}
 
     def __init__(self, *, share: PositiveFloat = 0.1, radius: PositiveFloat = 3.0) -> None:
         self.share, self.radius = share, radius
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        self._none = (
-            ""
-            if hasattr(dataset, "centres_")
-            else f"{type(dataset).__name__} has no modes to count"
-        )
+        has_modes = knows(dataset, "components")
+        self._none = "" if has_modes else f"{type(dataset).__name__} has no modes to count"
         if not self._none:
-            self._read(dataset)
+            self._read(cast(Components, dataset))
 
-    def _read(self, mixture: Any) -> None:
+    def _read(self, mixture: Components) -> None:
         self._centres, self._std = mixture.centres_, mixture.std  # [modes, d]
         self._inside = float(
             chi2.cdf(self.radius**2, df=self._centres.shape[1])

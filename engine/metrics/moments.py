@@ -8,10 +8,11 @@ divisor n.  KL and W2 are those between the normal distributions with these mome
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
 from engine.parts import Dataset, Generator, Undefined, Value
 from engine.samples import Samples
 
@@ -25,21 +26,27 @@ class Moments:
 
     TINY: ClassVar[dict[str, Any]] = {}
     ACCEPTS = ("points", "regression")
+    NEEDS: ClassVar[dict[str, Any]] = {
+        "data.moments": {"GIVES": ("points",)},
+        "data.weights": {"GIVES": ("regression",)},
+        "model.weights": {"GIVES": ("regression",)},
+    }
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._truth: _Normal | None = None
         if dataset.GIVES == "regression":
-            self._weights = dataset.weights_  # type: ignore[attr-defined]  # [replicates, d]
+            self._weights = cast(TrueWeights, dataset).weights_  # [replicates, d]
         else:
-            self._truth = _Normal(*dataset.moments())  # type: ignore[attr-defined]
+            self._truth = _Normal(*cast(TrueMoments, dataset).moments())
 
     def __call__(
         self, synthetic: Samples, generator: Generator, rng: np.random.Generator
     ) -> dict[str, Value]:
         if self._truth is None:
             return self._of_regression(generator)
-        if hasattr(generator, "covariance_") and hasattr(generator, "mean_"):
-            return _compare(self._truth, generator.mean_, generator.covariance_)
+        if knows(generator, "moments"):
+            model = cast(FittedMoments, generator)
+            return _compare(self._truth, model.mean_, model.covariance_)
         if not np.isfinite(synthetic.x).all():
             return dict.fromkeys(KEYS, Undefined("some samples are not finite"))
         if not len(synthetic):
@@ -47,13 +54,14 @@ class Moments:
         return _compare(self._truth, *_moments(synthetic.x.astype(float)))
 
     def _of_regression(self, generator: Generator) -> dict[str, Value]:
-        if not hasattr(generator, "weights_"):
+        if not knows(generator, "weights"):
             return {
                 "moments/weight_error": Undefined(
                     f"{type(generator).__name__} has no regression weights"
                 )
             }
-        return {"moments/weight_error": np.square(generator.weights_ - self._weights).sum(1)}
+        gap = cast(FittedWeights, generator).weights_ - self._weights
+        return {"moments/weight_error": np.square(gap).sum(1)}
 
 
 KEYS = tuple(f"moments/{key}" for key in ("mean_error", "trace_ratio", "log_det_ratio", "kl", "w2"))

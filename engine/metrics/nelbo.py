@@ -9,9 +9,11 @@ was trained for.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from engine.knowledge import Bound, Density, knows
 from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
@@ -22,6 +24,7 @@ class Nelbo:
     """
 
     ACCEPTS = ("images", "points")
+    NEEDS: ClassVar[dict[str, Any]] = {"model.bound|model.density": {}}
     MODEL_ONLY = True
     TINY = {"n_test": 20}
 
@@ -33,19 +36,19 @@ class Nelbo:
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         test = dataset.held_out(self.n_test)
-        if self.binarise and test.x.ndim == 4:
+        if self.binarise and dataset.GIVES == "images":
             test = replace(test, x=np.where(test.x > 127, 255, 0).astype(np.uint8), memo={})
         self.test_ = test
 
     def __call__(
         self, synthetic: Samples, generator: Generator, rng: np.random.Generator
     ) -> dict[str, Value]:
-        if hasattr(generator, "nelbo"):
+        if knows(generator, "bound"):
             reconstruction, kl = (
-                part.mean(0) for part in generator.nelbo(self.test_, rng)
+                part.mean(0) for part in cast(Bound, generator).nelbo(self.test_, rng)
             )  # [] or [replicates]
-        elif hasattr(generator, "log_density"):
-            reconstruction = -generator.log_density(self.test_.x).mean(0)
+        elif knows(generator, "density"):
+            reconstruction = -cast(Density, generator).log_density(self.test_.x).mean(0)
             kl = np.zeros_like(reconstruction)
         else:
             return {"nelbo": Undefined(f"{type(generator).__name__} has no evidence lower bound")}

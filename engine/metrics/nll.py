@@ -7,10 +7,11 @@ In nats per sample.  It reads the model and not its samples; a family without a 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from engine.knowledge import Density, knows
 from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
@@ -25,6 +26,7 @@ class Nll:
 
     TINY: ClassVar[dict[str, Any]] = {"points": 20}
     ACCEPTS = ("points", "tokens")
+    NEEDS: ClassVar[dict[str, Any]] = {"model.density": {}}
     MODEL_ONLY = True
 
     def __init__(self, *, points: PositiveInt = 500) -> None:
@@ -33,18 +35,18 @@ class Nll:
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._test = dataset.held_out(self.points).x
         self._truth: Value = Undefined(f"the density of {type(dataset).__name__} is not known")
-        if hasattr(dataset, "log_density"):
-            self._truth = -dataset.log_density(self._test).mean(0)
+        if knows(dataset, "density"):
+            self._truth = -cast(Density, dataset).log_density(self._test).mean(0)
 
     def __call__(
         self, synthetic: Samples, generator: Generator, rng: np.random.Generator
     ) -> dict[str, Value]:
-        if not hasattr(generator, "log_density"):
+        if not knows(generator, "density"):
             return {
                 "nll": Undefined(f"{type(generator).__name__} has no density"),
                 "nll/truth": self._truth,
             }
-        value = -generator.log_density(self._test).mean(0)  # [replicates]
+        value = -cast(Density, generator).log_density(self._test).mean(0)  # [replicates]
         if not np.isfinite(value).any():
             return {
                 "nll": Undefined("the model gives some held-out point no density"),

@@ -11,7 +11,7 @@ published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with eq
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Otdd:
     out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
     """
 
-    ACCEPTS = ("points", "images")
-    NEEDS_LABELS = True
+    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
 
     def __init__(

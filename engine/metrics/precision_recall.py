@@ -34,7 +34,7 @@ class PrecisionRecall:
     of the same n scores; /n.
     """
 
-    ACCEPTS = ("points", "images")
+    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"k": 2}
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_softmax
 
-from engine.parts import Dataset, Finite, Generator, NonNegativeInt, PositiveInt
+from engine.parts import Dataset, Finite, Generator, NonNegativeInt, PositiveInt, traits_of
 from engine.samples import Samples
 from engine.training import classifiers
 
@@ -18,6 +18,7 @@ class Classifier:
     """A LeNet for images, one small MLP per replicate for labelled points."""
 
     ACCEPTS = ("points", "images")
+    NEEDS = {"data.labels": {}, "draws.labels": {"target": (None,)}}
     TINY = {"steps": 5}
 
     def __init__(
@@ -37,17 +38,18 @@ class Classifier:
         self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
     ) -> dict[str, float]:
         """Returns its accuracy on held-out data."""
-        if real.y is None or not dataset.CLASSES:
+        classes = traits_of(dataset).classes
+        if real.y is None or not classes:
             raise ValueError(
                 f"reward classifier needs labels; data set {type(dataset).__name__} has none"
             )
-        if self.target is not None and self.target >= dataset.CLASSES:
+        if self.target is not None and self.target >= classes:
             raise ValueError(
-                f"classifier: target must be below {dataset.CLASSES} (the classes there are), "
+                f"classifier: target must be below {classes} (the classes there are), "
                 f"got {self.target}"
             )
         data = real if self.n_real is None else dataset.sample(self.n_real, rng)
-        self._model = classifiers.fit(data, dataset.CLASSES, rng, steps=self.steps)
+        self._model = classifiers.fit(data, classes, rng, steps=self.steps)
         held_out = dataset.held_out(1000)
         assert held_out.y is not None
         best = classifiers.logits(self._model, _input(held_out)).argmax(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
-from engine.parts import Dataset, Generator, PositiveInt
+from engine.parts import Dataset, Generator, PositiveInt, traits_of
 from engine.samples import Samples, given
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
@@ -65,6 +65,7 @@ class Discriminator:
     """
 
     ACCEPTS = ("points", "images")
+    NEEDS = {"data.labels": {"conditional": (True,)}, "draws.labels": {"conditional": (True,)}}
     TINY = {"steps": 5}
 
     def __init__(
@@ -84,7 +85,8 @@ class Discriminator:
         """Learn from as many synthetic samples of the generator as real ones; returns its accuracy
         on new ones of both.
         """
-        if self.conditional and not dataset.CLASSES:
+        classes = traits_of(dataset).classes or 0
+        if self.conditional and not classes:
             raise ValueError(
                 f"discriminator: conditional=True needs labels; {type(dataset).__name__} has none"
             )
@@ -95,9 +97,7 @@ class Discriminator:
         is_real = np.repeat(np.array([1, 0], dtype=np.float32), len(true))
         with seeded(rng):
             widths = [512, 256, 128, 64] if true.x.ndim == 4 else [64, 64]
-            model = Judge(
-                x.shape[1], x.shape[2], dataset.CLASSES if self.conditional else 0, widths
-            )
+            model = Judge(x.shape[1], x.shape[2], classes if self.conditional else 0, widths)
         if true.x.ndim == 3:
             refuse_non_finite_data([x])
             model.standardise.learn(x)

@@ -4,10 +4,11 @@ approximation of one.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
+from engine.knowledge import Components, Density, knows
 from engine.parts import Dataset, Generator
 from engine.samples import Samples
 
@@ -18,6 +19,11 @@ class TrueDensity:
     """
 
     ACCEPTS = ("points", "tokens")
+    NEEDS = {
+        "data.density": {"of": ("sample",)},
+        "data.components": {"of": ("label",)},
+        "draws.labels": {"of": ("label",)},
+    }
     TINY: dict = {}
 
     def __init__(self, *, of: Literal["sample", "label"] = "sample") -> None:
@@ -26,8 +32,7 @@ class TrueDensity:
     def fit(
         self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
     ) -> dict[str, float]:
-        needed = "centres_" if self.of == "label" else "log_density"
-        if not hasattr(dataset, needed):
+        if not knows(dataset, "components" if self.of == "label" else "density"):
             has_none = "labelled components" if self.of == "label" else "closed-form density"
             raise ValueError(
                 f"true_density (of: {self.of}): data set {type(dataset).__name__} has no "
@@ -40,7 +45,7 @@ class TrueDensity:
     def score(self, samples: Samples) -> np.ndarray:
         """[n, replicates]."""
         if self.of == "sample":
-            return self._dataset.log_density(samples.x)  # type: ignore[attr-defined]
+            return cast(Density, self._dataset).log_density(samples.x)
         if samples.y is None:
             raise ValueError(
                 "true_density of labels scores labelled samples, and these have no labels"
@@ -51,6 +56,6 @@ class TrueDensity:
 
     def _log_joint(self, x: np.ndarray) -> np.ndarray:
         """log p(x, component), up to a constant: [n, replicates, modes]."""
-        truth = self._dataset
-        squares = [np.square((x - centre) / truth.std).sum(-1) for centre in truth.centres_]  # type: ignore[attr-defined]
-        return np.log(truth.weights_) - 0.5 * np.stack(squares, axis=-1)  # type: ignore[attr-defined]
+        truth = cast(Components, self._dataset)
+        squares = [np.square((x - centre) / truth.std).sum(-1) for centre in truth.centres_]
+        return np.log(truth.weights_) - 0.5 * np.stack(squares, axis=-1)

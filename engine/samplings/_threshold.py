@@ -10,9 +10,11 @@ sqrt(2/pi) * noise in the paper
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from engine.knowledge import TrueWeights
 from engine.parts import Dataset, Draw, Generator
 from engine.samples import Samples
 from engine.samplings._quota import Ledger
@@ -33,7 +35,8 @@ class Knowledge:
 
 
 def knowledge(dataset: Dataset, *, delta: float, radius: float, slack: float | None) -> Knowledge:
-    truth, noise = dataset.weights_, dataset.noise  # type: ignore[attr-defined]
+    known = cast(TrueWeights, dataset)
+    truth, noise = known.weights_, known.noise
     direction = np.random.default_rng(DIRECTION_SEED).normal(size=truth.shape[1])
     centre = truth + delta * direction / np.linalg.norm(direction)  # [replicates, d]
     return Knowledge(centre, radius, np.sqrt(2 / np.pi) * noise if slack is None else slack)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.parts import Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt, make
+from engine.parts import Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt
+from engine.registry import make
 from engine.samples import Samples, given
 
 

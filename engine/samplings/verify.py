@@ -24,8 +24,9 @@ from engine.parts import (
     NonNegativeFloat,
     PartDict,
     PositiveInt,
-    make,
+    traits_of,
 )
+from engine.registry import make
 from engine.samples import Samples, given
 from engine.samplings._quota import Quota, Verdict
 from engine.samplings._threshold import fill_design, knowledge, right_singular_vectors
@@ -36,7 +37,17 @@ class Verify:
     (imperfect).
     """
 
-    ACCEPTS = ("points", "tokens", "regression", "images")
+    ACCEPTS = {
+        "points": {"rule": ("top", "imperfect")},
+        "tokens": {"rule": ("top", "imperfect")},
+        "images": {"rule": ("top", "imperfect")},
+        "regression": {"rule": ("threshold",)},
+    }
+    NEEDS = {
+        "data.weights": {"rule": ("threshold",)},
+        "data.labels": {"rule": ("imperfect",)},
+        "draws.labels": {"rule": ("imperfect",)},
+    }
     TINY = {"rule": "top", "share": 0.5, "reward": {"name": "true_density"}}
 
     def __init__(
@@ -149,7 +160,7 @@ class Verify:
         own = self._reward.score(batch)
         others = [
             self._reward.score(replace(batch, y=np.full(len(batch), k), memo={}))
-            for k in range(self._dataset.CLASSES)
+            for k in range(traits_of(self._dataset).classes or 0)
         ]
         return own >= np.max(others, axis=0)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.parts import KINDS, describe
+from engine.registry import KINDS, describe
 from engine.settings import Keep
 from engine.spec import LineageSpec
 

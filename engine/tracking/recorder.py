@@ -240,7 +240,7 @@ def _frames(store: Store, history: History) -> dict[int, Samples]:
 
 
 def _classes(spec: LineageSpec) -> int:
-    return int(spec.dataset.constant("CLASSES", 0) or 0)
+    return spec.dataset.traits.classes or 0
 
 
 _reals: dict[str, Samples] = {}

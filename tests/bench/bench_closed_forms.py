@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 # isort: split
 from analysis.theory import gaussian as theory
 from engine._memory import keep_freed_memory
-from engine.parts import make
+from engine.registry import make
 from tests.support.chains import chain
 from tests.theory import gaussian as oracles
 

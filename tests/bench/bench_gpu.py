@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 from engine.training import resume
 from engine.training.device import device

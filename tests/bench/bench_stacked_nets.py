@@ -24,7 +24,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 
 REPLICATES, N, WIDTH, BATCH = 16, 5000, 64, 64

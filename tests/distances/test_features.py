@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from engine._torchvision import torchvision
 from engine.distances import features
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 from engine.training import classifiers
 from engine.training.classifiers import ResNet18

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from analysis.theory import discrete as theory
 from engine.generators.categorical import Categorical
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
 from tests.theory import discrete as oracles

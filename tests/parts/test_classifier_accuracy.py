@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.parts import Undefined, make
+from engine.parts import Undefined
+from engine.registry import make
 from engine.samples import Samples, given
 
 

@@ -12,7 +12,8 @@ import pytest
 from engine.experiment.values import checked_part
 from engine.lineage.measure import flatten
 from engine.lineage.recipe import rng
-from engine.parts import KINDS, Undefined, class_name, describe, make, names
+from engine.parts import Undefined, declared, traits_of
+from engine.registry import KINDS, class_name, describe, make, names
 from engine.samples import REAL, Samples, given
 
 N = 60
@@ -98,7 +99,8 @@ def test_dataset(name: str, request: pytest.FixtureRequest) -> None:
     assert same(held_out, tiny("dataset", name).held_out(20)), (
         "held-out data must be the same every time"
     )
-    gives, classes = constant("dataset", name, "GIVES"), constant("dataset", name, "CLASSES", 0)
+    data = traits_of(dataset)
+    gives, classes = data.kind, data.classes
     if gives == "images":
         assert real.x.dtype == np.uint8 and real.x.ndim == 4 and real.replicates is None
         assert real.x.min() < 64 and real.x.max() > 192, "images should use the range 0..255"
@@ -123,9 +125,7 @@ def test_generator(name: str, tmp_path: Path) -> None:
             and np.isfinite(drawn.x).all()
         )
         assert (drawn.x.dtype == np.uint8) == (real.x.dtype == np.uint8)
-        assert (drawn.y is None) == (
-            real.y is None or not constant("generator", name, "CONDITIONAL", drawn.y is not None)
-        )
+        assert (drawn.y is None) == (real.y is None or not declared(generator, "CONDITIONAL"))
         assert same(drawn, generator.sample(30, rng(0, "draw"), labels)), (
             "the same stream must give the same bits"
         )

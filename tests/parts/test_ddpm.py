@@ -15,8 +15,9 @@ from torch import Tensor
 
 from engine.generators import _unet, ddpm
 from engine.generators.ddpm import Ddpm, integrate, sampling_times, signal_shares
-from engine.parts import Finding, make
+from engine.parts import Finding
 from engine.pipelines import ConditionalDDPMPipeline
+from engine.registry import make
 from engine.samples import Samples, given
 from engine.training import classifiers
 

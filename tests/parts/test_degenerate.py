@@ -14,7 +14,8 @@ import pytest
 
 from engine.lineage.measure import flatten
 from engine.lineage.recipe import rng
-from engine.parts import Undefined, describe, make, names
+from engine.parts import Undefined
+from engine.registry import describe, make, names
 from engine.samples import Samples
 from tests.parts.test_contracts import constant, dataset_for
 

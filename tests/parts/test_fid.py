@@ -12,7 +12,8 @@ import pytest
 
 from engine.distances import features
 from engine.distances.floors import real_pool
-from engine.parts import Undefined, make
+from engine.parts import Undefined
+from engine.registry import make
 from engine.samples import Samples
 from tests.distances.test_frechet import by_definition
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from engine.generators.flow import Flow, PointFlow
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples
 
 COUPLINGS = ["affine", "spline"]

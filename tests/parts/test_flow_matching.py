@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.generators import flow_matching
 from engine.generators.flow_matching import FlowMatching, integrate, paired
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 
 SMALL: dict[str, Any] = {

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from analysis.theory import gaussian as theory
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, assert_variance, chain, measured
 from tests.theory import gaussian as oracles

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.parts import describe, make, names
+from engine.registry import describe, make, names
 from engine.running.worker import share_gpu
 from engine.samples import Samples
 from engine.training import resume

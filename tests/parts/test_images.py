@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from engine.datasets import _torchvision, flowers102
 from engine.datasets._finite import balanced_rows, stratified_split
-from engine.parts import make
+from engine.registry import make
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -14,7 +14,7 @@ from sklearn.neighbors import KernelDensity
 
 from analysis.theory import gaussian as theory
 from engine.generators import kde
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
 from tests.theory import gaussian as oracles

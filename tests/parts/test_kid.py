@@ -9,7 +9,8 @@ import pytest
 from torchmetrics.image.kid import poly_mmd
 
 from engine.metrics.kid import CHUNK, mmd
-from engine.parts import Undefined, make
+from engine.parts import Undefined
+from engine.registry import make
 from engine.samples import Samples
 from tests.parts.test_fid import SPOILT, Points, Unlabelled, measured, prepared
 

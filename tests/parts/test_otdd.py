@@ -18,7 +18,8 @@ from engine.distances.class_gaussians import class_gaussians, label_distances
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
 from engine.lineage.measure import Measure
 from engine.metrics.otdd import alike
-from engine.parts import Undefined, make
+from engine.parts import Undefined
+from engine.registry import make
 from engine.samples import Samples, proportional_labels
 from engine.spec import MeasureSpec, Part
 from tests.parts.test_fid import SPOILT, Points, Unlabelled, measured, prepared

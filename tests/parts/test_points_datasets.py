@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.parts import make
+from engine.parts import traits_of
+from engine.registry import make
 from engine.samples import Samples
 
 POINTS = [
@@ -143,7 +144,7 @@ def test_five_modes_on_a_ring() -> None:
 def test_labels_are_components_shared_by_the_replicates() -> None:
     dataset = of("mixture", {"modes": 3, "weights": [1, 1, 2], "std": 0.01}, replicates=4)
     data = dataset.sample(4000, np.random.default_rng(0))
-    assert data.y.shape == (4000,) and dataset.CLASSES == 3
+    assert data.y.shape == (4000,) and traits_of(dataset).classes == 3
     assert np.bincount(data.y) / 4000 == pytest.approx([0.25, 0.25, 0.5], abs=0.03)
     assert np.abs(data.x - dataset.centres_[data.y][:, None]).max() < 0.1
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.lineage.recipe import path, take
-from engine.parts import Pick, make, names
+from engine.parts import Pick
+from engine.registry import make, names
 from engine.samples import REAL, Samples
 from engine.spec import LineageSpec, Part
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from engine.metrics.precision_recall import Manifold, scored
-from engine.parts import Undefined, make
+from engine.parts import Undefined
+from engine.registry import make
 from engine.samples import Samples
 
 

@@ -10,7 +10,8 @@ import pytest
 from analysis.theory import gaussian as theory
 from analysis.theory import verifier as theory_verifier
 from engine.generators import linear_regression
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples, concat
 from tests.support.chains import assert_mean, chain, measured
 from tests.theory import gaussian as oracles

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 
 

@@ -16,7 +16,8 @@ from torch.nn import functional
 from engine.generators import _stylegan2 as networks
 from engine.generators._augment import Chance, _moved, augmented
 from engine.generators.stylegan2 import PATH_DECAY, Stylegan2
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples, given
 from engine.training import classifiers
 

@@ -13,7 +13,8 @@ import torch
 from scipy.stats import norm
 
 from engine.generators.vae import ImageVae, Vae, halvings_of
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples, given
 from engine.training import classifiers
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from engine.generators.wgan import PointGan, Wgan
-from engine.parts import Finding, make
+from engine.parts import Finding
+from engine.registry import make
 from engine.samples import Samples
 
 

@@ -15,7 +15,8 @@ import torch
 from engine.generators._dcgan import DcganCritic, DcganGenerator, halvings
 from engine.generators.wgan import ImageGan, Wgan
 from engine.lineage.recipe import path
-from engine.parts import make
+from engine.parts import declared
+from engine.registry import make
 from engine.samples import Samples, given
 from engine.spec import LineageSpec, Part
 from engine.training import classifiers
@@ -152,7 +153,7 @@ def test_a_generator_is_conditional_by_its_kind_and_its_parameter(
     part = Part("generator", generator["name"], {k: v for k, v in generator.items() if k != "name"})
     assert part.conditional == conditional
     if "conditional" in generator:
-        assert part.make().CONDITIONAL is conditional, "samplings ask the object"
+        assert declared(part.make(), "CONDITIONAL") is conditional
 
 
 def test_the_key_of_the_default_is_what_it_was() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from engine.experiment.reader import load
-from engine.parts import make
+from engine.registry import make
 from engine.running.worker import Job
 from engine.store.store import Store
 from tests.support.houses import SLOWEST, alive, assert_same, built, ended_as, eventually, run_alone

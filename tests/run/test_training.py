@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.parts import make
+from engine.registry import make
 from engine.store.store import Store
 from engine.training import resume
 from engine.training.device import seeded

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.lineage.recipe import rng, take
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples, given
 
 

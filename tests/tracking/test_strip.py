@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 from engine.tracking import pictures as strip
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.lineage.loop import Lineage
-from engine.parts import describe, make
+from engine.registry import describe, make
 from engine.samples import Samples
 from engine.settings import Every
 from engine.spec import LineageSpec, MeasureSpec, Part

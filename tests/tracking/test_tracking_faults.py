@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import requests
 
-from engine.parts import make
+from engine.registry import make
 from engine.samples import Samples
 from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror

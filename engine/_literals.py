@@ -1,0 +1,127 @@
+"""Values of constant expressions, read from source files that are not run: literals, constants by
+name, and arithmetic of both.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitOr: operator.or_,
+    ast.LShift: operator.lshift,
+}
+
+
+class Unreadable(Exception):
+    """An expression that says nothing before it is run."""
+
+
+@cache
+def module(file: Path) -> Module:
+    """A source file, parsed once; SyntaxError."""
+    return Module(file, ast.parse(file.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A source file of the package: its classes, and the values of its constants."""
+
+    file: Path
+    tree: ast.Module
+
+    def class_of(self, name: str) -> ast.ClassDef | None:
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node
+        return None
+
+    def base(self, node: ast.expr) -> tuple[Module, ast.ClassDef] | None:
+        """The class that a base's name means, here or in a file it was imported from; None when
+        that is not of the package.
+        """
+        if not isinstance(node, ast.Name):
+            return None
+        cls = self.class_of(node.id)
+        if cls is not None:
+            return self, cls
+        there = self._imported(node.id)
+        return None if there is None else there[0].base(ast.Name(there[1]))
+
+    def value(self, node: ast.expr) -> Any:
+        """The value of a constant expression; Unreadable."""
+        if isinstance(node, ast.Name):
+            return self._named(node.id)
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            items = [self.value(item) for item in node.elts]
+            kinds = {ast.Tuple: tuple, ast.List: list, ast.Set: set}
+            return kinds[type(node)](items)
+        if isinstance(node, ast.Dict):
+            return self._mapping(node)
+        if isinstance(node, ast.BinOp):
+            return self._computed(node)
+        try:
+            return ast.literal_eval(node)
+        except (ValueError, TypeError):
+            raise Unreadable(ast.unparse(node)) from None
+
+    def _mapping(self, node: ast.Dict) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                found |= self.value(value)  # **others
+            else:
+                found[self.value(key)] = self.value(value)
+        return found
+
+    def _computed(self, node: ast.BinOp) -> Any:
+        act = OPERATORS.get(type(node.op))
+        if act is None:
+            raise Unreadable(ast.unparse(node))
+        try:
+            return act(self.value(node.left), self.value(node.right))
+        except (TypeError, ArithmeticError, ValueError) as error:
+            raise Unreadable(f"{ast.unparse(node)}: {error}") from None
+
+    def _named(self, name: str) -> Any:
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign):
+                targets: list[ast.expr] = node.targets
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            else:
+                continue
+            if node.value is not None and any(_is(target, name) for target in targets):
+                return self.value(node.value)
+        there = self._imported(name)
+        if there is None:
+            raise Unreadable(name)
+        return there[0]._named(there[1])
+
+    def _imported(self, name: str) -> tuple[Module, str] | None:
+        """The file of the package that a name was imported from, and what it is called there."""
+        for node in self.tree.body:
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            file = PACKAGE.parent / (node.module.replace(".", "/") + ".py")
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and file.is_file():
+                    return module(file), alias.name
+        return None
+
+
+def _is(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name

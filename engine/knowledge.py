@@ -1,0 +1,108 @@
+"""What data sets and generators can tell beyond samples: densities, moments, weights.
+
+A part that knows something says so in KNOWS, and has what the protocol of that word asks for; who
+needs it says so in NEEDS (engine/parts.py), so that a plan can tell before anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from engine.parts import declared
+from engine.samples import Samples
+
+
+class Density(Protocol):
+    """density: of a data set the truth's, of a generator the model's."""
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """In nats, of samples x [n, replicates, ...]: [n, replicates]."""
+        ...
+
+
+class Bound(Protocol):
+    """bound: of a generator that has no density but a bound of it."""
+
+    def nelbo(self, samples: Samples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Reconstruction and KL in nats, each [n] or [n, replicates]."""
+        ...
+
+
+class TrueMoments(Protocol):
+    """moments: of a data set."""
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [d] and covariance [d, d] of the truth."""
+        ...
+
+
+class FittedMoments(Protocol):
+    """moments: of a generator."""
+
+    mean_: np.ndarray  # [replicates, d]
+    covariance_: np.ndarray  # [replicates, d, d]
+
+
+class Components(Protocol):
+    """components: of a data set whose labels are the parts of a mixture of round Gaussians."""
+
+    centres_: np.ndarray  # [modes, d]
+    weights_: np.ndarray  # [modes]
+    std: float
+
+
+class TrueFrequencies(Protocol):
+    """frequencies: of a data set of tokens."""
+
+    probabilities_: np.ndarray  # [K]
+
+
+class FittedFrequencies(Protocol):
+    """frequencies: of a generator of tokens."""
+
+    frequencies_: np.ndarray  # [replicates, at most K]
+
+
+class TrueWeights(Protocol):
+    """weights: of a data set of regression pairs."""
+
+    weights_: np.ndarray  # [replicates, d]
+    noise: float  # standard deviation of the responses
+
+
+class FittedWeights(Protocol):
+    """weights: of a generator of regression pairs."""
+
+    weights_: np.ndarray  # [replicates, d]
+
+
+class AllRows(Protocol):
+    """all rows: of a finite data set."""
+
+    def training_set(self) -> Samples:
+        """All real training samples, in a fixed order; the same object every time."""
+        ...
+
+
+OF_DATA: dict[str, type] = {
+    "density": Density,
+    "moments": TrueMoments,
+    "components": Components,
+    "frequencies": TrueFrequencies,
+    "weights": TrueWeights,
+    "all rows": AllRows,
+}
+OF_MODELS: dict[str, type] = {
+    "density": Density,
+    "bound": Bound,
+    "moments": FittedMoments,
+    "frequencies": FittedFrequencies,
+    "weights": FittedWeights,
+}
+
+
+def knows(part: object, word: str) -> bool:
+    """Whether a data set or a generator declares that it knows this."""
+    return word in declared(part, "KNOWS")
