@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import engine._torchvision  # noqa: F401  # before torchmetrics, which imports torchvision itself
+
+# isort: split
 from torchmetrics.image.kid import poly_mmd
 
 from engine.metrics.kid import CHUNK, mmd
