@@ -24,7 +24,7 @@ def modules(root: Path) -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.AST, known: Mapping[str, object] = {}) -> set[str]:
-    """The names a module imports anywhere in it; `from engine import spec` is engine.spec if known."""
+    """What a module imports, anywhere in it; a module out of a package counts as itself."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
