@@ -157,9 +157,9 @@ def copy(tmp_path: Path) -> Path:
     ("file", "line", "said"),
     [
         (
-            "engine/outcome/rule.py",
+            "engine/settings.py",
             "from engine.console.live import Live",
-            "engine.outcome.rule imports upwards: engine.console.live",
+            "engine.settings imports upwards: engine.console.live",
         ),
         (
             "engine/tracking/tracker.py",
