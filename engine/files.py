@@ -7,6 +7,7 @@ removed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -55,6 +56,34 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
     with staged(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+# ---- one process at a time -----------------------------------------------------------------------
+
+UNSHARED = "the cache folder cannot be shared by processes (it is read-only, or has no file locks)"
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Hold a file lock, after waiting for whoever holds it; the system releases it when a process
+    ends, however it ends.
+
+    Yields False where no lock can be had (read-only, or a file system without flock): then others
+    may do the same work at the same time.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115  # closed below
+    except OSError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True
 
 
 # ---- scratch folders -----------------------------------------------------------------------------

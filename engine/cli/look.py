@@ -187,16 +187,16 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
     """
     with errors(debug):
         from engine.datasets import _torchvision
-        from engine.distances import features
+        from engine.distances import extractors, features
 
-        if name not in (known := [*_torchvision.FOLDERS, *features.PRETRAINED]):
+        if name not in (known := [*_torchvision.FOLDERS, *extractors.PRETRAINED]):
             raise Refused(
                 f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT
             )
         try:
             place = (
                 features.download(name)
-                if name in features.PRETRAINED
+                if name in extractors.PRETRAINED
                 else _torchvision.download(name, root)
             )
         except (OSError, RuntimeError, ImportError) as error:

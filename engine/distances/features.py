@@ -12,65 +12,40 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
+import logging
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from unittest import mock
 
 import numpy as np
 
-from engine.files import cache_folder, write_atomically
-from engine.parts import Dataset, Extractor
+from engine.distances.extractors import (
+    PRETRAINED,
+    TRAINED,
+    architecture,
+    chosen,
+    known,
+    lack,
+    note,
+    weights_folder,
+)
+from engine.files import UNSHARED, cache_folder, exclusive, write_atomically
+from engine.parts import Dataset, declared
 from engine.samples import Samples
 
-PRETRAINED = {
-    "resnet18": (512, 224),
-    "inception": (2048, 299),
-    "fid_inception": (2048, 299),
-}  # features, pixels it sees
-# on the real data: network, recipe (changes when the network or its training does), batch, epochs,
-# bounds of steps
-TRAINED = {
-    "lenet": ("lenet", "lenet-1", 128, 3, (600, 1500)),
-    "real_resnet18": (
-        "resnet18",
-        "resnet18-1",
-        64,
-        10,
-        (300, 1000),
-    ),  # 7 to 22 CPU minutes, once per machine
-}
 CLASSIFIER_SEED = 20210  # of every extractor: all lineages of a data set share it
+LOG = logging.getLogger(__name__)
 
 
 def resolve(extractor: str, dataset: Dataset) -> str:
-    """What "auto" stands for: raw coordinates of points; of labelled images the real-trained
-    network that suits their size (`suited`: real_resnet18 for colour from 32 pixels on, else
-    lenet); resnet18 for unlabelled ones.
-    """
-    if extractor not in get_args(Extractor):
-        raise ValueError(f"extractor is {extractor!r}; allowed: {', '.join(get_args(Extractor))}")
-    if extractor != "auto":
-        return extractor
-    if dataset.GIVES != "images":
-        return "raw"
+    """What "auto" stands for with this data set, see `extractors.chosen`."""
+    if extractor != "auto" or dataset.GIVES != "images":
+        return chosen(extractor, dataset.GIVES, False, ())
     real = dataset.training_set()  # type: ignore[attr-defined]
-    if real.y is None:
-        return "resnet18"
-    return "real_resnet18" if suited(real.x.shape[1:]) == "resnet18" else "lenet"
-
-
-def suited(shape: tuple[int, ...]) -> str:
-    """The classifier for images of this shape: resnet18 for colour from 32 pixels on, else lenet.
-
-    Of 3,000 images of CIFAR-10 it learnt more than LeNet, by 3.1 +- 1.3 points on the same 2,000
-    test pictures (48.3 against 45.2 %), in 250 steps and 284 CPU s, where LeNet's 600 steps take 7.
-    The features of that short training had noisier floors (conditional FID 67 +- 26 against 13 +-
-    1; KID told pure noise by 2.7 floor_sd only): on a CPU, consider naming `lenet`.
-    """
-    return "resnet18" if shape[-1] == 3 and min(shape[:2]) >= 32 else "lenet"
+    return chosen(extractor, dataset.GIVES, real.y is not None, real.x.shape[1:])
 
 
 def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
@@ -113,32 +88,72 @@ def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:
     """
     real = dataset.training_set()  # type: ignore[attr-defined]
     if name not in real.memo:
-        real.memo[name] = _load_or_train(
-            real, name, cache_folder() / f"{TRAINED[name][1]}-{digest(dataset)[:32]}.safetensors"
-        )
+        file = f"{TRAINED[name].revision}-{digest(dataset)[:32]}.safetensors"
+        real.memo[name], seconds = _load_or_train(real, name, cache_folder() / file)
+        _note(dataset, name, file, seconds)
     return real.memo[name]
 
 
-def _load_or_train(real: Samples, name: str, path: Path) -> Any:
-    from safetensors.torch import load, save
+def _note(dataset: Dataset, name: str, file: str, seconds: float | None) -> None:
+    """Let the next plan know that these files have their extractor, and what it took."""
+    if not declared(dataset, "FINITE"):
+        return
+    contents = dataset.contents()  # type: ignore[attr-defined]
+    before = known(name, contents)
+    if before is None or before.weights.name != file or seconds is not None:
+        note(name, contents, cache_folder() / file, seconds)
 
-    from engine.training import classifiers
 
+def _load_or_train(real: Samples, name: str, path: Path) -> tuple[Any, float | None]:
+    """The network, and the seconds that its training took; None when it was read.
+
+    Of several processes that lack it one trains while the others wait and then read its file.
+    """
     if real.y is None:
         raise ValueError(
             f"extractor {name!r} needs labels to be trained on; this data set has none: use "
             "'raw' or 'resnet18'"
         )
-    network, _, batch, epochs, bounds = TRAINED[name]
-    classes = int(real.y.max()) + 1
     if path.exists():
-        model: Any = classifiers.of_images(network, real.x.shape[1:], classes)  # type: ignore[arg-type]
-        model.load_state_dict(load(path.read_bytes()))
-        return model.eval()
-    steps = int(np.clip(epochs * len(real) / batch, *bounds))
+        return _load(real, name, path), None
+    with exclusive(path.with_name(f"{path.name}.lock")) as alone:
+        if path.exists():  # another process trained it while we waited
+            return _load(real, name, path), None
+        if not alone:
+            LOG.warning("%s: %s is trained by this process for itself", UNSHARED, name)
+        began = time.monotonic()
+        model = _train(real, name, path)
+        return model, time.monotonic() - began
+
+
+def _load(real: Samples, name: str, path: Path) -> Any:
+    from safetensors.torch import load
+
+    from engine.training import classifiers
+
+    assert real.y is not None
+    classes = int(real.y.max()) + 1
+    shape = (real.x.shape[1], real.x.shape[2], real.x.shape[3])
+    model = classifiers.of_images(TRAINED[name].network, shape, classes)
+    model.load_state_dict(load(path.read_bytes()))
+    return model.eval()
+
+
+def _train(real: Samples, name: str, path: Path) -> Any:
+    from safetensors.torch import save
+
+    from engine.training import classifiers
+
+    assert real.y is not None
+    how = TRAINED[name]
     rng = np.random.default_rng(CLASSIFIER_SEED)
-    model = classifiers.fit(real, classes, rng, steps=steps, batch=batch, network=network)
-    write_atomically(path, save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
+    steps, classes = how.steps(len(real)), int(real.y.max()) + 1
+    model = classifiers.fit(real, classes, rng, steps=steps, batch=how.batch, network=how.network)
+    content = save({k: v.cpu().contiguous() for k, v in model.state_dict().items()})
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        LOG.warning("%s (%s): %s is not kept", UNSHARED, error, name)
     return model
 
 
@@ -152,10 +167,6 @@ def _trained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
 
 
 # ---- given networks, from weights at hand --------------------------------------------------------
-
-
-def weights_folder() -> Path:
-    return Path(os.environ.get("OUROBOROS_WEIGHTS") or cache_folder() / "weights")
 
 
 def download(name: str, folder: Path | None = None) -> Path:
@@ -175,15 +186,11 @@ def download(name: str, folder: Path | None = None) -> Path:
         )
     else:
         state = torchvision.models.get_model(
-            _architecture(name), weights="DEFAULT", progress=True
+            architecture(name), weights="DEFAULT", progress=True
         ).state_dict()
     path = (folder or weights_folder()) / f"{name}.safetensors"
     write_atomically(path, save({k: v.contiguous() for k, v in state.items()}))
     return path
-
-
-def _architecture(name: str) -> str:
-    return {"inception": "inception_v3"}.get(name, name)
 
 
 def _pretrained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
@@ -256,16 +263,7 @@ def load_pretrained(name: str, folder: Path) -> Any:
 
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        owner = (
-            "torch-fidelity's FID network"
-            if name == "fid_inception"
-            else f"torchvision's {_architecture(name)}"
-        )
-        raise FileNotFoundError(
-            f"the weights of {name} are not at {path}; fetch them with `ouro download {name}`, "
-            "or set OUROBOROS_WEIGHTS to a "
-            f"folder that holds {name}.safetensors (the state dict of {owner})"
-        )
+        raise FileNotFoundError(str(lack(name, folder)))
     if name == "fid_inception":
         fidelity, state = _fidelity(), load(path.read_bytes())
         with mock.patch.object(
@@ -275,7 +273,7 @@ def load_pretrained(name: str, folder: Path) -> Any:
     extra = (
         {"init_weights": False, "transform_input": True} if name == "inception" else {}
     )  # as torchvision with its weights
-    model = torchvision.models.get_model(_architecture(name), weights=None, **extra)
+    model = torchvision.models.get_model(architecture(name), weights=None, **extra)
     model.load_state_dict(load(path.read_bytes()))
     model.fc = torch.nn.Identity()
     return model.eval()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from engine.distances import features
+from engine.distances import extractors
 from engine.parts import Dataset, Finding, Generator, PositiveFloat, PositiveInt, Undefined, Value
 from engine.samples import Samples
 from engine.training import classifiers
@@ -65,7 +65,7 @@ class ClassifierAccuracy:
             if self.network != "auto"
             else "mlp"
             if points
-            else features.suited(real.x.shape[1:])
+            else extractors.suited(real.x.shape[1:])
         )
         self.lr_ = self.lr or (2e-3 if self.network_ == "resnet18" else 1e-2)
         self.about_ = {"network": self.network_}

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save
 
 from engine._torchvision import torchvision
-from engine.distances import features
+from engine.distances import extractors, features
+from engine.distances.extractors import ClassifierTraining
 from engine.registry import make
 from engine.samples import Samples
 from engine.training import classifiers
@@ -152,7 +153,8 @@ def test_the_resnet_is_sized_to_the_image(shape: tuple[int, int, int], stride: i
 
 
 def test_the_real_resnet_is_trained_once_per_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(features.TRAINED, "real_resnet18", ("resnet18", "tiny", 8, 1, (2, 2)))
+    tiny = ClassifierTraining("resnet18", "tiny", 8, 1, (2, 2))
+    monkeypatch.setitem(extractors.TRAINED, "real_resnet18", tiny)
     r = rng()
     x, y = r.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8), np.arange(40) % 2
     images = Samples(x[:5])
@@ -169,7 +171,7 @@ def test_missing_weights_say_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUROBOROS_WEIGHTS", str(tmp_path))
-    for name in features.PRETRAINED:
+    for name in extractors.PRETRAINED:
         with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
             features.extract(digits().held_out(2), name, digits())
     with pytest.raises(ValueError, match="there are: resnet18, inception, fid_inception"):
@@ -191,7 +193,7 @@ def test_imagenet_features_from_weights_at_hand(
             {"inception": "inception_v3"}.get(name, name), weights=None, **extra
         ).eval()
     (tmp_path / f"{name}.safetensors").write_bytes(save(model.state_dict()))
-    n_features, pixels = features.PRETRAINED[name]
+    n_features, pixels = extractors.PRETRAINED[name]
     x = rng().integers(0, 256, (2, pixels, pixels, 3)).astype(np.uint8)
     samples = Samples(x)
     features.extract(samples, "raw", digits())

@@ -1,0 +1,131 @@
+"""What a sweep needs of the computer it runs on, looked at before anything runs: data sets, weights
+of extractors, and extractors that will be trained first.
+
+What is lacking is no fault of the experiment: a plan says it, a run refuses before it starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.contents import Contents, Lack
+from engine.distances import extractors
+from engine.files import UNSHARED, cache_folder
+from engine.registry import describe
+from engine.spec import LineageSpec, Part, Sweep
+
+
+@dataclass(frozen=True)
+class Training:
+    """An extractor that is trained here before the first measurement, once for all lineages.
+
+    seconds  of work, roughly: as measured when these files were trained on before, else as
+             declared of one CPU core.
+    """
+
+    extractor: str
+    data: str
+    rows: int
+    seconds: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    data      what the finite data sets hold, in the order of the lineages.
+    lacks     what must be there and is not.
+    trains    extractors that are not in the cache.
+    unshared  why every worker would train its own, or ''.
+    """
+
+    data: tuple[Contents, ...] = ()
+    lacks: tuple[Lack, ...] = ()
+    trains: tuple[Training, ...] = ()
+    unshared: str = ""
+
+    @property
+    def refusal(self) -> str:
+        """Everything that is lacking, a line each."""
+        return "\n".join(str(lack) for lack in self.lacks)
+
+
+def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflight:
+    """Look at what these lineages need, by default all; each file is looked at once."""
+    lineages = sweep.lineages if lineages is None else tuple(lineages)
+    first: dict[str, LineageSpec] = {}  # of each data set
+    rows: dict[str, int] = {}  # the most that are asked of it
+    for spec in lineages:
+        key = _key(spec.dataset)
+        first.setdefault(key, spec)
+        rows[key] = max(rows.get(key, 0), spec.n_real)
+    data: dict[Contents, None] = {}
+    lacks: dict[Lack, None] = {}
+    trains: dict[Training, None] = {}
+    for key, spec in first.items():
+        found = spec.dataset.contents
+        if isinstance(found, Lack):
+            lacks[found] = None
+        if isinstance(found, Contents):
+            data[found] = None
+            lacks |= dict.fromkeys(_absent_rest(found, rows[key]))
+        for name in _extractors(sweep, spec, found):
+            lacks |= dict.fromkeys(_weights(name))
+            trains |= dict.fromkeys(_training(name, found))
+    unshared = UNSHARED if trains and not _shared(cache_folder()) else ""
+    return Preflight(tuple(data), tuple(lacks), tuple(trains), unshared)
+
+
+def _key(dataset: Part) -> str:
+    return f"{dataset.text} {dataset.params.get('root')}"
+
+
+def _absent_rest(found: Contents, rows: int) -> Iterator[Lack]:
+    lack = found.lack(rows)
+    if lack is not None:
+        yield lack
+
+
+def _extractors(sweep: Sweep, spec: LineageSpec, found: Contents | Lack | None) -> Iterator[str]:
+    """The extractors that the metrics of a lineage use; "auto" is not known of absent data."""
+    for metric in sweep.metrics_of(spec):
+        parameter = describe("metric", metric.part.name).parameters.get("extractor")
+        if parameter is None:
+            continue
+        asked = metric.part.params.get("extractor", parameter.default)
+        kind = spec.dataset.constant("GIVES")
+        if isinstance(found, Contents):
+            yield extractors.chosen(asked, kind, found.labelled, found.shape)
+        elif asked != "auto":
+            yield asked
+
+
+def _weights(name: str) -> Iterator[Lack]:
+    if name in extractors.PRETRAINED:
+        lack = extractors.lack(name, extractors.weights_folder())
+        if lack is not None:
+            yield lack
+
+
+def _training(name: str, found: Contents | Lack | None) -> Iterator[Training]:
+    if name not in extractors.TRAINED or not isinstance(found, Contents):
+        return
+    earlier = extractors.known(name, found)
+    if earlier is not None and earlier.weights.exists():
+        return
+    declared = extractors.TRAINED[name].seconds(found.train, found.shape)
+    measured = None if earlier is None else earlier.seconds
+    seconds = declared if measured is None else measured
+    yield Training(name, found.name, found.train, seconds, measured is not None)
+
+
+def _shared(folder: Path) -> bool:
+    """Whether files can be made in a folder that may not be there yet."""
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
