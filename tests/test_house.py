@@ -72,7 +72,7 @@ WIDEST = 100  # columns
 MOST_FILES = 14  # in a folder that does not hold parts
 ONLY = {
     "ray": {"engine.running.ray_tune"},
-    "mlflow": {"engine.tracking.mlflow", "engine.tracking.mlflow_rows"},
+    "mlflow": {"engine.tracking.mlflow", "engine.tracking.mlflow_runs"},
 }
 # still over a limit; nothing is added here
 LONG_FILES = {

@@ -65,7 +65,7 @@ def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
 
 def from_mlflow(uri: str, sweep_name: str, *, sweep_id: str | None = None) -> pd.DataFrame:
     """The same frame, by the MLflow API alone."""
-    from engine.tracking.mlflow import rows, specs
+    from engine.tracking.mlflow_runs import rows, specs
 
     return tidy(rows(uri, sweep_name, sweep_id), specs(uri, sweep_name, sweep_id), sweep_name)
 

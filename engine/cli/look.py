@@ -235,13 +235,13 @@ def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:
     """Return all that was measured, from the output or from MLflow; ValueError when nothing was."""
     from analysis.frame.rows import from_mlflow, from_store
     from analysis.threshold.workflows import grown
-    from engine.tracking.recorder import uri_of
+    from engine.tracking.tracker import address_of, backends
 
     if tracked:
-        uri = uri_of(sweep, store)[0]
-        if uri is None:
-            raise ValueError("this sweep is not tracked; leave --mlflow out")
-        frame = from_mlflow(uri, sweep.name, sweep_id=sweep.id)
+        address = address_of(sweep, store)
+        if address is None or backends()[address.scheme] != "mlflow":
+            raise ValueError("this sweep is not tracked by MLflow; leave --mlflow out")
+        frame = from_mlflow(address.uri, sweep.name, sweep_id=sweep.id)
     else:
         frame = from_store(grown(sweep, store) if sweep.threshold else sweep)
     if frame.empty:

@@ -50,7 +50,7 @@ Cpus = Annotated[
 
 
 def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
-    """Read an experiment file; raises SpecError, and Refused when there is no such file."""
+    """Read an experiment file; raises SpecError, and Refused for no such file or tracker."""
     from engine.experiment.reader import load as read
 
     try:
@@ -58,6 +58,10 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         reason = error.strerror.lower() if error.strerror else error
         raise Refused(f"{file}: {reason}", BAD_INPUT) from None
+    from engine.tracking.tracker import refusal
+
+    if problem := refusal(sweep.tracking):
+        raise Refused(f"{file}: tracking: {problem}", BAD_INPUT)
     return replace(sweep, out=out) if out else sweep
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import subprocess
-from typing import Annotated, Any
+import tempfile
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from engine.cli.options import Debug, File, Out, Set, load, open_store
 from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused, console, errors
+
+if TYPE_CHECKING:
+    from engine.tracking.tracker import Pages
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="port on this machine")]
 
@@ -25,77 +33,60 @@ def ui(
 ) -> None:
     """Start MLflow's pages for a sweep, on this machine only.  Ctrl-C ends them."""
     with errors(debug):
-        from engine.tracking.recorder import uri_of
+        from engine.tracking.tracker import address_of, lack, serve
 
         sweep = load(file, sets, out)
-        uri, artifacts = uri_of(sweep, open_store(sweep))
-        _servable(uri, file, port)
-        assert uri is not None
-        if uri.startswith(("http://", "https://")):
-            console().print(f"this sweep is tracked at {uri}: open it there")
+        address = address_of(sweep, open_store(sweep))
+        if address is None:
+            raise Refused(f"{file} says tracking: none, so there is nothing to show", BAD_INPUT)
+        if problem := lack(address):
+            raise Refused(problem, ENVIRONMENT)
+        pages = serve(address, sweep.name, port)
+        if not pages.recorded:
+            raise Refused(f"nothing is recorded yet; `ouro run {file}` does", BAD_INPUT)
+        if not pages.command:
+            console().print(f"this sweep is tracked at {pages.url()}: open it there")
             return
-        _serve(uri, artifacts, port, sweep.name)
-
-
-def _servable(uri: str | None, file: str, port: int) -> None:
-    """Refuses what would not work."""
-    import socket
-
-    if uri is None:
-        raise Refused(f"{file} says tracking: none, so there is nothing to show", BAD_INPUT)
-    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
-        raise Refused(f"nothing is recorded yet; `ouro run {file}` does", BAD_INPUT)
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
+        if _answers(port):
             raise Refused(f"port {port} is taken; choose another with --port", ENVIRONMENT)
+        _serve(pages, port)
 
 
-def _serve(uri: str, artifacts: str | None, port: int, name: str) -> None:
+def _serve(pages: Pages, port: int) -> None:
     """Run the server until Ctrl-C or SIGTERM, which end it with its workers; what it says goes to a
     temporary file.
     """
-    import signal
-    import tempfile
-
-    from engine.tracking.mlflow_rows import server_command, server_environment
-
     with tempfile.TemporaryFile() as log:
-        command, settings = server_command(uri, port, artifacts), server_environment()
+        settings = {**os.environ, **pages.environment}
         server = subprocess.Popen(
-            command, env=settings, stdout=log, stderr=log, start_new_session=True
+            pages.command, env=settings, stdout=log, stderr=log, start_new_session=True
         )
 
-        def end(*_: Any) -> None:
+        def end(number: int, frame: FrameType | None) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, end)
-        _announce(server, port, uri, name)
+        _announce(server, pages, port)
         if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
             log.seek(0)
-            raise Refused(
-                f"MLflow ended: {log.read()[-2000:].decode(errors='replace')}", ENVIRONMENT
-            )
+            said = log.read()[-2000:].decode(errors="replace")
+            raise Refused(f"{pages.name} ended: {said}", ENVIRONMENT)
 
 
-def _announce(server: subprocess.Popen[bytes], port: int, uri: str, name: str) -> None:
+def _announce(server: subprocess.Popen[bytes], pages: Pages, port: int) -> None:
     """Say where it is, once it answers."""
-    import socket
-    import time
-
-    from engine.tracking.mlflow import page
-
     terminal = console()
-    terminal.print("starting MLflow, which takes about 20 s; Ctrl-C ends it")
+    terminal.print(f"starting {pages.name}, which takes about 20 s; Ctrl-C ends it")
     while server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                terminal.print(
-                    Text.assemble(
-                        "open ", (f"http://127.0.0.1:{port}{page(uri, name)}", "bold cyan")
-                    ),
-                    soft_wrap=True,
-                )
-                return
+        if _answers(port):
+            terminal.print(Text.assemble("open ", (pages.url(), "bold cyan")), soft_wrap=True)
+            return
         time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    """Whether somebody listens on this port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

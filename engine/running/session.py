@@ -35,7 +35,7 @@ from engine.running.worker import Job, run_local
 from engine.settings import is_kept
 from engine.spec import Sweep
 from engine.store.store import Store
-from engine.tracking.recorder import Recorder, film_strip
+from engine.tracking.recorder import Recorder
 
 OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
 
@@ -245,6 +245,8 @@ class Run:
         )
         report = to_json(self.sweep, found)
         write_atomically(summary, json.dumps(report, indent=1) + "\n")
+        from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
+
         shown = film_strip(self.store, _most_drifted(self.sweep, found), strip)
         show_summary(self.console, cells, self.sweep)
         self._record(found, code, report, [summary, strip])
@@ -297,8 +299,7 @@ class Run:
             lines.append(
                 (
                     "yellow",
-                    f"MLflow is behind ({self.recorder.trouble.splitlines()[0]}); the same "
-                    "command fills the gap",
+                    f"{self.recorder.trouble}; the same command fills the gap",
                 )
             )
         return lines
@@ -317,7 +318,7 @@ class Run:
                     f"{shown.spec.seed})",
                 )
             )
-        lines += [("curves", f"ouro ui {source}")] if self.recorder.uri else []
+        lines += [("curves", f"ouro ui {source}")] if self.recorder.address else []
         log = logs(self.sweep, self.store)
         return [
             *lines,

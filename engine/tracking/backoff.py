@@ -1,5 +1,5 @@
-"""Calls to MLflow that may fail without stopping anything: a failure is noted, and followed by a
-silence that fits its cost.
+"""Backoff: calls to a tracker may fail without stopping anything; a failure is noted, and followed
+by a silence that fits its cost.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Slow(TimeoutError):
     """It answers, but late."""
 
 
-class Patience:
-    """Runs actions; after a failure it refuses all of them for a while (1 s, 2 s, 4 s, ..., at
-    least 60 times the cost).
+class Backoff:
+    """Runs actions; after a failure it refuses all of them for a while (exponential backoff: 1 s,
+    2 s, 4 s, ..., at least 60 times the cost).
     """
 
     def __init__(self, name: str) -> None:

@@ -226,9 +226,12 @@ def to_json(rows: Iterable[Row]) -> str:
 
 
 def from_json(text: str) -> list[dict[str, Any]]:
-    return json.loads(
-        text, object_hook=lambda d: float(d["nonfinite"]) if set(d) == {"nonfinite"} else d
-    )
+    rows: list[dict[str, Any]] = json.loads(text, object_hook=_number)
+    return rows
+
+
+def _number(value: dict[str, Any]) -> Any:
+    return float(value["nonfinite"]) if set(value) == {"nonfinite"} else value
 
 
 def _strict(value: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Pictures of sample sets: a grid with a column per class, a panel of points, and film strips with
-a row per generation.
+"""Pictures of sample sets and of stored generations: a grid with a column per class, a panel of
+points, and film strips with a row per generation.
 
 Every picture is RGB uint8 [height, width, 3].  A class that has vanished is a hatched cell, never a
 shifted column.
@@ -8,6 +8,7 @@ shifted column.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,13 +18,21 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from engine.files import staged
+from engine.lineage.history import History
+from engine.lineage.recipe import real_key, rng
 from engine.samples import Samples
+from engine.spec import LineageSpec
+from engine.store.artifacts import read_strip
+from engine.store.store import Store
 
 PAPER, INK, FAINT = 255, 40, 235  # grey levels
 MARGIN, GAP = 6, 2  # pixels
 WIDEST = 20  # columns at most; more classes are thinned evenly
 REAL_COLOUR, MODEL_COLOUR = "#b0b0b0", "#c0392b"
 SHOWN = 2000  # points drawn of a set
+MOST_FRAMES = 15  # rows of a film strip
+MOST_TRIED = 20  # lineages, until one has stored samples
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -199,8 +208,9 @@ def panels(
         axis.tick_params(labelsize=7)
     for axis in axes[len(frames) :]:
         axis.set_axis_off()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib types neither
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return pixels[..., :3].copy()
 
 
 def _panel(axis: Axes, samples: Samples, real: Samples) -> None:
@@ -247,7 +257,7 @@ def _colours(samples: Samples) -> np.ndarray:
     """A colour per sample [n, 4], by its class where it has one."""
     if samples.y is None or samples.y.dtype.kind == "f":
         return np.tile(to_rgba(MODEL_COLOUR), (len(samples), 1))
-    return colormaps["tab10"](samples.y % 10)
+    return np.asarray(colormaps["tab10"](samples.y % 10))
 
 
 def _histogram(axis: Axes, samples: Samples, real: Samples) -> None:
@@ -295,3 +305,74 @@ def _note(axis: Axes, text: str) -> None:
         fontsize=8,
         bbox=box if text else None,
     )
+
+
+# ---- of what the store has -----------------------------------------------------------------------
+
+
+def of_generation(store: Store, spec: LineageSpec, draw: str, t: int) -> np.ndarray | None:
+    """Draw generation t of a lineage from its stored samples; None when there are none.
+
+    draw: the key of its draw, or ''.
+    """
+    samples = _stored(store, draw)
+    if samples is None:
+        return None
+    real, classes = _real(spec), _classes(spec)
+    return picture(samples, real=real, classes=classes, per_class=1, title=f"generation {t}")
+
+
+def film_strip(store: Store, histories: Sequence[History], path: Path) -> History | None:
+    """Draw the first of these lineages that has stored samples, a row per generation, as a PNG;
+    return it.
+    """
+    for history in histories[:MOST_TRIED]:
+        if frames := _frames(store, history):
+            break
+    else:
+        return None
+    titles = [str(t) if is_image(s) else f"generation {t}" for t, s in frames.items()]
+    real, classes = _real(history.spec), _classes(history.spec)
+    image = film(list(frames.values()), titles, real=real, classes=classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+    return history
+
+
+def _stored(store: Store, draw: str) -> Samples | None:
+    """The few samples that were stored of a generation for its picture."""
+    row = store.row("draw", draw) if draw else None
+    return read_strip(store, row) if row else None
+
+
+def _frames(store: Store, history: History) -> dict[int, Samples]:
+    """The stored samples by generation, thinned to as many as a picture can show."""
+    rows = history.rows
+    if len(rows) > MOST_FRAMES:
+        apart = (len(rows) - 1) / (MOST_FRAMES - 1)
+        rows = tuple(rows[round(i * apart)] for i in range(MOST_FRAMES))
+    found = {}
+    for row in rows:
+        samples = _stored(store, row["draw"])
+        if samples is not None:
+            found[row["t"]] = samples
+    return found
+
+
+def _classes(spec: LineageSpec) -> int:
+    return spec.dataset.traits.classes or 0
+
+
+_reals: dict[str, Samples] = {}  # the last one
+
+
+def _real(spec: LineageSpec) -> Samples | None:
+    """The real set that a lineage started from, to lie under its points; None for images."""
+    if spec.dataset.constant("GIVES") == "images":
+        return None
+    key = real_key(spec, 0)
+    if key not in _reals:
+        _reals.clear()
+        _reals[key] = spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+    return _reals[key]

@@ -185,10 +185,10 @@ def share() -> bool:
 
 
 def _tracker(recorder: Recorder) -> Any:
-    from engine.tracking.mlflow import Tracker
+    from engine.tracking.mlflow import MlflowTracker
 
     assert recorder.uri is not None
-    recorder.tracker = Tracker(
+    recorder.tracker = MlflowTracker(
         recorder.uri, recorder.sweep.name, recorder.sweep.id, recorder.artifacts
     )
     recorder.tracker.open_sweep("", {}, len(recorder.specs))

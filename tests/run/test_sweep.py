@@ -132,8 +132,8 @@ def test_the_terminal_is_ours(ran: subprocess.CompletedProcess[str]) -> None:
 def test_mlflow_mirrors_the_run(house: Path, ran: subprocess.CompletedProcess[str]) -> None:
     from mlflow import MlflowClient
 
-    from engine.tracking.mlflow import rows  # takes seconds to import
     from engine.tracking.mlflow_rows import local
+    from engine.tracking.mlflow_runs import rows  # takes seconds to import
 
     uri = local(house / "runs" / "sweep")[0]
     client = MlflowClient(tracking_uri=uri)

@@ -25,12 +25,13 @@ from engine.spec import LineageSpec, Part, Sweep
 from engine.store.store import Store
 from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror
-from engine.tracking.mlflow import LINEAGE, Tracker
-from engine.tracking.recorder import uri_of
+from engine.tracking import mlflow_runs
+from engine.tracking.mlflow import LINEAGE, MlflowTracker
+from engine.tracking.tracker import address_of
 
 NAME, SWEEP = "how_much", "5eed"
 OK = {"status": "ok", "reason": ""}
-Opened = Callable[..., Tracker]
+Opened = Callable[..., MlflowTracker]
 
 
 def spec(share: float = 0.5, seed: int = 0) -> LineageSpec:
@@ -85,7 +86,7 @@ def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[dict[str, Any]]:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sqlite file with MLflow's tables: making them takes 2 s, so tests copy it."""
     folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.MlflowClient(tracking_uri=tracking.local(folder)[0]).search_experiments()
+    mlflow.MlflowClient(tracking_uri=mirror.local(folder)[0]).search_experiments()
     return folder / "mlflow.db"
 
 
@@ -93,16 +94,16 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(tmp_path: Path, empty_database: Path) -> Opened:
     """A function that gives a new tracker, as a new process would have; the sweep is there."""
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
-    uri, artifacts = tracking.local(tmp_path)
-    assert Tracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", {"generations": 5}, 1)
-    return lambda: Tracker(uri, NAME, SWEEP, artifacts)
+    uri, artifacts = mirror.local(tmp_path)
+    assert MlflowTracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", {"generations": 5}, 1)
+    return lambda: MlflowTracker(uri, NAME, SWEEP, artifacts)
 
 
-def client_of(tracker: Tracker) -> Any:
+def client_of(tracker: MlflowTracker) -> Any:
     return mlflow.MlflowClient(tracking_uri=tracker.uri)
 
 
-def runs(tracker: Tracker) -> dict[str, Any]:
+def runs(tracker: MlflowTracker) -> dict[str, Any]:
     """All child runs by lineage; fails if a lineage has two."""
     client = client_of(tracker)
     found = client.search_runs(
@@ -112,7 +113,9 @@ def runs(tracker: Tracker) -> dict[str, Any]:
     return {r.data.tags[LINEAGE]: r for r in found}
 
 
-def charted(tracker: Tracker, of: LineageSpec) -> dict[tuple[str, int], list[tuple[float, int]]]:
+def charted(
+    tracker: MlflowTracker, of: LineageSpec
+) -> dict[tuple[str, int], list[tuple[float, int]]]:
     """Every point MLflow has of a lineage: (key, step) -> [(value, time stamp)]."""
     run, client, points = (
         runs(tracker)[of.id],
@@ -144,7 +147,7 @@ def picture(t: int) -> np.ndarray:
     return np.full((20, 30, 3), 10 * t, dtype=np.uint8)
 
 
-def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
+def artifacts(tracker: MlflowTracker, of: LineageSpec, folder: str) -> list[str]:
     return sorted(
         Path(f.path).name
         for f in client_of(tracker).list_artifacts(runs(tracker)[of.id].info.run_id, folder)
@@ -154,7 +157,9 @@ def artifacts(tracker: Tracker, of: LineageSpec, folder: str) -> list[str]:
 def check_mirror(sweep: Sweep) -> None:
     """MLflow has each lineage once, with exactly the points and the rows of the store."""
     store = Store(sweep.out)
-    uri = str(uri_of(sweep, store)[0])
+    address = address_of(sweep, store)
+    assert address is not None
+    uri = address.uri
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(sweep.name)
     runs = client.search_runs([experiment.experiment_id], f"tags.`{tracking.LINEAGE}` != ''")
@@ -173,7 +178,7 @@ def check_mirror(sweep: Sweep) -> None:
             and same(points, expected(mine))
             and found.info.status == "FINISHED"
         )
-    assert tracking.rows(uri, sweep.name) == [row for key in sorted(rows) for row in rows[key]]
+    assert mlflow_runs.rows(uri, sweep.name) == [row for key in sorted(rows) for row in rows[key]]
 
 
 # ---- servers -------------------------------------------------------------------------------------
@@ -199,13 +204,13 @@ def server(folder: Path, number: int, database: str = "") -> Iterator[str]:
     """MLflow's server as `ouro ui` starts it, on a sqlite file in this folder,
     or another database.
     """
-    uri, place = tracking.local(folder)
+    uri, place = mirror.local(folder)
     command, log = (
-        tracking.server_command(database or uri, number, place),
+        mirror.server_command(database or uri, number, place),
         (folder / "server.log").open("a"),
     )
     process = subprocess.Popen(
-        command, env=tracking.server_environment(), stdout=log, stderr=log, start_new_session=True
+        command, env=mirror.server_environment(), stdout=log, stderr=log, start_new_session=True
     )
     try:
         for _ in range(600):

@@ -19,7 +19,8 @@ from engine.spec import LineageSpec, MeasureSpec, Part
 from engine.store.store import Store
 from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror
-from engine.tracking.mlflow import Tracker
+from engine.tracking import mlflow_runs
+from engine.tracking.mlflow import MlflowTracker
 from tests.support import mirrored
 from tests.support.mirrored import (
     NAME,
@@ -62,13 +63,13 @@ def test_every_number_comes_back_by_the_api_alone(opened: Opened) -> None:
     }
     tracker = opened()
     assert tracker.mirror(first, logged[first.id]) and tracker.mirror(second, logged[second.id])
-    back = tracking.rows(tracker.uri, NAME)
+    back = mlflow_runs.rows(tracker.uri, NAME)
     assert repr(back) == repr([r for lineage in sorted(logged) for r in logged[lineage]])
     assert (
-        repr(tracking.rows(tracker.uri, NAME, SWEEP)) == repr(back)
-        and tracking.rows(tracker.uri, NAME, "other") == []
+        repr(mlflow_runs.rows(tracker.uri, NAME, SWEEP)) == repr(back)
+        and mlflow_runs.rows(tracker.uri, NAME, "other") == []
     )
-    assert {k: s.to_dict() for k, s in tracking.specs(tracker.uri, NAME).items()} == {
+    assert {k: s.to_dict() for k, s in mlflow_runs.specs(tracker.uri, NAME).items()} == {
         s.id: s.to_dict() for s in (first, second)
     }
     for s in (first, second):
@@ -86,7 +87,7 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
             assert tracker.mirror(lineage.spec, lineage.rows())
         assert tracker.finish_lineage(lineage.spec, lineage.outcome)
     stored = {lineage.spec.id: lineage.rows() for lineage in lineages}
-    assert tracking.rows(tracker.uri, NAME) == [
+    assert mlflow_runs.rows(tracker.uri, NAME) == [
         row for key in sorted(stored) for row in stored[key]
     ]
     for lineage in lineages:
@@ -111,7 +112,7 @@ def test_infinite_and_undefined_values_are_flagged(opened: Opened) -> None:
     )
     assert all(math.isnan(shown[key]) for key in ("fid", "nll", "kl", "w2"))
     assert "infinite/kl" not in shown and "undefined/kl" not in shown
-    assert tracking.rows(tracker.uri, NAME)[0]["undefined"] == {"w2": "no samples"}
+    assert mlflow_runs.rows(tracker.uri, NAME)[0]["undefined"] == {"w2": "no samples"}
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,8 @@ def test_a_lineage_goes_on_in_its_run(opened: Opened) -> None:
     assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
     assert after.info.end_time == int(logged[-1]["time"] * 1000)
     assert (
-        same(charted(tracker, s), expected(logged)) and tracking.rows(tracker.uri, NAME) == logged
+        same(charted(tracker, s), expected(logged))
+        and mlflow_runs.rows(tracker.uri, NAME) == logged
     )
 
 
@@ -223,7 +225,7 @@ def test_killed_between_points_and_the_rest(opened: Opened, tmp_path: Path) -> N
     tracker._log_points(tracker._lines[s.id], logged[1:])
     tracker = opened()
     assert tracker.mirror(s, logged) and same(charted(tracker, s), expected(logged))
-    assert tracking.rows(tracker.uri, NAME) == logged
+    assert mlflow_runs.rows(tracker.uri, NAME) == logged
 
 
 def test_a_metric_that_was_added_later(opened: Opened) -> None:
@@ -233,7 +235,8 @@ def test_a_metric_that_was_added_later(opened: Opened) -> None:
     tracker = opened()
     assert tracker.mirror(s, richer)
     assert (
-        same(charted(tracker, s), expected(richer)) and tracking.rows(tracker.uri, NAME) == richer
+        same(charted(tracker, s), expected(richer))
+        and mlflow_runs.rows(tracker.uri, NAME) == richer
     )
 
 
@@ -244,7 +247,7 @@ def test_a_row_computed_again_does_not_double_its_step(opened: Opened) -> None:
     for tracker in (first, opened()):
         assert tracker.mirror(s, again)
         assert all(len(points) == 1 for points in charted(tracker, s).values())
-        assert tracking.rows(tracker.uri, NAME) == again
+        assert mlflow_runs.rows(tracker.uri, NAME) == again
 
 
 def test_a_sweep_is_found_again(opened: Opened) -> None:
@@ -313,7 +316,7 @@ def test_a_run_left_running_by_a_killed_driver_gets_its_state(opened: Opened) ->
 
 
 def test_only_the_driver_creates(tmp_path: Path) -> None:
-    tracker = Tracker(tracking.local(tmp_path)[0], NAME, SWEEP)
+    tracker = MlflowTracker(mirror.local(tmp_path)[0], NAME, SWEEP)
     assert (
         not tracker.mirror(spec(), rows_of(spec(), 1))
         and tracker.behind

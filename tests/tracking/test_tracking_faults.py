@@ -16,10 +16,11 @@ import requests
 
 from engine.registry import make
 from engine.samples import Samples
-from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror
-from engine.tracking.backoff import SHARE, Patience
-from engine.tracking.mlflow import Tracker
+from engine.tracking import mlflow_runs
+from engine.tracking.backoff import SHARE, Backoff
+from engine.tracking.mlflow import MlflowTracker
+from engine.tracking.tracker import Nop
 from tests.support import mirrored
 from tests.support.mirrored import (
     NAME,
@@ -53,7 +54,7 @@ pytestmark = pytest.mark.filterwarnings(
 def test_a_dead_server_costs_less_than_five_seconds(answering: bool) -> None:
     s = spec()
     with port(answering) as number:
-        tracker = Tracker(f"http://127.0.0.1:{number}", NAME, SWEEP)
+        tracker = MlflowTracker(f"http://127.0.0.1:{number}", NAME, SWEEP)
         started = time.monotonic()
         assert not tracker.open_sweep("How much?", {}, 1)
         assert not any(tracker.mirror(s, [r]) for r in rows_of(s, 200))
@@ -69,26 +70,26 @@ def test_what_a_dead_server_missed_is_filled_in(opened: Opened) -> None:
         tracker.uri = f"http://127.0.0.1:{number}"
         assert not any(tracker.mirror(s, [r], picture) for r in logged[:5]) and tracker.behind
     tracker.uri = uri  # it is back
-    tracker._patience.forget()
+    tracker._backoff.forget()
     assert (
         tracker.mirror(s, logged[5:], picture)
         and tracker.finish_lineage(s, OK)
         and not tracker.behind
     )
-    assert same(charted(tracker, s), expected(logged)) and tracking.rows(uri, NAME) == logged
+    assert same(charted(tracker, s), expected(logged)) and mlflow_runs.rows(uri, NAME) == logged
     assert len(artifacts(tracker, s, "images")) == 12
 
 
 def test_a_driver_that_found_no_server_at_first(tmp_path: Path, empty_database: Path) -> None:
     """The parent run is created once the server is there, though nobody asks for it again."""
-    (uri, place), s, logged = tracking.local(tmp_path), spec(), rows_of(spec(), 3)
+    (uri, place), s, logged = mirror.local(tmp_path), spec(), rows_of(spec(), 3)
     with port(answering=False) as number:
-        tracker = Tracker(f"http://127.0.0.1:{number}", NAME, SWEEP, place)
+        tracker = MlflowTracker(f"http://127.0.0.1:{number}", NAME, SWEEP, place)
         assert not tracker.open_sweep("How much?", {}, 1) and not tracker.mirror(s, logged[:2])
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
     tracker.uri, tracker._client = uri, None
-    tracker._patience.forget()
-    assert tracker.mirror(s, logged[2:]) and tracking.rows(uri, NAME) == logged
+    tracker._backoff.forget()
+    assert tracker.mirror(s, logged[2:]) and mlflow_runs.rows(uri, NAME) == logged
 
 
 def test_opening_again_ends_the_silence(opened: Opened) -> None:
@@ -103,7 +104,7 @@ def test_opening_again_ends_the_silence(opened: Opened) -> None:
         and tracker.open_sweep("How much?", {}, 1)
         and tracker.mirror(spec(), [])
     )
-    assert not tracker.behind and tracking.rows(uri, NAME) == rows_of(spec(), 1)
+    assert not tracker.behind and mlflow_runs.rows(uri, NAME) == rows_of(spec(), 1)
 
 
 def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> None:
@@ -119,11 +120,11 @@ def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> Non
     assert not tracker.mirror(s, rows_of(s, 2)) and tracker.behind
     assert same(charted(tracker, s), expected(rows_of(s, 2)))
     blocked.unlink()
-    tracker._patience.forget()
+    tracker._backoff.forget()
     assert (
         tracker.mirror(s, [])
         and not tracker.behind
-        and tracking.rows(tracker.uri, NAME) == rows_of(s, 2)
+        and mlflow_runs.rows(tracker.uri, NAME) == rows_of(s, 2)
     )
 
 
@@ -142,7 +143,7 @@ def test_a_run_whose_creation_was_not_answered_is_found(
     with monkeypatch.context() as patch:
         patch.setattr(client, "create_run", unheard)
         assert not tracker.mirror(s, rows_of(s, 2))
-    tracker._patience.forget()
+    tracker._backoff.forget()
     assert tracker.mirror(s, rows_of(s, 3)) and tracker.finish_lineage(s, OK)
     assert same(charted(tracker, s), expected(rows_of(s, 3)))  # and there is one run
 
@@ -152,7 +153,7 @@ def test_silence_grows_with_what_a_failure_cost() -> None:
         time.sleep(0.05)
         raise ConnectionError("no")
 
-    patience, calls = Patience("MLflow"), 0
+    patience, calls = Backoff("MLflow"), 0
     assert not patience.run("a", slow_failure) and patience.trouble == "ConnectionError: no"
     for _ in range(100):
         assert not patience.run("b", lambda: pytest.fail("it should be silent"))
@@ -173,7 +174,7 @@ def test_a_thousand_generations_at_once(opened: Opened) -> None:
     tracker = opened()
     started = time.monotonic()
     assert tracker.mirror(s, logged) and time.monotonic() - started < 2
-    assert tracking.rows(tracker.uri, NAME) == logged
+    assert mlflow_runs.rows(tracker.uri, NAME) == logged
     assert len(charted(tracker, s)) == sum(len(mirror.points(r)) for r in logged)
 
 
@@ -196,7 +197,7 @@ def test_the_driver_reads_all_runs_at_once(opened: Opened) -> None:
 
 
 def _worker(uri: str, seed: int, gate: Any, answers: Any) -> None:
-    tracker, s = Tracker(uri, NAME, SWEEP), spec(seed=seed)
+    tracker, s = MlflowTracker(uri, NAME, SWEEP), spec(seed=seed)
     gate.wait()
     done = [tracker.mirror(s, [r]) for r in rows_of(s, 15)]
     for _ in range(20):  # behind on a busy file: the next call fills in
@@ -230,9 +231,9 @@ def test_four_processes_on_one_file(opened: Opened) -> None:
 
 
 def test_the_do_nothing_member_has_every_method() -> None:
-    public = {name for name in vars(Tracker) if not name.startswith("_")}
-    assert public <= set(dir(tracking.Nop))
-    nop = tracking.Nop()
+    public = {name for name in vars(MlflowTracker) if not name.startswith("_")}
+    assert public <= set(dir(Nop))
+    nop = Nop()
     assert (
         nop.mirror(spec(), [])
         and nop.open_sweep("", {}, 0)
@@ -254,7 +255,7 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
     model.save(tmp_path / "model")
     number = free_port()
     with server(tmp_path, number) as uri:
-        tracker = Tracker(uri, NAME, SWEEP)
+        tracker = MlflowTracker(uri, NAME, SWEEP)
         assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
         assert all(
             tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]
@@ -265,22 +266,22 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
     )
     assert time.monotonic() - started < 5
     with server(tmp_path, number):
-        tracker._patience.forget()
+        tracker._backoff.forget()
         assert tracker.mirror(s, logged[6:], picture, lambda t: tmp_path / "model"), tracker.trouble
-        again = Tracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
+        again = MlflowTracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
         assert again.open_sweep("How much?", {}, 1) and again.mirror(
             s, logged, picture, lambda t: tmp_path / "model"
         )
         assert again.finish_lineage(s, OK) and again.finish_sweep(
             "FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"]
         )
-        assert tracking.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
+        assert mlflow_runs.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
         assert (
             len(artifacts(again, s, "images")) == 16
             and len(artifacts(again, s, "checkpoints")) == 8
         )
         assert (
-            tracking.specs(uri, NAME)[s.id].id == s.id
+            mlflow_runs.specs(uri, NAME)[s.id].id == s.id
             and runs(again)[s.id].info.status == "FINISHED"
         )
         run = runs(again)[s.id].info.run_id

@@ -29,7 +29,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from engine.lineage.history import histories
 from engine.spec import Sweep
 from engine.store.store import Store
-from engine.tracking import mlflow as tracking
+from engine.tracking import mlflow_rows as mirror
 from engine.tracking.recorder import Recorder
 from tests.support import mirrored
 from tests.support.mirrored import check_mirror
@@ -109,7 +109,7 @@ def application(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
     shutil.copy(empty_database, folder / "mlflow.db")
     from mlflow.server import app, constants
 
-    uri, artifacts = tracking.local(folder)
+    uri, artifacts = mirror.local(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(constants.BACKEND_STORE_URI_ENV_VAR, uri)
         patch.setenv(constants.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
