@@ -44,6 +44,7 @@ FLOORS = [
     "engine.pipelines",
     "engine.settings",
     "engine.spec",
+    "engine.names",
     "engine.training",
     "engine.distances",
     *(f"engine.{folder}" for folder in KINDS.values()),

@@ -1,0 +1,318 @@
+"""How a cell is called, on the terminal, in JSON, in MLflow and in the report: one spelling, made
+of what tells it from the other cells of its grid.
+
+    names = Names(sweep.lineages)
+    names.cell(spec)        "kde, replace 0.5"            all but the seed
+    names.workflow(spec)    "kde, replace"                all but the seed and the fraction
+    names.lineage(spec)     "kde, replace 0.5, seed 3"
+    alone(spec)             "kde, replace 0.5"            where no grid is known
+
+Only axes that vary are said.  A name has at most LONGEST characters and belongs to one cell: where
+it would be too long, first the parameters' names are cut, then the middles of what remains, and in
+the end the cell's id tells the rest (`#3f2a`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.parts import KINDS, describe
+from engine.spec import LineageSpec, Part
+
+LONGEST = 40  # characters of a cell's name: tables of 80 columns have room for it
+PARTS = ("dataset", "generator", "policy", "sampling")
+SIZES = {"n_real": "n", "n_synthetic": "drawn", "arrival": "arrival"}  # as they are called in names
+FRACTION = "synthetic_fraction"
+Room = tuple[int, int, int]  # characters that stay of a parameter's name, its value, a part's name
+WHOLE: Room = (999, 999, 999)
+ATTEMPTS: tuple[Room, ...] = (  # one after the other
+    *(WHOLE, (6, 999, 999), (3, 999, 999), (2, 999, 999)),
+    *((3, 9, 999), (2, 7, 999), (2, 5, 12), (1, 4, 9), (1, 3, 7), (1, 3, 5)),
+)
+Axis = tuple[str, ...]  # (kind,), (kind, part, parameter) or (size,)
+Texts = Mapping[Axis, Mapping[str, str]]  # of each axis: canonical text of a value -> as written
+
+
+@dataclass(frozen=True)
+class Word:
+    """A value in a name, after the parameter's name where it needs one."""
+
+    value: str
+    key: str = ""
+
+
+Group = list[Word]  # what a name says of one part
+
+
+def by_cell(specs: Iterable[LineageSpec]) -> dict[str, list[LineageSpec]]:
+    """Lineages by the id of their cell, in the order of the file."""
+    cells: dict[str, list[LineageSpec]] = {}
+    for spec in specs:
+        cells.setdefault(spec.cell_id, []).append(spec)
+    return cells
+
+
+def alone(spec: LineageSpec) -> str:
+    """The name of a cell where no grid is known: generator, policy with its fraction, and the
+    sampling where it is not plain.
+    """
+    groups = [[Word(spec.generator.name)], _policy(spec.policy, [], {}, fraction=True)]
+    if spec.sampling.name != "plain":
+        groups.append([Word(spec.sampling.name)])
+    names = {spec.cell_id: groups}
+    return _named(names, _roomy(names))[spec.cell_id]
+
+
+class Names:
+    """The names of the cells, workflows and lineages of one grid."""
+
+    def __init__(self, specs: Iterable[LineageSpec]) -> None:
+        self._cells: dict[str, LineageSpec] = {}
+        for spec in specs:
+            self._cells.setdefault(spec.cell_id, spec)
+        self._said: dict[tuple[str, str, bool], Group] = {}  # of parts, by their canonical JSON
+
+    def cell(self, spec: LineageSpec) -> str:
+        """The name of a lineage's cell."""
+        known = self._by_cell.get(spec.cell_id)
+        return self._stranger(spec) if known is None else known
+
+    def workflow(self, spec: LineageSpec) -> str:
+        """The name of what is the same but for the synthetic fraction and the seed."""
+        known = self._by_workflow.get(spec.workflow)
+        return self._stranger(spec, fraction=False) if known is None else known
+
+    def lineage(self, spec: LineageSpec) -> str:
+        """The name of one lineage."""
+        return f"{self.cell(spec)}, seed {spec.seed}"
+
+    def part(self, spec: LineageSpec, kind: str) -> str:
+        """What the names say of one part: its own name where nothing of it varies."""
+        part: Part = getattr(spec, kind)
+        return _rendered([self._group(part, False) or [Word(part.name)]], WHOLE)
+
+    @cached_property
+    def _by_cell(self) -> dict[str, str]:
+        if len(self._cells) == 1:
+            return {cell: alone(spec) for cell, spec in self._cells.items()}
+        return _named(self._said_of_cells, self._room)
+
+    @cached_property
+    def _by_workflow(self) -> dict[str, str]:
+        templates = {spec.workflow: spec for spec in self._cells.values()}
+        groups = {key: self._groups(spec, fraction=False) for key, spec in templates.items()}
+        return _named(groups, self._room)
+
+    @cached_property
+    def _said_of_cells(self) -> dict[str, list[Group]]:
+        return {cell: self._groups(spec) for cell, spec in self._cells.items()}
+
+    @cached_property
+    def _room(self) -> Room:
+        return _roomy(self._said_of_cells)
+
+    def _stranger(self, spec: LineageSpec, fraction: bool = True) -> str:
+        """The name of a cell that is not of this grid, in its spelling."""
+        key = spec.cell_id if fraction else spec.workflow
+        return _named({key: self._groups(spec, fraction)}, self._room)[key]
+
+    # ---- what varies ----
+
+    @cached_property
+    def _texts(self) -> dict[Axis, dict[str, str]]:
+        """The values of every axis: their canonical text -> as they are written in names."""
+        found: dict[Axis, dict[str, object]] = {}
+        for axis, value in self._values():
+            found.setdefault(axis, {})[_canonical(value)] = value
+        return {axis: _texts(values) for axis, values in found.items()}
+
+    def _values(self) -> Iterator[tuple[Axis, object]]:
+        """Every axis with each of its values, some more than once."""
+        parts: dict[tuple[str, str], Part] = {}
+        for spec in self._cells.values():
+            for kind in PARTS:
+                part: Part = getattr(spec, kind)
+                parts.setdefault((kind, part.text), part)
+        for (kind, _), part in parts.items():
+            yield (kind,), part.name
+            for name, value in _leaves(part).items():
+                yield (kind, part.name, name), value
+        for size in SIZES:
+            for value in {getattr(spec, size) for spec in self._cells.values()}:
+                yield (size,), value
+
+    def _varies(self, *axis: str) -> bool:
+        return len(self._texts.get(axis, ())) > 1
+
+    @cached_property
+    def _owners(self) -> Counter[str]:
+        """In how many kinds a parameter of this name varies."""
+        axes = [axis for axis in self._texts if len(axis) == 3 and self._varies(*axis)]
+        return Counter(name for _, name in {(axis[0], axis[2]) for axis in axes})
+
+    @cached_property
+    def _swept(self) -> bool:
+        """Whether the synthetic fraction of any policy varies."""
+        axes = [axis for axis in self._texts if axis[0] == "policy" and axis[-1] == FRACTION]
+        return any(self._varies(*axis) for axis in axes)
+
+    # ---- what is said ----
+
+    def _groups(self, spec: LineageSpec, fraction: bool = True) -> list[Group]:
+        """What the name of a cell says, part by part."""
+        groups = {kind: self._group(getattr(spec, kind), fraction) for kind in PARTS}
+        sizes = self._sizes(spec)
+        if not groups["policy"] and (not fraction or not any([*groups.values(), sizes])):
+            groups["policy"] = _policy(spec.policy, [], self._texts, fraction)
+        return [group for group in [*groups.values(), *sizes] if group]
+
+    def _sizes(self, spec: LineageSpec) -> list[Group]:
+        """What is said besides the parts."""
+        found: list[Group] = []
+        for size, key in SIZES.items():
+            value = getattr(spec, size)
+            if self._varies(size) and value is not None:
+                found.append([Word(_pretty(value), key if isinstance(value, int) else "")])
+        return found
+
+    def _group(self, part: Part, fraction: bool) -> Group:
+        """What is said of one part: nothing where nothing of it varies."""
+        key = (part.kind, part.text, fraction)
+        if key not in self._said:
+            self._said[key] = self._words(part, fraction)
+        return self._said[key]
+
+    def _words(self, part: Part, fraction: bool) -> Group:
+        words = []
+        for name, value in _leaves(part).items():
+            axis = (part.kind, part.name, name)
+            if name != FRACTION and self._varies(*axis):
+                words.append(Word(_written(self._texts, axis, value), name))
+        named = self._varies(part.kind) or any(self._owners[word.key] > 1 for word in words)
+        if part.kind == "policy":
+            said = named or words or (fraction and self._swept)
+            return _policy(part, words, self._texts, fraction) if said else []
+        return [Word(part.name), *words] if named else words
+
+
+def _policy(part: Part, words: Group, texts: Texts, fraction: bool) -> Group:
+    """A policy's name always comes first, and its fraction next."""
+    said = [Word(part.name)]
+    share = _leaves(part).get(FRACTION)
+    if fraction and share is not None:
+        said.append(Word(_written(texts, ("policy", part.name, FRACTION), share)))
+    return said + words
+
+
+def _written(texts: Texts, axis: Axis, value: object) -> str:
+    """A value as the names of a grid write it."""
+    return texts.get(axis, {}).get(_canonical(value), _pretty(value))
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def _leaves(part: Part) -> dict[str, object]:
+    """Parameters with their values, given or by default; those of a nested part behind a dot."""
+    known = describe(part.kind, part.name).parameters
+    found: dict[str, object] = {}
+    for name, parameter in known.items():
+        if name == "root" or (parameter.required and name not in part.params):
+            continue  # where data lie changes nothing
+        value = part.params.get(name, parameter.default)
+        nested = _nested(name, value)
+        if nested is None:
+            found[name] = value
+        else:
+            found[name] = nested.name
+            for inner, own in _leaves(nested).items():
+                found[f"{name}.{inner}"] = own
+    return found
+
+
+def _nested(name: str, value: object) -> Part | None:
+    """A part inside a part, such as verify's reward."""
+    if name not in KINDS or not isinstance(value, Mapping) or "name" not in value:
+        return None
+    return Part(name, str(value["name"]), {k: v for k, v in value.items() if k != "name"})
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Canonical text -> as it is written; where two would be written alike, as in JSON."""
+    pretty = {text: _pretty(value) for text, value in values.items()}
+    times = Counter(pretty.values())
+    return {text: own if times[own] == 1 else text for text, own in pretty.items()}
+
+
+def _pretty(value: object) -> str:
+    """A value as people write it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value).replace('"', "")
+
+
+# ---- length --------------------------------------------------------------------------------------
+
+
+def _roomy(said: Mapping[str, list[Group]]) -> Room:
+    """The most room for words by which every name fits and none is another's; else the least."""
+    for room in ATTEMPTS:
+        names = [_rendered(groups, room) for groups in said.values()]
+        longest = max(map(len, names), default=0)
+        if longest <= LONGEST and len(set(names)) == len(names):
+            return room
+    return ATTEMPTS[-1]
+
+
+def _named(said: Mapping[str, list[Group]], room: Room) -> dict[str, str]:
+    """A name for each id.  Those that are too long, or not alone, are cut and end with as much of
+    their ids as tells them apart.
+    """
+    names = {key: _rendered(groups, room) for key, groups in said.items()}
+    times = Counter(names.values())
+    ids = [key for key, name in names.items() if len(name) > LONGEST or times[name] > 1]
+    digits = 4
+    while len({key[:digits] for key in ids}) < len(ids):
+        digits += 1
+    for key in ids:
+        names[key] = f"{names[key][: LONGEST - digits - 2]} #{key[:digits]}"
+    return names
+
+
+def _rendered(groups: list[Group], room: Room) -> str:
+    """Words behind words, parts behind commas."""
+    keys = {word.key for group in groups for word in group}
+    return ", ".join(_said(group, room, keys) for group in groups)
+
+
+def _said(group: Group, room: Room, keys: set[str]) -> str:
+    of_key, of_value, of_name = room
+    words = []
+    for word in group:
+        key = _abbreviated(word.key, of_key, keys)
+        words.append(f"{key}={_cut(word.value, of_value)}" if key else _cut(word.value, of_name))
+    return " ".join(words)
+
+
+def _abbreviated(key: str, most: int, keys: set[str]) -> str:
+    """The beginning of a parameter's name: longer where another one begins so."""
+    while most < len(key) and sum(other.startswith(key[:most]) for other in keys) > 1:
+        most += 1
+    return key[:most]
+
+
+def _cut(text: str, most: int) -> str:
+    """Without its middle: what tells values apart stands at the ends."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
