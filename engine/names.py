@@ -9,7 +9,7 @@ of what tells it from the other cells of its grid.
 
 Only axes that vary are said.  A name has at most LONGEST characters and belongs to one cell: where
 it would be too long, first the parameters' names are cut, then the middles of what remains, and in
-the end the cell's id tells the rest (`#3f2a`).
+the end a digest tells the rest (`#3f2a`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.parts import KINDS, describe
-from engine.spec import LineageSpec, Part
+from engine.registry import KINDS, describe
+from engine.spec import LineageSpec, Part, Refused, digest
 
 LONGEST = 40  # characters of a cell's name: tables of 80 columns have room for it
 PARTS = ("dataset", "generator", "policy", "sampling")
@@ -63,8 +63,15 @@ def alone(spec: LineageSpec) -> str:
     groups = [[Word(spec.generator.name)], _policy(spec.policy, [], {}, fraction=True)]
     if spec.sampling.name != "plain":
         groups.append([Word(spec.sampling.name)])
-    names = {spec.cell_id: groups}
-    return _named(names, _roomy(names))[spec.cell_id]
+    said = {_key(spec): groups}
+    return _named(said, _roomy(said))[_key(spec)]
+
+
+def refusals(refused: Iterable[Refused], lineages: Iterable[LineageSpec] = ()) -> list[str]:
+    """The cells that a grid leaves out, each with its reason, named among those that run."""
+    found = list(refused)
+    names = Names([*lineages, *(own.cell for own in found)])
+    return list(dict.fromkeys(f"{names.cell(own.cell)}: {own.reason}" for own in found))
 
 
 class Names:
@@ -73,17 +80,19 @@ class Names:
     def __init__(self, specs: Iterable[LineageSpec]) -> None:
         self._cells: dict[str, LineageSpec] = {}
         for spec in specs:
-            self._cells.setdefault(spec.cell_id, spec)
+            self._cells.setdefault(_key(spec), spec)
         self._said: dict[tuple[str, str, bool], Group] = {}  # of parts, by their canonical JSON
 
     def cell(self, spec: LineageSpec) -> str:
         """The name of a lineage's cell."""
-        known = self._by_cell.get(spec.cell_id)
+        if len(self._cells) < 2:
+            return alone(spec)
+        known = self._by_cell.get(_key(spec))
         return self._stranger(spec) if known is None else known
 
     def workflow(self, spec: LineageSpec) -> str:
         """The name of what is the same but for the synthetic fraction and the seed."""
-        known = self._by_workflow.get(spec.workflow)
+        known = self._by_workflow.get(_key(spec, fraction=False))
         return self._stranger(spec, fraction=False) if known is None else known
 
     def lineage(self, spec: LineageSpec) -> str:
@@ -97,13 +106,11 @@ class Names:
 
     @cached_property
     def _by_cell(self) -> dict[str, str]:
-        if len(self._cells) == 1:
-            return {cell: alone(spec) for cell, spec in self._cells.items()}
         return _named(self._said_of_cells, self._room)
 
     @cached_property
     def _by_workflow(self) -> dict[str, str]:
-        templates = {spec.workflow: spec for spec in self._cells.values()}
+        templates = {_key(spec, fraction=False): spec for spec in self._cells.values()}
         groups = {key: self._groups(spec, fraction=False) for key, spec in templates.items()}
         return _named(groups, self._room)
 
@@ -117,7 +124,7 @@ class Names:
 
     def _stranger(self, spec: LineageSpec, fraction: bool = True) -> str:
         """The name of a cell that is not of this grid, in its spelling."""
-        key = spec.cell_id if fraction else spec.workflow
+        key = _key(spec, fraction)
         return _named({key: self._groups(spec, fraction)}, self._room)[key]
 
     # ---- what varies ----
@@ -213,6 +220,16 @@ def _written(texts: Texts, axis: Axis, value: object) -> str:
     return texts.get(axis, {}).get(_canonical(value), _pretty(value))
 
 
+def _key(spec: LineageSpec, fraction: bool = True) -> str:
+    """What a cell, or without the fraction a workflow, is; of cells that are refused, too, which
+    have no id.
+    """
+    parts = [getattr(spec, kind).canonical for kind in PARTS]
+    if not fraction:
+        parts = [{k: v for k, v in part.items() if k != FRACTION} for part in parts]
+    return _canonical([*parts, *(getattr(spec, size) for size in SIZES)])
+
+
 # ---- values --------------------------------------------------------------------------------------
 
 
@@ -275,17 +292,18 @@ def _roomy(said: Mapping[str, list[Group]]) -> Room:
 
 
 def _named(said: Mapping[str, list[Group]], room: Room) -> dict[str, str]:
-    """A name for each id.  Those that are too long, or not alone, are cut and end with as much of
-    their ids as tells them apart.
+    """A name for each key.  Those that are too long, or not alone, are cut and end with as much of
+    their digests as tells them apart.
     """
     names = {key: _rendered(groups, room) for key, groups in said.items()}
     times = Counter(names.values())
-    ids = [key for key, name in names.items() if len(name) > LONGEST or times[name] > 1]
+    odd = [key for key, name in names.items() if len(name) > LONGEST or times[name] > 1]
+    ids = {key: digest(key) for key in odd}
     digits = 4
-    while len({key[:digits] for key in ids}) < len(ids):
+    while len({own[:digits] for own in ids.values()}) < len(ids):
         digits += 1
-    for key in ids:
-        names[key] = f"{names[key][: LONGEST - digits - 2]} #{key[:digits]}"
+    for key, own in ids.items():
+        names[key] = f"{names[key][: LONGEST - digits - 2]} #{own[:digits]}"
     return names
 
 

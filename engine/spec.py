@@ -18,7 +18,7 @@ from engine.registry import KINDS, describe, make
 from engine.samples import Traits
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
-PLAIN = ("name", "generations", "out", "tracking", "question", "source", "refused")  # of a sweep
+PLAIN = ("name", "generations", "out", "tracking", "question", "source")  # of a sweep
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -174,26 +174,9 @@ class LineageSpec:
             return self.n_synthetic
         return max(self.n_real, int(self.policy.make().needs(self.n_real)))
 
-    @property
-    def cell(self) -> dict[str, Any]:
-        """The spec without its seed: lineages of one cell are repeats of each other."""
-        return {k: v for k, v in self.to_dict().items() if k != "seed"}
-
     @cached_property
     def cell_id(self) -> str:
         return digest({k: v for k, v in self.identity.items() if k != "seed"}, 16)
-
-    @property
-    def label(self) -> str:
-        """A short name for people: generator, policy, and the sampling where it is not plain."""
-        policy = self.policy.name
-        if "synthetic_fraction" in describe("policy", self.policy.name).parameters:
-            share = self.synthetic_fraction
-            policy += "" if share is None else f" {share:g}"
-        others = {k: v for k, v in self.policy.params.items() if k != "synthetic_fraction"}
-        policy += "".join(f" {k}={_short(v)}" for k, v in others.items())
-        sampling = "" if self.sampling.name == "plain" else f", {self.sampling.label}"
-        return f"{self.generator.label}, {policy}{sampling}"
 
     @property
     def synthetic_fraction(self) -> float | None:
@@ -280,6 +263,23 @@ class MeasureSpec:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A cell of the grid that makes no sense, and why."""
+
+    cell: LineageSpec  # of any seed
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in JSON."""
+        return {"cell": self.cell.to_dict(), "reason": self.reason}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Refused:
+        """The inverse of `to_dict`."""
+        return cls(LineageSpec.from_dict(values["cell"]), values["reason"])
+
+
+@dataclass(frozen=True)
 class Sweep:
     """Which lineages, how far, what to measure, on what machines."""
 
@@ -295,7 +295,7 @@ class Sweep:
     tracking: str | None = None  # an MLflow URI; None: sqlite beside the store; "none": no tracking
     question: str = ""
     source: str = ""
-    refused: tuple[str, ...] = ()  # cells of the grid that make no sense, and why
+    refused: tuple[Refused, ...] = ()  # cells of the grid that make no sense
 
     def metrics_of(self, spec: LineageSpec) -> tuple[MeasureSpec, ...]:
         """The metrics that fit the lineage's data."""
@@ -322,7 +322,14 @@ class Sweep:
         }
         metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
         lineages = [s.to_dict() for s in self.lineages]
-        return {**plain, **settings, "metrics": metrics, "lineages": lineages}
+        refused = [r.to_dict() for r in self.refused]
+        return {
+            **plain,
+            **settings,
+            "metrics": metrics,
+            "lineages": lineages,
+            "refused": refused,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sweep:
@@ -330,12 +337,12 @@ class Sweep:
         collapse, threshold, keep = values["collapse"], values["threshold"], values["keep"]
         kept: Keep = Every.from_dict(keep) if isinstance(keep, dict) else keep
         return cls(
-            **{name: values[name] for name in PLAIN if name != "refused"},
+            **{name: values[name] for name in PLAIN},
             collapse=None if collapse is None else CollapseRule.from_dict(collapse),
             threshold=None if threshold is None else Threshold.from_dict(threshold),
             resources=Resources.from_dict(values["resources"]),
             keep=kept,
             metrics=tuple(MeasureSpec.from_dict(m) for m in values["metrics"]),
             lineages=tuple(LineageSpec.from_dict(s) for s in values["lineages"]),
-            refused=tuple(values["refused"]),
+            refused=tuple(Refused.from_dict(r) for r in values["refused"]),
         )

@@ -21,6 +21,7 @@ ABOUT = [
     "lineage",
     "cell",
     "label",
+    "workflow",
     "dataset",
     "generator",
     "policy",

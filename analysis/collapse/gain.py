@@ -9,12 +9,13 @@ beat the real data alone.  The loss is the squared error of the weights, a mean 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.frame.tables import panel_names
+from engine.names import Names
 from engine.registry import describe
 from engine.spec import LineageSpec, Part
 
@@ -30,15 +31,6 @@ NUMBERS = [
     "se",
     "theory",
 ]  # expected, z: of the loss; theory: of the gain
-OTHERS = [
-    "dataset",
-    "generator",
-    "n_real",
-    "n_synthetic",
-    "sampling",
-    "policy",
-    "synthetic_fraction",
-]
 
 
 def gains(specs: Iterable[LineageSpec], frame: pd.DataFrame, laws: pd.DataFrame) -> pd.DataFrame:
@@ -96,26 +88,28 @@ def _placed(specs: Iterable[LineageSpec], frame: pd.DataFrame) -> pd.DataFrame:
         for s in specs
         if s.sampling.name == "verify" and s.sampling.params.get("rule") == "threshold"
     }
-    about = frame.drop_duplicates("cell").astype({"cell": str, "sampling": object})[
-        ["cell", *OTHERS]
-    ]
+    about = frame.drop_duplicates("cell")[["cell"]].astype(str)
     about = about[about["cell"].isin(list(cells))].reset_index(drop=True)
     for axis in AXES:
         about[axis] = [float(_value(cells[cell].sampling, axis)) for cell in about["cell"]]
-    about["sampling"] = [_rest(cells[cell].sampling) for cell in about["cell"]]
-    varying = [
-        c for c in OTHERS if about[c].nunique(dropna=False) > 1 and c != "synthetic_fraction"
-    ]
-    about["panel"] = panel_names(about, varying)
+    about["panel"] = _panels([cells[cell] for cell in about["cell"]])
     wide = about.groupby("panel")[list(AXES)].transform("nunique").gt(1).all(axis=1)
     return about.loc[wide, ["cell", "panel", *AXES]]
+
+
+def _panels(specs: list[LineageSpec]) -> list[str]:
+    """What each cell's map is called; nothing where there is one."""
+    maps = [replace(spec, sampling=_rest(spec.sampling)) for spec in specs]
+    names = Names(maps)
+    panels = [names.workflow(spec) for spec in maps]
+    return panels if len(set(panels)) > 1 else ["" for _ in panels]
 
 
 def _value(sampling: Part, name: str) -> Any:
     return sampling.params.get(name, describe("sampling", sampling.name).parameters[name].default)
 
 
-def _rest(sampling: Part) -> str:
-    return Part(
-        "sampling", sampling.name, {k: v for k, v in sampling.params.items() if k not in AXES}
-    ).label
+def _rest(sampling: Part) -> Part:
+    """The verifier apart from its place on the map."""
+    params = {k: v for k, v in sampling.params.items() if k not in AXES}
+    return Part("sampling", sampling.name, params)

@@ -61,13 +61,13 @@ def median_time(curve: pd.DataFrame) -> float:
 
 
 def hazard(times: pd.DataFrame, by: list[str] | None = None) -> pd.DataFrame:
-    """Collapses per generation at risk (a constant hazard), by policy and fraction or other
-    columns, with exact Poisson limits.
+    """Collapses per generation at risk (a constant hazard), by workflow and fraction or
+    other columns, with exact Poisson limits.
 
     Columns: by, lineages, events, exposure (fits at risk, all lineages together), hazard, low, high
     (95 %).
     """
-    by = ["generator", "policy", "sampling", "synthetic_fraction"] if by is None else by
+    by = ["workflow", "synthetic_fraction"] if by is None else by
     grouped = times.groupby(by, observed=True, dropna=False)
     found = grouped.agg(
         lineages=("event", "size"), events=("event", "sum"), exposure=("fits", "sum")

@@ -8,15 +8,16 @@ An interval over seeds is mean +- t s.e. (95 %, Student); of a single seed with 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis.frame.tidy import TOLD
-from engine.registry import KINDS, describe
+from analysis.frame.tidy import TOLD, spread
+from engine.names import PARTS, Names
+from engine.spec import LineageSpec
 
 WHAT = [
     "dataset",
@@ -124,61 +125,32 @@ def _fractions(table: pd.DataFrame, fixed: list[str]) -> int:
     )
 
 
+def told_apart(frame: pd.DataFrame, specs: Iterable[LineageSpec]) -> pd.DataFrame:
+    """The frame with its parts called as in the names of the grid's cells: by what varies."""
+    about = {spec.id: spec for spec in specs}
+    names, lineages = Names(about.values()), pd.Categorical(frame["lineage"])
+    kinds: dict[str, Any] = {}
+    for kind in PARTS:
+        said = [names.part(about[str(lineage)], kind) for lineage in lineages.categories]
+        kinds[kind] = spread(said, lineages.codes)
+    return frame.assign(**kinds)
+
+
 def panel_names(table: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """A short name per row from the columns that tell its panel from others: only what differs is
-    said.
-    """
+    """What each row's panel is called, from the columns that tell it from others."""
     if not columns:
         return pd.Series("", index=table.index)
-    parts = [shortened(table[c].map(lambda v, c=c: _said(c, v)).astype(str), c) for c in columns]
+    parts = [line_names(table, column) for column in columns]
     return pd.Series([", ".join(row) for row in zip(*parts, strict=True)], index=table.index)
 
 
 def line_names(table: pd.DataFrame, column: str) -> pd.Series:
+    """What each row's line is called, after one column."""
     if column == "synthetic_fraction":
         return table[column].map(lambda v: "no fraction" if pd.isna(v) else f"{v:g}").astype(str)
-    return shortened(table[column].map(lambda v: _said(column, v)).astype(str), column)
-
-
-def _said(column: str, value: object) -> str:
-    return f"n = {value:,}" if column == "n_real" else str(value)
-
-
-def shortened(labels: pd.Series, kind: str = "") -> pd.Series:
-    """Labels such as verify(delta=0.2, radius=0.1) without the parameters that all of them share;
-    kind: of part, for the defaults that some leave out.
-    """
-    known = {label: _parsed(label) for label in labels.unique()}
-    heads, all_params = (
-        {head for head, _ in known.values()},
-        [params for _, params in known.values()],
-    )
-    names = list(dict.fromkeys(name for params in all_params for name in params))
-    if len(heads) == 1 and kind in KINDS:
-        defaults = {name: _default(kind, next(iter(heads)), name) for name in names}
-        known = {
-            label: (head, {n: params.get(n, defaults[n]) for n in names})
-            for label, (head, params) in known.items()
-        }
-        all_params = [params for _, params in known.values()]
-    shared = {k for k in names if all(p.get(k) == all_params[0].get(k) for p in all_params)}
-    return labels.map(
-        {
-            label: _joined(head, params, shared, len(heads) == 1)
-            for label, (head, params) in known.items()
-        }
-    )
-
-
-def _parsed(label: str) -> tuple[str, dict[str, str]]:
-    head, _, inside = label.partition("(")
-    return head, dict(re.findall(r"([\w.]+)=([^,()]+)", inside))
-
-
-def _default(kind: str, part: str, parameter: str) -> str:
-    known = describe(kind, part).parameters
-    default = known[parameter].default if parameter in known else ""
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if column == "n_real":
+        return table[column].map(lambda n: f"n={n}").astype(str)
+    return table[column].astype(str)
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -187,11 +159,6 @@ def natural(text: str) -> tuple[Any, ...]:
     return tuple(
         (1, float(p.replace(",", "")), "") if p[:1].isdigit() else (0, 0.0, p) for p in pieces
     )
-
-
-def _joined(head: str, params: dict[str, str], shared: set[str], same_head: bool) -> str:
-    own = ", ".join(f"{k.replace('_', ' ')} = {v}" for k, v in params.items() if k not in shared)
-    return own if same_head and own else f"{head}, {own}" if own else head
 
 
 # ---- collapse ------------------------------------------------------------------------------------

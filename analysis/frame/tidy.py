@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.names import Names
 from engine.spec import LineageSpec, Part
 
 BESIDE = (
@@ -32,6 +33,7 @@ COLUMNS = [
         "lineage",
         "cell",
         "label",
+        "workflow",
         "dataset",
         "generator",
         "policy",
@@ -141,8 +143,10 @@ class Words(dict[str, int]):
 class Table:
     """add(lineage, row) for every generation, then frame()."""
 
-    def __init__(self, sweep: str, specs: Mapping[str, LineageSpec]) -> None:
-        self.sweep = sweep
+    def __init__(
+        self, sweep: str, specs: Mapping[str, LineageSpec], names: Names | None = None
+    ) -> None:
+        self.sweep, self.names = sweep, names or Names(specs.values())
         self.specs = sorted(specs.values(), key=_order)
         self._place = {spec.id: i for i, spec in enumerate(self.specs)}
         self._layouts: dict[tuple[tuple[str, ...], tuple[str, ...]], Layout] = {}
@@ -218,7 +222,7 @@ class Table:
         self, columns: dict[str, np.ndarray], texts: dict[str, pd.Categorical]
     ) -> pd.DataFrame:
         lineage = columns.pop("lineage")
-        about = {name: _spread(values, lineage) for name, values in self._about().items()}
+        about = {name: spread(values, lineage) for name, values in self._about().items()}
         keys, codes = [str(k) for k in texts["key"].categories], texts["key"].codes
         metric = pd.Categorical.from_codes(*_merged(codes, [k.split("/")[0] for k in keys]))
         classes = np.array(
@@ -239,7 +243,8 @@ class Table:
             "sweep": [self.sweep for _ in self.specs],
             "lineage": [s.id for s in self.specs],
             "cell": [s.cell_id for s in self.specs],
-            "label": [s.label for s in self.specs],
+            "label": [self.names.cell(s) for s in self.specs],
+            "workflow": [self.names.workflow(s) for s in self.specs],
             "dataset": [s.dataset.label for s in self.specs],
             "generator": [s.generator.label for s in self.specs],
             "policy": [policy_label(s) for s in self.specs],
@@ -290,7 +295,7 @@ def _order(spec: LineageSpec) -> tuple[Any, ...]:
     return (*parts, spec.n_drawn, spec.arrival, spec.seed, spec.id)
 
 
-def _spread(values: list[Any], lineage: np.ndarray) -> Any:
+def spread(values: list[Any], lineage: np.ndarray) -> Any:
     """A value per lineage, repeated over its rows; texts as categories."""
     if not values or not isinstance(values[0], str):
         return np.array(values)[lineage] if values else np.empty(0)

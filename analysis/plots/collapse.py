@@ -376,15 +376,10 @@ def hazards(table: pd.DataFrame, *, rule: str, width: float = WIDE) -> Figure:
     """
     figure, axes = sheet(1, width, ratio=0.42 if width > 5 else 0.75)
     axis = axes[0]
-    columns = [c for c in ("generator", "sampling", "policy") if table[c].nunique() > 1] or [
-        "policy"
-    ]
-    table = table.assign(group=panel_names(table, columns))
-    styles = marks(list(dict.fromkeys(table["group"])))
+    styles = marks(list(dict.fromkeys(table["workflow"].astype(str))))
     for i, (name, (colour, marker)) in enumerate(styles.items()):
-        own = table[(table["group"] == name) & table["synthetic_fraction"].notna()].sort_values(
-            "synthetic_fraction"
-        )
+        own = table[(table["workflow"] == name) & table["synthetic_fraction"].notna()]
+        own = own.sort_values("synthetic_fraction")
         x = own["synthetic_fraction"] + 0.012 * (i - (len(styles) - 1) / 2)
         reach = [own["hazard"] - own["low"], own["high"] - own["hazard"]]
         axis.errorbar(

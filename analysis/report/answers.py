@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from analysis.frame.tables import WHAT, each, natural, panel_names
+from analysis.frame.tables import each, natural
 from analysis.threshold import grid
 from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
 from engine.settings import CollapseRule, Threshold
@@ -23,16 +23,12 @@ NOTHING = {
     "needs": "",
 }  # of `needed`, where there is nothing to need
 
-GROUP = [c for c in WHAT if c not in ("synthetic_fraction", "n_synthetic")]
-
 
 def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
     """The outcomes with the name of the workflow that each belongs to: what is the same apart from
     fraction and seed.
     """
-    varying = [c for c in GROUP if outcomes[c].nunique() > 1] or ["policy"]
-    order = [c for c in varying if c != "policy"] + [c for c in varying if c == "policy"]
-    return outcomes.assign(group=panel_names(outcomes, order))
+    return outcomes.assign(group=outcomes["workflow"].astype(str))
 
 
 def thresholds(outcomes: pd.DataFrame, asked: Threshold | None = None) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.collapse.functional import functional, shown_key, times
 from analysis.collapse.gain import LOSS, gains
 from analysis.collapse.survival import hazard, kaplan_meier
-from analysis.frame.tables import collapse_share, over_seeds
+from analysis.frame.tables import collapse_share, over_seeds, told_apart
 from analysis.frame.tidy import TOLD
 from analysis.plots import collapse as plots_collapse
 from analysis.plots import curves as plots
@@ -59,6 +59,7 @@ class Findings:
     @classmethod
     def of(cls, sweep: Sweep, frame: pd.DataFrame) -> Findings:
         laws = against(frame, sweep.lineages)
+        frame = told_apart(frame, sweep.lineages)
         if not sweep.collapse or frame.empty:
             return cls(sweep, frame, None, None, None, laws)
         outcomes = grouped(functional(frame, sweep.collapse, generations=sweep.generations))

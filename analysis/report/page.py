@@ -30,6 +30,7 @@ from analysis.theory.laws import alarms, worst_z
 from analysis.threshold.workflows import Workflow, grown, read, sentence
 from engine.files import write_atomically
 from engine.lineage.history import Looking
+from engine.names import Names, refusals
 from engine.running.provenance import trained_with
 from engine.spec import Sweep
 from engine.store.artifacts import machine
@@ -251,7 +252,8 @@ def _warnings(findings: Findings, failed: dict[str, Any]) -> list[str]:
     )
     if unfinished:
         found.append(f"{unfinished} lineages are unfinished; they are counted as censored.")
-    return found + [f"Left out of the grid: {text}" for text in sweep.refused[:8]]
+    said = refusals(sweep.refused, sweep.lineages)
+    return found + [f"Left out of the grid: {text}" for text in said[:8]]
 
 
 def _source(sweep: Sweep) -> str:
@@ -317,11 +319,12 @@ def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
 
 
 def _ended(findings: Findings, failed: dict[str, Any]) -> pd.DataFrame:
-    labels = {spec.id: (spec.label, spec.seed) for spec in findings.sweep.lineages}
+    names = Names(findings.sweep.lineages)
+    specs = {spec.id: spec for spec in findings.sweep.lineages}
     errors = [
         {
-            "label": labels[k][0],
-            "seed": labels[k][1],
+            "label": names.cell(specs[k]),
+            "seed": specs[k].seed,
             "status": "failed",
             "reason": f"{e['error']}: {e['message']}",
             "lineage": k,

@@ -33,15 +33,7 @@ def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
     best = about.drop_duplicates("group").sort_values(
         "group", key=lambda names: names.map(natural), kind="stable"
     )
-    named = (
-        (_name(str(row.group), row.synthetic_fraction), specs[str(row.lineage)])
-        for row in each(best)
-    )
-    return dict(list(named)[:MOST_WORKFLOWS])
-
-
-def _name(group: str, fraction: float) -> str:
-    return group if np.isnan(fraction) else f"{group} {fraction:g}"
+    return {str(row.label): specs[str(row.lineage)] for row in each(best[:MOST_WORKFLOWS])}
 
 
 def generations(last: int, most: int = MOST_FRAMES) -> list[int]:

@@ -25,6 +25,7 @@ from engine.console.tables import NARROW, duration, show_end, table
 from engine.files import write_atomically
 from engine.lineage.history import Looking, history
 from engine.lineage.recipe import path
+from engine.names import Names
 from engine.outcome.summary import History
 from engine.running.doctor import cpus_here, preflight
 from engine.running.restart import Restarts
@@ -244,9 +245,10 @@ class Search:
         return exit_code(pasts.values(), self.interrupt.signal, bool(dead)) if pasts else FAILED
 
     def _end(self, pasts: dict[str, History], code: int, dead: str) -> Iterator[tuple[str, str]]:
+        names = Names(self.sweep.lineages)
         for past in pasts.values():
             if past.status == "failed":
-                yield "red", f"{past.spec.label}, seed {past.spec.seed}: {past.reason}"
+                yield "red", f"{names.lineage(past.spec)}: {past.reason}"
         if dead or self.interrupt:
             yield "yellow", f"{dead or 'interrupted'}; the state is saved; the same command goes on"
         new, seconds = len(self.specs) - self.there, duration(time.monotonic() - self.begun)

@@ -19,9 +19,10 @@ from rich.text import Text
 from analysis.threshold import estimate as threshold
 from analysis.threshold.estimate import Estimate, Outcome
 from engine.lineage.history import history
+from engine.names import Names
 from engine.outcome.summary import History, curve
 from engine.settings import Threshold
-from engine.spec import LineageSpec, Part, Sweep
+from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
 
 
@@ -161,11 +162,8 @@ def design_of(sweep: Sweep, spec: LineageSpec) -> Threshold:
 def workflows(sweep: Sweep) -> dict[str, Workflow]:
     """One for every workflow of the sweep that has a synthetic fraction."""
     templates = {s.workflow: s for s in sweep.lineages if s.has_fraction}
-    names = _names(list(templates.values()))
-    return {
-        key: Workflow(spec, sweep, name)
-        for (key, spec), name in zip(templates.items(), names, strict=True)
-    }
+    names = Names(sweep.lineages)
+    return {key: Workflow(spec, sweep, names.workflow(spec)) for key, spec in templates.items()}
 
 
 def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
@@ -205,31 +203,6 @@ def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:
 def _fraction(spec: LineageSpec) -> float:
     assert spec.synthetic_fraction is not None
     return float(spec.synthetic_fraction)
-
-
-def _names(specs: list[LineageSpec]) -> list[str]:
-    """Generator and policy, and whatever else tells the workflows apart."""
-    fields = [_fields(spec) for spec in specs]
-    shown = [
-        k for k in (fields[0] if fields else {}) if k == "policy" or len({f[k] for f in fields}) > 1
-    ]
-    return [", ".join(f[k] for k in shown if f[k]) for f in fields]
-
-
-def _fields(spec: LineageSpec) -> dict[str, str]:
-    policy = Part(
-        "policy",
-        spec.policy.name,
-        {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"},
-    )
-    sizes = {"n_real": f"n={spec.n_real}", "arrival": spec.arrival}
-    parts = {
-        "dataset": spec.dataset,
-        "generator": spec.generator,
-        "policy": policy,
-        "sampling": spec.sampling,
-    }
-    return {k: p.label for k, p in parts.items()} | sizes
 
 
 def sentence(own: Workflow) -> Text:

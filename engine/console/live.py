@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.console.tables import NARROW, bar, cut, duration, number, one_line_each, table
-from engine.outcome.summary import History, headline, labels, value
+from engine.names import Names, by_cell
+from engine.outcome.summary import History, headline, value
 from engine.planning.plan import Plan
 from engine.spec import Sweep
 
@@ -68,10 +69,10 @@ class Board:
         self.sweep, self.missing = sweep, plan.missing
         self.metric = headline(sweep)
         per = sweep.generations + 1
-        sizes = Counter(s.cell_id for s in sweep.lineages)
+        names = Names(sweep.lineages)
         self.cells = {
-            c: Progress(label, sizes[c], sizes[c] * per)
-            for c, label in labels(sweep.lineages).items()
+            cell: Progress(names.cell(members[0]), len(members), len(members) * per)
+            for cell, members in by_cell(sweep.lineages).items()
         }
         self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.lineages}
         self.begun = time.monotonic()

@@ -14,7 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engine.outcome.summary import Cell, History, Spread, grouped, labels
+from engine.names import Names, by_cell, refusals
+from engine.outcome.summary import Cell, History, Spread
 from engine.planning.plan import Plan
 from engine.registry import Description
 from engine.spec import Sweep
@@ -87,7 +88,8 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
     ]
-    return [*lines, *(("left out", reason) for reason in first(sweep.refused, "reasons"))]
+    said = refusals(sweep.refused, sweep.lineages)
+    return [*lines, *(("left out", reason) for reason in first(said, "reasons"))]
 
 
 def _forecast(plan: Plan) -> str:
@@ -136,11 +138,12 @@ def _pairs(console: Console, lines: Sequence[tuple[str, str]]) -> None:
 def show_cells(console: Console, sweep: Sweep, done: Mapping[str, int]) -> None:
     """Every cell with its lineages and what is there of it; of very many the first."""
     rows = table(("cell", "left"), ("lineages", "right"), ("generations there", "right"))
-    names, cells, per = labels(sweep.lineages), grouped(sweep.lineages), sweep.generations + 1
+    names, cells = Names(sweep.lineages), by_cell(sweep.lineages)
     shown = list(cells)[: room(console, len(cells), 13 + len(sweep.refused[:MOST_REASONS]))]
     for cell in shown:
         there = sum(done.get(s.id, 0) for s in cells[cell])
-        rows.add_row(names[cell], str(len(cells[cell])), f"{there} of {per * len(cells[cell])}")
+        asked = (sweep.generations + 1) * len(cells[cell])
+        rows.add_row(names.cell(cells[cell][0]), str(len(cells[cell])), f"{there} of {asked}")
     console.print(rows)
     if hidden := len(cells) - len(shown):
         console.print(
@@ -185,25 +188,25 @@ def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) ->
         f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an "
         "outcome"
     )
-    for line in failures(found.values()):
+    for line in failures(found.values(), Names(sweep.lineages)):
         console.print(Text(line, style="red"))
 
 
-def failures(found: Iterable[History]) -> list[str]:
+def failures(found: Iterable[History], names: Names) -> list[str]:
     """What failed and why; lineages of one reason together."""
     by_reason: dict[str, list[History]] = {}
     for h in found:
         if h.status == "failed":
             by_reason.setdefault(h.reason, []).append(h)
     return first(
-        [f"{_named(members)}: {reason}" for reason, members in by_reason.items()], "reasons"
+        [f"{_named(members, names)}: {reason}" for reason, members in by_reason.items()], "reasons"
     )
 
 
-def _named(members: Sequence[History]) -> str:
-    spec, others = members[0].spec, len(members) - 1
+def _named(members: Sequence[History], names: Names) -> str:
+    others = len(members) - 1
     also = f" and {others} other lineage{'s' if others > 1 else ''}" if others else ""
-    return f"{spec.label}, seed {spec.seed}{also}"
+    return f"{names.lineage(members[0].spec)}{also}"
 
 
 # ---- the summary ---------------------------------------------------------------------------------

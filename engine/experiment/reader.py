@@ -22,9 +22,10 @@ from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
 from engine.experiment.yaml import Document, Problem, parse, parse_value
 from engine.lineage.recipe import path as plan_path
+from engine.names import refusals
 from engine.registry import describe, names, unknown
 from engine.settings import CollapseRule, Resources, Share, Threshold
-from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
 
 MOST_LINEAGES = 100_000
 PART_KEYS = ("dataset", "generator", "policy", "sampling")
@@ -70,7 +71,7 @@ class _Reader:
     def __init__(self, path: Path, document: Document, text: str, overrides: list[str]) -> None:
         self.path, self.document, self.text = path, document, text
         self.problems: list[Problem] = []
-        self.refused: dict[str, None] = {}
+        self.refused: list[Refused] = []
         self.values = document.values if isinstance(document.values, dict) else {}
         if not isinstance(document.values, dict):
             self._problem(
@@ -95,7 +96,8 @@ class _Reader:
         self._accepted(metrics, lineages, head)
         self._affordable(head.resources, {spec.generator.name for spec in lineages})
         if not lineages and not self.problems:
-            self._problem("no cell of this grid makes sense: " + "; ".join(self.refused), ("grid",))
+            said = "; ".join(refusals(self.refused, lineages))
+            self._problem(f"no cell of this grid makes sense: {said}", ("grid",))
         self._stop()
         return self._sweep(head, lineages, metrics)
 
@@ -298,7 +300,7 @@ class _Reader:
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
         reason = _refusal(spec, generations)
         if reason:
-            self.refused[f"{spec.label}: {reason}"] = None
+            self.refused.append(Refused(spec, reason))
         return None if reason else spec
 
     # ---- parts and metrics ----

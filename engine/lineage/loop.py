@@ -16,6 +16,7 @@ import numpy as np
 from engine.lineage.generations import Material
 from engine.lineage.measure import prepared
 from engine.lineage.recipe import Node, path
+from engine.names import alone
 from engine.parts import Finding
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec
@@ -365,7 +366,7 @@ class Lineage:
         about = {
             "lineage": self.spec.id,
             "spec": self.spec.to_dict(),
-            "label": self.spec.label,
+            "label": alone(self.spec),
             "generations": generations,
         }
         if self.store.lineage(self.spec.id) != about:

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.lineage.history import History
+from engine.names import Names, by_cell
 from engine.settings import CollapseRule, Point
-from engine.spec import LineageSpec, Part, Sweep
+from engine.spec import Sweep
 
 Row = Mapping[str, Any]
 ACCURACY = "classifier_accuracy"
@@ -58,46 +59,6 @@ class Cell:
         if self.collapsed in (0, self.judged):
             return "collapsed" if self.collapsed else "no"
         return f"collapsed {self.collapsed}/{self.judged}"
-
-
-def grouped(specs: Iterable[LineageSpec]) -> dict[str, list[LineageSpec]]:
-    """Lineages by cell, in the order of the file."""
-    cells: dict[str, list[LineageSpec]] = {}
-    for spec in specs:
-        cells.setdefault(spec.cell_id, []).append(spec)
-    return cells
-
-
-def labels(specs: Iterable[LineageSpec]) -> dict[str, str]:
-    """A short name per cell: only what differs between the cells."""
-    fields = {cell: _fields(members[0]) for cell, members in grouped(specs).items()}
-    varying = [
-        k for k in next(iter(fields.values()), {}) if len({f[k] for f in fields.values()}) > 1
-    ]
-    kept = varying or ["generator", "policy"]
-    return {cell: ", ".join(f[k] for k in kept if f[k]) for cell, f in fields.items()}
-
-
-def _fields(spec: LineageSpec) -> dict[str, str]:
-    policy = (
-        spec.policy.name
-        if spec.synthetic_fraction is None
-        else f"{spec.policy.name} {spec.synthetic_fraction:g}"
-    )
-    others = Part(
-        "policy",
-        spec.policy.name,
-        {k: v for k, v in spec.policy.params.items() if k != "synthetic_fraction"},
-    ).label
-    return {
-        "dataset": spec.dataset.label,
-        "generator": spec.generator.label,
-        "policy": policy + others.removeprefix(spec.policy.name),
-        "sampling": spec.sampling.label,
-        "n_real": f"n={spec.n_real}",
-        "n_synthetic": "" if spec.n_synthetic is None else f"{spec.n_synthetic} synthetic",
-        "arrival": spec.arrival,
-    }
 
 
 def headline(sweep: Sweep) -> str:
@@ -159,11 +120,12 @@ def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
         {key for h in histories.values() for row in h.rows for key in row["values"]},
         headline(sweep),
     )
-    names = labels(sweep.lineages)
-    return [
-        _cell(names[c], metric, [histories[s.id] for s in members], sweep)
-        for c, members in grouped(sweep.lineages).items()
-    ]
+    names = Names(sweep.lineages)
+    cells = []
+    for members in by_cell(sweep.lineages).values():
+        own = [histories[spec.id] for spec in members]
+        cells.append(_cell(names.cell(members[0]), metric, own, sweep))
+    return cells
 
 
 def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Cell:
@@ -186,9 +148,10 @@ def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Ce
 def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
     """What `summary.json` holds: the cells, and every lineage's end."""
     cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
+    names = Names(sweep.lineages)
     lineages = {
         h.spec.id: {
-            "label": h.spec.label,
+            "label": names.cell(h.spec),
             "seed": h.spec.seed,
             "t": h.t,
             "status": h.status or "unfinished",

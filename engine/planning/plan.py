@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.lineage.recipe import Node, path
+from engine.names import Names, refusals
 from engine.planning.cost import Cost, Lack, forecast
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Row, Store
@@ -148,10 +149,11 @@ def rows_there(store: Store, known: Paths) -> dict[str, int]:
 
 def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
     """The plan for machines, with every lineage."""
+    names = Names(sweep.lineages)
     each = [
         {
             "id": s.id,
-            "label": s.label,
+            "label": names.cell(s),
             "cell": s.cell_id,
             "seed": s.seed,
             "generations_there": there[s.id],
@@ -168,6 +170,6 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any
         **head,
         **asdict(plan),
         "missing": plan.missing,
-        "refused": list(sweep.refused),
+        "refused": refusals(sweep.refused, sweep.lineages),
         "each": each,
     }

@@ -25,7 +25,8 @@ from engine.console.tables import duration, failures, show_end, show_plan, show_
 from engine.files import write_atomically
 from engine.lineage.history import Looking, histories, lineage_of
 from engine.lineage.recipe import Node
-from engine.outcome.summary import History, drift, headline, labels, summarise, to_json
+from engine.names import Names
+from engine.outcome.summary import History, drift, headline, summarise, to_json
 from engine.planning import plan as planning
 from engine.running import provenance as machines
 from engine.running.doctor import cpus_here, preflight
@@ -273,7 +274,7 @@ class Run:
         """What happened, as (style, sentence)."""
         left = sum(not h.status for h in found.values())
         again = "the state is saved; the same command goes on"
-        lines = [("red", line) for line in failures(found.values())]
+        lines = [("red", line) for line in failures(found.values(), Names(self.sweep.lineages))]
         if dead:
             lines.append(("red", f"{dead}; {again}"))
         elif self.interrupt:
@@ -314,8 +315,7 @@ class Run:
             lines.append(
                 (
                     "film strip",
-                    f"{strip} ({labels(self.sweep.lineages)[shown.spec.cell_id]}, seed "
-                    f"{shown.spec.seed})",
+                    f"{strip} ({Names(self.sweep.lineages).lineage(shown.spec)})",
                 )
             )
         lines += [("curves", f"ouro ui {source}")] if self.recorder.address else []

@@ -28,6 +28,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from engine.names import Names
 from engine.settings import Keep, is_kept
 from engine.spec import LineageSpec
 from engine.tracking import mlflow_rows as mirror
@@ -52,9 +53,9 @@ MIRRORED = "ouroboros.mirrored"  # tag of a child run: which rows it has, whole
 PER_CALL = 1000  # metrics in one log_batch
 
 
-def connect(address: Address, sweep_name: str, sweep_id: str) -> MlflowTracker:
+def connect(address: Address, sweep_name: str, sweep_id: str, names: Names) -> MlflowTracker:
     """Make a tracker; nothing is asked of MLflow before its first method."""
-    return MlflowTracker(address.uri, sweep_name, sweep_id, address.artifacts)
+    return MlflowTracker(address.uri, sweep_name, sweep_id, address.artifacts, names)
 
 
 def serve(address: Address, sweep_name: str, port: int) -> Pages:
@@ -81,8 +82,14 @@ class MlflowTracker:
     name = "MLflow"
 
     def __init__(
-        self, uri: str, sweep_name: str, sweep_id: str, artifacts: str | None = None
+        self,
+        uri: str,
+        sweep_name: str,
+        sweep_id: str,
+        artifacts: str | None = None,
+        names: Names | None = None,  # of the runs; without them, as of lineages of no grid
     ) -> None:
+        self._names = names or Names(())
         self.uri, self.artifacts = uri, artifacts
         self.sweep_name, self.sweep_id = sweep_name, sweep_id
         self._backoff = Backoff("MLflow")
@@ -382,12 +389,12 @@ class MlflowTracker:
             tags = {
                 LINEAGE: spec.id,
                 MLFLOW_PARENT_RUN_ID: parent.info.run_id,
-                "cell": mirror.cell_name(spec),
+                "cell": self._names.cell(spec),
             }
             start = mirror.begun(wanted.rows[min(wanted.rows)]) if wanted.rows else None
             self._asked.add(spec.id)
             run = self._connect().create_run(
-                parent.info.experiment_id, start, tags, mirror.run_name(spec)
+                parent.info.experiment_id, start, tags, self._names.lineage(spec)
             )
         params = mirror.parameters(spec)
         if not params.keys() <= run.data.params.keys():

@@ -62,23 +62,6 @@ def legal(name: str) -> str:
     )
 
 
-def run_name(spec: LineageSpec) -> str:
-    """What tells the runs of a sweep apart comes first:
-    MLflow's table shows about 20 characters.
-    """
-    return f"{_policy(spec)}, seed {spec.seed}, {spec.generator.label}"[:LONGEST]
-
-
-def cell_name(spec: LineageSpec) -> str:
-    """The same for lineages that differ in their seed alone."""
-    return f"{_policy(spec)}, {spec.generator.label}"[:LONGEST] + f" ({spec.cell_id[:4]})"
-
-
-def _policy(spec: LineageSpec) -> str:
-    """Policy and sampling."""
-    return spec.label.removeprefix(f"{spec.generator.label}, ")
-
-
 def view(columns: Sequence[str]) -> str:
     """The state of MLflow's run table as its own Share button saves it: grouped by cell, these
     metrics as columns.

@@ -18,6 +18,7 @@ import numpy as np
 
 from engine import files
 from engine.lineage.history import History, Looking, history
+from engine.names import Names
 from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
@@ -38,6 +39,7 @@ class Recorder:
         self.sweep, self.store = sweep, Looking(store.url)
         self.address = address_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
+        self.names = Names(sweep.lineages)
         self.dirty: set[str] = set()
         # what the tracker has of the lineages that are over: a fingerprint of rows, status, reason
         self.recorded: dict[str, tuple[str, str, str]] = {}
@@ -101,7 +103,7 @@ class Recorder:
 
     def _open(self) -> None:
         # may take seconds to import, while Ray starts
-        tracker = open_tracker(self.address, self.sweep.name, self.sweep.id)
+        tracker = open_tracker(self.address, self.sweep.name, self.sweep.id, self.names)
         self._introduce(tracker)
         self.tracker = tracker
 

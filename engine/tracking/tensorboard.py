@@ -27,10 +27,11 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from engine.files import write_atomically
+from engine.names import Names
 from engine.settings import Keep
 from engine.spec import LineageSpec
 from engine.tracking.backoff import Backoff
-from engine.tracking.mlflow_rows import fingerprint, points, run_name
+from engine.tracking.mlflow_rows import fingerprint, points
 from engine.tracking.tracker import Address, Checkpoint, Pages, Pictures, Row
 
 SCHEMES = ("tensorboard",)
@@ -40,9 +41,9 @@ MIRRORED = "mirrored.json"  # in a lineage's folder: its rows' fingerprints, its
 EVENTS = "events.out.tfevents.*"
 
 
-def connect(address: Address, sweep_name: str, sweep_id: str) -> TensorBoardTracker:
+def connect(address: Address, sweep_name: str, sweep_id: str, names: Names) -> TensorBoardTracker:
     """Make a tracker; nothing is written before its first method."""
-    return TensorBoardTracker(_folder(address) / _legal(sweep_name))
+    return TensorBoardTracker(_folder(address) / _legal(sweep_name), names)
 
 
 def serve(address: Address, sweep_name: str, port: int) -> Pages:
@@ -68,8 +69,9 @@ class TensorBoardTracker:
 
     name = "TensorBoard"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, names: Names) -> None:
+        self.folder, self.names = folder, names
+        self._places: dict[str, Path] = {}  # of lineages that were met
         self._backoff = Backoff(self.name)
         self._mirrored: dict[str, Mirrored] = {}  # by lineage
 
@@ -150,7 +152,12 @@ class TensorBoardTracker:
         return self._mirrored.get(spec.id, Mirrored())
 
     def _place(self, spec: LineageSpec) -> Path:
-        return self.folder / f"{_legal(run_name(spec))[:150]} {spec.id[:8]}"
+        """Its folder: as it was called when it was made, which a wider grid may call otherwise."""
+        if spec.id not in self._places:
+            made = sorted(self.folder.glob(f"* {spec.id[:8]}"))
+            name = f"{_legal(self.names.lineage(spec))} {spec.id[:8]}"
+            self._places[spec.id] = made[0] if made else self.folder / name
+        return self._places[spec.id]
 
     def _try(self, what: str, action: Callable[[], None]) -> bool:
         return self._backoff.run(what, action)

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from engine.names import Names
 from engine.settings import Keep
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
@@ -135,7 +136,7 @@ class Pages:
 class Backend(Protocol):
     """What a backend's file defines."""
 
-    def connect(self, address: Address, sweep_name: str, sweep_id: str) -> Tracker:
+    def connect(self, address: Address, sweep_name: str, sweep_id: str, names: Names) -> Tracker:
         """Make a tracker: costs little and risks nothing, connects when it is first used."""
 
     def serve(self, address: Address, sweep_name: str, port: int) -> Pages:
@@ -156,11 +157,13 @@ def address_of(sweep: Sweep, store: Store) -> Address | None:
     return Address(*local(Path(store.root) if store.local else Path("runs") / sweep.name))
 
 
-def open_tracker(address: Address | None, sweep_name: str, sweep_id: str) -> Tracker:
-    """Make the tracker of an address.  ValueError for a scheme that no backend has."""
+def open_tracker(
+    address: Address | None, sweep_name: str, sweep_id: str, names: Names | None = None
+) -> Tracker:
+    """Make the tracker of an address; names: of the lineages, as everywhere else.  ValueError for a scheme that no backend has."""
     if address is None:
         return Nop()
-    return _backend(address).connect(address, sweep_name, sweep_id)
+    return _backend(address).connect(address, sweep_name, sweep_id, names or Names(()))
 
 
 def serve(address: Address, sweep_name: str, port: int) -> Pages:

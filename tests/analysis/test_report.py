@@ -30,7 +30,8 @@ from analysis.frame.tables import (
     failures,
     natural,
     over_seeds,
-    shortened,
+    panel_names,
+    told_apart,
     undefined_values,
 )
 from analysis.plots import collapse as plots_collapse
@@ -154,16 +155,22 @@ def test_lines_are_what_varies() -> None:
     assert arrange(by_policy) == (["n_real"], "policy")
 
 
-def test_labels_say_what_differs_with_defaults_filled_in() -> None:
-    labels = pd.Series(
-        ["gaussian(replicates=9)", "gaussian(d=100, replicates=9)", "gaussian(d=3, replicates=9)"]
-    )
-    short = shortened(labels, "dataset").tolist()
-    assert short == ["d = 1", "d = 100", "d = 3"] and sorted(short, key=natural) == [
-        "d = 1",
-        "d = 3",
-        "d = 100",
+def test_panels_are_called_by_what_varies() -> None:
+    specs = [
+        LineageSpec(
+            Part("dataset", "gaussian", {"replicates": 9, "d": d}),
+            Part("generator", "gaussian"),
+            Part("policy", "replace"),
+            Part("sampling", "plain"),
+            n,
+            0,
+        )
+        for d, n in ((100, 10), (3, 10), (1, 1000))
     ]
+    frame = pd.DataFrame({"lineage": [s.id for s in specs], "n_real": [s.n_real for s in specs]})
+    panels = panel_names(told_apart(frame, specs), ["dataset", "n_real"]).tolist()
+    assert panels == ["d=100, n=10", "d=3, n=10", "d=1, n=1000"]
+    assert sorted(panels, key=natural) == [panels[2], panels[1], panels[0]]
 
 
 # ---- the answer ----------------------------------------------------------------------------------

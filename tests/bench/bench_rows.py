@@ -21,6 +21,7 @@ import numpy as np
 
 from analysis.frame.rows import from_store
 from engine.lineage.recipe import Node, path
+from engine.names import alone
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.artifacts import machine
 from engine.store.store import Store
@@ -84,7 +85,7 @@ def fill(sweep: Sweep, store: Store, blocks: bool) -> None:
             store.commit(part)
         generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in nodes]
         store.write_lineage(
-            spec.id, {"spec": spec.to_dict(), "label": spec.label, "generations": generations}
+            spec.id, {"spec": spec.to_dict(), "label": alone(spec), "generations": generations}
         )
         store._blocks = {"model": {}, "draw": {}}
 

@@ -17,7 +17,8 @@ import pytest
 
 from engine import files
 from engine.lineage.history import histories
-from engine.outcome.summary import History, Spread, collapsed, drift, key_of, labels, summarise
+from engine.names import Names
+from engine.outcome.summary import History, Spread, collapsed, drift, key_of, summarise
 from engine.planning.plan import make_plan, order, paths
 from engine.running import worker as work
 from engine.running.ray_health import Pulse, RayDied
@@ -426,10 +427,9 @@ def test_a_cell_is_judged_over_its_seeds(tmp_path: Path) -> None:
         s.id: History(s, (row(0, moments=1.0), row(4, moments=values[s.seed])), "ok")
         for s in sweep.lineages
     }
-    cells = summarise(sweep, lives)
-    assert [c.label for c in cells] == list(labels(sweep.lineages).values()) and len(
-        {c.label for c in cells}
-    ) == 6
+    cells, names = summarise(sweep, lives), Names(sweep.lineages)
+    assert [c.label for c in cells] == list(dict.fromkeys(map(names.cell, sweep.lineages)))
+    assert len({c.label for c in cells}) == 6
     assert all((c.verdict, c.drift) == ("collapsed 2/3", Spread(2.5, 1.5, 3.5, 3)) for c in cells)
 
 

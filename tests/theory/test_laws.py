@@ -14,6 +14,7 @@ from analysis.frame.rows import tidy
 from analysis.theory.laws import against, alarms, check, expected, worst_z
 from engine.lineage.history import lineage_of
 from engine.lineage.loop import Lineage
+from engine.names import alone
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.store import Store
 
@@ -67,7 +68,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("one", RIGHT, ids=lambda s: f"{s.dataset.name}, {s.label}, n={s.n_real}")
+@pytest.mark.parametrize("one", RIGHT, ids=lambda s: f"{s.dataset.name}, {alone(s)}, n={s.n_real}")
 def test_right_chains_are_within_four_standard_errors(one: LineageSpec, tmp_path: Path) -> None:
     compared = against(tidy(rows(one, tmp_path), {one.id: one}), [one])
     assert compared["tested"].sum() >= 3
@@ -78,12 +79,12 @@ def test_right_chains_are_within_four_standard_errors(one: LineageSpec, tmp_path
 @pytest.mark.parametrize(
     "one",
     [spec(), spec(policy="accumulate"), spec("regression", dataset_d=4)],
-    ids=lambda s: s.label,
+    ids=alone,
 )
 def test_an_off_by_one_generation_is_caught(one: LineageSpec, tmp_path: Path) -> None:
     shifted = [row | {"t": row["t"] - 1} for row in rows(one, tmp_path)[1:]]
     said = check(tidy(shifted, {one.id: one}), [one])
-    assert said and "z = " in said[0] and one.label in said[0]
+    assert said and "z = " in said[0] and alone(one) in said[0]
 
 
 @pytest.mark.parametrize("policy", ["replace", "accumulate_subsample"])
@@ -108,7 +109,7 @@ def test_a_policy_that_does_another_thing_is_caught(tmp_path: Path) -> None:
         spec("categorical", policy="random_past"),
         spec("mixture", generator="wgan"),
     ],
-    ids=lambda s: s.label,
+    ids=alone,
 )
 def test_where_no_law_is_known_nothing_is_said(one: LineageSpec) -> None:
     assert expected(one) == {}

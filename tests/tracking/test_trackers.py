@@ -22,7 +22,7 @@ from engine.tracking.tracker import Pages
 SCHEMES = ("ledger",)
 
 
-def connect(address, sweep_name, sweep_id):
+def connect(address, sweep_name, sweep_id, names):
     return Ledger(Path(address.uri.partition("://")[2]))
 
 
