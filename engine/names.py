@@ -148,9 +148,9 @@ class Names:
             yield (kind,), part.name
             for name, value in _leaves(part).items():
                 yield (kind, part.name, name), value
-        for size in SIZES:
-            for value in {getattr(spec, size) for spec in self._cells.values()}:
-                yield (size,), value
+        for spec in self._cells.values():
+            for size in SIZES:
+                yield (size,), getattr(spec, size)
 
     def _varies(self, *axis: str) -> bool:
         return len(self._texts.get(axis, ())) > 1
@@ -159,7 +159,8 @@ class Names:
     def _owners(self) -> Counter[str]:
         """In how many kinds a parameter of this name varies."""
         axes = [axis for axis in self._texts if len(axis) == 3 and self._varies(*axis)]
-        return Counter(name for _, name in {(axis[0], axis[2]) for axis in axes})
+        pairs = {(kind, name) for kind, _, name in axes}
+        return Counter(name for _, name in pairs)
 
     @cached_property
     def _swept(self) -> bool:
@@ -224,10 +225,10 @@ def _key(spec: LineageSpec, fraction: bool = True) -> str:
     """What a cell, or without the fraction a workflow, is; of cells that are refused, too, which
     have no id.
     """
-    parts = [getattr(spec, kind).canonical for kind in PARTS]
+    parts = {kind: getattr(spec, kind).canonical for kind in PARTS}
     if not fraction:
-        parts = [{k: v for k, v in part.items() if k != FRACTION} for part in parts]
-    return _canonical([*parts, *(getattr(spec, size) for size in SIZES)])
+        parts["policy"] = {k: v for k, v in parts["policy"].items() if k != FRACTION}
+    return _canonical([parts, [getattr(spec, size) for size in SIZES]])
 
 
 # ---- values --------------------------------------------------------------------------------------

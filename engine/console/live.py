@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from engine.console.tables import NARROW, bar, cut, duration, number, one_line_each, table
+from engine.console.tables import NARROW, bar, duration, number, one_line_each, table
 from engine.names import Names, by_cell
 from engine.outcome.summary import History, headline, value
 from engine.planning.plan import Plan
@@ -234,9 +234,8 @@ class LiveTable(Screen):
         width = max(4, min(20, self.console.width // 8))
         for cell in shown:
             extra = (cell.value, cell.ratio)[2 - len(self._columns()) :]
-            label = cut(cell.label, 7 * self.console.width // 20)
             shown_table.add_row(
-                label,
+                cell.label,
                 bar(cell.done, cell.total, width),
                 f"{cell.done}/{cell.total}",
                 *extra,

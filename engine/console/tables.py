@@ -174,9 +174,10 @@ def table(*columns: tuple[str, str]) -> Table:
 
 
 def one_line_each(rows: Table) -> Table:
-    """Cuts long texts instead of folding them."""
+    """Cut long texts instead of folding them; what a line is about, at its left, stays whole."""
     for column in rows.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
+    rows.columns[0].min_width = max((len(str(said)) for said in rows.columns[0].cells), default=0)
     return rows
 
 
@@ -221,9 +222,7 @@ def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
         for cell in shown:
             _paragraph(console, cell)
     else:
-        console.print(
-            _overview(shown, console.width) if len(shown) < len(cells) else _summary_table(cells)
-        )
+        console.print(_overview(shown) if len(shown) < len(cells) else _summary_table(cells))
     if hidden := len(cells) - len(shown):
         console.print(
             Text(
@@ -265,27 +264,13 @@ def _summary_table(cells: Sequence[Cell]) -> Table:
     return rows
 
 
-def _overview(cells: Sequence[Cell], width: int) -> Table:
+def _overview(cells: Sequence[Cell]) -> Table:
     """The same of a few among very many: a line each."""
     rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
     for c in cells:
         drifted = f"{number(c.drift.mean)} x" if c.drift else "-"
-        rows.add_row(cut(c.label, 2 * width // 5), drifted, _verdict(c), _statuses(c))
+        rows.add_row(c.label, drifted, _verdict(c), _statuses(c))
     return one_line_each(rows)
-
-
-def cut(label: str, width: int) -> str:
-    """Its longest parts without their middles, as far as needed: what tells cells apart stands at
-    the ends.
-    """
-    parts = label.split(", ")
-    for most in range(max(map(len, parts)), 2, -1):
-        short = ", ".join(
-            p if len(p) <= most else f"{p[: most // 2]}…{p[(1 - most) // 2 :]}" for p in parts
-        )
-        if len(short) <= width:
-            return short
-    return label[:width]
 
 
 def spread_short(s: Spread | None) -> str:

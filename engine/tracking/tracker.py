@@ -160,7 +160,7 @@ def address_of(sweep: Sweep, store: Store) -> Address | None:
 def open_tracker(
     address: Address | None, sweep_name: str, sweep_id: str, names: Names | None = None
 ) -> Tracker:
-    """Make the tracker of an address; names: of the lineages, as everywhere else.  ValueError for a scheme that no backend has."""
+    """Make the tracker of an address; names: of its runs.  ValueError for an unknown scheme."""
     if address is None:
         return Nop()
     return _backend(address).connect(address, sweep_name, sweep_id, names or Names(()))

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from engine.console.live import Board, LiveTable
-from engine.console.tables import cut, failures, show_cells, show_plan, show_status, show_summary
+from engine.console.tables import failures, show_cells, show_plan, show_status, show_summary
 from engine.experiment.reader import load
 from engine.lineage.recipe import path
+from engine.names import Names
 from engine.outcome.summary import History, summarise
 from engine.planning import plan as planning
 from engine.spec import LineageSpec, Sweep, digest
@@ -103,7 +104,7 @@ def test_status_and_summary_fit_on_a_screen_and_begin_with_what_matters(many: Sw
     show_summary(console, summarise(many, found), many)
     lines = said(console)
     assert 15 < len(lines) <= 22
-    assert lines[1] == "gaussian, replace 0.1, seed 3 and 2 other lineages: ValueError: no"
+    assert lines[1] == "gaussian, replace 0.1, n=20, seed 3 and 2 other lineages: ValueError: no"
     shown = lines[4 : next(i for i, line in enumerate(lines) if line.startswith("..."))]
     assert all("1 failed" in line and "24 of 25 done" not in line for line in shown[:3])
     assert len(shown) == 11 and all("6 x" in line and " yes " in line for line in shown[3:])
@@ -139,30 +140,15 @@ def test_the_live_table_fits_and_is_drawn_at_once(many: Sweep) -> None:
 
 
 def test_failures_are_told_by_reason(many: Sweep) -> None:
-    specs = many.lineages[:30]
+    specs, names = many.lineages[:30], Names(many.lineages)
     one = [History(specs[0], (), "failed", "A")]
-    assert failures(one) == ["gaussian, replace 0.1, seed 0: A"]
-    assert failures([*one, History(specs[1], (), "failed", "A")]) == [
-        "gaussian, replace 0.1, seed 0 and 1 other lineage: A"
+    assert failures(one, names) == ["gaussian, replace 0.1, n=20, seed 0: A"]
+    assert failures([*one, History(specs[1], (), "failed", "A")], names) == [
+        "gaussian, replace 0.1, n=20, seed 0 and 1 other lineage: A"
     ]
-    each = failures(History(s, (), "failed", f"reason {i}") for i, s in enumerate(specs))
+    found = [History(s, (), "failed", f"reason {i}") for i, s in enumerate(specs)]
+    each = failures(found, names)
     assert len(each) == 6 and each[-1] == "... and 25 more reasons"
-
-
-@pytest.mark.parametrize(
-    "label",
-    [
-        "replace 0.5",
-        "kde(bandwidth=0.123456), accumulate 0.1, biased(sampling_bias=0.7)",
-        "x" * 200,
-    ],
-)
-def test_labels_are_cut_in_the_middle_of_their_longest_parts(label: str) -> None:
-    assert cut(label, 200) == label
-    for width in (60, 40, 28, 20):
-        short = cut(label, width)
-        assert len(short) <= width and short[:1] == label[:1] and short[-1:] == label[-1:]
-        assert (short == label) == (len(label) <= width)
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
