@@ -62,13 +62,14 @@ def film(frames: Frames, *, classes: int = 0, width: float = WIDE) -> Figure:
 
 def _strip(frames: Mapping[int, Samples], classes: int) -> np.ndarray:
     """[height, width, 3] uint8, cells a pixel apart."""
-    columns = list(range(classes)) if classes else list(range(10))
-    rows = [[_cell(samples, c, classes) for c in columns] for samples in frames.values()]
-    padded = [
-        [np.pad(cell, ((0, 1), (0, 1), (0, 0)), constant_values=255) for cell in row]
-        for row in rows
-    ]
-    return np.concatenate([np.concatenate(row, axis=1) for row in padded])
+    return np.concatenate([_row(samples, classes) for samples in frames.values()])
+
+
+def _row(samples: Samples, classes: int) -> np.ndarray:
+    """One image of each class, or the first ten, with a white edge to the right and below."""
+    cells = [_cell(samples, column, classes) for column in range(classes or 10)]
+    edge = ((0, 1), (0, 1), (0, 0))
+    return np.concatenate([np.pad(cell, edge, constant_values=255) for cell in cells], axis=1)
 
 
 def _cell(samples: Samples, column: int, classes: int) -> np.ndarray:
@@ -81,7 +82,8 @@ def _cell(samples: Samples, column: int, classes: int) -> np.ndarray:
         height, width = samples.x.shape[1:3]
         cross = np.eye(height, width, dtype=bool) | np.eye(height, width, dtype=bool)[:, ::-1]
         return np.where(cross, 150, 240).astype(np.uint8)[..., None].repeat(3, axis=2)
-    return images[0] if images.shape[-1] == 3 else images[0].repeat(3, axis=2)
+    first: np.ndarray = images[0]
+    return first if first.shape[-1] == 3 else first.repeat(3, axis=2)
 
 
 # ---- densities of points -------------------------------------------------------------------------

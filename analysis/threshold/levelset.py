@@ -197,4 +197,4 @@ def _curves(
     drawn = mean[:, :, None] + root @ rng.standard_normal(
         (len(theta), len(nodes), each)
     )  # [theta, nodes, each]
-    return drawn.transpose(0, 2, 1).reshape(-1, len(nodes))
+    return np.asarray(drawn.transpose(0, 2, 1).reshape(-1, len(nodes)))

@@ -61,7 +61,8 @@ def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
     key = ("features", name, digest(dataset) if name in TRAINED else "")
     if key not in samples.memo:
         samples.memo[key] = EXTRACT[name](samples.x, dataset).astype(np.float64)
-    return samples.memo[key]
+    values: np.ndarray = samples.memo[key]
+    return values
 
 
 def _raw(x: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -79,7 +80,7 @@ def digest(dataset: Dataset) -> str:
         sha.update(np.ascontiguousarray(real.x).data)
         sha.update(b"" if real.y is None else np.ascontiguousarray(real.y, dtype=np.int64).data)
         real.memo["digest"] = sha.hexdigest()
-    return real.memo["digest"]
+    return str(real.memo["digest"])
 
 
 def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:

@@ -68,7 +68,8 @@ def first(samples: Samples, n: int) -> Samples:
     key = ("first", n)
     if key not in samples.memo:
         samples.memo[key] = samples.take(slice(0, n))
-    return samples.memo[key]
+    chosen: Samples = samples.memo[key]
+    return chosen
 
 
 def refusal(synthetic: Samples, like: Samples) -> str:

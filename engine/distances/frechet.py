@@ -144,7 +144,8 @@ def root_trace(a: Moments, b: Moments) -> np.ndarray:
     """tr (C1^1/2 C2 C1^1/2)^1/2 [...]; nan where rounding has spoiled it."""
     if a.covariance is None or b.covariance is None:
         cross = a.rows @ np.swapaxes(b.rows, -1, -2)  # [..., n1, n2]
-        return _guarded(cross, lambda m: np.linalg.svd(m, compute_uv=False)).sum(-1)
+        roots = _guarded(cross, lambda m: np.linalg.svd(m, compute_uv=False))  # [..., min(n1, n2)]
+        return np.asarray(roots.sum(-1))
     values = _guarded(_product(a, b.covariance), np.linalg.eigvalsh)  # [..., d]
     largest = np.abs(values).max(-1)
     total = np.sqrt(np.clip(values, 0, None)).sum(-1)
@@ -157,8 +158,9 @@ def _product(a: Moments, covariance: np.ndarray) -> np.ndarray:
     if triangular and factor.ndim == covariance.ndim == 2 and len(factor) >= BLOCKED:
         product, info = dsygst(covariance, factor, itype=2, lower=1)
         assert info == 0, f"dsygst: argument {-info}"
-        return product
-    return np.swapaxes(factor, -1, -2) @ covariance @ factor
+    else:
+        product = np.swapaxes(factor, -1, -2) @ covariance @ factor
+    return np.asarray(product)
 
 
 def _guarded(matrices: np.ndarray, decompose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -65,7 +65,7 @@ def ground_cost(a: Labelled, b: Labelled) -> np.ndarray:
     squares = np.square(x).sum(1)[:, None] + np.square(z).sum(1) - 2 * (x @ z.T)
     np.maximum(squares, 0, out=squares)
     squares += label_distances(a.classes, b.classes)[a.y[:, None], b.y]
-    return np.multiply(squares, 0.5, out=squares)
+    return np.asarray(np.multiply(squares, 0.5, out=squares))
 
 
 def exact(a: Labelled, b: Labelled) -> float:
@@ -152,4 +152,4 @@ def softmin(t: float, cost: np.ndarray, dual: np.ndarray) -> np.ndarray:
     top = z.max(1)
     z -= top[:, None]
     np.exp(z, out=z)
-    return -t * (top + np.log(z.sum(1)))
+    return np.asarray(-t * (top + np.log(z.sum(1))))

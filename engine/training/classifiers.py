@@ -54,10 +54,12 @@ class LeNet(nn.Module):
         x = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # [n, channels, height, width]
         if x.shape[2:] != self.reduced:
             x = functional.interpolate(x, self.reduced, mode="bilinear", antialias=True)
-        return self.dense(self.convolutions(x))  # [n, 84]
+        out: Tensor = self.dense(self.convolutions(x))  # [n, 84]
+        return out
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        out: Tensor = self.head(self.features(images))
+        return out
 
 
 class ResNet18(nn.Module):
@@ -87,10 +89,12 @@ class ResNet18(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # [n, channels, height, width]
-        return self.body(x)  # [n, 512]
+        out: Tensor = self.body(x)  # [n, 512]
+        return out
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        out: Tensor = self.head(self.features(images))
+        return out
 
 
 class PointClassifier(nn.Module):
@@ -105,7 +109,8 @@ class PointClassifier(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         z = self.standardise(points.transpose(0, 1).float())  # [replicates, n, d]
-        return self.layers(z).transpose(0, 1)
+        out: Tensor = self.layers(z).transpose(0, 1)
+        return out
 
 
 def fit(

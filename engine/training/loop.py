@@ -75,7 +75,7 @@ class Training:
         rising = min(1.0, step / self.warmup) if self.warmup else 1.0
         if not self.decay:
             return rising
-        return rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps)))
+        return float(rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps))))
 
 
 def train(

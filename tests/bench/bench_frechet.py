@@ -1,7 +1,7 @@
 """FID and conditional FID against torchmetrics and pytorch-fid: CPU time of one thread, sides in
 turn, medians, ratios.
 
-    python tests/bench/bench_frechet.py [--quick]
+    python tests/bench/bench_frechet.py [--quick | --smoke]
 
 Given moments: the distance alone, our real side with its factor, theirs with mean and covariance,
 everything in float64. From features: each side also takes mean and covariance of the generated
@@ -201,7 +201,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="d up to 512 only")
-    quick = parser.parse_args().quick
+    parser.add_argument("--smoke", action="store_true", help="the smallest size, judging nothing")
+    options = parser.parse_args()
+    quick = options.quick
     print("FID: milliseconds of CPU, times faster than the two, relative differences")
     print(
         "    d      n      from       ours  torchmetrics  pytorch-fid  x torchm.  x pytorch    "
@@ -210,6 +212,7 @@ def main() -> None:
     whole = [(64, 1000, 5), (512, 5000, 5), (512, 300, 5)] + (
         [] if quick else [(2048, 5000, 3), (2048, 500, 3)]
     )
+    whole = [(16, 100, 1), (32, 20, 1)] if options.smoke else whole
     fids = {(d, n): fid(d, n, rounds) for d, n, rounds in whole}
     print(
         "\nconditional FID: classes x samples each; the loops are timed on `timed` classes and "
@@ -227,6 +230,7 @@ def main() -> None:
         (512, 10, 100, 3, 3),
     ]
     by_class += [] if quick else [(2048, 10, 100, 1, 1), (2048, 100, 50, 1, 1)]
+    by_class = [(16, 3, 30, 2, 1)] if options.smoke else by_class
     conditionals = {
         (d, c, n): conditional(d, c, n, timed, rounds) for d, c, n, timed, rounds in by_class
     }

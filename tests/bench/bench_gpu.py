@@ -2,7 +2,7 @@
 four small lineages packed.
 
     python tests/bench/bench_gpu.py            # all of it on a GPU, about ten minutes
-    python tests/bench/bench_gpu.py --small    # the same code with tiny sizes, on any machine
+    python tests/bench/bench_gpu.py --smoke    # the same code with tiny sizes, on any machine
 
 Goals on a GPU: training of the 64 px preset at 40 % or more of the measured bf16 rate of 8192^3 at
 its best batch; four packed `tiny` lineages at 2.5 times the throughput of one after the other.
@@ -108,60 +108,54 @@ def sampling(size: str, pixels: int, n: int) -> None:
         print(f"  {sampler} with {steps} steps: {n / (synchronised() - started):.1f} images/s")
 
 
-def one_lineage(seed: int, steps: int) -> None:
+def one_lineage(seed: int, steps: int, samples: int) -> None:
     data = pictures(512, 32)
-    generator = make("generator", "ddpm", size="tiny", steps=steps)
+    generator = make("generator", "ddpm", size="tiny", steps=steps, batch=min(32, samples))
     generator.fit(data, np.random.default_rng(seed))
-    generator.sample(256, np.random.default_rng(seed))
+    generator.sample(samples, np.random.default_rng(seed))
 
 
-def packed(steps: int) -> None:
-    """Wall time of four lineages one after the other in one process,
-    and in four processes at once.
-    """
+def packed(steps: int, samples: int = 256, n: int = PACKED) -> None:
+    """Wall time of n lineages one after the other in one process, and in n processes at once."""
 
     def seconds(groups: list[list[int]]) -> float:
         started = time.perf_counter()
+        command = [sys.executable, __file__, "--steps", str(steps), "--samples", str(samples)]
         each = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    __file__,
-                    "--lineages",
-                    ",".join(map(str, g)),
-                    "--steps",
-                    str(steps),
-                ]
-            )
-            for g in groups
+            subprocess.Popen([*command, "--lineages", ",".join(map(str, group))])
+            for group in groups
         ]
         assert all(process.wait() == 0 for process in each)
         return time.perf_counter() - started
 
     start_up = seconds([[]])
     alone, together = (
-        seconds(groups) - start_up
-        for groups in ([list(range(PACKED))], [[i] for i in range(PACKED)])
+        seconds(groups) - start_up for groups in ([list(range(n))], [[i] for i in range(n)])
     )
     print(
-        f"{PACKED} tiny lineages: {alone:.1f} s one after the other, {together:.1f} s packed: "
+        f"{n} tiny lineages: {alone:.1f} s one after the other, {together:.1f} s packed: "
         f"x{alone / together:.2f}"
     )
 
 
 def main() -> None:
     words = argparse.ArgumentParser()
-    words.add_argument("--small", action="store_true")
+    words.add_argument("--smoke", action="store_true")
     words.add_argument("--lineages")
     words.add_argument("--steps", type=int, default=400)
+    words.add_argument("--samples", type=int, default=256)
     asked = words.parse_args()
     if asked.lineages is not None:
         for seed in filter(None, asked.lineages.split(",")):
-            one_lineage(int(seed), asked.steps)
-    elif asked.small:
-        training("tiny", 16, [8], 2, 256)
-        sampling("tiny", 16, 8)
-        packed(2)
+            one_lineage(int(seed), asked.steps, asked.samples)
+    elif asked.smoke:
+        if not torch.cuda.is_available():  # minutes of compiling without one
+            del WAYS["bf16, channels last, compiled"]
+        training("tiny", 16, [8], 1, 64)
+        sampling("tiny", 16, 1)
+        packed(1, 2, n=2)
+    elif not torch.cuda.is_available():
+        print("skipped: there is no GPU (--smoke runs the same code with tiny sizes)")
     else:
         training("64", 64, [32, 64, 128, 256], 20, 8192)
         sampling("64", 64, 256)

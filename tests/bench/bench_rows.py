@@ -2,6 +2,7 @@
 takes from a store.
 
     python tests/bench/bench_rows.py [blocks | folders] [lineages]
+    python tests/bench/bench_rows.py --smoke    # both, with 3 lineages
 
 blocks: how cheap generations lie in a store, 50 rows a file; folders: how costly ones do, a file
 for each model and draw. Goal: under 20 s on 2 cores, under 2 GB.
@@ -129,8 +130,16 @@ def peak_gigabytes() -> float:
 
 
 def main() -> None:
-    blocks = (sys.argv[1:] or ["blocks"])[0] == "blocks"
-    lineages = int((sys.argv[2:] or ["2000"])[0])
+    if sys.argv[1:] == ["--smoke"]:
+        read(True, 3)
+        read(False, 3)
+    else:
+        kind = sys.argv[1] if len(sys.argv) > 1 else "blocks"
+        lineages = sys.argv[2] if len(sys.argv) > 2 else "2000"
+        read(kind == "blocks", int(lineages))
+
+
+def read(blocks: bool, lineages: int) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         sweep = sweep_of(lineages, folder)
         fill(sweep, Quick(folder), blocks)

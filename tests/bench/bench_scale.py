@@ -2,6 +2,7 @@
 gains, how fast they pass.
 
     python tests/bench/bench_scale.py [lineages to plan, lineages to run]        # 10,000 and 2,000
+    python tests/bench/bench_scale.py --smoke                                    # 40 and 20
 
 Goals: 10,000 lineages of 6 generations are planned in under 2 s; the driver's memory grows by a
 bounded amount per 1,000; MLflow is not far behind when the sweep ends.  Measured on 2 busy cores
@@ -109,25 +110,25 @@ def run(n: int, name: str, folder: Path) -> None:
     seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"exit {process.returncode}\n{text[-2000:]}")
-    early, late = (
-        [memory for done, memory in seen if low * n <= done <= high * n]
-        for low, high in ((0.1, 0.3), (0.8, 0.99))
-    )
-    growth = (
-        (sum(late) / len(late) - sum(early) / len(early)) / (0.7 * n / 1000)
-        if early and late
-        else float("nan")
-    )
     most, behind = max(memory for _, memory in seen), ended - os.stat(out / "summary.json").st_mtime
     print(
         f"ouro run of {n:,} lineages, {name}: {seconds:.0f} s, driver {used:.0f} s of CPU, ", end=""
     )
     print(
-        f"{most:.0f} MB at most, {growth:+.1f} MB per 1,000 lineages; {behind:.1f} s after the "
-        "summary, ",
+        f"{most:.0f} MB at most, {growth(seen, n)}; {behind:.1f} s after the summary, ",
         end="",
     )
     print(f"{len(text.splitlines())} lines in all{mirrored(out)}", flush=True)
+
+
+def growth(seen: list[tuple[int, float]], n: int) -> str:
+    """Megabytes per 1,000 lineages, from the means over an early and a late stretch of the run."""
+    early = [memory for done, memory in seen if 0.1 * n <= done <= 0.3 * n]
+    late = [memory for done, memory in seen if 0.8 * n <= done <= 0.99 * n]
+    if not early or not late:
+        return "over too soon to see it grow"
+    grown = sum(late) / len(late) - sum(early) / len(early)
+    return f"{grown / (0.7 * n / 1000):+.1f} MB per 1,000 lineages"
 
 
 def mirrored(out: Path) -> str:
@@ -141,7 +142,9 @@ def mirrored(out: Path) -> str:
 
 
 def main() -> None:
-    to_plan, to_run = (int(word) for word in [*sys.argv[1:], "10000", "2000"][:2])
+    smallest = sys.argv[1:] == ["--smoke"]
+    words = ["40", "20"] if smallest else [*sys.argv[1:], "10000", "2000"][:2]
+    to_plan, to_run = map(int, words)
     with tempfile.TemporaryDirectory(
         dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     ) as name:  # not the disk's pace
