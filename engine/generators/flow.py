@@ -223,4 +223,4 @@ class Flow:
         save_weights(self.model_, folder, self.config_)
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = load_weights(folder, lambda config: PointFlow(**config))  # type: ignore[assignment]
+        self.model_, self.config_ = load_weights(folder, lambda config: PointFlow(**config))

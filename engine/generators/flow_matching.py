@@ -266,7 +266,7 @@ class FlowMatching:
         if (folder / "unet").is_dir():
             self.net_ = _unet.ImageUnet.load(folder, self.label_dropout)
         else:
-            self.net_ = load_weights(folder, PointNet)[0]  # type: ignore[assignment]
+            self.net_ = load_weights(folder, PointNet)[0]
 
 
 def _point_net(x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> PointNet:

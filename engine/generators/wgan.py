@@ -331,7 +331,7 @@ class Wgan:
         save_weights(self.model_, folder, self.config_)
 
     def load(self, folder: Path) -> None:
-        self.model_, self.config_ = load_weights(folder, _build)  # type: ignore[assignment]
+        self.model_, self.config_ = load_weights(folder, _build)
 
 
 def _build(config: dict[str, Any]) -> PointGan | ImageGan:

@@ -8,6 +8,7 @@ They learn from the data at hand alone: the ResNet-18 here is not the ImageNet n
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -113,6 +114,9 @@ class PointClassifier(nn.Module):
         return out
 
 
+ImageClassifier = LeNet | ResNet18
+
+
 def fit(
     data: Samples,
     classes: int,
@@ -122,40 +126,49 @@ def fit(
     batch: int = 128,
     lr: float = 2e-3,
     network: str = "lenet",
-) -> nn.Module:
-    """A classifier of labelled images (lenet or resnet18) or points (stacked MLP), trained on data
-    by cross entropy.
+) -> ImageClassifier | PointClassifier:
+    """Train a classifier of labelled images (lenet or resnet18) or points (a stacked MLP) by cross
+    entropy.
     """
-    assert data.y is not None
-    points = data.x.ndim == 3
+    if data.x.ndim == 3:
+        return _fit_points(data, classes, rng, Training(steps=steps, batch=batch, decay=True), lr)
     with seeded(rng):
-        model = (
-            PointClassifier(data.x.shape[1], data.x.shape[2], classes)
-            if points
-            else of_images(network, data.x.shape[1:], classes)
-        )
-    x = data.x.astype(np.float32) if points else data.x
-    if points:
-        refuse_non_finite_data([x])
-        model.standardise.learn(x)  # type: ignore[union-attr,operator]
+        model = of_images(network, data.x.shape[1:], classes)
 
-    def cross_entropy(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
-        logits, y = model(batch[0]), batch[1]
-        if not points:
-            return functional.cross_entropy(logits, y)
-        each = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
-        return each.view_as(y).mean(0)  # [replicates]
+    def loss(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1])
 
-    how = Training(steps=steps, batch=batch, replicates=x.shape[1] if points else None, decay=True)
-    train([Turn(model, cross_entropy, lr=lr)], [x, data.y], rng, how)
+    assert data.y is not None
+    how = Training(steps=steps, batch=batch, decay=True)
+    train([Turn(model, loss, lr=lr)], [data.x, data.y], rng, how)
     return model
 
 
-def of_images(network: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The untrained network by name."""
-    if network == "lenet":
-        return LeNet(shape, classes)
-    return ResNet18(shape, classes)
+def _fit_points(
+    data: Samples, classes: int, rng: np.random.Generator, how: Training, lr: float
+) -> PointClassifier:
+    _, replicates, d = data.x.shape
+    with seeded(rng):
+        model = PointClassifier(replicates, d, classes)
+    x = data.x.astype(np.float32)
+    refuse_non_finite_data([x])
+    model.standardise.learn(x)
+
+    def loss(batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
+        logits, y = model(batch[0]), batch[1]
+        losses = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        return losses.view_as(y).mean(0)  # [replicates]
+
+    assert data.y is not None
+    train([Turn(model, loss, lr=lr)], [x, data.y], rng, replace(how, replicates=replicates))
+    return model
+
+
+def of_images(network: str, shape: tuple[int, ...], classes: int) -> ImageClassifier:
+    """The untrained network by name, for images [height, width, channels]."""
+    height, width, channels = shape
+    kind = LeNet if network == "lenet" else ResNet18
+    return kind((height, width, channels), classes)
 
 
 def logits(model: nn.Module, x: np.ndarray) -> np.ndarray:
@@ -163,9 +176,9 @@ def logits(model: nn.Module, x: np.ndarray) -> np.ndarray:
     return _in_batches(model, model.forward, x)
 
 
-def features(model: nn.Module, x: np.ndarray) -> np.ndarray:
+def features(model: ImageClassifier, x: np.ndarray) -> np.ndarray:
     """The penultimate layer, float32: [n, 84] of LeNet, [n, 512] of ResNet-18."""
-    return _in_batches(model, model.features, x)  # type: ignore[arg-type]
+    return _in_batches(model, model.features, x)
 
 
 def _in_batches(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors.torch import load, save
 from torch import nn
 
 from engine.training.device import device
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
@@ -21,8 +23,8 @@ def save_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
 
 
 def load_weights(
-    folder: Path, build: Callable[[dict[str, Any]], nn.Module]
-) -> tuple[nn.Module, dict[str, Any]]:
+    folder: Path, build: Callable[[dict[str, Any]], Network]
+) -> tuple[Network, dict[str, Any]]:
     """The network that `build` makes from the config, with its weights, on the device."""
     config = json.loads((folder / "config.json").read_text())
     model = build(config)
