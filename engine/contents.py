@@ -18,12 +18,12 @@ MOST_NAMES = 5  # classes that are named in a line
 class Lack:
     """Something that this computer lacks and another one may have: no fault of the experiment."""
 
-    what: str  # the data set mnist
+    what: str  # data set mnist
     where: str  # the file or folder that was looked for
     fix: str  # ouro download mnist
 
     def __str__(self) -> str:
-        return f"{self.what} is not at {self.where}: {self.fix}"
+        return f"no {self.what} at {self.where}: {self.fix}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from engine.lineage.history import Looking, history
 from engine.lineage.recipe import path
 from engine.names import Names
 from engine.outcome.summary import History
+from engine.planning.preflight import look
 from engine.running.doctor import cpus_here, preflight
 from engine.running.restart import Restarts
 from engine.running.session import (
@@ -41,6 +42,7 @@ from engine.running.session import (
     logs,
     own_fd,
     prints_to,
+    refuse_lacks,
 )
 from engine.running.signals import Interrupt
 from engine.running.worker import Job, run_local
@@ -104,6 +106,8 @@ class Search:
 
     def whole(self) -> int:
         """From what the store knows to the answer."""
+        if not self.over and not self.options.address:
+            refuse_lacks(look(self.sweep).refusal)
         self.recorder.start()
         dead = ""
         with self.shown:

@@ -36,6 +36,9 @@ Wanted = Annotated[
 Root = Annotated[
     str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")
 ]
+Check = Annotated[
+    bool, typer.Option("--check", help="exit 2 when this computer lacks something for it")
+]
 Tables = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,10 +55,11 @@ def plan(
     sets: Set = None,
     out: Out = None,
     cpus: Cpus = None,
+    check: Check = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a file asks for, what of it is there, and a forecast.  Runs nothing."""
+    """Show what a file asks for, what of it and for it is there, and a forecast.  Runs nothing."""
     with errors(debug):
         from engine.console import tables
         from engine.planning import plan as planning
@@ -67,10 +71,11 @@ def plan(
         there = planning.rows_there(store, known)
         if as_json:
             print_json(planning.to_json(made, sweep, there))
-            return
-        terminal = console()
-        tables.show_plan(terminal, made, sweep)
-        tables.show_cells(terminal, sweep, there)
+        else:
+            terminal = console()
+            tables.show_plan(terminal, made, sweep)
+            tables.show_cells(terminal, sweep, there)
+    raise typer.Exit(BAD_INPUT if check and made.preflight.lacks else OK)
 
 
 def status(

@@ -6,7 +6,7 @@ Narrow ones get paragraphs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.text import Text
 from engine.names import Names, by_cell, refusals
 from engine.outcome.summary import Cell, History, Spread
 from engine.planning.plan import Plan
+from engine.planning.preflight import Preflight, Training
 from engine.registry import Description
 from engine.spec import Sweep
 
@@ -87,9 +88,32 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ),
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
+        *_preflight_lines(plan.preflight),
     ]
     said = refusals(sweep.refused, sweep.lineages)
     return [*lines, *(("left out", reason) for reason in first(said, "reasons"))]
+
+
+def _preflight_lines(found: Preflight) -> Iterator[tuple[str, str]]:
+    """What the data hold, what is trained before the first measurement, what is lacking."""
+    for text in first([data.words for data in found.data], "data sets"):
+        yield "data", text
+    for training in found.trains:
+        yield "trains", _training(training)
+    if found.unshared:
+        yield "", f"{found.unshared}: every worker trains its own"
+    for lack in found.lacks:
+        yield "lacks", str(lack)
+
+
+def _training(training: Training) -> str:
+    """What it takes to train an extractor, and where the number comes from."""
+    long = duration(training.seconds)
+    took = f"{long}, as it took before" if training.measured else f"{long} of one CPU core"
+    return (
+        f"{training.extractor} on the {training.rows:,} rows of {training.data}, once on this "
+        f"computer: about {took}"
+    )
 
 
 def _forecast(plan: Plan) -> str:

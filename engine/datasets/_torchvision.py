@@ -64,7 +64,7 @@ def lack(name: str, root: Path) -> Lack | None:
         f"fetch it with `ouro download {name}`, or set OUROBOROS_DATA (or the parameter root) to "
         "the folder that holds it"
     )
-    return Lack(f"the data set {name}", str(root / FOLDERS[name]), fix)
+    return Lack(f"data set {name}", str(root / FOLDERS[name]), fix)
 
 
 def official(

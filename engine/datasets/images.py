@@ -80,7 +80,7 @@ class Images(FiniteImages):
     def contents(self) -> Contents | Lack:
         """ValueError for files that hold something else."""
         if not self.place.exists():
-            return Lack(f"the data set of pictures {self.path}", str(self.place), WANTED)
+            return Lack(f"pictures {self.path}", str(self.place), WANTED)
         found = look(self.place, self.path, self.size, self.held_out_fraction)
         return replace(found, balanced=self.balanced)
 

@@ -120,9 +120,9 @@ def lack(name: str, folder: Path) -> Lack | None:
             f"fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to a folder that "
             f"holds {name}.safetensors (the state dict of {owner})"
         )
-        return Lack(f"the file of the weights of {name}", str(path), fix)
+        return Lack(f"weights of {name}", str(path), fix)
     if name == "fid_inception" and importlib.util.find_spec("torch_fidelity") is None:
-        return Lack("the package torch-fidelity", sys.executable, "pip install torch-fidelity")
+        return Lack("package torch-fidelity", sys.executable, "pip install torch-fidelity")
     return None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from engine.lineage.recipe import Node, path
 from engine.names import Names, refusals
 from engine.planning.cost import Cost, Lack, forecast
+from engine.planning.preflight import NOTHING, Preflight, look_at_unfinished
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Row, Store
 
@@ -44,6 +45,7 @@ class Plan:
     cpu_hours: float | None = None
     price: tuple[float, float] | None = None  # USD, lowest and highest
     basis: str = ""  # of the forecast: measured, declared, or both
+    preflight: Preflight = NOTHING  # what this computer has and lacks for it
 
     @property
     def missing(self) -> int:
@@ -114,6 +116,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
         cpu_hours=ahead.cpu_hours,
         price=ahead.price,
         basis=ahead.basis,
+        preflight=look_at_unfinished(sweep, store),
     )
 
 

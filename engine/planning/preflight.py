@@ -7,8 +7,8 @@ What is lacking is no fault of the experiment: a plan says it, a run refuses bef
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contents import Contents, Lack
@@ -16,6 +16,7 @@ from engine.distances import extractors
 from engine.files import UNSHARED, cache_folder
 from engine.registry import describe
 from engine.spec import LineageSpec, Part, Sweep
+from engine.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class Preflight:
         return "\n".join(str(lack) for lack in self.lacks)
 
 
+NOTHING = Preflight()
+
+
 def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflight:
     """Look at what these lineages need, by default all; each file is looked at once."""
     lineages = sweep.lineages if lineages is None else tuple(lineages)
@@ -78,6 +82,32 @@ def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflig
             trains |= dict.fromkeys(_training(name, found))
     unshared = UNSHARED if trains and not _shared(cache_folder()) else ""
     return Preflight(tuple(data), tuple(lacks), tuple(trains), unshared)
+
+
+def lacking(sweep: Sweep, store: Store, only: Sequence[str] = ()) -> str:
+    """What is lacking for what is left to run of these lineages (ids, or their beginnings; by
+    default all), or ''.
+    """
+    wanted = [s for s in sweep.lineages if not only or s.id.startswith(tuple(only))]
+    if not look(sweep, wanted).lacks:
+        return ""
+    return look(sweep, unfinished(sweep, store, wanted)).refusal
+
+
+def unfinished(sweep: Sweep, store: Store, lineages: Iterable[LineageSpec]) -> list[LineageSpec]:
+    """The lineages with a generation, a metric or a file left to make."""
+    from engine.lineage.history import lineage_of
+
+    return [spec for spec in lineages if not lineage_of(sweep, store, spec).complete()]
+
+
+def look_at_unfinished(sweep: Sweep, store: Store) -> Preflight:
+    """What the whole sweep's data are, and what is needed for what is left to run."""
+    found = look(sweep)
+    if not found.lacks and not found.trains:
+        return found
+    needed = look(sweep, unfinished(sweep, store, sweep.lineages))
+    return replace(needed, data=found.data)
 
 
 def _key(dataset: Part) -> str:

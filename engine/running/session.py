@@ -28,6 +28,7 @@ from engine.lineage.recipe import Node
 from engine.names import Names
 from engine.outcome.summary import History, drift, headline, summarise, to_json
 from engine.planning import plan as planning
+from engine.planning.preflight import lacking
 from engine.running import provenance as machines
 from engine.running.doctor import cpus_here, preflight
 from engine.running.restart import Restarts
@@ -43,6 +44,12 @@ OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
 
 class EnvironmentProblem(Exception):
     """Something about this machine, not about the experiment."""
+
+
+def refuse_lacks(problem: str) -> None:
+    """Before anything is trained; on a cluster the other machines may have what this one lacks."""
+    if problem:
+        raise EnvironmentProblem(problem)
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,8 @@ class Run:
 
     def whole(self) -> int:
         started = time.monotonic()
+        if not self.options.address:
+            refuse_lacks(lacking(self.sweep, self.store, self.options.only))
         show_plan(self.console, self.plan, self.sweep)
         if problem := preflight(self.store, self.plan.bytes or 0):
             raise EnvironmentProblem(problem)

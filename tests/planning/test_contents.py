@@ -1,0 +1,258 @@
+"""What a finite data set holds is told from names, headers and labels, as it is then read."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engine._torchvision import torchvision
+from engine.contents import Contents, Lack
+from engine.datasets._finite import stratified_split
+from engine.datasets._listing import list_folder, split_of
+from engine.registry import make
+
+
+def pictures(root: Path, *counts: int) -> Path:
+    """A folder with so many pictures per class a, b, ..."""
+    rng = np.random.default_rng(0)
+    for name, count in zip("abcdefghij", counts, strict=False):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            x = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
+            Image.fromarray(x).save(root / name / f"{i:03d}.png")
+    return root
+
+
+def contents(dataset: Any) -> Contents:
+    found = dataset.contents()
+    assert isinstance(found, Contents)
+    return found
+
+
+def assert_told(dataset: Any) -> None:
+    """What was told beforehand is what is read."""
+    told, train, rest = contents(dataset), dataset.training_set(), dataset.held_out(10**9)
+    assert (told.train, told.held_out) == (len(train), len(rest))
+    assert train.x.shape[1:] == told.shape
+    assert told.labelled == (train.y is not None)
+    if train.y is not None:
+        assert np.bincount(train.y).tolist() == list(told.per_class)
+        assert len(told.classes) == len(told.per_class)
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_listed_in_the_order_of_torchvision(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 3, 2)
+    (root / "a" / "deep" / "er").mkdir(parents=True)
+    for place in ("a/deep/1.JPG", "a/deep/er/0.webp", "a/z.bmp", "b/0.tiff"):
+        (root / place).write_bytes(b"no picture")
+    official = torchvision.datasets.ImageFolder(str(root))
+    found = list_folder(root)
+    assert [(str(path), label) for path, label in found.pictures] == official.samples
+    assert list(found.classes) == official.classes
+
+
+def test_hidden_names_and_what_macos_leaves_are_no_data(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 2, 2)
+    for place in (".ipynb_checkpoints/0.png", "__MACOSX/a/0.png", "a/.trash/0.png", "a/._000.png"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_bytes(b"\0\5\26\7")
+    found = list_folder(root)
+    assert found.classes == ("a", "b") and found.counts.tolist() == [2, 2]
+    assert found.left_out == ()
+
+
+def test_files_that_are_no_pictures_are_counted_as_left_out(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 2, 2)
+    for place in ("labels.csv", "a/x.gif", "a/y.gif", "b/notes"):
+        (root / place).write_text("-")
+    found = contents(make("dataset", "images", path=str(root), held_out_fraction=0.5, size=8))
+    assert found.left_out == ("labels.csv", "a/x.gif", "a/y.gif", "b/notes")
+    assert "2 classes (a, b); 4 files left out (.csv, .gif, notes)" in found.words
+
+
+def test_a_link_back_into_the_folder_is_not_followed_and_one_to_elsewhere_is(
+    tmp_path: Path,
+) -> None:
+    root, other = pictures(tmp_path / "set", 3, 2), pictures(tmp_path / "other", 4)
+    (root / "a" / "back").symlink_to(root)
+    (root / "c").symlink_to(root / "b")
+    (root / "d").symlink_to(other / "a")
+    found = list_folder(root)
+    assert found.classes == ("a", "b", "d") and found.counts.tolist() == [3, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("places", "words"), [(["x.png"], "no subfolders"), (["a/x.txt"], r"a is taken for a class")]
+)
+def test_a_folder_without_pictures_is_refused_by_name(
+    places: list[str], words: str, tmp_path: Path
+) -> None:
+    for place in places:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("-")
+    with pytest.raises(ValueError, match=words):
+        make("dataset", "images", path=str(tmp_path)).contents()
+
+
+def test_a_folder_that_is_not_there_is_lacking(tmp_path: Path) -> None:
+    found = make("dataset", "images", path="nowhere", root=str(tmp_path)).contents()
+    assert isinstance(found, Lack) and found.where == str(tmp_path / "nowhere")
+
+
+# ---- npz, IDX and the sets that come with the engine ---------------------------------------------
+
+
+def cut_pixels(path: Path) -> None:
+    """Leave the header of the pixels and break all that follows."""
+    raw = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("images.npy").header_offset
+    raw[start + 400 : start + 600] = bytes(200)
+    path.write_bytes(bytes(raw))
+
+
+def test_an_npz_is_told_from_its_header_and_labels_without_its_pixels(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(1, 256, (40, 6, 6, 3)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.repeat([3, 7], [30, 10]))
+    dataset = make("dataset", "images", path=str(tmp_path / "a.npz"), size=6)
+    assert_told(dataset)
+    assert contents(dataset).classes == ("3", "7")
+    cut_pixels(tmp_path / "a.npz")
+    again = make("dataset", "images", path=str(tmp_path / "a.npz"), size=6)
+    assert contents(again).per_class == (24, 8)
+    with pytest.raises(zipfile.BadZipFile):
+        np.load(tmp_path / "a.npz")["images"]
+
+
+def test_an_npz_without_labels_is_unlabelled_and_grey_has_one_channel(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((10, 5, 5), np.uint8))
+    found = contents(make("dataset", "images", path=str(tmp_path / "a.npz"), size=5))
+    assert not found.labelled and found.shape == (5, 5, 1) and found.per_class == ()
+    assert_told(make("dataset", "images", path=str(tmp_path / "a.npz"), size=5))
+
+
+def test_an_npz_of_something_else_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
+    np.savez(tmp_path / "b.npz", images=np.zeros((3, 2, 2)))
+    np.savez(tmp_path / "c.npz", images=np.zeros((3, 2, 2), np.uint8), labels=np.arange(4))
+    (tmp_path / "d.npz").write_text("no archive")
+    for name, words in [("a", "`images`"), ("b", "uint8"), ("c", "3 images and 4"), ("d", "d.npz")]:
+        with pytest.raises(ValueError, match=words):
+            make("dataset", "images", path=str(tmp_path / f"{name}.npz")).contents()
+
+
+def test_digits_are_told_without_scikit_learn() -> None:
+    assert_told(make("dataset", "digits"))
+
+
+def test_the_headers_of_mnist_say_how_many_there_are(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, n in (("train", 40), ("t10k", 20)):
+        pixels = struct.pack(">iiii", 2051, n, 28, 28) + bytes(n * 784)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(pixels)
+        labels = struct.pack(">ii", 2049, n) + bytes(i % 10 for i in range(n))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
+    assert_told(make("dataset", "mnist", root=str(tmp_path)))
+    (raw / "train-labels-idx1-ubyte").write_bytes(labels[:-1])
+    with pytest.raises(ValueError, match="not a whole IDX file"):
+        make("dataset", "mnist", root=str(tmp_path)).contents()
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_real_sets_are_told_as_they_are_read(name: str) -> None:
+    dataset = make("dataset", name)
+    if isinstance(found := dataset.contents(), Lack):
+        pytest.skip(str(found))
+    assert_told(dataset)
+
+
+def test_flowers_are_counted_by_class_only_where_that_decides(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    folder = tmp_path / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    labels = np.array([1, 1, 2, 2, 2, 3])
+    savemat(folder / "imagelabels.mat", {"labels": labels})
+    savemat(folder / "setid.mat", {"trnid": [1, 3], "tstid": [2, 4, 6], "valid": [5]})
+    balanced = contents(make("dataset", "flowers102", root=str(tmp_path), balanced=True))
+    assert balanced.per_class == (2, 2, 1)
+    assert contents(make("dataset", "flowers102", root=str(tmp_path))).per_class == ()
+
+
+# ---- too few -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.floats(0.05, 0.95))
+def test_a_split_is_told_from_counts_alone(counts: list[int], share: float) -> None:
+    y = np.repeat(np.arange(len(counts)), counts)
+    n_train = max(1, round(share * len(y)))
+    train, rest = stratified_split(np.zeros((len(y), 1)), y, n_train)
+    names = tuple(map(str, range(len(counts))))
+    told = split_of("it", np.array(counts), names, n_train, "why")
+    assert list(told.per_class) == np.bincount(train.y, minlength=len(counts)).tolist()
+    assert (told.train, told.held_out) == (len(train), len(rest))
+    lost = sorted(set(rest.y.tolist()) - set(train.y.tolist()))
+    assert [int(name) for name in told.lost] == lost
+
+
+BALANCED = Contents("it", 9, 3, "a quarter", classes=("a", "b"), per_class=(3, 6), balanced=True)
+
+
+@pytest.mark.parametrize(("n", "refused"), [(6, False), (7, True), (9, True), (10, True)])
+def test_a_balanced_draw_is_refused_by_the_class_that_is_too_small(n: int, refused: bool) -> None:
+    """Class a has 3 rows; n = 7 asks 4 of it, since the first classes get one more."""
+    assert bool(BALANCED.refusal(n)) == refused
+    if n == 7:
+        assert "asks 4 rows of class a of it, which has 3" in BALANCED.refusal(n)
+        assert "lower n_real to 6 or less" in BALANCED.refusal(n)
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 9])
+def test_a_balanced_draw_is_refused_exactly_where_it_would_fail(n: int) -> None:
+    dataset = make("dataset", "digits", balanced=True)
+    most = 10 * min(contents(dataset).per_class)
+    for asked in (most, most + n):
+        if contents(dataset).refusal(asked):
+            with pytest.raises(ValueError, match="balanced=True asks"):
+                dataset.sample(asked, np.random.default_rng(0))
+        else:
+            assert len(dataset.sample(asked, np.random.default_rng(0))) == asked
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "words"),
+    [
+        ((12, 12), 0.01, "of the 24 rows of .* none is held out"),
+        ((2, 2), 0.9, "of the 4 rows of .* none is left to train on"),
+        ((1,) * 10, 0.2, "none to train on is left of class i, j"),
+    ],
+)
+def test_a_split_that_leaves_a_part_empty_is_refused_in_the_plan_and_when_read(
+    counts: tuple[int, ...], share: float, words: str, tmp_path: Path
+) -> None:
+    root = pictures(tmp_path / "set", *counts)
+    dataset = make("dataset", "images", path=str(root), size=8, held_out_fraction=share)
+    assert contents(dataset).refusal(1)
+    with pytest.raises(ValueError, match=words):
+        dataset.training_set()
+
+
+def test_a_part_that_stands_for_the_whole_set_is_a_lack_and_no_refusal() -> None:
+    rest = Lack("data set x", "/x", "get it")
+    part = replace(BALANCED, balanced=False, rest=rest)
+    assert part.lack(9) is None and part.lack(10) is rest
