@@ -6,6 +6,7 @@ A part is one file of its kind's folder; `engine/registry.py` finds it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -114,7 +115,7 @@ def declared(part: object, trait: str) -> Any:
     return value
 
 
-def traits_of(dataset: Dataset) -> Traits:
+def traits_of(dataset: object) -> Traits:
     """What a data set's samples are, as it declares."""
     names = ("GIVES", "CLASSES", "REPLICATES", "SIZE")
     return Traits(*(declared(dataset, name) for name in names))
@@ -148,8 +149,8 @@ class Generator(Protocol):
     """A model of the data.  The constructor stores, `fit` works, learnt values end in an
                              underscore.
 
-    A generator that takes `warm_start=True` continues from its present learnt values when fitted
-    again.
+    One that CONTINUES goes on from its present learnt values when fitted again.  May declare
+    CONDITIONAL, CONTINUES, STACKS, COST, KNOWS.
     """
 
     TINY: ClassVar[dict[str, Any]]
@@ -209,8 +210,9 @@ class Policy(Protocol):
 
     TINY: ClassVar[dict[str, Any]]
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
-        """The picks of generation t >= 1.
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
+        """The picks of generation t >= 1 from sources of these sizes: -1 the real set that arrives
+        at t, i < t the draw of generation i.
 
         ValueError when the sizes cannot give what the policy promises.
         """
@@ -238,6 +240,27 @@ class Draw:
     report: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Around:
+    """What stands around a draw of generation t: values at hand, and what is only made when asked
+    for.  No key needs to know what is asked: the model's key implies all of it.
+
+    real       the real set of generation t.
+    labels     [n] class labels to draw n samples given (the real set's shares), the covariates [n,
+               replicates, d] of a regression, or None: unlabelled data, or a generator without
+               labels.
+    training   the training set of generation t.
+    real_of    the real set of generation j <= t.
+    generator  the frozen model of generation j <= t, read from the store or made again.
+    """
+
+    real: Samples
+    labels: np.ndarray | None
+    training: Callable[[], Samples]
+    real_of: Callable[[int], Samples]
+    generator: Callable[[int], Generator]
+
+
 class Sampling(Protocol):
     """How the synthetic set is drawn from the model."""
 
@@ -249,7 +272,7 @@ class Sampling(Protocol):
         """Once per opened lineage, before its first draw; founder is the model of generation 0."""
         ...
 
-    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
+    def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         """Exactly n synthetic samples; Finding('quota_unfilled') when they cannot be had."""
         ...
 
@@ -286,7 +309,7 @@ class Metric(Protocol):
         ...
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         """Values, [replicates] arrays, or Undefined with a reason."""
         ...

@@ -52,6 +52,7 @@ class Samples:
             in `memo` instead of reading old rows again.
     memo  derived values (features, sufficient statistics) by name; never part of the data's
           identity.
+    traits  what they are, as their data set declares; None: nobody has said so.
     """
 
     x: np.ndarray
@@ -59,6 +60,7 @@ class Samples:
     born: np.ndarray = field(default_factory=_nothing)  # filled in __post_init__
     blocks: tuple[Samples, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    traits: Traits | None = None
 
     def __post_init__(self) -> None:
         if self.born is None:
@@ -77,21 +79,35 @@ class Samples:
         return float(np.mean(self.born != REAL)) if len(self) else float("nan")
 
     @property
+    def declared(self) -> Traits:
+        """What they are declared to be; ValueError when nobody has said so."""
+        if self.traits is None:
+            raise ValueError(
+                "these samples do not say what they are, and nothing is guessed from their shape; "
+                "give them the traits of their data set: samples.of(traits_of(dataset))"
+            )
+        return self.traits
+
+    @property
     def replicates(self) -> int | None:
-        """How many independent replicates the second axis holds; None for images."""
-        return (
-            None
-            if self.x.ndim != 2 and np.issubdtype(self.x.dtype, np.integer)
-            else self.x.shape[1]
-        )
+        """How many independent replicates the second axis holds; None where there is no such
+        axis.
+        """
+        return None if self.declared.replicates is None else self.x.shape[1]
 
     @property
     def independent_replicates(self) -> int | None:
         """The replicates for which rows are chosen independently: not where class labels are shared
         by them.
         """
-        shared = self.y is not None and np.issubdtype(self.y.dtype, np.integer)
+        shared = self.y is not None and self.declared.classes != 0
         return None if shared else self.replicates
+
+    def of(self, traits: Traits) -> Samples:
+        """The same samples, known to be what the traits say."""
+        if self.traits == traits:
+            return self
+        return Samples(self.x, self.y, self.born, self.blocks, self.memo, traits)
 
     def drawn_at(self, t: int) -> Samples:
         """The same samples, marked as drawn by the model of generation t."""
@@ -101,7 +117,8 @@ class Samples:
         """Rows [k] (the same for all replicates) or [k, replicates] (chosen per replicate)."""
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
             return self._take_per_replicate(rows)
-        return Samples(self.x[rows], None if self.y is None else self.y[rows], self.born[rows])
+        y = None if self.y is None else self.y[rows]
+        return Samples(self.x[rows], y, self.born[rows], traits=self.traits)
 
     def _take_per_replicate(self, rows: np.ndarray) -> Samples:
         across = np.arange(rows.shape[1])[None, :]  # [1, replicates]
@@ -115,7 +132,7 @@ class Samples:
             if self.y is None
             else (self.y[rows, across] if self.y.ndim == 2 else self.y[rows])
         )
-        return Samples(self.x[rows, across], y, born[rows, across])
+        return Samples(self.x[rows, across], y, born[rows, across], traits=self.traits)
 
     def of_class(self, label: int) -> Samples:
         """The samples of one class; possibly none."""
@@ -127,7 +144,8 @@ class Joined(Samples):
     """Sets one after the other; the long arrays are only made when somebody reads them."""
 
     def __init__(self, blocks: tuple[Samples, ...]) -> None:
-        for name, value in (("blocks", blocks), ("memo", {})):
+        own: dict[str, Any] = {"blocks": blocks, "memo": {}, "traits": blocks[0].traits}
+        for name, value in own.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -193,7 +211,7 @@ def given(real: Samples, n: int) -> np.ndarray | None:
     """
     if real.y is None:
         return None
-    if np.issubdtype(real.y.dtype, np.floating):
+    if real.declared.kind == "regression":
         return real.x if n == len(real) else real.x[np.arange(n) % len(real)]
     return proportional_labels(real.y, n)
 

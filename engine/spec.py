@@ -174,6 +174,10 @@ class LineageSpec:
             return self.n_synthetic
         return max(self.n_real, int(self.policy.make().needs(self.n_real)))
 
+    def drawn(self, t: int) -> int:
+        """Synthetic samples drawn from generation t: of every generation equally many."""
+        return self.n_drawn
+
     @cached_property
     def cell_id(self) -> str:
         return digest({k: v for k, v in self.identity.items() if k != "seed"}, 16)

@@ -88,7 +88,7 @@ def _mean_error(spec: LineageSpec) -> tuple[Formula, str] | None:
 
 def _synthetic_rows(spec: LineageSpec) -> int:
     """Rows of the newest generation that augment adds."""
-    recipe = spec.policy.make().recipe(spec.n_real, spec.n_drawn, 1)
+    recipe = spec.policy.make().recipe({-1: spec.n_real, 0: spec.drawn(0)}, 1)
     return int(sum(pick.count for pick in recipe if pick.sources != (-1,)))
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.contents import Contents, Lack
-from engine.samples import Samples, proportional_labels
+from engine.parts import traits_of
+from engine.samples import Samples, Traits, proportional_labels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,8 +60,16 @@ class FiniteImages(ABC):
 
     def _read_once(self) -> tuple[Samples, Samples]:
         if self._parts is None:
-            self._parts = self.read()
+            train, held_out = self.read()
+            traits = traits_of(self)
+            self._parts = _described(train, traits), _described(held_out, traits)
         return self._parts
+
+
+def _described(part: Samples, traits: Traits) -> Samples:
+    """The same part of a set with its traits: one object in a process, as what was read is one."""
+    described: Samples = part.memo.setdefault(("traits", traits), part.of(traits))
+    return described
 
 
 def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

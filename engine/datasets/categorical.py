@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, PositiveFloat, PositiveInt
+from engine.parts import NonNegativeFloat, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_004  # names the stream of held-out tokens
@@ -51,9 +51,8 @@ class Categorical:
         self.probabilities_ = weights / weights.sum()  # [K]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
-        return Samples(
-            rng.choice(len(self.probabilities_), size=(n, self.replicates), p=self.probabilities_)
-        )
+        x = rng.choice(len(self.probabilities_), size=(n, self.replicates), p=self.probabilities_)
+        return Samples(x, traits=traits_of(self))
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Cifar10(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (50000, 10000)
-    TINY: dict = {}
+    TINY: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

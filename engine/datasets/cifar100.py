@@ -5,6 +5,7 @@ out.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
@@ -19,7 +20,7 @@ class Cifar100(FiniteImages):
     CLASSES = 100
     FINITE = True
     SIZE = (50000, 10000)
-    TINY: dict = {}
+    TINY: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

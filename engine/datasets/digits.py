@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Digits(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (1200, 597)
-    TINY: dict = {}
+    TINY: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.parts import PositiveFloat, PositiveInt
+from engine.parts import PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_001  # names the stream of held-out points
@@ -45,7 +45,8 @@ class Gaussian:
         self.spread_ = np.broadcast_to(np.asarray(spread, dtype=float), d)  # [d]
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
-        return Samples(rng.standard_normal((n, self.replicates, self.d)) * np.sqrt(self.spread_))
+        x = rng.standard_normal((n, self.replicates, self.d)) * np.sqrt(self.spread_)
+        return Samples(x, traits=traits_of(self))
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.parts import Finite, PositiveFloat, PositiveInt
+from engine.parts import Finite, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_002  # names the stream of held-out points
@@ -61,7 +61,8 @@ class Mixture:
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         y = rng.choice(self.modes, size=n, p=self.weights_)
         noise = rng.standard_normal((n, self.replicates, self.centres_.shape[1]))
-        return Samples(self.centres_[y][:, None, :] + self.std * noise, y)
+        x = self.centres_[y][:, None, :] + self.std * noise
+        return Samples(x, y, traits=traits_of(self))
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))

@@ -5,6 +5,7 @@ held out.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
@@ -21,7 +22,7 @@ class Mnist(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (60000, 10000)
-    TINY: dict = {}
+    TINY: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, NonNegativeInt, PositiveInt
+from engine.parts import NonNegativeFloat, NonNegativeInt, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_003  # names the stream of held-out points
@@ -67,4 +67,4 @@ class Regression:
 
     def _respond(self, x: np.ndarray, rng: np.random.Generator) -> Samples:
         y = np.einsum("nrd,rd->nr", x, self.weights_)
-        return Samples(x, y + self.noise * rng.standard_normal(y.shape))
+        return Samples(x, y + self.noise * rng.standard_normal(y.shape), traits=traits_of(self))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.parts import Finite, PositiveFloat, PositiveInt
+from engine.parts import Finite, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_008  # names the stream of held-out points
@@ -48,7 +48,8 @@ class Rosenbrock:
             * np.sqrt([self.along_, self.across_])[:, None, None]
         )
         x1 += self.mean
-        return Samples(np.stack([x1, np.square(x1) + noise], axis=-1))  # [n, replicates, 2]
+        x = np.stack([x1, np.square(x1) + noise], axis=-1)  # [n, replicates, 2]
+        return Samples(x, traits=traits_of(self))
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))

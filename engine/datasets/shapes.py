@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, PositiveInt
+from engine.parts import NonNegativeFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_005  # names the stream of held-out points
@@ -50,7 +50,7 @@ class Shapes:
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         x = self._place(*rng.random((2, n, self.replicates)))  # [n, replicates, d]
-        return Samples(x + self.noise_ * rng.standard_normal(x.shape))
+        return Samples(x + self.noise_ * rng.standard_normal(x.shape), traits=traits_of(self))
 
     def held_out(self, n: int) -> Samples:
         return self.sample(n, np.random.default_rng(HELD_OUT))

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.lineage.recipe import Node, rng, take
-from engine.parts import Dataset, Draw, Generator, Sampling
-from engine.samples import MAPPED_BYTES, Samples
+from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
+from engine.samples import MAPPED_BYTES, Samples, Traits, given
 from engine.spec import LineageSpec
 from engine.store import artifacts as archive
 from engine.store.store import Row, Store
@@ -64,12 +64,18 @@ class Material:
             self._dataset = self.spec.dataset.make()
         return self._dataset
 
+    @property
+    def traits(self) -> Traits:
+        """What real and synthetic samples are, as the data set declares."""
+        return traits_of(self.dataset)
+
     def real(self, t: int) -> Samples:
         """The real set of generation t: of generation 0, unless new data arrive."""
         arrived = t if self.spec.arrival == "fresh" else 0
         if arrived not in self._reals:
             self._reals = {k: v for k, v in self._reals.items() if k == 0}
-            self._reals[arrived] = self.dataset.sample(self.spec.n_real, self.rng("real", arrived))
+            drawn = self.dataset.sample(self.spec.n_real, self.rng("real", arrived))
+            self._reals[arrived] = drawn.of(self.traits)
         return self._reals[arrived]
 
     def samples(self, t: int) -> Samples:
@@ -125,7 +131,8 @@ class Material:
         real = self.real(t)
         if self.spec.generator.conditional or real.y is None:
             return real
-        return real.memo.setdefault("unlabelled", Samples(real.x, None, real.born))
+        without = Samples(real.x, None, real.born, traits=real.traits)
+        return real.memo.setdefault("unlabelled", without)
 
     def fit(self, node: Node, data: Samples) -> dict[str, float]:
         """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not
@@ -177,10 +184,30 @@ class Material:
     def draw(self, node: Node) -> Draw:
         """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""
         generator = self.generator(node.t)
-        draw = self._prepared(node.t).draw(
-            generator, self.spec.n_drawn, self.real(node.t), self.rng("draw", node.t)
+        n, around = self.spec.drawn(node.t), self.around(node)
+        draw = self._prepared(node.t).draw(generator, n, around, self.rng("draw", node.t))
+        return Draw(draw.samples.of(self.traits).drawn_at(node.t), draw.report)
+
+    def around(self, node: Node) -> Around:
+        """What a sampling or a metric may ask for at this generation."""
+        real = self.real(node.t)
+        return Around(
+            real=real,
+            labels=given(self._real_to_train_on(node.t), self.spec.drawn(node.t)),
+            training=lambda: self.training_set(node),
+            real_of=self.real,
+            generator=self._frozen,
         )
-        return Draw(draw.samples.drawn_at(node.t), draw.report)
+
+    def _frozen(self, t: int) -> Generator:
+        """The model of an earlier generation; the one at hand is not forgotten for it."""
+        if t in self._generators:
+            return self._generators[t]
+        newest, self._generators = self._generators, {}
+        try:
+            return self.generator(t)
+        finally:
+            self._generators = newest
 
     def keep(self, t: int, samples: Samples) -> None:
         self._draws[t] = samples
@@ -199,9 +226,7 @@ class Material:
     def _prepared(self, t: int) -> Sampling:
         if self._sampling is None:
             sampling: Sampling = self.spec.sampling.make()
-            newest, self._generators = self._generators, dict(self._generators)
-            founder = self.generator(0)
-            self._generators = newest  # the one at hand is not forgotten for the founder
+            founder = self._frozen(0)
             sampling.prepare(self.dataset, self.real(0), founder, self.rng("prepare", 0))
             self._sampling = sampling
         return self._sampling
@@ -222,7 +247,8 @@ class Material:
 
     def _stored_draw(self, t: int) -> Samples | None:
         row = self.store.row("draw", self.path[t].draw)
-        return archive.read_samples(self.store, row) if row else None
+        found = archive.read_samples(self.store, row) if row else None
+        return None if found is None else found.of(self.traits)
 
     # ---- made again ----
 

@@ -180,7 +180,7 @@ class Lineage:
         row = self._row("draw", node.draw, node.t, status, reason, started)
         row |= {
             "model": node.model,
-            "n": self.spec.n_drawn,
+            "n": self.spec.drawn(node.t),
             "report": _finite(report),
             "metrics": values,
         }
@@ -200,9 +200,11 @@ class Lineage:
 
     def _measured(self, metric: MeasureSpec, node: Node) -> dict[str, Any]:
         have = self.material
-        measure = prepared(metric, self.spec, have.dataset, have.real(0))
+        n = self.spec.drawn(node.t)
+        measure = prepared(metric, self.spec, have.dataset, have.real(0), n)
         stream = have.rng(f"metric {metric.part.name}", node.t)
-        return measure(have.samples(node.t), have.generator(node.t), stream)
+        around = have.around(node)
+        return measure(have.samples(node.t), have.generator(node.t), around, stream)
 
     def _gate(self, samples: Samples) -> tuple[str, str]:
         """Status and reason of a fresh draw.  Finding when its values are not finite."""
@@ -212,10 +214,11 @@ class Lineage:
                 "diverged",
                 f"{int((~np.isfinite(x)).sum()):,} of {x.size:,} sampled values are not finite",
             )
-        if x.ndim > 2 and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
+        kind = samples.declared.kind  # one token left is a state of its own: `discrete` counts it
+        if kind != "tokens" and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
             return "constant", f"all {len(x):,} samples are equal"
         y, real = samples.y, self.material.real(0).y
-        if y is not None and real is not None and np.issubdtype(real.dtype, np.integer):
+        if y is not None and real is not None and kind != "regression":
             lost = np.setdiff1d(real, y)
             if len(lost):
                 return "class_extinct", f"no samples of class {', '.join(map(str, lost))}"

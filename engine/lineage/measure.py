@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.lineage.recipe import real_key, rng
-from engine.parts import Dataset, Generator, Metric, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Metric, Undefined, Value
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec
 
@@ -22,18 +22,22 @@ MOST_PREPARED = 64
 
 
 class Measure:
-    """One prepared metric: (samples, generator, rng) -> {"values": ..., "undefined": ...}, and what
-    made it as "about".
+    """One prepared metric: (samples, generator, around, rng) -> {"values": ..., "undefined": ...},
+    and what made it as "about".
     """
 
     def __init__(self, metric: Metric, spec: MeasureSpec) -> None:
         self.metric, self.spec = metric, spec
 
     def __call__(
-        self, samples: Samples, generator: Generator, stream: np.random.Generator
+        self,
+        samples: Samples,
+        generator: Generator,
+        around: Around,
+        stream: np.random.Generator,
     ) -> dict[str, dict[str, Any]]:
         with np.errstate(all="ignore"):
-            answer = self.metric(samples, generator, stream)
+            answer = self.metric(samples, generator, around, stream)
         about = getattr(self.metric, "about_", {})
         return flatten({self._named(key): value for key, value in answer.items()}) | (
             {"about": about} if about else {}
@@ -47,14 +51,16 @@ class Measure:
 _prepared: OrderedDict[tuple[str, ...], Measure] = OrderedDict()
 
 
-def prepared(metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples) -> Measure:
-    """The metric with its reference; shared by all lineages of this process that have the same real
-    set.
+def prepared(
+    metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples, n: int
+) -> Measure:
+    """The metric with its reference for n synthetic samples; shared by all lineages of this process
+    that have the same real set.
     """
-    key = (metric.id, real_key(spec, 0), str(spec.n_drawn))
+    key = (metric.id, real_key(spec, 0), str(n))
     if key not in _prepared:
         made = metric.part.make()
-        made.prepare(dataset, real, spec.n_drawn, rng(spec.seed, f"reference {metric.part.name}"))
+        made.prepare(dataset, real, n, rng(spec.seed, f"reference {metric.part.name}"))
         _prepared[key] = Measure(made, metric)
         while len(_prepared) > MOST_PREPARED:
             _prepared.popitem(last=False)

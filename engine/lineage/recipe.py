@@ -50,25 +50,27 @@ def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
     """
     policy, first = spec.policy.make(), real_key(spec, 0)
     nodes: list[Node] = []
+    sizes = {-1: spec.n_real}  # of every source that there is so far
     for t in range(generations + 1):
-        recipe = policy.recipe(spec.n_real, spec.n_drawn, t) if t else (Pick((-1,), spec.n_real),)
+        recipe = policy.recipe(sizes, t) if t else (Pick((-1,), spec.n_real),)
         real = real_key(spec, t) if spec.arrival == "fresh" else first
-        nodes.append(_node(spec, t, _checked(recipe, spec, t), real, nodes))
+        nodes.append(_node(spec, t, _checked(recipe, spec, sizes, t), real, nodes))
+        sizes[t] = spec.drawn(t)
     return tuple(nodes)
 
 
-def _checked(recipe: Recipe, spec: LineageSpec, t: int) -> Recipe:
+def _checked(recipe: Recipe, spec: LineageSpec, sizes: Mapping[int, int], t: int) -> Recipe:
     """The recipe without empty picks; ValueError when a source has too few rows or nothing is left
     to train on.
     """
     recipe = tuple(pick for pick in recipe if pick.count)
     for pick in recipe:
-        have = sum(spec.n_real if s < 0 else spec.n_drawn for s in pick.sources)
+        have = sum(sizes[s] for s in pick.sources)
         if pick.how == "without_replacement" and pick.count > have:
             raise ValueError(
                 f"{spec.policy.label} wants {pick.count} rows of {_named(pick.sources)} at "
                 f"generation {t}, "
-                f"but {have} are there; raise n_synthetic (now {spec.n_drawn}) or leave it out"
+                f"but {have} are there; raise n_synthetic (now {spec.drawn(t - 1)}) or leave it out"
             )
     if not recipe:
         raise ValueError(f"{spec.policy.label} leaves nothing to train on at generation {t}")
@@ -109,7 +111,7 @@ def _keys(
     by = f'{trained},"seed":{spec.seed},"t":{t}'
     model = digest_of_text(f"{{{by}}}")
     return model, digest_of_text(
-        f'{{"model":"{model}","n":{spec.n_drawn},"real":"{real}","sampling":{spec.sampling.text}}}'
+        f'{{"model":"{model}","n":{spec.drawn(t)},"real":"{real}","sampling":{spec.sampling.text}}}'
     )
 
 

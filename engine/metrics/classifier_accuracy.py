@@ -15,7 +15,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from engine.distances import extractors
-from engine.parts import Dataset, Finding, Generator, PositiveFloat, PositiveInt, Undefined, Value
+from engine.parts import (
+    Around,
+    Dataset,
+    Finding,
+    Generator,
+    PositiveFloat,
+    PositiveInt,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples
 from engine.training import classifiers
 
@@ -79,7 +88,7 @@ class ClassifierAccuracy:
         self.ceiling_ = self._score(same_size, rng)
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         if (reason := _unusable(synthetic)) is not None:
             return self._controls() | {key: Undefined(reason) for key in KEYS}

@@ -16,7 +16,7 @@ import numpy as np
 from engine.distances import features
 from engine.distances.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.distances.frechet import Moments, frechet, moments_by_group
-from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 MOST_CACHED = 8  # sets of counts whose real side is kept; labels drawn in fixed shares need one
@@ -68,7 +68,7 @@ class ConditionalFid:
         self._cached: dict[tuple[int, ...], tuple[Moments, Value, Value]] = {}
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         reason = refusal(synthetic, self._like) or (
             "" if synthetic.y is not None else "the synthetic samples have no labels"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
-from engine.parts import Dataset, Generator, Value
+from engine.parts import Around, Dataset, Generator, Value
 from engine.samples import Samples
 
 
@@ -31,7 +31,7 @@ class Discrete:
         self._first = _frequencies(real.x, self._truth.shape[1])  # [replicates, K]
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         p = self._padded(generator, synthetic)  # [replicates, K]
         support = np.count_nonzero(p, axis=1)

@@ -22,7 +22,16 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.distances.frechet import frechet, moments_of
-from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value, traits_of
+from engine.parts import (
+    Around,
+    Dataset,
+    Extractor,
+    Generator,
+    PositiveInt,
+    Undefined,
+    Value,
+    traits_of,
+)
 from engine.samples import Samples
 
 
@@ -58,7 +67,7 @@ class Fid:
         )
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         value = self._distance(synthetic)
         floor = {

@@ -22,6 +22,7 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.parts import (
+    Around,
     Dataset,
     Extractor,
     Generator,
@@ -80,7 +81,7 @@ class Kid:
         )
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         value, error = self._value(synthetic, rng)
         floor = {

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from engine.knowledge import Components, knows
-from engine.parts import Dataset, Generator, PositiveFloat, Undefined, Value
+from engine.parts import Around, Dataset, Generator, PositiveFloat, Undefined, Value
 from engine.samples import Samples
 
 
@@ -44,7 +44,7 @@ class Modes:
         self._expected = mixture.weights_ * self._inside  # [modes]
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         bad = "" if np.isfinite(synthetic.x).all() else "some samples are not finite"
         reason = self._none or bad or ("" if len(synthetic) else "there are no samples")

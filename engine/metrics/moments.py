@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
-from engine.parts import Dataset, Generator, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Undefined, Value
 from engine.samples import Samples
 
 
@@ -40,7 +40,7 @@ class Moments:
             self._truth = _Normal(*cast(TrueMoments, dataset).moments())
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         if self._truth is None:
             return self._of_regression(generator)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Bound, Density, knows
-from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
@@ -41,7 +41,7 @@ class Nelbo:
         self.test_ = test
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         if knows(generator, "bound"):
             reconstruction, kl = (

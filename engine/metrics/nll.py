@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Density, knows
-from engine.parts import Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
@@ -39,7 +39,7 @@ class Nll:
             self._truth = -cast(Density, dataset).log_density(self._test).mean(0)
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         if not knows(generator, "density"):
             return {

@@ -26,7 +26,7 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
-from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 
@@ -95,7 +95,7 @@ class Otdd:
         )
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         value = self._value(synthetic, rng)
         floor = {

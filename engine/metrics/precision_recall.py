@@ -20,7 +20,7 @@ from engine.distances.floors import (
     real_pool,
     refusal,
 )
-from engine.parts import Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 CHUNK = 4_000_000  # distances worked on at once
@@ -78,7 +78,7 @@ class PrecisionRecall:
         self.floor_ = [mean_and_spread(column, reason)[0] for column in scores.reshape(-1, 2).T]
 
     def __call__(
-        self, synthetic: Samples, generator: Generator, rng: np.random.Generator
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         precision, recall = self._scores(synthetic)
         floors = {

@@ -7,6 +7,7 @@ rest from the real set. Dey-Donoho 2410.22812 call the growing form "augment".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Fraction, Pick, Recipe, rounded
@@ -18,12 +19,12 @@ class Accumulate:
     def __init__(self, *, synthetic_fraction: Fraction | None = None) -> None:
         self.synthetic_fraction = synthetic_fraction
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         past = tuple(range(t))
         if self.synthetic_fraction is None:
-            return Pick((-1,), n_real), Pick(past, t * n_synthetic)
-        n_past = rounded(self.synthetic_fraction, n_real)
-        return Pick((-1,), n_real - n_past), Pick(past, n_past)
+            return Pick((-1,), sizes[-1]), Pick(past, sum(sizes[i] for i in past))
+        n_past = rounded(self.synthetic_fraction, sizes[-1])
+        return Pick((-1,), sizes[-1] - n_past), Pick(past, n_past)
 
     def needs(self, n_real: int) -> int:
         return 1 if self.synthetic_fraction is None else rounded(self.synthetic_fraction, n_real)

@@ -7,6 +7,7 @@ sets are of equal size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Pick, Recipe
@@ -15,8 +16,8 @@ from engine.parts import Pick, Recipe
 class AccumulateSubsample:
     TINY: ClassVar[dict[str, Any]] = {}
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
-        return (Pick(tuple(range(-1, t)), n_real),)
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
+        return (Pick(tuple(range(-1, t)), sizes[-1]),)
 
     def needs(self, n_real: int) -> int:
         return 1

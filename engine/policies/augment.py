@@ -7,6 +7,7 @@ Bertrand's lambda = n_synthetic / n_real is synthetic_fraction / (1 - synthetic_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Fraction, Pick, Recipe, rounded
@@ -24,8 +25,8 @@ class Augment:
             )
         self.synthetic_fraction = synthetic_fraction
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
-        return Pick((-1,), n_real), Pick((t - 1,), self.needs(n_real))
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
+        return Pick((-1,), sizes[-1]), Pick((t - 1,), self.needs(sizes[-1]))
 
     def needs(self, n_real: int) -> int:
         return rounded(self.synthetic_fraction / (1 - self.synthetic_fraction), n_real)

@@ -5,6 +5,7 @@ accumulate_subsample draws without replacement.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Pick, Recipe
@@ -13,8 +14,8 @@ from engine.parts import Pick, Recipe
 class RandomPast:
     TINY: ClassVar[dict[str, Any]] = {}
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
-        return (Pick(tuple(range(-1, t)), n_real, "uniform_source"),)
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
+        return (Pick(tuple(range(-1, t)), sizes[-1], "uniform_source"),)
 
     def needs(self, n_real: int) -> int:
         return 1

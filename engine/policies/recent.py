@@ -8,6 +8,7 @@ generations: that is this project's choice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Pick, PositiveInt, Recipe
@@ -19,9 +20,9 @@ class Recent:
     def __init__(self, *, k: PositiveInt = 2) -> None:
         self.k = k
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         latest = range(t - 1, max(t - 1 - self.k, -2), -1)
-        each, left_over = divmod(n_real, len(latest))
+        each, left_over = divmod(sizes[-1], len(latest))
         return tuple(
             Pick((source,), each + (place < left_over)) for place, source in enumerate(latest)
         )

@@ -7,6 +7,7 @@ keeps all real data and grows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from engine.parts import Fraction, Pick, Recipe, rounded
@@ -28,11 +29,11 @@ class Replace:
             )
         self.synthetic_fraction, self.whole = synthetic_fraction, whole
 
-    def recipe(self, n_real: int, n_synthetic: int, t: int) -> Recipe:
+    def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         if self.whole:
-            return (Pick((t - 1,), n_synthetic),)
-        n_new = rounded(self.synthetic_fraction, n_real)
-        return Pick((-1,), n_real - n_new), Pick((t - 1,), n_new)
+            return (Pick((t - 1,), sizes[t - 1]),)
+        n_new = rounded(self.synthetic_fraction, sizes[-1])
+        return Pick((-1,), sizes[-1] - n_new), Pick((t - 1,), n_new)
 
     def needs(self, n_real: int) -> int:
         return 1 if self.whole else rounded(self.synthetic_fraction, n_real)

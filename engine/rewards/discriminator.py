@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
 from engine.parts import Dataset, Generator, PositiveInt, traits_of
-from engine.samples import Samples, given
+from engine.samples import Samples, proportional_labels
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
 from engine.training.stacked import StackedLinear, Standardise
@@ -91,7 +91,7 @@ class Discriminator:
                 f"discriminator: conditional=True needs labels; {type(dataset).__name__} has none"
             )
         true = real if self.n_real is None else dataset.sample(self.n_real, rng)
-        false = generator.sample(len(true), rng, labels=given(true, len(true)))
+        false = generator.sample(len(true), rng, labels=_labels_like(true))
         x = np.concatenate([_input(true), _input(false)])  # [2 n, replicates, d]
         y = np.concatenate([self._labels(true), self._labels(false)])  # [2 n]
         is_real = np.repeat(np.array([1, 0], dtype=np.float32), len(true))
@@ -132,7 +132,7 @@ class Discriminator:
 
     def _accuracy(self, dataset: Dataset, generator: Generator, rng: np.random.Generator) -> float:
         true = dataset.held_out(1000)
-        false = generator.sample(len(true), rng, labels=given(true, len(true)))
+        false = generator.sample(len(true), rng, labels=_labels_like(true))
         return float(np.mean(self.score(true) > 0) + np.mean(self.score(false) <= 0)) / 2
 
     def _labels(self, samples: Samples) -> np.ndarray:
@@ -143,6 +143,11 @@ class Discriminator:
                 "discriminator: conditional=True scores labelled samples, and these have no labels"
             )
         return samples.y.astype(np.int64)
+
+
+def _labels_like(true: Samples) -> np.ndarray | None:
+    """Labels to draw as many synthetic samples given; None where real ones have none."""
+    return None if true.y is None else proportional_labels(true.y, len(true))
 
 
 def _input(samples: Samples) -> np.ndarray:

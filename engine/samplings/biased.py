@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.parts import Dataset, Draw, Fraction, Generator
-from engine.samples import Samples, given
+from engine.parts import Around, Dataset, Draw, Fraction, Generator
+from engine.samples import Samples
 
 
 class Biased:
@@ -28,5 +28,5 @@ class Biased:
     ) -> None:
         """Nothing is needed."""
 
-    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
-        return Draw(generator.sample(n, rng, labels=given(real, n), bias=self.sampling_bias), {})
+    def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
+        return Draw(generator.sample(n, rng, labels=around.labels, bias=self.sampling_bias), {})

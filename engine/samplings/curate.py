@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.parts import Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt
+from engine.parts import Around, Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt
 from engine.registry import make
-from engine.samples import Samples, given
+from engine.samples import Samples
 
 
 class Curate:
@@ -46,10 +46,10 @@ class Curate:
         self._reward: Any = make("reward", **self.reward)
         self._reward.fit(dataset, real, founder, rng)
 
-    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
+    def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         if self.retrain:
-            self._reward.fit(self._dataset, real, generator, rng)
-        labels = given(real, n) if getattr(generator, "CONDITIONAL", False) else None
+            self._reward.fit(self._dataset, around.real, generator, rng)
+        labels = around.labels
         at_once = max(1, self.batch // self.k)
         x, everyone, winners = [], 0.0, 0.0
         for start in range(0, n, at_once):

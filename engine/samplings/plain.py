@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 
-from engine.parts import Dataset, Draw, Generator
-from engine.samples import Samples, given
+from engine.parts import Around, Dataset, Draw, Generator
+from engine.samples import Samples
 
 
 class Plain:
     """The synthetic set of most papers: every sample counts, none is chosen."""
 
     ACCEPTS = ("points", "tokens", "regression", "images")
-    TINY: dict = {}
+    TINY: ClassVar[dict[str, Any]] = {}
 
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
     ) -> None:
         """Nothing is needed."""
 
-    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
-        return Draw(generator.sample(n, rng, labels=given(real, n)), {})
+    def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
+        return Draw(generator.sample(n, rng, labels=around.labels), {})

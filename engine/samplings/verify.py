@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.parts import (
+    Around,
     Dataset,
     Draw,
     Fraction,
@@ -27,7 +28,7 @@ from engine.parts import (
     traits_of,
 )
 from engine.registry import make
-from engine.samples import Samples, given
+from engine.samples import Samples
 from engine.samplings._quota import Quota, Verdict
 from engine.samplings._threshold import fill_design, knowledge, right_singular_vectors
 
@@ -116,21 +117,22 @@ class Verify:
             self._reward: Any = make("reward", **self.reward)
             self._reward.fit(dataset, real, founder, rng)
 
-    def draw(self, generator: Generator, n: int, real: Samples, rng: np.random.Generator) -> Draw:
+    def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         if self.rule == "threshold":
-            design = self._design(n, real)
+            design = self._design(n, around.real)
             return fill_design(
                 generator, design, self._verifier, rng, attempts=self.attempts, batch=self.batch
             )
         if self.retrain:
-            self._reward.fit(self._dataset, real, generator, rng)
-        labels = given(real, n) if getattr(generator, "CONDITIONAL", False) else None
+            self._reward.fit(self._dataset, around.real, generator, rng)
         judge, expected = (
             (self._top, self.share)
             if self.rule == "top"
             else (self._imperfect, max(self.phi, self.psi))
         )
-        return Quota(n, labels, expected, self.attempts, self.batch).fill(generator, judge, rng)
+        return Quota(n, around.labels, expected, self.attempts, self.batch).fill(
+            generator, judge, rng
+        )
 
     def _design(self, n: int, real: Samples) -> np.ndarray:
         """[n, replicates, d]: the singular vectors in turn, n / d of each, or the real rows in

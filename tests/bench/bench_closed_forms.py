@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from analysis.theory import gaussian as theory
 from engine._memory import keep_freed_memory
 from engine.registry import make
+from tests.support.around import NOTHING
 from tests.support.chains import chain
 from tests.theory import gaussian as oracles
 
@@ -123,7 +124,7 @@ class Cell:
         ):
             if step.t == 0:
                 metric.prepare(dataset, step.real, self.n, np.random.default_rng(0))
-            values = metric(step.drawn, step.generator, np.random.default_rng(0))
+            values = metric(step.drawn, step.generator, NOTHING, np.random.default_rng(0))
         return self.deviation(values, step.data.x if self.family == "kde" else None)
 
     def deviation(self, values: dict, points: np.ndarray | None) -> float:

@@ -12,6 +12,7 @@ from analysis.theory import discrete as theory
 from engine.generators.categorical import Categorical
 from engine.registry import make
 from engine.samples import Samples, concat
+from tests.support.around import NOTHING
 from tests.support.chains import assert_mean, chain, measured
 from tests.theory import discrete as oracles
 
@@ -164,7 +165,7 @@ def test_discrete_values_by_hand() -> None:
     fitted = Categorical()
     fitted.fit(synthetic, np.random.default_rng(0))
     for generator in (fitted, object()):  # the model's frequencies, or else the samples'
-        of = metric(synthetic, generator, np.random.default_rng(0))
+        of = metric(synthetic, generator, NOTHING, np.random.default_rng(0))
         assert of["discrete/sum_p2"] == pytest.approx([0.5, 1])
         assert of["discrete/support"] == pytest.approx([2, 1])
         assert of["discrete/entropy"] == pytest.approx([np.log(2), 0])

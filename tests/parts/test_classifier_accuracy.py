@@ -10,6 +10,7 @@ import pytest
 from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples, given
+from tests.support.around import NOTHING
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -31,7 +32,7 @@ def on_digits() -> tuple[Any, Samples]:
 
 def test_real_data_reach_the_ceiling(on_digits: tuple[Any, Samples]) -> None:
     metric, real = on_digits
-    value = metric(real, None, rng(2))
+    value = metric(real, None, NOTHING, rng(2))
     assert value["classifier_accuracy/ceiling"] > 0.95 and value[
         "classifier_accuracy/chance"
     ] == pytest.approx(61 / 597)
@@ -39,29 +40,29 @@ def test_real_data_reach_the_ceiling(on_digits: tuple[Any, Samples]) -> None:
         value["classifier_accuracy/ceiling"], abs=0.03
     )
     assert value["classifier_accuracy/relative"] == pytest.approx(1, abs=0.04)
-    assert metric(real, None, rng(2)) == value
+    assert metric(real, None, NOTHING, rng(2)) == value
 
 
 def test_shuffled_labels_are_at_chance(on_digits: tuple[Any, Samples]) -> None:
     metric, real = on_digits
-    value = metric(Samples(real.x, rng(3).permutation(real.y)), None, rng(2))
+    value = metric(Samples(real.x, rng(3).permutation(real.y)), None, NOTHING, rng(2))
     assert value["classifier_accuracy"] < 0.25 and abs(value["classifier_accuracy/relative"]) < 0.15
 
 
 def test_vanished_classes_cost_exactly_their_share(on_digits: tuple[Any, Samples]) -> None:
     metric, real = on_digits
     kept = real.take(np.flatnonzero(real.y < 5))
-    value = metric(kept, None, rng(2))
+    value = metric(kept, None, NOTHING, rng(2))
     share = np.mean(metric.test_.y < 5)
     assert 0.9 * share < value["classifier_accuracy"] <= share
-    one = metric(real.of_class(0), None, rng(2))
+    one = metric(real.of_class(0), None, NOTHING, rng(2))
     assert one["classifier_accuracy"] == pytest.approx(np.mean(metric.test_.y == 0))
 
 
 def test_what_cannot_be_measured_is_undefined(on_digits: tuple[Any, Samples]) -> None:
     metric, real = on_digits
     for samples in (Samples(real.x), real.take(np.arange(1)), real.take(np.arange(0))):
-        value = metric(samples, None, rng())
+        value = metric(samples, None, NOTHING, rng())
         assert isinstance(value["classifier_accuracy"], Undefined) and isinstance(
             value["classifier_accuracy/relative"], Undefined
         )
@@ -76,7 +77,7 @@ def test_points_have_one_accuracy_per_replicate() -> None:
     collapsed[:, 1] = collapsed[
         rng().permutation(800), 1
     ]  # one replicate loses the link to its labels
-    value = metric(Samples(collapsed, real.y), None, rng(2))
+    value = metric(Samples(collapsed, real.y), None, NOTHING, rng(2))
     accuracy = value["classifier_accuracy"]
     assert accuracy.shape == (3,) and accuracy[[0, 2]].min() > 0.99 and accuracy[1] < 0.45
     assert value["classifier_accuracy/relative"].shape == (3,)
@@ -118,7 +119,7 @@ def test_nelbo_binarises_images_and_adds_up() -> None:
     metric = make("metric", "nelbo", n_test=300)
     metric.prepare(dataset, real, 600, rng())
     assert set(np.unique(metric.test_.x)) == {0, 255} and len(metric.test_) == 300
-    value = metric(vae.sample(10, rng(), given(real, 10)), vae, rng(2))
+    value = metric(vae.sample(10, rng(), given(real, 10)), vae, NOTHING, rng(2))
     assert (
         value["nelbo"] == pytest.approx(value["nelbo/reconstruction"] + value["nelbo/kl"])
         and value["nelbo/kl"] > 0
@@ -136,10 +137,10 @@ def test_nelbo_of_a_density_is_its_negative_log_likelihood_and_of_a_gan_undefine
     gaussian.fit(real, rng(1))
     metric = make("metric", "nelbo")
     metric.prepare(dataset, real, 500, rng())
-    value = metric(real, gaussian, rng(2))
+    value = metric(real, gaussian, NOTHING, rng(2))
     assert (
         np.allclose(value["nelbo"], -gaussian.log_density(dataset.held_out(2000).x).mean(0))
         and not value["nelbo/kl"].any()
     )
     wgan = make("generator", "wgan", steps=1)
-    assert isinstance(metric(real, wgan, rng(2))["nelbo"], Undefined)
+    assert isinstance(metric(real, wgan, NOTHING, rng(2))["nelbo"], Undefined)

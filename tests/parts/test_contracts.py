@@ -15,6 +15,7 @@ from engine.lineage.recipe import rng
 from engine.parts import Undefined, declared, traits_of
 from engine.registry import KINDS, class_name, describe, make, names
 from engine.samples import REAL, Samples, given
+from tests.support.around import NOTHING, around
 
 N = 60
 
@@ -160,7 +161,7 @@ def test_sampling(name: str) -> None:
             except ValueError as error:  # a rule or reward for other data, said by name
                 assert name in str(error) or "reward" in str(error)
                 break
-            draws.append(sampling.draw(generator, 40, real, rng(0, "draw")))
+            draws.append(sampling.draw(generator, 40, around(real, 40, generator), rng(0, "draw")))
         if not draws:
             continue
         worked += 1
@@ -187,9 +188,9 @@ def test_metric(name: str) -> None:
         metric = tiny("metric", name)
         metric.prepare(dataset, real, N, rng(0, "reference"))
         samples = generator.sample(N, rng(0, "draw"), given(real, N)).drawn_at(0)
-        answer = metric(samples, generator, rng(0, "metric"))
+        answer = metric(samples, generator, NOTHING, rng(0, "metric"))
         assert answer and all(key == name or key.startswith(f"{name}/") for key in answer)
-        assert flatten(answer) == flatten(metric(samples, generator, rng(0, "metric")))
+        assert flatten(answer) == flatten(metric(samples, generator, NOTHING, rng(0, "metric")))
         assert flatten(answer)["values"], f"{name} has no finite value on healthy {gives}"
 
 
@@ -207,7 +208,7 @@ def test_a_metric_never_makes_a_number_of_what_is_not_finite(name: str) -> None:
     blank = make(
         "generator", "wgan", **constant("generator", "wgan", "TINY")
     )  # has no moments of its own
-    answer = metric(Samples(x, real.y).drawn_at(0), blank, rng(0, "metric"))
+    answer = metric(Samples(x, real.y).drawn_at(0), blank, NOTHING, rng(0, "metric"))
     own = {
         k: v
         for k, v in answer.items()

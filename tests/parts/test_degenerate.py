@@ -18,6 +18,7 @@ from engine.parts import Undefined
 from engine.registry import describe, make, names
 from engine.samples import Samples
 from tests.parts.test_contracts import constant, dataset_for
+from tests.support.around import NOTHING
 
 N = 60
 CONTROLS = (
@@ -135,7 +136,7 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
     started = time.process_time()
     try:
         with np.errstate(all="ignore"):
-            answer = metric(samples, Blank(), rng(0, "metric"))
+            answer = metric(samples, Blank(), NOTHING, rng(0, "metric"))
         values = flatten(answer)["values"]
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples
 from tests.distances.test_frechet import by_definition
+from tests.support.around import NOTHING
 
 
 class Points:
@@ -50,7 +51,7 @@ def prepared(name: str, dataset: Any, n_real: int, n: int, **params: Any) -> Any
 
 
 def measured(metric: Any, samples: Samples) -> dict[str, Any]:
-    return metric(samples, None, np.random.default_rng(3))
+    return metric(samples, None, NOTHING, np.random.default_rng(3))
 
 
 def test_fid_is_the_distance_of_equally_many_samples() -> None:

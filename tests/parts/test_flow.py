@@ -15,6 +15,7 @@ from engine.generators.flow import Flow, PointFlow
 from engine.parts import Finding
 from engine.registry import make
 from engine.samples import Samples
+from tests.support.around import NOTHING
 
 COUPLINGS = ["affine", "spline"]
 SMALL: dict[str, Any] = {"transforms": 4, "width": 24, "steps": 200, "batch": 128, "lr": 3e-3}
@@ -216,5 +217,5 @@ def test_the_metric_reads_its_density(fitted: Flow) -> None:
     metric = make("metric", "nll", points=200)
     dataset = banana(replicates=2)
     metric.prepare(dataset, dataset.sample(50, rng()), 50, rng())
-    answer = metric(fitted.sample(50, rng()), fitted, rng())
+    answer = metric(fitted.sample(50, rng()), fitted, NOTHING, rng())
     assert answer["nll"].shape == (2,) and (answer["nll"] > answer["nll/truth"] - 0.05).all()

@@ -14,6 +14,7 @@ from analysis.theory import gaussian as theory
 from engine.parts import Finding
 from engine.registry import make
 from engine.samples import Samples, concat
+from tests.support.around import NOTHING
 from tests.support.chains import assert_mean, assert_variance, chain, measured
 from tests.theory import gaussian as oracles
 
@@ -402,7 +403,7 @@ def test_few_points_give_samples_within_their_span(d: int, n: int) -> None:
         )
     metric = make("metric", "moments")
     metric.prepare(dataset, first.real, n, np.random.default_rng(0))
-    values = metric(second.drawn, second.generator, np.random.default_rng(0))
+    values = metric(second.drawn, second.generator, NOTHING, np.random.default_rng(0))
     assert (
         values["moments/kl"].reason
         == values["moments/log_det_ratio"].reason
@@ -438,7 +439,7 @@ def test_some_singular_replicates_do_not_hide_the_others() -> None:
     data.x[:, 0, 1] = data.x[:, 0, 0]
     metric = make("metric", "moments")
     metric.prepare(dataset, data, 20, np.random.default_rng(0))
-    values = metric(data, fitted(data), np.random.default_rng(0))
+    values = metric(data, fitted(data), NOTHING, np.random.default_rng(0))
     assert values["moments/kl"][0] == np.inf and values["moments/log_det_ratio"][0] == -np.inf
     assert (
         np.isfinite(values["moments/kl"][1:]).all()
@@ -455,7 +456,7 @@ def test_moments_of_samples_and_distances_against_their_formulas() -> None:
     data = dataset.sample(12, np.random.default_rng(2))
     metric = make("metric", "moments")
     metric.prepare(dataset, data, 12, np.random.default_rng(0))
-    values = metric(data, object(), np.random.default_rng(0))
+    values = metric(data, object(), NOTHING, np.random.default_rng(0))
     for r in range(2):
         m, c = data.x[:, r].mean(0), np.cov(data.x[:, r], rowvar=False, bias=True)
         inverse = np.linalg.inv(c)
@@ -489,13 +490,16 @@ def test_nll_is_held_out_and_has_its_own_floor() -> None:
     metric = make("metric", "nll", points=200)
     data = dataset.sample(5000, np.random.default_rng(0))
     metric.prepare(dataset, data, 100, np.random.default_rng(0))
-    values = metric(data, fitted(data), np.random.default_rng(0))
+    values = metric(data, fitted(data), NOTHING, np.random.default_rng(0))
     excess = values["nll"] - values["nll/truth"]
     assert np.abs(values["nll/truth"].mean() - np.log(2 * np.pi * np.e)) < 0.05
     assert 0 < excess.mean() < 5 * 5 / (2 * 5000)  # five parameters
-    singular = metric(data, fitted(data.take(np.arange(2))), np.random.default_rng(0))
+    singular = metric(data, fitted(data.take(np.arange(2))), NOTHING, np.random.default_rng(0))
     assert singular["nll"].reason == "the model gives some held-out point no density"
-    assert metric(data, object(), np.random.default_rng(0))["nll"].reason == "object has no density"
+    assert (
+        metric(data, object(), NOTHING, np.random.default_rng(0))["nll"].reason
+        == "object has no density"
+    )
 
 
 @pytest.mark.parametrize(("d", "n"), [(1, 9), (3, 9), (5, 3)])

@@ -23,6 +23,7 @@ from engine.registry import make
 from engine.samples import Samples, proportional_labels
 from engine.spec import MeasureSpec, Part
 from tests.parts.test_fid import SPOILT, Points, Unlabelled, measured, prepared
+from tests.support.around import NOTHING
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -253,7 +254,9 @@ def test_rows_of_the_published_number_have_a_name_of_their_own() -> None:
     dataset, part = Points(), Part("metric", "otdd", {"method": "sinkhorn"})
     metric = part.make()
     metric.prepare(dataset, dataset.sample(50, rng(1)), 50, rng(2))
-    row = Measure(metric, MeasureSpec(part))(dataset.sample(50, rng(9)), None, rng(3))["values"]  # type: ignore[arg-type]
+    row = Measure(metric, MeasureSpec(part))(dataset.sample(50, rng(9)), None, NOTHING, rng(3))[
+        "values"
+    ]  # type: ignore[arg-type]
     assert {"otdd.method-sinkhorn", "otdd.method-sinkhorn/floor"} < row.keys()
     assert all(key.split("/")[0] == "otdd.method-sinkhorn" for key in row)
 

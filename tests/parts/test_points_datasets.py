@@ -10,6 +10,7 @@ import pytest
 from engine.parts import traits_of
 from engine.registry import make
 from engine.samples import Samples
+from tests.support.around import NOTHING
 
 POINTS = [
     ("gaussian", {"d": 3, "spread": [4.0, 1.0, 0.25]}),
@@ -154,7 +155,7 @@ def test_modes_of_the_truth_are_alive_and_missing_ones_are_not() -> None:
     metric = make("metric", "modes")
     data = dataset.sample(5000, np.random.default_rng(0))
     metric.prepare(dataset, data, 5000, np.random.default_rng(0))
-    values = metric(data, object(), np.random.default_rng(0))
+    values = metric(data, object(), NOTHING, np.random.default_rng(0))
     assert (values["modes/live"] == 5).all()
     assert values["modes/high_quality"] == pytest.approx(
         np.full(2, values["modes/ceiling"]), abs=0.01
@@ -162,20 +163,20 @@ def test_modes_of_the_truth_are_alive_and_missing_ones_are_not() -> None:
     assert values["modes/ceiling"] == pytest.approx(1 - np.exp(-4.5))
     x = data.x[data.y < 3]
     x[:, 1] = dataset.centres_[0]
-    values = metric(Samples(x), object(), np.random.default_rng(0))
+    values = metric(Samples(x), object(), NOTHING, np.random.default_rng(0))
     assert values["modes/live"] == pytest.approx([3, 1])
     few = Samples(
         np.concatenate([x[:1000], np.repeat(dataset.centres_[None, 4:], 2, axis=1), x[:0]])
     )
     assert (
-        metric(few, object(), np.random.default_rng(0))["modes/live"][0] == 3
+        metric(few, object(), NOTHING, np.random.default_rng(0))["modes/live"][0] == 3
     )  # one sample in a thousand is no mode
     enough = Samples(
         np.concatenate(
             [x[:970], np.repeat(dataset.centres_[None, 4:], 30, axis=0).repeat(2, axis=1)]
         )
     )
-    assert metric(enough, object(), np.random.default_rng(0))["modes/live"][0] == 4
+    assert metric(enough, object(), NOTHING, np.random.default_rng(0))["modes/live"][0] == 4
 
 
 def test_sets_without_modes_have_no_number_of_them() -> None:
@@ -184,7 +185,7 @@ def test_sets_without_modes_have_no_number_of_them() -> None:
     data = dataset.sample(10, np.random.default_rng(0))
     metric.prepare(dataset, data, 10, np.random.default_rng(0))
     assert (
-        metric(data, object(), np.random.default_rng(0))["modes/live"].reason
+        metric(data, object(), NOTHING, np.random.default_rng(0))["modes/live"].reason
         == "Shapes has no modes to count"
     )
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from engine.lineage.recipe import path, take
 from engine.parts import Pick
 from engine.registry import make, names
-from engine.samples import REAL, Samples
+from engine.samples import REAL, Samples, Traits
 from engine.spec import LineageSpec, Part
 
+POINTS = Traits("points", replicates=5)
 WITH_FRACTION = ("replace", "accumulate", "augment")
 
 
@@ -32,6 +33,11 @@ def spec(
     )
 
 
+def sizes(n_real: int, n_synthetic: int, t: int) -> dict[int, int]:
+    """Of every source before generation t."""
+    return {-1: n_real} | dict.fromkeys(range(t), n_synthetic)
+
+
 def sources(n_real: int, n_synthetic: int, t: int, replicates: int = 5) -> dict[int, Samples]:
     """Sets whose values are their row numbers, so that a row can be recognised."""
     found = {}
@@ -40,7 +46,7 @@ def sources(n_real: int, n_synthetic: int, t: int, replicates: int = 5) -> dict[
         x = np.broadcast_to(
             np.arange(n, dtype=float)[:, None, None] + 1000 * (s + 1), (n, replicates, 1)
         )
-        found[s] = Samples(x.copy(), born=np.full(n, s, np.int32))
+        found[s] = Samples(x.copy(), born=np.full(n, s, np.int32), traits=POINTS)
     return found
 
 
@@ -54,7 +60,7 @@ def training_set(policy: str, t: int, n_real: int = 40, **params: object) -> Sam
 @pytest.mark.parametrize("t", [1, 2, 5])
 def test_counts_sum_exactly(name: str, t: int) -> None:
     policy = make("policy", name, **make("policy", name).TINY)
-    recipe = policy.recipe(41, max(41, policy.needs(41)), t)
+    recipe = policy.recipe(sizes(41, max(41, policy.needs(41)), t), t)
     total = sum(pick.count for pick in recipe)
     expected = {"accumulate": 41 * (t + 1), "augment": 82}.get(name, 41)
     assert total == expected
@@ -66,7 +72,7 @@ def test_counts_sum_exactly(name: str, t: int) -> None:
 def test_the_synthetic_fraction_is_the_counted_one(fraction: float, n: int, t: int) -> None:
     for name in WITH_FRACTION:
         policy = make("policy", name, synthetic_fraction=fraction)
-        recipe = policy.recipe(n, max(n, policy.needs(n)), t)
+        recipe = policy.recipe(sizes(n, max(n, policy.needs(n)), t), t)
         synthetic = sum(p.count for p in recipe if p.sources != (-1,))
         total = sum(p.count for p in recipe)
         assert abs(synthetic - fraction * total) <= 0.5 + 1e-9 or name == "augment"
@@ -93,7 +99,8 @@ def test_replicates_choose_their_rows_independently() -> None:
 
 def test_labelled_replicates_share_their_rows() -> None:
     labelled = {
-        s: Samples(v.x, np.arange(len(v)) % 3, v.born) for s, v in sources(40, 40, 1).items()
+        s: Samples(v.x, np.arange(len(v)) % 3, v.born, traits=Traits("points", 3, 5))
+        for s, v in sources(40, 40, 1).items()
     }
     data = take(labelled, (Pick((0,), 20),), 3, 1)
     assert data.born.shape == (20,) and (data.x[:, 0] == data.x[:, 4]).all()
@@ -126,18 +133,18 @@ def test_accumulate_subsample_draws_real_rows_at_their_share() -> None:
 
 
 def test_recent_splits_equally_and_gives_the_rest_to_the_newest() -> None:
-    recipe = make("policy", "recent", k=3).recipe(41, 41, 5)
+    recipe = make("policy", "recent", k=3).recipe(sizes(41, 41, 5), 5)
     assert [(p.sources, p.count) for p in recipe] == [((4,), 14), ((3,), 14), ((2,), 13)]
-    early = make("policy", "recent", k=10).recipe(41, 41, 1)
+    early = make("policy", "recent", k=10).recipe(sizes(41, 41, 1), 1)
     assert [(p.sources, p.count) for p in early] == [((0,), 21), ((-1,), 20)]
 
 
 def test_random_past_picks_sources_uniformly_whatever_their_size() -> None:
     chosen = {
         -1: sources(10, 10, 0)[-1],
-        0: Samples(np.zeros((990, 400, 1)), born=np.zeros(990, np.int32)),
+        0: Samples(np.zeros((990, 400, 1)), born=np.zeros(990, np.int32), traits=POINTS),
     }
-    chosen[-1] = Samples(np.ones((10, 400, 1)))
+    chosen[-1] = Samples(np.ones((10, 400, 1)), traits=POINTS)
     born = take(chosen, (Pick((-1, 0), 100, "uniform_source"),), 0, 1).born
     assert abs((born == REAL).mean() - 0.5) < 4 * 0.5 / np.sqrt(born.size)
 

@@ -13,6 +13,7 @@ from engine.metrics.precision_recall import Manifold, scored
 from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples
+from tests.support.around import NOTHING
 
 
 def literal(real: np.ndarray, synthetic: np.ndarray, k: int) -> tuple[float, float]:
@@ -50,7 +51,7 @@ def measured(samples: Samples, dataset: Any, n: int, **params: Any) -> dict[str,
     metric.prepare(
         dataset, dataset.sample(200, np.random.default_rng(1)), n, np.random.default_rng(2)
     )
-    return metric(samples, None, np.random.default_rng(3))
+    return metric(samples, None, NOTHING, np.random.default_rng(3))
 
 
 def test_collapse_loses_recall_and_noise_loses_precision() -> None:

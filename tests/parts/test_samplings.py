@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.parts import Finding
+from engine.parts import Draw, Finding
 from engine.registry import make
 from engine.samples import Samples
 from engine.samplings.curate import choice
+from tests.support.around import around
+
+
+def drawn(sampling: Any, generator: Any, n: int, real: Samples, seed: int) -> Draw:
+    """A draw with nothing around it but the real set and its labels."""
+    return sampling.draw(generator, n, around(real, n, generator), np.random.default_rng(seed))
 
 
 def prepared(name: str, dataset: Any, generator: Any, real: Samples, **params: Any) -> Any:
@@ -51,7 +57,7 @@ def verified_generations(
     """Errors of generations 0..generations under verify, then replace."""
     rng, errors = np.random.default_rng(5), [error(generator)]
     for _ in range(generations):
-        generator.fit(sampling.draw(generator, n, real, rng).samples, rng)
+        generator.fit(sampling.draw(generator, n, around(real, n, generator), rng).samples, rng)
         errors.append(error(generator))
     return errors
 
@@ -114,7 +120,7 @@ def test_a_verifier_that_lets_everything_pass_is_replace() -> None:
     """.0837 + 8 t / 100, exact (`unverified_error`)."""
     dataset, real, founder = yi(2000)
     verify = prepared("verify", dataset, founder, real, rule="threshold", radius=1e6)
-    draw = verify.draw(founder, 800, real, np.random.default_rng(0))
+    draw = drawn(verify, founder, 800, real, 0)
     assert draw.report["acceptance"] == 1
     for t, (value, se) in enumerate(verified_generations(founder, verify, real, 800, 3)):
         assert abs(value - (0.083738718 + 0.08 * t)) < 4 * se
@@ -137,7 +143,7 @@ def test_one_dimensional_map(a: float, centre: float, reach: float, path: list[f
     verify._verifier.centre[:] = centre
     rng = np.random.default_rng(1)
     for expected in path:
-        draw = verify.draw(generator, 400_000, real, rng).samples
+        draw = verify.draw(generator, 400_000, around(real, 400_000, generator), rng).samples
         y = draw.y * draw.x[:, :, 0]  # y = a x + noise with x = +-1
         assert abs(y.mean() - expected) < 4 * y.std() / np.sqrt(y.size)
         generator.weights_ = np.array([[expected]])
@@ -148,7 +154,7 @@ def test_acceptance_about_the_centre(reach: float, expected: float) -> None:
     dataset, real, founder = yi(50)
     founder.weights_ = np.ones((50, 8))  # the knowledge centre itself
     verify = prepared("verify", dataset, founder, real, rule="threshold", radius=reach, slack=0.0)
-    report = verify.draw(founder, 800, real, np.random.default_rng(0)).report
+    report = drawn(verify, founder, 800, real, 0).report
     assert abs(report["acceptance"] - expected) < 4 * 0.5 / np.sqrt(40_000)
 
 
@@ -157,7 +163,9 @@ def test_accepted_pairs_follow_the_truncated_law() -> None:
 
     dataset, real, founder = yi(50)
     verify = prepared("verify", dataset, founder, real, rule="threshold", delta=1.0, radius=0.1)
-    samples = verify.draw(founder, 800, real, np.random.default_rng(2)).samples
+    samples = verify.draw(
+        founder, 800, around(real, 800, founder), np.random.default_rng(2)
+    ).samples
     centre = np.einsum("nrd,rd->nr", samples.x, verify._verifier.centre)
     mean, reach = founder.predict(samples.x), 0.1 + np.sqrt(2 / np.pi)
     assert (np.abs(samples.y - centre) <= reach + 1e-12).all()
@@ -185,7 +193,9 @@ def test_the_knowledge_centre_is_yis() -> None:
 def test_block_design_uses_each_direction_equally_often() -> None:
     dataset, real, founder = yi(2)
     verify = prepared("verify", dataset, founder, real, rule="threshold")
-    x = verify.draw(founder, 83, real, np.random.default_rng(0)).samples.x  # [83, 2, 8]
+    x = verify.draw(
+        founder, 83, around(real, 83, founder), np.random.default_rng(0)
+    ).samples.x  # [83, 2, 8]
     vectors, counts = np.unique(np.round(x[:, 0], 9), axis=0, return_counts=True)
     assert sorted(counts) == [10] * 5 + [11] * 3
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(8), atol=1e-6)
@@ -197,7 +207,9 @@ def test_block_design_uses_each_direction_equally_often() -> None:
 def test_the_real_design_keeps_its_rows() -> None:
     dataset, real, founder = yi(3)
     verify = prepared("verify", dataset, founder, real, rule="threshold", design="real")
-    samples = verify.draw(founder, 250, real, np.random.default_rng(0)).samples
+    samples = verify.draw(
+        founder, 250, around(real, 250, founder), np.random.default_rng(0)
+    ).samples
     np.testing.assert_array_equal(samples.x, real.x[np.arange(250) % 100])
 
 
@@ -205,7 +217,7 @@ def test_a_generator_with_covariates_of_its_own_keeps_them() -> None:
     dataset, real, _ = yi(3)
     founder = fitted("linear_regression", real, covariates="fresh")
     verify = prepared("verify", dataset, founder, real, rule="threshold")
-    samples = verify.draw(founder, 64, real, np.random.default_rng(0)).samples
+    samples = drawn(verify, founder, 64, real, 0).samples
     assert verify._verifier.accepts(samples.x, samples.y).all()
     assert len(np.unique(samples.x[:, 0, 0])) == 64
 
@@ -248,7 +260,7 @@ def test_top_keeps_the_best_and_fills_every_class_exactly(share: float, batch: i
         reward={"name": "true_density"},
         batch=batch,
     )
-    draw = verify.draw(Ranked(), 100, real, np.random.default_rng(2))
+    draw = drawn(verify, Ranked(), 100, real, 2)
     assert draw.samples.x.shape == (100, 3, 2)
     kept, share_of_real = np.bincount(draw.samples.y, minlength=5), np.bincount(real.y) / 2
     assert (np.abs(kept - share_of_real) <= 1).all()
@@ -299,7 +311,9 @@ def test_chosen_samples_keep_their_labels_and_none_is_used_twice(
     sampling = prepared(
         name, dataset, Coded(), real, reward={"name": "true_density", "of": "label"}, **params
     )
-    samples = sampling.draw(Coded(), 101, real, np.random.default_rng(3)).samples
+    samples = sampling.draw(
+        Coded(), 101, around(real, 101, Coded()), np.random.default_rng(3)
+    ).samples
     assert ((samples.x // 10).astype(int) == samples.y[:, None, None]).all()
     for r in range(3):
         assert len(np.unique(samples.x[:, r, 0])) == 101
@@ -324,7 +338,9 @@ def test_images_are_chosen_whole() -> None:
         share=0.5,
         reward={"name": "classifier", "steps": 30},
     )
-    samples = verify.draw(Redrawn(), 80, real, np.random.default_rng(3)).samples
+    samples = verify.draw(
+        Redrawn(), 80, around(real, 80, Redrawn()), np.random.default_rng(3)
+    ).samples
     assert samples.x.shape == (80, 8, 8, 1)
     assert samples.x.dtype == np.uint8
     known = {picture.tobytes(): int(k) for picture, k in zip(real.x, real.y, strict=True)}
@@ -338,7 +354,7 @@ def test_unlabelled_samples_are_one_class() -> None:
     verify = prepared(
         "verify", dataset, founder, real, rule="top", share=0.3, reward={"name": "true_density"}
     )
-    samples = verify.draw(founder, 90, real, np.random.default_rng(2)).samples
+    samples = drawn(verify, founder, 90, real, 2).samples
     assert samples.y is None
     assert (
         np.square(samples.x).mean()
@@ -367,7 +383,9 @@ def test_imperfect_keeps_correct_and_wrong_at_their_rates() -> None:
     verify = prepared(
         "verify", dataset, Mistaken(), real, rule="imperfect", phi=phi, psi=psi, reward=judge
     )
-    report = verify.draw(Mistaken(), 1000, real, np.random.default_rng(2)).report
+    report = verify.draw(
+        Mistaken(), 1000, around(real, 1000, Mistaken()), np.random.default_rng(2)
+    ).report
     acceptance = rho * phi + (1 - rho) * psi
     se = 0.5 / np.sqrt(20_000)
     assert abs(report["correct"] - rho) < 4 * se
@@ -393,7 +411,7 @@ def test_a_quota_that_cannot_be_filled_is_a_finding(n: int) -> None:
     verify = prepared("verify", dataset, Bad(), real, rule="imperfect", reward=judge)
     start = time.perf_counter()
     with pytest.raises(Finding, match="kept 0, fewer than 1 in 1000") as found:
-        verify.draw(Bad(), n, real, np.random.default_rng(0))
+        drawn(verify, Bad(), n, real, 0)
     assert found.value.status == "quota_unfilled"
     assert time.perf_counter() - start < 10
 
@@ -404,7 +422,7 @@ def test_a_hopeless_direction_is_a_finding() -> None:
     verify = prepared("verify", dataset, founder, real, rule="threshold")
     start = time.perf_counter()
     with pytest.raises(Finding, match="quota_unfilled"):
-        verify.draw(founder, 800, real, np.random.default_rng(0))
+        drawn(verify, founder, 800, real, 0)
     assert time.perf_counter() - start < 10
 
 
@@ -414,7 +432,7 @@ def test_one_slow_replicate_is_waited_for() -> None:
         3 * np.linalg.svd(real.x[:, 0])[2][0]
     )  # one direction passes about once in 100
     verify = prepared("verify", dataset, founder, real, rule="threshold")
-    samples = verify.draw(founder, 80, real, np.random.default_rng(0)).samples
+    samples = drawn(verify, founder, 80, real, 0).samples
     assert verify._verifier.accepts(samples.x, samples.y).all()
 
 
@@ -492,7 +510,7 @@ def test_curated_tokens_follow_the_enumerated_law(k: int, scale: float, batch: i
         reward={"name": "true_density"},
         batch=batch,
     )
-    draw = curate.draw(generator, 100, real, np.random.default_rng(2))
+    draw = drawn(curate, generator, 100, real, 2)
     shares = np.stack([(draw.samples.x == i).mean(0) for i in range(4)], axis=1)  # [replicates, 4]
     se = shares.std(0, ddof=1) / np.sqrt(2000)
     assert (np.abs(shares.mean(0) - by_enumeration(P, scale * REWARD, k)) < 4 * se).all()
@@ -503,7 +521,7 @@ def test_curation_of_a_conditional_model_keeps_the_class_shares() -> None:
     curate = prepared(
         "curate", dataset, Ranked(), real, reward={"name": "true_density", "of": "label"}
     )
-    draw = curate.draw(Ranked(), 100, real, np.random.default_rng(2))
+    draw = drawn(curate, Ranked(), 100, real, 2)
     assert (np.abs(np.bincount(draw.samples.y) - np.bincount(real.y) / 2) <= 1).all()
     assert draw.report["reward/kept"] > draw.report["reward"]
 
@@ -529,9 +547,7 @@ def test_the_same_stream_gives_the_same_bits(name: str) -> None:
         "curate": {"reward": {"name": "true_density"}},
     }.get(name, {})
     sampling = prepared(name, dataset, founder, real, **params)
-    one, two = (
-        sampling.draw(founder, 41, real, np.random.default_rng(4)).samples for _ in range(2)
-    )
+    one, two = (drawn(sampling, founder, 41, real, 4).samples for _ in range(2))
     assert one.x.tobytes() == two.x.tobytes()
     assert one.x.shape == (41, 3, 2)
 
@@ -541,7 +557,7 @@ def test_sampling_bias_is_the_variance() -> None:
     real = dataset.sample(50, np.random.default_rng(1))
     founder = fitted("gaussian", real)
     biased = prepared("biased", dataset, founder, real, sampling_bias=0.3)
-    draw = biased.draw(founder, 400, real, np.random.default_rng(2)).samples.x
+    draw = drawn(biased, founder, 400, real, 2).samples.x
     ratio = draw.var(0)[:, 0] / founder.covariance_[:, 0, 0]
     assert abs(ratio.mean() - 0.3 * (1 - 1 / 400)) < 4 * ratio.std() / np.sqrt(2000)
 
@@ -550,7 +566,7 @@ def test_plain_labels_have_the_real_shares() -> None:
     dataset, real = labelled()
     samples = (
         prepared("plain", dataset, Ranked(), real)
-        .draw(Ranked(), 1000, real, np.random.default_rng(0))
+        .draw(Ranked(), 1000, around(real, 1000, Ranked()), np.random.default_rng(0))
         .samples
     )
     assert (np.bincount(samples.y) == np.bincount(real.y) * 5).all()

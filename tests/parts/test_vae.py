@@ -17,6 +17,7 @@ from engine.parts import Finding
 from engine.registry import make
 from engine.samples import Samples, given
 from engine.training import classifiers
+from tests.support.around import NOTHING
 
 QUICK: dict[str, Any] = {"steps": 300, "lr": 1e-2, "kl_weight": 0.3}  # the quickstart's
 
@@ -241,7 +242,7 @@ def test_mnist(real_data: Path) -> None:
     vae.fit(real, rng(1))
     metric = make("metric", "nelbo", n_test=1000)
     metric.prepare(make("dataset", "mnist"), real, 1000, rng())
-    assert metric(real, vae, rng(2))["nelbo"] < 130
+    assert metric(real, vae, NOTHING, rng(2))["nelbo"] < 130
     judge = classifiers.fit(real, 10, rng(3), steps=300, lr=5e-3)
     drawn = vae.sample(500, rng(4), np.arange(500) % 10)
     assert np.mean(classifiers.logits(judge, drawn.x).argmax(1) == drawn.y) > 0.85

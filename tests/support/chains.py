@@ -13,6 +13,7 @@ import numpy as np
 from engine.lineage.recipe import rng, take
 from engine.registry import make
 from engine.samples import Samples, given
+from tests.support.around import NOTHING
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def chain(
     )
     drawn = n_synthetic or max(rule.needs(n), n)
     recipes = [
-        tuple(pick for pick in rule.recipe(n, drawn, t) if pick.count)
+        tuple(pick for pick in rule.recipe(sizes(n, drawn, t), t) if pick.count)
         for t in range(1, generations + 1)
     ]
     last_use = {
@@ -71,9 +72,14 @@ def chain(
         model = family(**parameters)
         model.fit(data, rng(seed, "fit", t))
         synthetic = model.sample(drawn, rng(seed, "draw", t), labels=labels, bias=bias)
-        sources[t] = synthetic.drawn_at(t)
+        sources[t] = synthetic.of(sources[-1].declared).drawn_at(t)
         yield Step(t, model, data, sources[t], sources[-1])
         sources = {s: samples for s, samples in sources.items() if s < 0 or last_use.get(s, 0) > t}
+
+
+def sizes(n: int, drawn: int, t: int) -> dict[int, int]:
+    """Of every source before generation t."""
+    return {-1: n} | dict.fromkeys(range(t), drawn)
 
 
 def measured(
@@ -85,7 +91,7 @@ def measured(
         if step.t == 0:
             ruler.prepare(dataset, step.real, len(step.drawn), rng(0, "reference"))
         if step.t in at:
-            found[step.t] = ruler(step.drawn, step.generator, rng(0, "metric", step.t))
+            found[step.t] = ruler(step.drawn, step.generator, NOTHING, rng(0, "metric", step.t))
     return found
 
 
