@@ -101,6 +101,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     share = min((cpus / sweep.resources_of(s).cpus for s in sweep.lineages), default=1.0)
     workers = max(1, min(int(share), len(sweep.lineages)))
     ahead = forecast(_lacks(sweep, generator, there))
+    founders = {lineage: nodes[0].draw for lineage, nodes in known.items()}
     return Plan(
         cells=len({spec.cell_id for spec in sweep.lineages}),
         seeds=f"{seeds} seed{'s' if seeds != 1 else ''} each",
@@ -116,7 +117,7 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
         cpu_hours=ahead.cpu_hours,
         price=ahead.price,
         basis=ahead.basis,
-        preflight=look_at_unfinished(sweep, store),
+        preflight=look_at_unfinished(sweep, store, founders, there),
     )
 
 

@@ -7,7 +7,7 @@ What is lacking is no fault of the experiment: a plan says it, a run refuses bef
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,12 +101,22 @@ def unfinished(sweep: Sweep, store: Store, lineages: Iterable[LineageSpec]) -> l
     return [spec for spec in lineages if not lineage_of(sweep, store, spec).complete()]
 
 
-def look_at_unfinished(sweep: Sweep, store: Store) -> Preflight:
-    """What the whole sweep's data are, and what is needed for what is left to run."""
+def look_at_unfinished(
+    sweep: Sweep, store: Store, founders: Mapping[str, str], there: Container[str]
+) -> Preflight:
+    """What the whole sweep's data are, and what is needed for what is left to run.
+
+    founders  the first draw of each lineage, by its id.
+    there     draws that are committed: a lineage without its first is not looked at further.
+    """
     found = look(sweep)
     if not found.lacks and not found.trains:
         return found
-    needed = look(sweep, unfinished(sweep, store, sweep.lineages))
+    begun = [spec for spec in sweep.lineages if founders[spec.id] in there]
+    if not begun:
+        return found
+    new = [spec for spec in sweep.lineages if founders[spec.id] not in there]
+    needed = look(sweep, [*new, *unfinished(sweep, store, begun)])
     return replace(needed, data=found.data)
 
 
