@@ -1,15 +1,48 @@
-"""The memory of a worker process."""
+"""The threads, the memory and the share of a GPU of a worker process."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 
 MOST = 0.8  # of this machine's memory
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def set_threads(n: int) -> None:
+    """Limit every thread pool of this process, of libraries loaded now or later; let it keep freed
+    memory.
+    """
+    from threadpoolctl import threadpool_limits
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n)
+    threadpool_limits(n)
+    keep_freed_memory()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(n)
+
+
+def share_gpu(share: float) -> None:
+    """Limit this process to its share of a GPU's memory: lineages packed on one GPU cannot crowd
+    each other out.
+    """
+    if 0 < share < 1:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(share)
+
+
+def release_gpu() -> None:
+    """Give back what torch keeps for later, so that the others on this GPU find it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def keep_freed_memory() -> None:

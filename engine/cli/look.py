@@ -220,7 +220,7 @@ def export(
     """Write every number of a sweep as one table: a row per lineage, generation and metric."""
     with errors(debug):
         from analysis.frame.export import write
-        from engine.running.session import folder_of
+        from engine.running.logs import folder_of
 
         sweep = load(file, sets, out)
         store = open_store(sweep)

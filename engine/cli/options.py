@@ -17,7 +17,10 @@ import typer
 from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from engine.lineage.history import Looking
+    from engine.running.session import Ending
     from engine.spec import Sweep
 
 File = Annotated[
@@ -98,6 +101,15 @@ def words(file: str, sets: Sequence[str] | None, out: str | None) -> str:
 def print_json(value: object) -> None:
     """Write one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def show_ending(terminal: Console, ending: Ending, as_json: bool) -> None:
+    """Say how a session ended and where to look; with --json also on stdout, in one line."""
+    from engine.console.tables import show_end
+
+    if as_json:
+        print(json.dumps({**ending.summary.report, "exit": ending.code}))
+    show_end(terminal, ending.said, ending.places)
 
 
 def leave(code: int) -> NoReturn:

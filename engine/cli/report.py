@@ -32,7 +32,7 @@ def report(
         sweep = load(file, sets, out)
         store = open_store(sweep)
         from analysis.report.page import write
-        from engine.running.session import folder_of
+        from engine.running.logs import folder_of
 
         folder = Path(to) if to else folder_of(sweep, store) / "report"
         terminal = console()

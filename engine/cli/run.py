@@ -21,11 +21,15 @@ from engine.cli.options import (
     leave,
     load,
     open_store,
+    show_ending,
     words,
 )
 from engine.console.errors import BAD_INPUT, Refused, console, errors
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from engine.running.session import Options
     from engine.spec import Sweep
 
 MOST_SAID = 10  # disagreements with theory
@@ -53,15 +57,52 @@ def run(
         open_store(sweep)
         _refuse_unknown(sweep, only or (), file)
         from engine.running.restart import own_command
-        from engine.running.session import Options, run
+        from engine.running.session import Options
 
         again = words(file, sets, out)
         how = Options(tuple(only or ()), local, address, cpus, as_json, again, own_command())
         terminal = console(as_json)
-        code = run(sweep, terminal, how)
+        code = run_sweep(sweep, terminal, how)
         for text in theory_check(sweep):
             terminal.print(Text(text, style="yellow"))
     leave(code)
+
+
+def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
+    """Run what the store lacks of a sweep; the exit code.  Raises Busy and EnvironmentProblem."""
+    from engine.console.boards import SweepBoard
+    from engine.console.live import display
+    from engine.console.tables import show_plan
+    from engine.lineage.history import Looking
+    from engine.planning import plan as planning
+    from engine.planning.preflight import lacking
+    from engine.running.doctor import cpus_here, preflight
+    from engine.running.logs import descriptor
+    from engine.running.prune import Pruner
+    from engine.running.session import Session, hold, refuse
+    from engine.running.supply import Listed
+    from engine.tracking.recorder import Recorder
+
+    store = Looking(sweep.out)
+    with hold(sweep, store, "run", descriptor(terminal.file)) as interrupt:
+        known = planning.paths(sweep)
+        plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), known)
+        if not options.address:  # on a cluster the other machines may have what this one lacks
+            refuse(lacking(sweep, store, options.only))
+        show_plan(terminal, plan, sweep)
+        refuse(preflight(store, plan.bytes or 0))
+        ending = Session(
+            sweep,
+            store,
+            options,
+            interrupt,
+            supply=Listed(sweep, store, known, options.only, leaders=not options.local),
+            display=display(terminal, SweepBoard(sweep, plan), options.silent),
+            recorder=Recorder(sweep, store),
+            pruner=Pruner(sweep, store, known),
+        ).run()
+        show_ending(terminal, ending, options.silent)
+    return ending.code
 
 
 def _refuse_unknown(sweep: Sweep, only: Sequence[str], file: str) -> None:

@@ -4,7 +4,8 @@ narrowly as asked.
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +22,20 @@ from engine.cli.options import (
     leave,
     load,
     open_store,
+    show_ending,
     words,
 )
-from engine.console.errors import BAD_INPUT, Refused, console, errors
+from engine.console.errors import BAD_INPUT, OK, Refused, console, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from analysis.threshold.workflows import Workflow
+    from engine.console.boards import SearchBoard
+    from engine.running.session import Options
+    from engine.spec import Sweep
 
 Look = Annotated[bool, typer.Option("--look", help="only say what is known already; runs nothing")]
 
@@ -48,7 +60,6 @@ def threshold(
                 f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}",
                 BAD_INPUT,
             )
-        from analysis.threshold.search import look_up, search
         from engine.running.restart import own_command
         from engine.running.session import Options
 
@@ -60,3 +71,62 @@ def threshold(
             how = Options((), local, address, cpus, as_json, again, own_command())
             code = search(sweep, terminal, how)
     leave(code)
+
+
+def search(sweep: Sweep, terminal: Console, options: Options) -> int:
+    """Run lineages until every workflow is known well enough; the exit code.
+
+    Raises Busy and EnvironmentProblem.
+    """
+    from analysis.threshold.search import Search
+    from engine.console.live import display
+    from engine.lineage.history import Looking
+    from engine.planning.preflight import look
+    from engine.running.logs import descriptor
+    from engine.running.prune import Pruner
+    from engine.running.session import Session, hold, refuse
+    from engine.tracking.recorder import Recorder
+
+    store = Looking(sweep.out)
+    with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
+        supply = Search(sweep, store)
+        if not supply.over and not options.address:
+            refuse(look(sweep).refusal)
+        ending = Session(
+            sweep,
+            store,
+            options,
+            interrupt,
+            supply=supply,
+            display=display(terminal, _board(sweep, supply.workflows), options.silent),
+            recorder=Recorder(sweep, store),
+            pruner=Pruner(sweep, store),
+        ).run()
+        show_ending(terminal, ending, options.silent)
+    return ending.code
+
+
+def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
+    """Say what the store knows already."""
+    from analysis.threshold.search import report
+    from analysis.threshold.workflows import read
+    from engine.lineage.history import Looking
+
+    workflows = read(sweep, Looking(sweep.out))
+    if as_json:
+        print(json.dumps(report(sweep, list(workflows.values()))))
+    else:
+        _board(sweep, workflows).show_results(terminal, {})
+    return OK
+
+
+def _board(sweep: Sweep, workflows: Mapping[str, Workflow]) -> SearchBoard:
+    from analysis.threshold.search import Line
+    from analysis.threshold.workflows import sentence
+    from engine.console.boards import SearchBoard
+
+    assert sweep.collapse is not None  # a threshold section needs one
+    by_label = {workflow.label: workflow for workflow in workflows.values()}
+    lines = [Line(workflow) for workflow in workflows.values()]
+    rule = f"collapse: {sweep.collapse.words()}, generation {sweep.generations}"
+    return SearchBoard(lines, lambda label: sentence(by_label[label]), rule)

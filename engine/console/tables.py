@@ -14,8 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from engine.lineage.history import History
 from engine.names import Names, by_cell, refusals
-from engine.outcome.summary import Cell, History, Spread
+from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import Plan
 from engine.planning.preflight import Preflight, Training
 from engine.registry import Description
@@ -407,7 +408,7 @@ def show_findings(console: Console, findings: Sequence[tuple[str, str, bool]]) -
         return
     grid = Table.grid(padding=(0, 2))
     for overflow in ("ellipsis", "ellipsis", "fold"):
-        grid.add_column(no_wrap=overflow == "ellipsis", overflow=overflow)  # type: ignore[arg-type]
+        grid.add_column(no_wrap=overflow == "ellipsis", overflow=overflow)
     for mark, (name, text, good) in zip(marks, findings, strict=True):
         grid.add_row(mark, name, Text(text, style="" if good else "red"))
     console.print(grid)

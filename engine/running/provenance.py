@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.lineage.history import History
 from engine.lineage.recipe import path
-from engine.outcome.summary import History
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
 

@@ -69,7 +69,7 @@ class Family:
         psutil.wait_procs(family, timeout=3)
 
 
-class Pulse:
+class Heartbeat:
     """check() raises RayDied.
 
     family: of a Ray that this process has started; None: Ray runs elsewhere.
@@ -117,7 +117,7 @@ class Pulse:
                     if (why := self.dead()) and not ended.is_set():
                         stalled(why)
 
-        threading.Thread(target=look, daemon=True, name="pulse").start()
+        threading.Thread(target=look, daemon=True, name="heartbeat").start()
         return ended
 
     def _look(self) -> None:

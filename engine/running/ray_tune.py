@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -36,9 +36,10 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from engine import files  # noqa: E402
-from engine.running.ray_health import Family, Pulse, RayDied  # noqa: E402
+from engine.running.job import Job, Source, Watch  # noqa: E402
+from engine.running.ray_health import Family, Heartbeat, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
-from engine.running.worker import Job, NotShared, Work, explained, tell  # noqa: E402
+from engine.running.worker import NotShared, Work, explained, tell  # noqa: E402
 from engine.settings import Share  # noqa: E402
 from engine.store.disk import Unwritable  # noqa: E402
 from engine.store.store import Store  # noqa: E402
@@ -100,17 +101,6 @@ def _share(share: Share) -> dict[str, float]:
 # ---- in the driver -------------------------------------------------------------------------------
 
 
-class Supply(Protocol):
-    """Where lineages come from that are not known beforehand: asked whenever a place is free."""
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will come."""
-
-    def next(self) -> Job | None:
-        """What to run now; None: nothing until something has ended."""
-
-
 @dataclass
 class _Run:
     """What Tune's callbacks need.
@@ -119,10 +109,10 @@ class _Run:
     """
 
     store: Store
-    watch: Any
+    watch: Watch
     interrupt: Interrupt
-    pulse: Pulse
-    supply: Supply | None = None
+    heartbeat: Heartbeat
+    source: Source | None = None
     announced: bool = False
 
 
@@ -141,7 +131,7 @@ class _Watch(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         run = _runs[-1]
         run.watch.tick()
-        run.pulse.check()
+        run.heartbeat.check()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -167,11 +157,11 @@ class _Asked(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         run = _runs[-1]
-        assert run.supply is not None
-        job = None if run.interrupt else run.supply.next()
+        assert run.source is not None
+        job = None if run.interrupt else run.source.next()
         if job is not None:
             return {"job": _packed(job)}
-        return Searcher.FINISHED if run.interrupt or run.supply.over else None
+        return Searcher.FINISHED if run.interrupt or run.source.over else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -221,20 +211,19 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
 def run_sweep(
     jobs: Sequence[Job],
     store: Store,
-    watch: Any,
+    watch: Watch,
     interrupt: Interrupt,
     *,
     address: str | None = None,
     cpus: int | None = None,
-    supply: Supply | None = None,
+    source: Source | None = None,
 ) -> None:
     """Run jobs in order, as many at once as the machines hold, until all are over or `interrupt` is
     set.
 
-    supply: asked for jobs instead; `jobs` are then one of each kind that it may ask for.
-    watch: row(...), ended(...), note(text) and tick(), see engine.console.live.Screen.  address: an
-    existing Ray cluster; None starts Ray on this machine and ends it afterwards.  Raises RayDied or
-    Unsatisfiable; outcomes are in the store.
+    source: asked for jobs instead; `jobs` are then one of each kind that it may ask for.
+    address: an existing Ray cluster; None starts Ray on this machine and ends it afterwards.
+    Raises RayDied or Unsatisfiable; outcomes are in the store.
     """
     files.remove([*files.of_dead_processes(), *files.of_former_self()])
     folder, family = files.scratch_folder(), Family() if address is None else None
@@ -252,16 +241,13 @@ def run_sweep(
             watch.died(why)
 
     try:
-        with _ray(folder, address, cpus, gone), _beating(family, gone, interrupt) as pulse:
+        with _ray(folder, address, cpus, gone), _watched(family, gone, interrupt) as heartbeat:
             interrupt.listen()
             _satisfiable(jobs, elastic=address is not None, watch=watch)
-            _runs.append(_Run(store, watch, interrupt, pulse, supply))
+            _runs.append(_Run(store, watch, interrupt, heartbeat, source))
             if not interrupt:
-                _tuner(
-                    jobs,
-                    folder,
-                    None if supply is None else _places(jobs, elastic=address is not None),
-                ).fit()
+                at_once = _places(jobs, elastic=address is not None) if source else None
+                _tuner(jobs, folder, at_once).fit()
     except (RayDied, _Interrupted):
         if not interrupt:
             raise
@@ -301,9 +287,9 @@ def _ray(
 
 
 @contextlib.contextmanager
-def _beating(
+def _watched(
     family: Family | None, gone: Callable[[str], None], interrupt: Interrupt
-) -> Iterator[Pulse]:
+) -> Iterator[Heartbeat]:
     """Watched from here and from a thread beside, for the driver may hang."""
 
     def stalled(why: str) -> None:
@@ -311,10 +297,10 @@ def _beating(
         if not interrupt:
             leave(4, f"{why}; {AGAIN}", interrupt.terminal, interrupt.leave_nothing)
 
-    pulse = Pulse(ray.get_runtime_context().gcs_address, family)
-    ended = pulse.watch(stalled)
+    heartbeat = Heartbeat(ray.get_runtime_context().gcs_address, family)
+    ended = heartbeat.watch(stalled)
     try:
-        yield pulse
+        yield heartbeat
     except RayDied as died:
         gone(str(died))
         raise
@@ -329,12 +315,12 @@ def _shut_down() -> None:
     thread.join(20)
 
 
-def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
+def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Watch) -> None:
     """Tune would wait for ever for a GPU that is not there: say so instead.
 
     A cluster may grow, so there it is a remark.
     """
-    have = ray.cluster_resources()
+    have = _resources()
     for job in jobs:
         lacks = [f"{v:g} {k}" for k, v in _share(job.resources).items() if v > have.get(k, 0.0)]
         if lacks:
@@ -352,11 +338,17 @@ def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Any) -> None:
             return
 
 
+def _resources() -> dict[str, float]:
+    """What the machines have, by Ray's names."""
+    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
+    return have
+
+
 def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
     """How many lineages run at once: what fits; at least one, and one of each kind where the
     cluster may grow.
     """
-    have = ray.cluster_resources()
+    have = _resources()
     fit = (int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs)
     return max(len(jobs) if elastic else 1, *fit)
 

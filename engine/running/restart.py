@@ -3,7 +3,7 @@ from the store.
 
 Not Ray once more in the process as it is: it may hang in a call to the dead Ray, and threads of Ray
 end it after a minute.  The lock of the output is free for the second that the start takes; whoever
-                        takes it then does the same work.
+takes it then does the same work.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import contextlib
 import os
 import sys
 import threading
-from typing import Any
 
+from engine.console.live import Display
 from engine.store.store import Store
 
 TRIES = 3  # in a row, without a new row
@@ -34,26 +34,22 @@ class Restarts:
             threading.Lock()
         )  # the driver may come back from its hanging call just then
 
-    def begin(self, why: str, shown: Any) -> None:
-        """Does not come back, unless there were too many without progress, or nobody said how.
-
-        shown: the screen.
+    def begin(self, why: str, display: Display) -> None:
+        """Start again, which does not come back; unless there were too many without progress, or
+        nobody said how.
         """
         if self.command:
             with self.one_at_a_time:
-                self._begin(why, shown)
+                self._begin(why, display)
 
-    def _begin(self, why: str, shown: Any) -> None:
+    def _begin(self, why: str, display: Display) -> None:
         tried, before = map(int, os.environ.get(NAME, "0 -1").split())
         now = sum(1 for _ in self.store.rows())
         tried = 1 if now > before else tried + 1
         if tried > TRIES:
             return
-        shown.__exit__()
-        shown.console.print(
-            f"Ray died ({why}); starting it again ({tried} of {TRIES} without progress)",
-            style="yellow",
-        )
+        display.__exit__(None, None, None)
+        display.warn(f"Ray died ({why}); starting it again ({tried} of {TRIES} without progress)")
         os.environ[NAME] = f"{tried} {now}"
         os.dup2(self.terminal, 2)
         with contextlib.suppress(OSError):

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from engine import files
-from engine._memory import keep_freed_memory, limit_memory
+from engine._memory import limit_memory, release_gpu, set_threads, share_gpu
 from engine.lineage.loop import ENDS, Lineage
-from engine.outcome.summary import headline, value
+from engine.outcome.summary import value
+from engine.running.job import Job, Watch
 from engine.running.timeout import limit
-from engine.settings import Share
-from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.disk import Unwritable
 from engine.store.store import Row, Store
 
-TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
 STATUSES = ("ok", "failed", *ENDS, "class_extinct")  # only numbers leave an actor
 LONGEST = 2000  # characters of an error's message; of its traceback ten times as many
@@ -51,86 +47,6 @@ class MayPass(RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-@dataclass(frozen=True)
-class Job:
-    """One lineage, how far to take it, and what every lineage of the sweep needs to know."""
-
-    spec: LineageSpec
-    until: int  # a leader stops here; others at the last generation
-    generations: int
-    metrics: tuple[MeasureSpec, ...]
-    headline: str  # the metric to report on the way
-    out: str
-    resources: Share
-    together: float = TOGETHER_SECONDS
-
-    @classmethod
-    def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:
-        out = store.root if store.local else store.url
-        return cls(
-            spec,
-            until,
-            sweep.generations,
-            sweep.metrics_of(spec),
-            headline(sweep),
-            out,
-            sweep.resources_of(spec),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they travel to an actor."""
-        metrics = [
-            {"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics
-        ]
-        return {
-            **{f.name: getattr(self, f.name) for f in fields(self)},
-            "spec": self.spec.to_dict(),
-            "metrics": metrics,
-            "resources": self.resources.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Job:
-        metrics = tuple(
-            MeasureSpec(Part("metric", m["name"], m["params"]), m["every"])
-            for m in values["metrics"]
-        )
-        spec, share = LineageSpec.from_dict(values["spec"]), Share.from_dict(values["resources"])
-        return cls(**{**values, "spec": spec, "metrics": metrics, "resources": share})
-
-
-def set_threads(n: int) -> None:
-    """Limit every thread pool of this process, of libraries loaded now or later; let it keep freed
-    memory.
-    """
-    from threadpoolctl import threadpool_limits
-
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(n)
-    threadpool_limits(n)
-    keep_freed_memory()
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(n)
-
-
-def share_gpu(share: float) -> None:
-    """Limit this process to its share of a GPU's memory: lineages packed on one GPU cannot crowd
-    each other out.
-    """
-    if 0 < share < 1:
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.set_per_process_memory_fraction(share)
-
-
-def release_gpu() -> None:
-    """Give back what torch keeps for later, so that the others on this GPU find it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 _stores: dict[str, Store] = {}
@@ -302,7 +218,9 @@ def _text(error: BaseException, where: traceback.StackSummary | None) -> str:
         return "".join(traceback.format_tb(error.__traceback__))
 
 
-def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda: False) -> None:
+def run_local(
+    jobs: Iterable[Job], watch: Watch, stopped: Callable[[], bool] = lambda: False
+) -> None:
     """Run lineages in this process, one after the other, without Ray;
     `watch` hears what happens.
     """
@@ -324,7 +242,7 @@ def run_local(jobs: list[Job], watch: Any, stopped: Callable[[], bool] = lambda:
             return
 
 
-def tell(watch: Any, job: Job, report: dict[str, float]) -> None:
+def tell(watch: Watch, job: Job, report: dict[str, float]) -> None:
     """Pass one report on to the screen."""
     counts = (int(report["new"]), report["seconds"], not report["done"])
     watch.row(job.spec.id, int(report["generation"]), report["last"], report["start"], *counts)

@@ -230,22 +230,20 @@ def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path:
 
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
+from engine.cli import threshold
 from engine.console.errors import console
 from engine.experiment.reader import load
-from engine.running.signals import Interrupt
 from engine.running.session import Options
-from analysis.threshold.search import Looking, Search
+from analysis.threshold import search
 
-class Telling(Search):
-    def ended(self, lineage, status):
-        super().ended(lineage, status)
+class Telling(search.Search):
+    def ended(self, lineage):
+        super().ended(lineage)
         print(lineage, flush=True)
 
-sweep = load(sys.argv[1])
-store = Looking(sweep.out)
-with store.hold("test"):
-    options = Options((), True, None, None, True, "")
-    Telling(sweep, store, console(True), options, Interrupt()).whole()
+search.Search = Telling
+options = Options((), True, None, None, True, "")
+threshold.search(load(sys.argv[1]), console(True), options)
 """
 
 

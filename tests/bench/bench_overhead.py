@@ -31,10 +31,12 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from engine._memory import set_threads  # noqa: E402
 from engine.experiment.reader import load  # noqa: E402
 from engine.lineage.history import histories, history, lineage_of  # noqa: E402
+from engine.running.job import Job  # noqa: E402
 from engine.running.signals import Interrupt  # noqa: E402
-from engine.running.worker import Job, run_local, set_threads  # noqa: E402
+from engine.running.worker import run_local  # noqa: E402
 from engine.spec import Sweep  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 from engine.tracking.recorder import Recorder  # noqa: E402

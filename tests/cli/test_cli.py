@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.console.live import Board, Lines, LiveTable, screen
+from engine.console.boards import SweepBoard
+from engine.console.live import Lines, LiveTable, display
 from engine.console.tables import duration, number, show_plan, show_summary, size, spread
 from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import make_plan
@@ -308,23 +309,23 @@ def text_of(shown: object) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.file.getvalue())  # type: ignore[attr-defined]
 
 
-def board_of(tmp_path: Path) -> Board:
+def board_of(tmp_path: Path) -> SweepBoard:
     sweep = sweep_of(TINY, tmp_path)
-    return Board(sweep, make_plan(sweep, Store(sweep.out), 2))
+    return SweepBoard(sweep, make_plan(sweep, Store(sweep.out), 2))
 
 
 def test_a_terminal_gets_a_table_and_a_pipe_gets_lines(tmp_path: Path) -> None:
     board = board_of(tmp_path)
-    assert isinstance(screen(console(100, terminal=True), board), LiveTable)  # type: ignore[arg-type]
-    assert isinstance(screen(console(20, terminal=True), board), Lines)  # type: ignore[arg-type]
-    assert isinstance(screen(console(100), board), Lines)  # type: ignore[arg-type]
+    assert isinstance(display(console(100, terminal=True), board), LiveTable)  # type: ignore[arg-type]
+    assert isinstance(display(console(20, terminal=True), board), Lines)  # type: ignore[arg-type]
+    assert isinstance(display(console(100), board), Lines)  # type: ignore[arg-type]
 
 
 def test_the_live_table_follows_the_lineages(tmp_path: Path) -> None:
     board = board_of(tmp_path)
     shown = console(120, terminal=True)
     a, b = board.sweep.lineages[:2]
-    with screen(shown, board) as live:  # type: ignore[arg-type]
+    with display(shown, board) as live:  # type: ignore[arg-type]
         live.row(a.id, 0, 1.0, 1.0, 1, 0.1, True)
         live.row(b.id, 0, 1.0, 1.0, 1, 0.1, True)
         assert board.cells[a.cell_id].status == "2 running"
@@ -341,7 +342,7 @@ def test_the_live_table_follows_the_lineages(tmp_path: Path) -> None:
 
 def test_a_pipe_is_told_the_progress_once(tmp_path: Path) -> None:
     board, shown = board_of(tmp_path), console(80)
-    with screen(shown, board) as lines:  # type: ignore[arg-type]
+    with display(shown, board) as lines:  # type: ignore[arg-type]
         for spec in board.sweep.lineages:
             lines.row(spec.id, 4, 0.5, 1.0, 5, 0.1, False)
             lines.ended(spec.id, "ok")

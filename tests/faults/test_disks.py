@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from engine.cli.run import run_sweep
 from engine.console.errors import ENVIRONMENT, OK, errors
 from engine.generators.gaussian import Gaussian
-from engine.running import session as run
+from engine.running import session
 from engine.running import worker as work
 from engine.running.session import Options
 from engine.spec import Sweep
@@ -70,7 +71,7 @@ def whole_run(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
     code = OK
     try:
         with errors(debug=False):
-            code = run.run(sweep, Console(width=300), Options(local=True))
+            code = run_sweep(sweep, Console(width=300), Options(local=True))
     except BaseException as end:
         code = getattr(end, "exit_code", -1)
     said = "".join(capsys.readouterr())
@@ -201,7 +202,6 @@ def struck(
         return honest(self, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "TOGETHER_SECONDS", 0.0)
         patch.setattr(Gaussian, "fit", fit)
         return whole_run(sweep, capsys)
 
@@ -236,7 +236,7 @@ def test_an_output_that_is_gone_at_the_end_is_not_summed_up(
         shutil.rmtree(sweep.out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_local", local)
+        patch.setattr(session, "run_local", local)
         code, said = whole_run(sweep, capsys)
     assert code == ENVIRONMENT and "deleted or moved" in said and not Path(sweep.out).exists()
     check_ends_well(sweep, sound / "whole", {}, capsys)

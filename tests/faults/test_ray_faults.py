@@ -261,9 +261,9 @@ class Shown:
     """A screen that remembers."""
 
     def __init__(self) -> None:
-        self.console, self.said = self, list[str]()
+        self.said = list[str]()
 
-    def print(self, text: str, style: str) -> None:
+    def warn(self, text: str) -> None:
         self.said.append(text)
 
     def __exit__(self, *_: object) -> None:

@@ -22,8 +22,9 @@ from engine import _memory as memory
 from engine.generators.gaussian import Gaussian
 from engine.lineage.history import histories
 from engine.running import worker as work
+from engine.running.job import Job
 from engine.running.session import exit_code
-from engine.running.worker import Job, MayPass, Work, explained, run_local
+from engine.running.worker import MayPass, Work, explained, run_local
 from engine.store.store import Store
 from engine.tracking.tracker import Nop
 from tests.support.sweeps import GAUSSIAN, sweep_of
@@ -126,7 +127,6 @@ def test_the_lineage_fails_with_file_and_line_and_the_others_finish(
         return honest(self, *given)
 
     monkeypatch.setattr(Gaussian, "fit", fit)
-    monkeypatch.setattr(work, "TOGETHER_SECONDS", 0.0)
     jobs = [Job.of(sweep, store, spec, sweep.generations) for spec in sweep.lineages]
     run_local([Job(**{**job.__dict__, "together": 0.0}) for job in jobs], Heard())
     found = histories(sweep, store)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from engine._memory import share_gpu
 from engine.registry import describe, make, names
-from engine.running.worker import share_gpu
 from engine.samples import Samples
 from engine.training import resume
 from engine.training.device import device

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from engine.cli.run import run_sweep
 from engine.lineage.history import histories
-from engine.running import session as running
 from engine.running.provenance import elsewhere, named, trained_with
 from engine.running.session import Options
 from engine.store import artifacts as archive
@@ -40,7 +40,7 @@ OTHER = {
 
 
 def said(sweep: object, capsys: pytest.CaptureFixture[str]) -> str:
-    assert running.run(sweep, Console(width=400), Options(local=True)) == 0  # type: ignore[arg-type]
+    assert run_sweep(sweep, Console(width=400), Options(local=True)) == 0  # type: ignore[arg-type]
     return "".join(capsys.readouterr())
 
 

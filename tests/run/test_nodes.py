@@ -17,7 +17,7 @@ import pytest
 
 from engine.experiment.reader import load
 from engine.registry import make
-from engine.running.worker import Job
+from engine.running.job import Job
 from engine.store.store import Store
 from tests.support.houses import SLOWEST, alive, assert_same, built, ended_as, eventually, run_alone
 from tests.support.ouro import ROOT, environment

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.console.live import Board, LiveTable
+from engine.console.boards import SweepBoard
+from engine.console.live import LiveTable
 from engine.console.tables import failures, show_cells, show_plan, show_status, show_summary
 from engine.experiment.reader import load
 from engine.lineage.recipe import path
@@ -122,7 +123,7 @@ def test_a_pipe_gets_a_hundred_cells(many: Sweep) -> None:
 
 
 def test_the_live_table_fits_and_is_drawn_at_once(many: Sweep) -> None:
-    board, console = Board(many, planning.make_plan(many, Store(many.out), 2)), screen_of()
+    board, console = SweepBoard(many, planning.make_plan(many, Store(many.out), 2)), screen_of()
     for spec in many.lineages[:5000]:
         board.row(spec.id, 3, 2.0, 1.0, 4, 0.1, False)
         board.ended(spec.id, "ok")
@@ -190,8 +191,8 @@ def test_a_grid_of_lineages_is_unfolded_in_seconds(many: Sweep) -> None:
     """
     from ray.tune.search.variant_generator import generate_variants
 
+    from engine.running.job import Job
     from engine.running.ray_tune import _job, _packed
-    from engine.running.worker import Job
 
     jobs, started = (
         [Job.of(many, Store(many.out), spec, 3) for spec in many.lineages[:1000]],

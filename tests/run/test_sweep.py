@@ -21,9 +21,11 @@ from engine.names import Names
 from engine.outcome.summary import History, Spread, collapsed, drift, key_of, summarise
 from engine.planning.plan import make_plan, order, paths
 from engine.running import worker as work
-from engine.running.ray_health import Pulse, RayDied
-from engine.running.session import Keeper, exit_code
-from engine.running.worker import Job, Work, explained, passing, run_local
+from engine.running.job import Job
+from engine.running.prune import Pruner
+from engine.running.ray_health import Heartbeat, RayDied
+from engine.running.session import exit_code
+from engine.running.worker import Work, explained, passing, run_local
 from engine.settings import CollapseRule
 from engine.spec import Sweep
 from engine.store.store import Store
@@ -341,13 +343,15 @@ def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
         for key in [x.draw for x in n]
     }
     stored = {key for key, file in samples.items() if file.exists()}
-    keeper = Keeper(sweep, store, known, {s.id for s in sweep.lineages})
+    pruner = Pruner(sweep, store, known)
+    for spec in sweep.lineages:
+        pruner.begin(spec)
     first, *others = sweep.lineages
-    keeper.ended(first.id)
+    pruner.ended(first.id)
     needed = {n.draw for s in others for n in known[s.id]}
     assert all(samples[key].exists() for key in stored & needed)
     for spec in others:
-        keeper.ended(spec.id)
+        pruner.ended(spec.id)
     last = {nodes[-1].draw for nodes in known.values()}
     assert {key for key, file in samples.items() if file.exists()} == stored & last
     before = results(sweep)
@@ -455,7 +459,7 @@ def test_a_dead_control_store_is_noticed() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        pulse = Pulse(f"127.0.0.1:{server.getsockname()[1]}", None)
+        pulse = Heartbeat(f"127.0.0.1:{server.getsockname()[1]}", None)
         pulse.looked -= 10
         pulse.check()
         assert pulse.dead() == ""

@@ -15,8 +15,9 @@ import pytest
 from engine.generators.gaussian import Gaussian
 from engine.running import timeout
 from engine.running import worker as work
+from engine.running.job import Job
 from engine.running.timeout import OutOfTime, limit
-from engine.running.worker import Job, Work
+from engine.running.worker import Work
 from engine.store.store import Store
 from tests.support.sweeps import GAUSSIAN, sweep_of
 

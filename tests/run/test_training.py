@@ -327,7 +327,7 @@ def free_port() -> int:
 
 
 def test_a_packed_lineage_is_held_to_its_share_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.running.worker import share_gpu
+    from engine._memory import share_gpu
 
     shares: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

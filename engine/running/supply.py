@@ -1,0 +1,178 @@
+"""Where the lineages of a session come from: a run has a fixed list, a search supplies one after
+the other (analysis/threshold/search.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.console.live import Display
+from engine.console.tables import duration
+from engine.files import write_atomically
+from engine.lineage.history import History, histories, lineage_of
+from engine.names import Names
+from engine.outcome.summary import drift, headline, to_json
+from engine.planning import plan as planning
+from engine.running.job import Job, Source
+from engine.spec import LineageSpec, Sweep
+from engine.store.store import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file that a session has written."""
+
+    what: str
+    path: Path
+    about: str = ""  # what is to be seen there
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session has found out."""
+
+    report: Mapping[str, object]  # the JSON document
+    numbers: Mapping[str, float] = field(default_factory=dict)  # for the tracker
+    places: tuple[Place, ...] = ()
+    count: str = ""  # how many lineages have ended, as a sentence
+
+
+class Supply(Source, Protocol):
+    """Where the lineages of a session come from, and what is found out with them."""
+
+    again: str  # the command that says later what the session has found out
+    adaptive: bool  # asks for one lineage after the other; else `jobs` are all there are
+
+    @property
+    def specs(self) -> Mapping[str, LineageSpec]:
+        """The lineages that are known so far, by id."""
+
+    @property
+    def begun(self) -> Sequence[History]:
+        """What the store had of the lineages that are continued."""
+
+    def start(self, display: Display) -> None:
+        """Read what the store has; the display hears of it."""
+
+    def jobs(self) -> Sequence[Job]:
+        """Return all jobs in order, or one of each kind that may be asked for."""
+
+    def ended(self, lineage: str) -> None:
+        """Hear that a lineage is over."""
+
+    def found(self) -> dict[str, History]:
+        """Return what the store has now of every lineage."""
+
+    def asked(self, found: Mapping[str, History]) -> Sequence[History]:
+        """Return those of them that decide how the session ends."""
+
+    def summary(self, found: Mapping[str, History], folder: Path, seconds: float) -> Summary:
+        """Sum up and write it to the folder; seconds: since the session began."""
+
+
+class Listed:
+    """The fixed list of a run: the lineages of a sweep that lack something.
+
+    only: lineage ids, or their beginnings; leaders: whether what several share runs first.
+    """
+
+    again, adaptive = "status", False
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store,
+        known: planning.Paths,
+        only: tuple[str, ...] = (),
+        leaders: bool = True,
+    ) -> None:
+        self.sweep, self.store, self.known = sweep, store, known
+        self.only, self.leaders = only, leaders
+        self.specs = {spec.id: spec for spec in sweep.lineages}
+        self.begun: list[History] = []
+        self._jobs: list[Job] = []
+        self._left: deque[Job] = deque()
+
+    @property
+    def over(self) -> bool:
+        return not self._left
+
+    def start(self, display: Display) -> None:
+        for history in histories(self.sweep, self.store).values():
+            display.found(history)
+            if not self._is_asked(history.spec):
+                continue
+            if lineage_of(self.sweep, self.store, history.spec).complete():
+                display.ended(history.spec.id, history.status)
+            else:
+                self.store.forget_failure(history.spec.id)
+                self.begun.append(history)
+        last, lacking = self.sweep.generations, [history.spec for history in self.begun]
+        todo = [(spec, last) for spec in lacking]
+        if self.leaders:
+            todo = planning.order(lacking, self.known, last)
+        self._jobs = [Job.of(self.sweep, self.store, spec, until) for spec, until in todo]
+        self._left.extend(self._jobs)
+
+    def jobs(self) -> Sequence[Job]:
+        return self._jobs
+
+    def next(self) -> Job | None:
+        return self._left.popleft() if self._left else None
+
+    def ended(self, lineage: str) -> None:
+        """What is left is in the store."""
+
+    def found(self) -> dict[str, History]:
+        return histories(self.sweep, self.store)
+
+    def asked(self, found: Mapping[str, History]) -> Sequence[History]:
+        return [history for history in found.values() if self._is_asked(history.spec)]
+
+    def _is_asked(self, spec: LineageSpec) -> bool:
+        return not self.only or spec.id.startswith(self.only)
+
+    def summary(self, found: Mapping[str, History], folder: Path, seconds: float) -> Summary:
+        """Write summary.json and the film strip."""
+        report = to_json(self.sweep, found)
+        place = write_atomically(folder / "summary.json", json_text(report))
+        places = (Place("summary", place), *self._film_strip(found, folder / "film_strip.png"))
+        return Summary(report, _numbers(report), places, _count(found, seconds))
+
+    def _film_strip(self, found: Mapping[str, History], path: Path) -> Iterable[Place]:
+        """Draw the lineage that drifted most of those that went furthest."""
+        from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
+
+        metric = headline(self.sweep)
+        shown = film_strip(self.store, _most_drifted(found.values(), metric), path)
+        if shown is None:
+            return ()
+        return (Place("film strip", path, Names(self.sweep.lineages).lineage(shown.spec)),)
+
+
+def json_text(report: Mapping[str, object]) -> str:
+    """A report as the text of a file."""
+    return json.dumps(report, indent=1) + "\n"
+
+
+def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
+    """What the tracker shows of a run: lineages by status, and how many have collapsed."""
+    numbers = {f"lineages/{status}": float(n) for status, n in report["statuses"].items()}
+    numbers["lineages/collapsed"] = float(sum(cell["collapsed"] or 0 for cell in report["cells"]))
+    return numbers
+
+
+def _count(found: Mapping[str, History], seconds: float) -> str:
+    if any(history.status in ("", "failed") for history in found.values()):
+        return ""
+    return f"all {len(found)} lineages have an outcome, after {duration(seconds)}"
+
+
+def _most_drifted(found: Iterable[History], metric: str) -> list[History]:
+    """Lineages to draw: those that went furthest, and of them the one that drifted most, first."""
+    return sorted(found, key=lambda h: (-len(h.rows), -(drift(h.rows, metric) or 0.0)))
