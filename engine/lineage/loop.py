@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.contents import Contents
 from engine.lineage.generations import Material
 from engine.lineage.measure import prepared
 from engine.lineage.recipe import Node, path
@@ -372,8 +373,20 @@ class Lineage:
             "label": alone(self.spec),
             "generations": generations,
         }
-        if self.store.lineage(self.spec.id) != about:
+        before = self.store.lineage(self.spec.id)
+        if classes := _class_names(self.spec) or (before or {}).get("classes"):
+            about["classes"] = classes
+        if before != about:
             self.store.write_lineage(self.spec.id, about)
+
+
+def _class_names(spec: LineageSpec) -> list[str]:
+    """What the labels 0, 1, ... are called, where that is not their number."""
+    contents = spec.dataset.contents
+    if not isinstance(contents, Contents):
+        return []
+    names = list(contents.classes)
+    return [] if names == [str(label) for label in range(len(names))] else names
 
 
 def _finite(report: dict[str, float]) -> dict[str, float | None]:

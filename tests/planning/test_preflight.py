@@ -253,3 +253,22 @@ def test_a_plan_that_looks_at_data_imports_nothing_heavy(tmp_path: Path) -> None
         [sys.executable, "-c", program], cwd=tmp_path, env=settings, capture_output=True, text=True
     )
     assert done.stdout == "[True, True]\n[]\n", done.stderr
+
+
+# ---- what is kept --------------------------------------------------------------------------------
+
+
+def test_the_names_of_the_classes_are_kept_with_the_lineage(tmp_path: Path) -> None:
+    """Folders 0 .. 11 are labelled in the order of their names as text: label 2 is folder 10."""
+    for name in map(str, range(12)):
+        pictures(tmp_path / "set" / name, 3)
+        (tmp_path / "set" / name / "a").rename(tmp_path / name)
+        (tmp_path / "set" / name).rmdir()
+        (tmp_path / name).rename(tmp_path / "set" / name)
+    write(tmp_path, f"{{name: images, path: {tmp_path / 'set'}, size: 8}}", 24)
+    assert ouro("run", "e.yaml", "--local", cwd=tmp_path).returncode == 0
+    (file,) = tmp_path.glob("runs/e/lineages/*.json")
+    assert json.loads(file.read_text())["value"]["classes"][:4] == ["0", "1", "10", "11"]
+    (tmp_path / "set").rename(tmp_path / "away")
+    assert ouro("run", "e.yaml", "--local", cwd=tmp_path).returncode == 0
+    assert json.loads(file.read_text())["value"]["classes"][2] == "10"
