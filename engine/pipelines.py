@@ -22,7 +22,7 @@ from engine._torchvision import torchvision  # noqa: F401  (before diffusers, wh
 from diffusers import DDPMPipeline, ImagePipelineOutput  # isort: skip
 
 
-class ConditionalDDPMPipeline(DDPMPipeline):  # type: ignore[misc]
+class ConditionalDDPMPipeline(DDPMPipeline):
     """Guidance is (1 + w) prediction given the label - w prediction given the null class, which is
     the last one.
     """

@@ -231,4 +231,5 @@ def proportional_counts(counts: np.ndarray, n: int) -> np.ndarray:
     share = counts * (n / counts.sum())
     quota = np.floor(share).astype(int)
     quota[np.argsort(quota - share, kind="stable")[: n - quota.sum()]] += 1
-    return quota
+    values: np.ndarray = quota
+    return values

@@ -62,4 +62,5 @@ class Categorical:
         is 0.
         """
         p = self.probabilities_
-        return np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)[tokens]
+        values: np.ndarray = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)[tokens]
+        return values

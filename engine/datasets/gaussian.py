@@ -57,4 +57,7 @@ class Gaussian:
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Of points [n, replicates, d] under the truth: [n, replicates]."""
-        return -0.5 * (np.square(x) / self.spread_ + np.log(2 * np.pi * self.spread_)).sum(-1)
+        values: np.ndarray = -0.5 * (
+            np.square(x) / self.spread_ + np.log(2 * np.pi * self.spread_)
+        ).sum(-1)
+        return values

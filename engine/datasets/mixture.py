@@ -80,7 +80,8 @@ class Mixture:
         for centre, weight in zip(self.centres_, self.weights_, strict=True):
             squares = np.square((x - centre) / self.std).sum(-1)
             total = np.logaddexp(total, np.log(weight) - 0.5 * squares)
-        return total - 0.5 * d * np.log(2 * np.pi * self.std**2)
+        values: np.ndarray = total - 0.5 * d * np.log(2 * np.pi * self.std**2)
+        return values
 
 
 def _ring(modes: int, radius: float) -> np.ndarray:

@@ -64,9 +64,10 @@ class Rosenbrock:
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Of points [n, replicates, 2] under the truth: [n, replicates]."""
         x1, x2 = x[..., 0], x[..., 1]
-        return (
+        values: np.ndarray = (
             0.5 * np.log(self.a * self.b)
             - np.log(np.pi)
             - self.a * (x1 - self.mean) ** 2
             - self.b * (x2 - x1**2) ** 2
         )
+        return values

@@ -68,7 +68,8 @@ class Shapes:
 
 
 def _blobs(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return BLOBS[(3 * v).astype(int)]
+    values: np.ndarray = BLOBS[(3 * v).astype(int)]
+    return values
 
 
 def _circles(u: np.ndarray, v: np.ndarray) -> np.ndarray:

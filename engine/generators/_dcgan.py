@@ -58,7 +58,8 @@ class DcganGenerator(nn.Module):
             )
         x = self.blocks(self.start(z))
         top, left = (x.shape[2] - self.size[0]) // 2, (x.shape[3] - self.size[1]) // 2
-        return x[:, :, top : top + self.size[0], left : left + self.size[1]]
+        out: Tensor = x[:, :, top : top + self.size[0], left : left + self.size[1]]
+        return out
 
 
 class DcganCritic(nn.Module):
@@ -82,6 +83,8 @@ class DcganCritic(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         value = self.out(self.features(x))  # [b, 1 + classes]
         if y is None:
-            return value
+            out: Tensor = value
+            return out
         own = functional.one_hot(y, self.classes).to(value.dtype)  # [b, classes]
-        return value[:, :1] + (value[:, 1:] * own).sum(1, keepdim=True)
+        out = value[:, :1] + (value[:, 1:] * own).sum(1, keepdim=True)
+        return out

@@ -219,7 +219,8 @@ class StyleGenerator(nn.Module):
             x = next(convs)(x, w, next(each))
             x = next(convs)(x, w, next(each))
             image = double(image) + to_image(x, w)
-        return image
+        out: Tensor = image
+        return out
 
     def forward(self, z: Tensor, y: Tensor | None, noise: Tensor) -> Tensor:
         return self.draw(self.mapping(z, y), noise)
@@ -237,9 +238,10 @@ class Halving(nn.Module):
         self.skip = Conv(n_in, n_out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (
+        out: Tensor = (
             leaky(self.second(leaky(self.first(x)))) + self.skip(blur(x, pad=1, stride=2))
         ) / math.sqrt(2)
+        return out
 
 
 def beside_deviation(x: Tensor) -> Tensor:
@@ -286,4 +288,5 @@ class Discriminator(nn.Module):
         if self.embed is not None and y is not None:
             label = unit(self.embed(functional.one_hot(y, self.classes).to(x.dtype)))
             logit = logit + (x * label).sum(1) * x.shape[1] ** -0.5
-        return logit.float()
+        out: Tensor = logit.float()
+        return out

@@ -149,16 +149,19 @@ class ImageUnet:
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None, weight: float = 0.0) -> Tensor:
         """float32 like x at times t [b]; guided by (1 + weight) given y - weight given no label."""
         if y is None:
-            return self.module(x, t, return_dict=False)[0].float()
+            out: Tensor = self.module(x, t, return_dict=False)[0].float()
+            return out
         if not weight:
-            return self.module(x, t, y, return_dict=False)[0].float()
+            out = self.module(x, t, y, return_dict=False)[0].float()
+            return out
         both = torch.cat([y, torch.full_like(y, self.classes)])
         conditional, free = (
             self.module(x.repeat(2, 1, 1, 1), t.repeat(2), both, return_dict=False)[0]
             .float()
             .chunk(2)
         )
-        return (1 + weight) * conditional - weight * free
+        out = (1 + weight) * conditional - weight * free
+        return out
 
     def weight(self, bias: float | None) -> float:
         """The guidance weight, refused where nothing can be guided."""

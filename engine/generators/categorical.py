@@ -77,7 +77,8 @@ def _counts(block: Samples) -> np.ndarray:
         block.memo["categorical"] = np.bincount(
             flat.ravel(), minlength=replicates * outcomes
         ).reshape(replicates, outcomes)
-    return block.memo["categorical"]
+    values: np.ndarray = block.memo["categorical"]
+    return values
 
 
 def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
@@ -86,7 +87,9 @@ def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
     """
     if temperature == 0:
         top = p == p.max(1, keepdims=True)
-        return top / top.sum(1, keepdims=True)
+        values: np.ndarray = top / top.sum(1, keepdims=True)
+        return values
     log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0) / temperature
     weights = np.exp(log_p - log_p.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
+    values = weights / weights.sum(1, keepdims=True)
+    return values

@@ -220,8 +220,10 @@ class Ddpm:
         """The expected x_0 given x_t, from the predicted noise or velocity."""
         a = self.signal[t]
         if self.prediction == "epsilon":
-            return (x - (1 - a) ** 0.5 * predicted) / a**0.5
-        return a**0.5 * x - (1 - a) ** 0.5 * predicted
+            out: Tensor = (x - (1 - a) ** 0.5 * predicted) / a**0.5
+            return out
+        out = a**0.5 * x - (1 - a) ** 0.5 * predicted
+        return out
 
     # ---- files ----
 
@@ -265,7 +267,8 @@ def _betas(timesteps: int, schedule: str) -> dict[str, Any]:
 def signal_shares(timesteps: int, schedule: str) -> np.ndarray:
     """The variance share of the image in x_t, Ho's alpha bar: float64 [timesteps], falling."""
     scheduler: Any = DDPMScheduler(**_betas(timesteps, schedule))
-    return scheduler.alphas_cumprod.double().numpy()
+    values: np.ndarray = scheduler.alphas_cumprod.double().numpy()
+    return values
 
 
 def sampling_times(steps: int, signal: np.ndarray) -> np.ndarray:
@@ -279,7 +282,8 @@ def sampling_times(steps: int, signal: np.ndarray) -> np.ndarray:
     t = (
         np.maximum.accumulate(t - i) + i
     )  # near the image times lie far apart in SNR, and none is taken twice
-    return np.minimum(t, len(signal) - steps + i)[::-1].copy()
+    values: np.ndarray = np.minimum(t, len(signal) - steps + i)[::-1].copy()
+    return values
 
 
 def integrate(

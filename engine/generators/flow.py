@@ -94,7 +94,8 @@ class PointFlow(nn.Module):
         for coupling in self.couplings:
             z, change = coupling(z)
             log_volume = log_volume + change
-        return log_volume - 0.5 * (z.square() + LOG_2PI).sum(-1)
+        out: Tensor = log_volume - 0.5 * (z.square() + LOG_2PI).sum(-1)
+        return out
 
     def decode(self, z: Tensor) -> Tensor:
         for coupling in reversed(self.couplings):

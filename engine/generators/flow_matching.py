@@ -72,7 +72,8 @@ class PointNet(nn.Module):
         beside = (
             [] if y is None else [LABEL_LENGTH * functional.one_hot(y, self.classes).to(x.dtype)]
         )
-        return self.layers(torch.cat([x, t[..., None], *beside], dim=-1)).float()
+        out: Tensor = self.layers(torch.cat([x, t[..., None], *beside], dim=-1)).float()
+        return out
 
 
 class FlowMatching:

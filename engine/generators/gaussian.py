@@ -124,19 +124,22 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     singular in float64.
     """
     if covariance.shape[1] == 1:
-        return np.sqrt(covariance)
+        array: np.ndarray = np.sqrt(covariance)
+        return array
     try:
         return np.linalg.cholesky(covariance).transpose(0, 2, 1)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
-        return np.sqrt(np.maximum(values, 0))[:, :, None] * vectors.transpose(0, 2, 1)
+        array = np.sqrt(np.maximum(values, 0))[:, :, None] * vectors.transpose(0, 2, 1)
+        return array
 
 
 def _rows_about(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Points x [n, replicates, d] less the mean, replicate by replicate: [replicates, n, d],
     contiguous.
     """
-    return np.ascontiguousarray(x.transpose(1, 0, 2)) - mean[:, None, :]
+    values: np.ndarray = np.ascontiguousarray(x.transpose(1, 0, 2)) - mean[:, None, :]
+    return values
 
 
 def _pooled(data: Samples) -> _Sums:
@@ -159,7 +162,8 @@ def _sums(block: Samples) -> _Sums:
         block.memo["gaussian"] = (
             _sums_of_line(block.x[:, :, 0]) if block.x.shape[2] == 1 else _sums_of_rows(block.x)
         )
-    return block.memo["gaussian"]
+    found: _Sums = block.memo["gaussian"]
+    return found
 
 
 def _sums_of_line(x: np.ndarray) -> _Sums:

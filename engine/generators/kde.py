@@ -73,7 +73,8 @@ class Kde:
         """
         n, d = sum(len(block) for block in self.blocks_), x.shape[2]
         total = _running_log_sum(self.blocks_, x, self.bandwidth_)
-        return total - np.log(n) - 0.5 * d * np.log(2 * np.pi * self.bandwidth_**2)
+        values: np.ndarray = total - np.log(n) - 0.5 * d * np.log(2 * np.pi * self.bandwidth_**2)
+        return values
 
     def save(self, folder: Path) -> None:
         sizes = [len(block) for block in self.blocks_]
@@ -117,7 +118,8 @@ def _log_sum_of(block: Samples, x: np.ndarray, h: float) -> np.ndarray:
     if scored is not x:
         value = _log_kernel_sum(x, block.x, h)
         block.memo["kde", h] = (x, value)
-    return value
+    values: np.ndarray = value
+    return values
 
 
 def _log_kernel_sum(x: np.ndarray, points: np.ndarray, h: float) -> np.ndarray:
@@ -149,7 +151,8 @@ def _log_kernel_sum(x: np.ndarray, points: np.ndarray, h: float) -> np.ndarray:
             out[r : r + group, i : i + rows] = _log2_sum(
                 exponents, at[r : r + group, :, i : i + rows], to[r : r + group]
             )
-    return out.numpy().T * np.log(2)
+    values: np.ndarray = out.numpy().T * np.log(2)
+    return values
 
 
 def _columns(x: np.ndarray, centre: np.ndarray, scale: float) -> Tensor:

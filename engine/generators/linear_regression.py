@@ -133,15 +133,18 @@ def _merge(a: _Sums, b: _Sums) -> _Sums:
 def _sums(block: Samples) -> _Sums:
     if "linear_regression" not in block.memo:
         block.memo["linear_regression"] = _Sums(_design(block.x), 1, _cross(block.x, block.y))
-    return block.memo["linear_regression"]
+    found: _Sums = block.memo["linear_regression"]
+    return found
 
 
 def _cross(x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     """X'y [replicates, d]."""
     assert y is not None, "a regression needs responses"
     if x.shape[2] == 1:
-        return np.einsum("nr,nr->r", x[:, :, 0], y)[:, None]
-    return (np.ascontiguousarray(y.T)[:, None, :] @ x.transpose(1, 0, 2))[:, 0, :]
+        values: np.ndarray = np.einsum("nr,nr->r", x[:, :, 0], y)[:, None]
+        return values
+    values = (np.ascontiguousarray(y.T)[:, None, :] @ x.transpose(1, 0, 2))[:, 0, :]
+    return values
 
 
 _known: list[

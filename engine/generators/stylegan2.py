@@ -208,13 +208,15 @@ class Stylegan2:
             (gradient,) = torch.autograd.grad((image * v).sum(), w, create_graph=True)
             length = gradient.square().sum(1).sqrt()  # [b]
             generator.path_mean.lerp_(length.detach().mean(), PATH_DECAY)
-            return (
+            out: Tensor = (
                 self.path_weight * self.path_every * (length - generator.path_mean).square().mean()
             )
+            return out
 
     def _fake(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         z, pixels = self._normals(len(batch[0]), noise)
-        return self.model_.generator(z, _labels(batch), pixels)
+        out: Tensor = self.model_.generator(z, _labels(batch), pixels)
+        return out
 
     def _normals(self, n: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents [n, latent], and the noise of every layer [n, sum of noise_sizes]."""
@@ -230,7 +232,8 @@ class Stylegan2:
         discriminator: Discriminator = self.model_.discriminator
         if self.augment == "ada":
             images = augmented(images.float(), discriminator.augment_p, noise, self.flip)
-        return discriminator(images, _labels(batch))
+        out: Tensor = discriminator(images, _labels(batch))
+        return out
 
     @torch.no_grad()
     def _adapt(self, on_real: Tensor) -> None:

@@ -82,7 +82,8 @@ class ImageVae(nn.Module):
     def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Logits of the pixels, [b, channels, height, width]."""
         flat = functional.gelu(self.from_latent(_beside(z, y, self.classes)))
-        return self.up(flat.unflatten(1, self.small))
+        out: Tensor = self.up(flat.unflatten(1, self.small))
+        return out
 
     def reconstruction(self, images: Tensor, decoded: Tensor) -> Tensor:
         """-log p(x|z) in nats, [b]; Gaussian: the density of intensities in [0, 1]."""
@@ -101,7 +102,8 @@ class ImageVae(nn.Module):
         mean = torch.sigmoid(decoded.float()).permute(0, 2, 3, 1).cpu().numpy()
         if binarise:
             return np.where(rng.random(mean.shape) < mean, 255, 0).astype(np.uint8)
-        return np.rint(mean * 255).astype(np.uint8)
+        values: np.ndarray = np.rint(mean * 255).astype(np.uint8)
+        return values
 
 
 class PointVae(nn.Module):
@@ -131,13 +133,15 @@ class PointVae(nn.Module):
 
     def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Means in standardised coordinates, [replicates, b, d]."""
-        return self.decoder(_beside(z, _across(y, z), self.classes))
+        out: Tensor = self.decoder(_beside(z, _across(y, z), self.classes))
+        return out
 
     def reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
         """-log p(x|z) in nats, in the data's own units: [replicates, b]."""
         z = (self.standardise(x.transpose(0, 1)) - decoded.float()) * torch.exp(-self.log_sd)
         each = 0.5 * z.square() + self.log_sd + 0.5 * LOG_2PI + torch.log(self.standardise.sd)
-        return each.sum(-1)
+        out: Tensor = each.sum(-1)
+        return out
 
     def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
         """float32 [b, replicates, d]."""

@@ -63,7 +63,8 @@ class PointGan(nn.Module):
         self.critic = stacked_mlp(replicates, (d + self.classes, *hidden, 1), nn.ReLU)
 
     def read(self, x: Tensor) -> Tensor:
-        return self.standardise(x.transpose(0, 1))  # [replicates, b, d]
+        out: Tensor = self.standardise(x.transpose(0, 1))  # [replicates, b, d]
+        return out
 
     def write(self, x: Tensor) -> Tensor:
         return self.standardise.inverse(x).transpose(0, 1).contiguous()  # [b, replicates, d]
@@ -74,10 +75,12 @@ class PointGan(nn.Module):
         )
 
     def fake(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return self.generator(self._beside(z, y))
+        out: Tensor = self.generator(self._beside(z, y))
+        return out
 
     def value(self, x: Tensor, y: Tensor | None) -> Tensor:
-        return self.critic(self._beside(x, y)).squeeze(-1)  # [replicates, b]
+        out: Tensor = self.critic(self._beside(x, y)).squeeze(-1)  # [replicates, b]
+        return out
 
     def _beside(self, x: Tensor, y: Tensor | None) -> Tensor:
         """x [replicates, b, ...] with its labels y, [b] or [b, replicates],
@@ -113,10 +116,12 @@ class ImageGan(nn.Module):
         return torch.empty(n, self.latent, device=noise.device).normal_(generator=noise)
 
     def fake(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return self.generator(z, y)
+        out: Tensor = self.generator(z, y)
+        return out
 
     def value(self, x: Tensor, y: Tensor | None) -> Tensor:
-        return self.critic(x, y).squeeze(-1).float()
+        out: Tensor = self.critic(x, y).squeeze(-1).float()
+        return out
 
 
 class Wgan:

@@ -33,7 +33,7 @@ class ConditionalFid:
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
-    TINY: dict = {}
+    TINY: dict[str, object] = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

@@ -58,6 +58,7 @@ def _frequencies(tokens: np.ndarray, outcomes: int) -> np.ndarray:
     """Of tokens [n, replicates] in 0..outcomes-1: [replicates, outcomes]."""
     n, replicates = tokens.shape
     flat = tokens + outcomes * np.arange(replicates)
-    return (
+    values: np.ndarray = (
         np.bincount(flat.ravel(), minlength=replicates * outcomes).reshape(replicates, outcomes) / n
     )
+    return values

@@ -41,7 +41,7 @@ class Fid:
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
-    TINY: dict = {}
+    TINY: dict[str, object] = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

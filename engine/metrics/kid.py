@@ -161,4 +161,5 @@ def cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     base = x @ y.T
     base /= x.shape[1]
     base += 1
-    return base * base * base
+    values: np.ndarray = base * base * base
+    return values

@@ -80,9 +80,10 @@ class _Normal:
 
     def whitened(self, covariance: np.ndarray) -> np.ndarray:
         """In units of the truth's."""
-        return (
+        values: np.ndarray = (
             covariance / self.variance if self.isotropic else self.whiten @ covariance @ self.whiten
         )
+        return values
 
 
 def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
@@ -123,8 +124,10 @@ def _fidelity(truth: _Normal, values: np.ndarray, covariance: np.ndarray) -> np.
     whitened covariance.
     """
     if truth.isotropic:
-        return truth.variance * np.sqrt(np.maximum(values, 0)).sum(1)
-    return np.sqrt(np.maximum(_eigenvalues(truth.root @ covariance @ truth.root), 0)).sum(1)
+        array: np.ndarray = truth.variance * np.sqrt(np.maximum(values, 0)).sum(1)
+        return array
+    array = np.sqrt(np.maximum(_eigenvalues(truth.root @ covariance @ truth.root), 0)).sum(1)
+    return array
 
 
 def _eigenvalues(matrix: np.ndarray) -> np.ndarray:
@@ -137,8 +140,10 @@ def _eigenvalues(matrix: np.ndarray) -> np.ndarray:
 def _squares(gap: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """gap' matrix^-1 gap, [replicates]."""
     if matrix.shape[1] == 1:
-        return np.square(gap[:, 0]) / matrix[:, 0, 0]
-    return (gap * np.linalg.solve(matrix, gap[:, :, None])[:, :, 0]).sum(1)
+        values: np.ndarray = np.square(gap[:, 0]) / matrix[:, 0, 0]
+        return values
+    values = (gap * np.linalg.solve(matrix, gap[:, :, None])[:, :, 0]).sum(1)
+    return values
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

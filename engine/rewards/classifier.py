@@ -62,13 +62,15 @@ class Classifier:
             classifiers.logits(self._model, _input(samples)).astype(np.float64), axis=-1
         )  # [n, .., classes]
         if self.target is not None:
-            return self.scale * np.exp(log_q[..., self.target])
+            values: np.ndarray = self.scale * np.exp(log_q[..., self.target])
+            return values
         if samples.y is None:
             raise ValueError(
                 "classifier: these samples have no labels; give the class that counts as `target`"
             )
         y = samples.y.reshape(-1, *[1] * (log_q.ndim - 1))
-        return self.scale * np.exp(np.take_along_axis(log_q, y, axis=-1)[..., 0])
+        values = self.scale * np.exp(np.take_along_axis(log_q, y, axis=-1)[..., 0])
+        return values
 
 
 def _input(samples: Samples) -> np.ndarray:

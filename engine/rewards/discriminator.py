@@ -30,7 +30,8 @@ class UnitLength(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight / weight.norm(dim=(1, 2), keepdim=True)  # [replicates, n_in, 1]
+        out: Tensor = weight / weight.norm(dim=(1, 2), keepdim=True)  # [replicates, n_in, 1]
+        return out
 
 
 class Judge(nn.Module):
@@ -56,7 +57,8 @@ class Judge(nn.Module):
         if self.classes:
             beside = functional.one_hot(y, self.classes).to(z.dtype)  # [b, classes]
             z = torch.cat([z, beside.expand(len(z), -1, -1)], dim=-1)
-        return self.last(self.layers(z))[..., 0].T
+        out: Tensor = self.last(self.layers(z))[..., 0].T
+        return out
 
 
 class Discriminator:

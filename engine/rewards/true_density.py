@@ -24,7 +24,7 @@ class TrueDensity:
         "data.components": {"of": ("label",)},
         "draws.labels": {"of": ("label",)},
     }
-    TINY: dict = {}
+    TINY: dict[str, object] = {}
 
     def __init__(self, *, of: Literal["sample", "label"] = "sample") -> None:
         self.of = of
@@ -52,10 +52,12 @@ class TrueDensity:
             )
         joint = self._log_joint(samples.x)  # [n, replicates, modes]
         own = np.take_along_axis(joint, samples.y[:, None, None], axis=2)[:, :, 0]
-        return own - np.logaddexp.reduce(joint, axis=2)
+        values: np.ndarray = own - np.logaddexp.reduce(joint, axis=2)
+        return values
 
     def _log_joint(self, x: np.ndarray) -> np.ndarray:
         """log p(x, component), up to a constant: [n, replicates, modes]."""
         truth = cast(Components, self._dataset)
         squares = [np.square((x - centre) / truth.std).sum(-1) for centre in truth.centres_]
-        return np.log(truth.weights_) - 0.5 * np.stack(squares, axis=-1)
+        values: np.ndarray = np.log(truth.weights_) - 0.5 * np.stack(squares, axis=-1)
+        return values

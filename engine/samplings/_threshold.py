@@ -31,7 +31,8 @@ class Knowledge:
     def accepts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Which pairs x [m, replicates, d], y [m, replicates] pass."""
         reach = self.radius * np.sqrt(np.einsum("mrd,mrd->mr", x, x)) + self.slack
-        return np.abs(y - np.einsum("mrd,rd->mr", x, self.centre)) <= reach
+        values: np.ndarray = np.abs(y - np.einsum("mrd,rd->mr", x, self.centre)) <= reach
+        return values
 
 
 def knowledge(dataset: Dataset, *, delta: float, radius: float, slack: float | None) -> Knowledge:

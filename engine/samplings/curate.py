@@ -78,7 +78,8 @@ class Curate:
                 f"the reward of {int(np.isnan(score).sum())} candidates is not a number or "
                 "infinite",
             )
-        return score.reshape(-1, self.k, *score.shape[1:])
+        values: np.ndarray = score.reshape(-1, self.k, *score.shape[1:])
+        return values
 
 
 def choice(score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -88,12 +89,17 @@ def choice(score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     possible = np.isfinite(score).any(
         axis=1, keepdims=True
     )  # K impossible candidates are an even choice
-    return np.argmax(np.where(possible, score, 0.0) + rng.gumbel(size=score.shape), axis=1)
+    values: np.ndarray = np.argmax(
+        np.where(possible, score, 0.0) + rng.gumbel(size=score.shape), axis=1
+    )
+    return values
 
 
 def _picked(x: np.ndarray, chosen: np.ndarray, k: int) -> np.ndarray:
     """The winners among candidates x [m * k, ...]: [m, ...]."""
     rows = np.arange(len(chosen)) * k  # the first candidate of each choice
     if chosen.ndim == 1:
-        return x[rows + chosen]
-    return x[rows[:, None] + chosen, np.arange(chosen.shape[1])]
+        values: np.ndarray = x[rows + chosen]
+        return values
+    values = x[rows[:, None] + chosen, np.arange(chosen.shape[1])]
+    return values

@@ -164,7 +164,8 @@ class Verify:
             self._reward.score(replace(batch, y=np.full(len(batch), k), memo={}))
             for k in range(traits_of(self._dataset).classes or 0)
         ]
-        return own >= np.max(others, axis=0)
+        values: np.ndarray = own >= np.max(others, axis=0)
+        return values
 
 
 def _rows_by_class(batch: Samples) -> list[np.ndarray]:

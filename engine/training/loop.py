@@ -96,8 +96,7 @@ def train(
         model.to(accelerator.device).train()
         if how.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # torch has no types for it
-    decay = get_ema_multi_avg_fn(how.ema)  # type: ignore[no-untyped-call]
+    decay = get_ema_multi_avg_fn(how.ema)
     averages = {
         id(m): AveragedModel(m, multi_avg_fn=decay, use_buffers=True) for m in models if how.ema
     }

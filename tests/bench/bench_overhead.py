@@ -156,7 +156,7 @@ def share() -> bool:
         set_threads(1)
         store, spent = Store(sweep.out), defaultdict[str, float](float)
         recorder = Recorder(sweep, store)
-        tracker = _tracker(recorder)
+        recorder._open()
         chains = [lineage_of(sweep, store, spec) for spec in sweep.lineages]
         for chain in chains:
             chain.advance()
@@ -170,9 +170,9 @@ def share() -> bool:
                 chain.advance()
                 mirror(read(sweep, recorder.store, chain.spec))
         whole = time.perf_counter() - started
-        assert all(h.status for h in histories(sweep, store).values()) and not tracker.behind, (
-            tracker.trouble
-        )
+        assert (
+            all(h.status for h in histories(sweep, store).values()) and not recorder.tracker.behind
+        ), recorder.trouble
     generations = sum(chain.t - 1 for chain in chains)
     parts = {k: v for k, v in spent.items() if k != "inside"}
     for part, seconds in parts.items():
@@ -190,17 +190,6 @@ def share() -> bool:
         f"{'ok' if total < GOAL_SHARE else 'MISSED'}"
     )
     return total < GOAL_SHARE
-
-
-def _tracker(recorder: Recorder) -> Any:
-    from engine.tracking.mlflow import MlflowTracker
-
-    assert recorder.uri is not None
-    recorder.tracker = MlflowTracker(
-        recorder.uri, recorder.sweep.name, recorder.sweep.id, recorder.artifacts
-    )
-    recorder.tracker.open_sweep("", {}, len(recorder.specs))
-    return recorder.tracker
 
 
 def _instrument(store: Store, chains: list[Any], spent: dict[str, float]) -> None:
