@@ -134,7 +134,7 @@ class Words(dict[str, int]):
         names = sorted(self)
         place = {name: i for i, name in enumerate(names)}
         lookup = np.array([place[name] for name in self], dtype=np.int32)
-        found: Any = pd.Categorical.from_codes(
+        found: pd.Categorical = pd.Categorical.from_codes(
             lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str)
         )
         return found

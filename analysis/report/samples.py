@@ -85,7 +85,8 @@ def _near(wanted: Sequence[int], there: Sequence[int]) -> list[int]:
 
 def real_of(spec: LineageSpec) -> Samples:
     """The real set that a lineage started from."""
-    return spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+    samples: Samples = spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+    return samples
 
 
 def latent(

@@ -146,7 +146,10 @@ def _crossing(x: np.ndarray, rising: np.ndarray, level: float) -> np.ndarray:
     """Where rising curves [resamples, f] reach the level: -inf before the grid, inf after it, the
     middle of a flat piece.
     """
-    return (_reach(x, rising, level, right=False) + _reach(x, rising, level, right=True)) / 2
+    values: np.ndarray = (
+        _reach(x, rising, level, right=False) + _reach(x, rising, level, right=True)
+    ) / 2
+    return values
 
 
 def _reach(x: np.ndarray, rising: np.ndarray, level: float, *, right: bool) -> np.ndarray:

@@ -18,9 +18,9 @@ from rich.text import Text
 
 from analysis.threshold import estimate as threshold
 from analysis.threshold.estimate import Estimate, Outcome
-from engine.lineage.history import history
+from engine.lineage.history import History, history
 from engine.names import Names
-from engine.outcome.summary import History, curve
+from engine.outcome.summary import curve
 from engine.settings import Threshold
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store

@@ -105,7 +105,7 @@ def explain(error: Any, allowed: list[str]) -> str:
     if error["type"] == "missing":
         return f"{error['loc'][-1]} is missing"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return message.replace("input should be", "should be") + got
+    return str(message).replace("input should be", "should be") + got
 
 
 def nearest(name: str, among: Any) -> str:

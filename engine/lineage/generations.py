@@ -132,7 +132,8 @@ class Material:
         if self.spec.generator.conditional or real.y is None:
             return real
         without = Samples(real.x, None, real.born, traits=real.traits)
-        return real.memo.setdefault("unlabelled", without)
+        remembered: Samples = real.memo.setdefault("unlabelled", without)
+        return remembered
 
     def fit(self, node: Node, data: Samples) -> dict[str, float]:
         """Train the model of a generation.  Finding when it diverges; TooLarge when memory does not

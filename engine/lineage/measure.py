@@ -123,4 +123,7 @@ def _quantiles(table: np.ndarray) -> np.ndarray:
     place = np.array(list(QUANTILES.values())) * (table.shape[1] - 1)
     below = place.astype(int)
     above = np.minimum(below + 1, table.shape[1] - 1)
-    return (ranked[:, below] + (ranked[:, above] - ranked[:, below]) * (place - below)).T
+    values: np.ndarray = (
+        ranked[:, below] + (ranked[:, above] - ranked[:, below]) * (place - below)
+    ).T
+    return values

@@ -340,7 +340,7 @@ def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Watch) -> None:
 
 def _resources() -> dict[str, float]:
     """What the machines have, by Ray's names."""
-    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
+    have: dict[str, float] = ray.cluster_resources()
     return have
 
 

@@ -208,8 +208,8 @@ def panels(
         axis.tick_params(labelsize=7)
     for axis in axes[len(frames) :]:
         axis.set_axis_off()
-    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib types neither
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())
     return pixels[..., :3].copy()
 
 
