@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.contents import Contents, Lack
+from engine.refusals import lacking
 from engine.registry import KINDS, describe, make
 from engine.samples import Traits
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
@@ -302,9 +303,19 @@ class Sweep:
     refused: tuple[Refused, ...] = ()  # cells of the grid that make no sense
 
     def metrics_of(self, spec: LineageSpec) -> tuple[MeasureSpec, ...]:
-        """The metrics that fit the lineage's data."""
-        gives = spec.dataset.constant("GIVES")
-        return tuple(m for m in self.metrics if gives in m.part.constant("ACCEPTS", ()))
+        """The metrics that have a value on the lineage's data under its generator."""
+        return tuple(m for m in self.metrics if not lacking(m.part, spec.dataset, spec.generator))
+
+    def left_out(self) -> list[str]:
+        """The metrics that have no value in some cells: which, why, and in how many."""
+        cells = {spec.cell_id: spec for spec in self.lineages}
+        found: dict[str, set[str]] = {}  # reason: cells
+        for metric in self.metrics:
+            for cell, spec in cells.items():
+                reason = lacking(metric.part, spec.dataset, spec.generator)
+                if reason:
+                    found.setdefault(reason, set()).add(cell)
+        return [f"{why} ({len(of)} of {len(cells)} cells)" for why, of in found.items()]
 
     @property
     def id(self) -> str:

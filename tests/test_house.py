@@ -41,6 +41,7 @@ FLOORS = [
     "engine.parts",
     "engine.knowledge",
     "engine.registry",
+    "engine.refusals",
     "engine.pipelines",
     "engine.settings",
     "engine.spec",

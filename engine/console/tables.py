@@ -91,7 +91,7 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("output", sweep.out),
         *_preflight_lines(plan.preflight),
     ]
-    said = refusals(sweep.refused, sweep.lineages)
+    said = [*sweep.left_out(), *refusals(sweep.refused, sweep.lineages)]
     return [*lines, *(("left out", reason) for reason in first(said, "reasons"))]
 
 

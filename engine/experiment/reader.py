@@ -23,6 +23,8 @@ from engine.experiment.values import checked_part, distinct, explain, named, nea
 from engine.experiment.yaml import Document, Problem, parse, parse_value
 from engine.lineage.recipe import path as plan_path
 from engine.names import refusals
+from engine.refusals import lacking, unmeasurable
+from engine.refusals import refusals as impossible
 from engine.registry import describe, names, unknown
 from engine.settings import CollapseRule, Resources, Share, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
@@ -94,6 +96,7 @@ class _Reader:
         lineages = self._lineages(head, axes)
         metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
         self._accepted(metrics, lineages, head)
+        lineages = self._judged(lineages, metrics, head.collapse)
         self._affordable(head.resources, {spec.generator.name for spec in lineages})
         if not lineages and not self.problems:
             said = "; ".join(refusals(self.refused, lineages))
@@ -335,15 +338,11 @@ class _Reader:
         """Metrics that fit none of the data sets, metrics named twice, and a collapse rule about a
         metric not measured.
         """
-        gives = {spec.dataset.constant("GIVES") for spec in lineages}
+        datasets = {spec.dataset.text: spec.dataset for spec in lineages}
         for i, metric in enumerate(metrics):
-            accepts = metric.part.constant("ACCEPTS", ())
-            if gives and not gives & set(accepts):
-                have, want = ", ".join(map(str, sorted(gives, key=str))), ", ".join(accepts)
-                self._problem(
-                    f"{metric.part.name} measures {want}, but the data here are {have}",
-                    ("metrics", i),
-                )
+            reasons = [unmeasurable(metric.part, dataset) for dataset in datasets.values()]
+            if reasons and all(reasons):
+                self._problem("; ".join(dict.fromkeys(reasons)), ("metrics", i))
         ids = [m.id for m in metrics]
         for i, name in enumerate(ids):
             if name in ids[:i]:
@@ -352,6 +351,23 @@ class _Reader:
             self._collapse(head.collapse, ids)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)
+
+    def _judged(
+        self, lineages: list[LineageSpec], metrics: list[MeasureSpec], rule: CollapseRule | None
+    ) -> list[LineageSpec]:
+        """The lineages that have the metric by which collapse is judged; the others are refused."""
+        names_of = {m.id: m.part for m in metrics}
+        judge = None if rule is None else names_of.get(rule.metric.split("/")[0])
+        if judge is None:
+            return lineages
+        judged = []
+        for spec in lineages:
+            reason = lacking(judge, spec.dataset, spec.generator)
+            if not reason:
+                judged.append(spec)
+            else:
+                self.refused.append(Refused(spec, f"collapse cannot be judged: {reason}"))
+        return judged
 
     def _affordable(self, asked: Resources, used: set[str]) -> None:
         """Resources of generators that are not there, prices the wrong way round or of two
@@ -461,13 +477,9 @@ class _Reader:
 
 def _refusal(spec: LineageSpec, generations: int) -> str | None:
     """Why a cell makes no sense, or None."""
-    gives, accepts = spec.dataset.constant("GIVES"), spec.generator.constant("ACCEPTS", ())
-    if gives not in accepts:
-        return (
-            f"{spec.generator.name} learns {', '.join(accepts)}, but {spec.dataset.name} "
-            f"gives {gives}"
-        )
     try:
+        if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
+            return "; ".join(reasons)
         if reason := spec.dataset.too_few(spec.n_real):
             return reason
         plan_path(spec, min(generations, 3))

@@ -175,5 +175,6 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any
         **asdict(plan),
         "missing": plan.missing,
         "refused": refusals(sweep.refused, sweep.lineages),
+        "left_out": sweep.left_out(),
         "each": each,
     }

@@ -141,7 +141,7 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
         (BASE + "generations: 1\nmetrics: [moments, moments]\n", "moments is listed twice"),
         (
             BASE + "generations: 1\nmetrics: [discrete]\n",
-            "discrete measures tokens, but the data here are points",
+            "discrete measures tokens, but gaussian gives points",
         ),
         (
             BASE + "generations: 1\nmetrics: [{name: moments, every: 0}]\n",

@@ -1,0 +1,124 @@
+"""Which parts cannot work together, and why: found from what they declare, before anything runs.
+
+What a part declares is listed in engine/parts.py; nothing is imported, trained or drawn for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from engine.registry import KINDS, Description, describe
+from engine.samples import Traits
+
+VERBS = {"generator": "learns", "sampling": "draws", "reward": "judges", "metric": "measures"}
+When = Mapping[str, tuple[Any, ...]]  # parameter (or GIVES): its values
+
+
+class Chosen(Protocol):
+    """A part with its parameters (engine/spec.py)."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def traits(self) -> Traits: ...
+    @property
+    def conditional(self) -> bool: ...
+    def trait(self, name: str) -> Any: ...
+
+
+def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
+    """Why this generator and this sampling cannot work on this data; nothing where they can."""
+    learns = _not_accepted("generator", generator.name, generator.params, dataset)
+    if learns:
+        return [learns]
+    found = _of("sampling", sampling.name, sampling.params, dataset, generator)
+    return list(dict.fromkeys(found))
+
+
+def lacking(metric: Chosen, dataset: Chosen, generator: Chosen) -> str:
+    """Why a metric has no value on this data under this generator, or ''."""
+    return next(_of("metric", metric.name, metric.params, dataset, generator), "")
+
+
+def unmeasurable(metric: Chosen, dataset: Chosen) -> str:
+    """Why a metric cannot even be prepared on this data, whatever the generator; or ''."""
+    described = describe("metric", metric.name)
+    reason = _not_accepted("metric", metric.name, metric.params, dataset)
+    needs_labels = "data.labels" in _needs(described, metric.params, dataset.traits.kind)
+    if not reason and needs_labels and dataset.traits.classes == 0:
+        return _unmet(metric.name, "data.labels", dataset, None)
+    return reason
+
+
+def _of(
+    kind: str, name: str, params: Mapping[str, Any], dataset: Chosen, generator: Chosen
+) -> Iterator[str]:
+    """Why a part cannot work here: its own reasons, then those of the parts nested in it."""
+    reason = _not_accepted(kind, name, params, dataset)
+    if reason:
+        yield reason
+        return
+    for need in _needs(describe(kind, name), params, dataset.traits.kind):
+        if not any(_met(word, dataset, generator) for word in need.split("|")):
+            yield _unmet(name, need, dataset, generator)
+    for inner, value in params.items():
+        if inner in KINDS and isinstance(value, dict):
+            own = {key: each for key, each in value.items() if key != "name"}
+            yield from _of(inner, value["name"], own, dataset, generator)
+
+
+def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
+    """Why a part takes no such data, or ''."""
+    described, gives = describe(kind, name), dataset.traits.kind
+    accepts = described.trait("ACCEPTS", params)
+    if gives not in accepts:
+        return f"{name} {VERBS[kind]} {', '.join(accepts)}, but {dataset.name} gives {gives}"
+    when: When = accepts[gives] if isinstance(accepts, dict) else {}
+    for parameter, allowed in when.items():
+        value = described.value(parameter, params)
+        if value not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            return (
+                f"{name} with {parameter} {value} does not go with {gives}, which {dataset.name} "
+                f"gives; there {parameter} must be {wanted}"
+            )
+    return ""
+
+
+def _needs(described: Description, params: Mapping[str, Any], gives: str) -> list[str]:
+    """What a part with these parameters needs on data of this kind."""
+    found = []
+    for need, when in described.trait("NEEDS", params).items():
+        values = {key: gives if key == "GIVES" else described.value(key, params) for key in when}
+        if all(values[key] in allowed for key, allowed in when.items()):
+            found.append(need)
+    return found
+
+
+def _met(word: str, dataset: Chosen, generator: Chosen) -> bool:
+    whose, _, what = word.partition(".")
+    labelled = dataset.traits.classes != 0  # None: only the data could tell
+    if what == "labels":
+        return labelled and (whose == "data" or generator.conditional)
+    owner = dataset if whose == "data" else generator
+    return what in owner.trait("KNOWS")
+
+
+def _unmet(name: str, need: str, dataset: Chosen, generator: Chosen | None) -> str:
+    if need == "data.labels" or (need == "draws.labels" and dataset.traits.classes == 0):
+        return f"{name} needs class labels, and the data set {dataset.name} has none"
+    assert generator is not None
+    if need == "draws.labels":
+        switch = describe("generator", generator.name).constants.get("CONDITIONAL")
+        mend = f" (its parameter {switch} is off)" if isinstance(switch, str) else ""
+        return f"{name} needs labelled samples, and the generator {generator.name} draws none{mend}"
+    wanted = " or ".join(word.partition(".")[2] for word in need.split("|"))
+    owner = f"data set {dataset.name}"
+    if need.startswith("model."):
+        owner = f"generator {generator.name}"
+    return f"{name} needs the {wanted} of the {owner}, which tells none"
