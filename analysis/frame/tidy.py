@@ -129,15 +129,13 @@ class Words(dict[str, int]):
         self[text] = len(self)
         return self[text]
 
-    def sorted(self, codes: np.ndarray) -> pd.Categorical:
+    def sorted(self, codes: np.ndarray) -> pd.Categorical[str]:
         """The texts behind codes, as categories in alphabetical order."""
         names = sorted(self)
         place = {name: i for i, name in enumerate(names)}
         lookup = np.array([place[name] for name in self], dtype=np.int32)
-        found: pd.Categorical = pd.Categorical.from_codes(
-            lookup[codes] if len(lookup) else codes, pd.Index(names, dtype=str)
-        )
-        return found
+        places = lookup[codes] if len(lookup) else codes
+        return pd.Categorical.from_codes(places, pd.Index(names, dtype=str))
 
 
 class Table:
