@@ -301,6 +301,16 @@ def test_what_is_declared_is_pinned() -> None:
     assert declared() - pinned == set()
 
 
+def test_what_is_not_python_is_installed_too() -> None:
+    """The page of the report lies beside its module: a pattern holds for one folder only."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    patterns = tool["setuptools"]["package-data"]
+    for file in tracked():
+        room = ".".join(file.relative_to(ROOT).parent.parts)
+        if room.split(".")[0] in PACKAGES and file.suffix != ".py":
+            assert any(file.match(pattern) for pattern in patterns.get(room, [])), short(file)
+
+
 # ---- what can be read ----------------------------------------------------------------------------
 
 

@@ -217,7 +217,7 @@ class Table:
         }
 
     def _typed(
-        self, columns: dict[str, np.ndarray], texts: dict[str, pd.Categorical]
+        self, columns: dict[str, np.ndarray], texts: dict[str, pd.Categorical[str]]
     ) -> pd.DataFrame:
         lineage = columns.pop("lineage")
         about = {name: spread(values, lineage) for name, values in self._about().items()}
