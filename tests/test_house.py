@@ -227,6 +227,14 @@ def test_only_one_file_knows_ray_and_mlflow(library: str) -> None:
     assert users <= ONLY[library], f"{library} is imported by {users - ONLY[library]}"
 
 
+def test_analysis_has_no_command_and_no_console() -> None:
+    """What is said to people is said in engine/console and engine/cli."""
+    for name, tree in MODULES.items():
+        if name.startswith("analysis"):
+            found = imported(tree) & {"typer", "rich.console", "rich.live", "rich.table"}
+            assert not found, f"{name} imports {found}"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_name_is_the_registry(kind: str) -> None:
     for name in names(kind):

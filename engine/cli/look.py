@@ -64,18 +64,22 @@ def plan(
         from engine.console import tables
         from engine.planning import plan as planning
         from engine.running.doctor import cpus_here
+        from engine.tracking.tracker import address_of, lack
 
         sweep = load(file, sets, out)
         store, known = open_store(sweep), planning.paths(sweep)
         made = planning.make_plan(sweep, store, cpus or cpus_here(), known)
         there = planning.rows_there(store, known)
+        untracked = lack(address_of(sweep, store))
         if as_json:
-            print_json(planning.to_json(made, sweep, there))
+            print_json({**planning.to_json(made, sweep, there), "tracker_lacks": untracked})
         else:
             terminal = console()
             tables.show_plan(terminal, made, sweep)
+            if untracked:
+                terminal.print(Text(f"  lacks        {untracked}", style="yellow"))
             tables.show_cells(terminal, sweep, there)
-    raise typer.Exit(BAD_INPUT if check and made.preflight.lacks else OK)
+    raise typer.Exit(BAD_INPUT if check and (made.preflight.lacks or untracked) else OK)
 
 
 def status(

@@ -85,6 +85,20 @@ def test_a_second_tracker_is_one_file_and_no_edit(copied: Path) -> None:
     assert shown.returncode == 0 and "http://ledger/tiny" in shown.stdout
 
 
+def test_a_package_that_a_tracker_lacks_is_found_before_anything_runs(copied: Path) -> None:
+    needs = LEDGER.replace('("ledger",)', '("vault",)\nNEEDS = {"no_such_package": "vault"}')
+    (copied / "engine" / "tracking" / "vault.py").write_text(needs)
+    words = ["tiny.yaml", "--set", "tracking=vault://x", "--out", "untouched"]
+    lacks = "tracking vault://x needs the package no_such_package"
+    for command, code in ((["plan"], 0), (["plan", "--check"], 2), (["run", "--local"], 4)):
+        ran = ouro(*command, *words, cwd=copied, source=copied, columns=300)
+        said = ran.stdout + ran.stderr
+        assert ran.returncode == code and lacks in said and "'ouroboros-engine[vault]'" in said
+    plan = json.loads(ouro("plan", *words, "--json", cwd=copied, source=copied).stdout)
+    assert plan["tracker_lacks"].startswith(lacks)
+    assert not list((copied / "untouched").glob("models/*")), "something was trained"
+
+
 def test_a_scheme_without_a_tracker_is_refused_by_plan(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     ran = ouro("plan", "tiny.yaml", "--set", "tracking=wandb://team", cwd=tmp_path)
