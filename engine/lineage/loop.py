@@ -92,10 +92,10 @@ class Lineage:
                 rows.append(self._generation(self.path[self.t]))
         finally:
             committed = self._flush()
+            if rows and rows[0]["t"] == 0:  # also of a lineage that failed right after
+                self._write_path()
         for row in rows:
             row["time"] = row["time"] or committed
-        if rows and rows[0]["t"] == 0:
-            self._write_path()
         return rows
 
     def rows(self) -> list[Row]:

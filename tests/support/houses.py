@@ -232,7 +232,7 @@ def stopped(*processes: psutil.Process) -> Iterator[None]:
 def states(house: Path, file: str = "sweep.yaml") -> dict[str, dict[str, Any]]:
     """Status, last generation and reason by `how, policy`."""
     found = json.loads(ouro("status", file, "--json", cwd=house, source=house).stdout)["lineages"]
-    return {v["label"].replace("stumbling(how=", "").replace(")", ""): v for v in found.values()}
+    return {v["label"].replace("stumbling how=", ""): v for v in found.values()}
 
 
 def kill(processes: list[psutil.Process]) -> None:
