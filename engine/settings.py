@@ -28,8 +28,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.parts import PositiveFloat, PositiveInt
+from engine.status import Status
 
-ABSORBING = ("diverged", "constant", "extinct")  # findings that are themselves a collapse
 GB = 1e9  # bytes
 START = (0.0, 0.25, 0.5, 0.75, 1.0, 0.125, 0.375, 0.625, 0.875, 1.0)  # of a search
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +65,7 @@ class Point:
     value: float | None
     floor: float | None = None
     watched: float | None = None  # the metric of `absorbing`
-    status: str = "ok"
+    status: Status = Status.OK
     due: bool = True  # whether the metric was to be measured here
 
 
@@ -162,9 +162,9 @@ class CollapseRule(Strict):
     def is_absorbed(self, point: Point) -> bool:
         """Whether a generation is in a state that counts as collapse whatever the metric says."""
         more = self.absorbing or Absorbing()
-        if point.status in ABSORBING:
+        if point.status.absorbing:
             return True
-        if point.status == "class_extinct" and more.class_extinct:
+        if point.status is Status.CLASS_EXTINCT and more.class_extinct:
             return True
         if more.undefined and point.due and point.value is None:
             return True

@@ -32,6 +32,7 @@ from tests.support.source import (
 ROOT = Path(__file__).parent.parent
 # files and folders from the ground up: each may import from those before it, and from its own
 FLOORS = [
+    "engine.status",
     "engine.samples",
     "engine.contents",
     "engine.files",

@@ -7,15 +7,15 @@ safe, and never left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from engine.lineage.loop import ENDS
 from engine.outcome.summary import key_of
-from engine.settings import ABSORBING, CollapseRule, Judged, Point
+from engine.settings import CollapseRule, Judged, Point
+from engine.status import Status
 
 ABOUT = [
     "lineage",
@@ -48,18 +48,15 @@ def functional(
     """
     last = _last(frame, generations)
     rows = []
-    for about, points, end in curves(frame, rule):
-        judged = rule.judge(points)
-        whole = end["t"] == last or end["status"] in ENDS
-        verdict = judged.verdict if whole or judged.absorbed else None
-        censored = not judged.absorbed and (judged.t < last)
-        undefined = judged.undefined or (
-            "" if whole else f"unfinished: generation {end['t']} of {last}"
-        )
-        rows.append(
-            {**about, **_numbers(judged, verdict), "censored": censored, "undefined": undefined}
-            | _end(end)
-        )
+    for curve in curves(frame, rule):
+        judged, end = rule.judge(curve.points), curve.end
+        whole = end.t == last or end.status.ends
+        unfinished = "" if whole else f"unfinished: generation {end.t} of {last}"
+        row = {**curve.about, **_numbers(judged)}
+        row["verdict"] = judged.verdict if whole or judged.absorbed else None
+        row["censored"] = not judged.absorbed and (judged.t < last)
+        row["undefined"] = judged.undefined or unfinished
+        rows.append({**row, "status": end.status.value, "reason": end.reason})
     return _frame(rows, [*ABOUT, "seed", *_NUMBERS, "censored", "undefined", "status", "reason"])
 
 
@@ -72,48 +69,56 @@ def times(
     fits is the number of trainings until then, one more than the generation (papers count either).
     """
     rows = []
-    for about, points, end in curves(frame, rule):
-        passed = rule.first_passage(points)
-        t = end["t"] if passed is None else passed
-        rows.append({**about, "t": t, "fits": t + 1, "event": passed is not None} | _end(end))
+    for curve in curves(frame, rule):
+        passed, end = rule.first_passage(curve.points), curve.end
+        t = end.t if passed is None else passed
+        row = {**curve.about, "t": t, "fits": t + 1, "event": passed is not None}
+        rows.append({**row, "status": end.status.value, "reason": end.reason})
     return _frame(rows, [*ABOUT, "seed", "t", "fits", "event", "status", "reason"])
 
 
-def curves(
-    frame: pd.DataFrame, rule: CollapseRule
-) -> Iterator[tuple[dict[str, Any], list[Point], dict[str, Any]]]:
-    """Of every lineage: what it is, its curve as the rule reads it, and its last generation {t,
-    status, reason}.
-    """
-    wide = generations_of(frame)
-    value, watched = (
-        _column(frame, rule.metric),
-        _column(frame, rule.watched),
-    )
-    wide = wide.join(value, on=["lineage", "t"]).join(
-        watched["value"].rename("watched"), on=["lineage", "t"]
-    )
+@dataclass(frozen=True)
+class End:
+    """The last generation of a lineage."""
+
+    t: int
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A lineage: what it is (by the columns of ABOUT), its curve as the rule reads it, its end."""
+
+    about: Mapping[str, object]
+    points: list[Point]
+    end: End
+
+
+def curves(frame: pd.DataFrame, rule: CollapseRule) -> Iterator[Curve]:
+    """One for every lineage."""
+    value = _column(frame, rule.metric)
+    watched = _column(frame, rule.watched)["value"].rename("watched")
+    place = ["lineage", "t"]
+    wide = generations_of(frame).join(value, on=place).join(watched, on=place)
     for _, own in wide.groupby("lineage", observed=True, sort=False):
-        due = own["due"].eq(True) | own["status"].isin(ABSORBING)
-        columns = (
-            own["t"],
-            own["value"],
-            own["floor"],
-            own["watched"],
-            own["status"].astype(str),
-            due,
-        )
-        points = [
-            Point(int(t), _some(v), _some(f), _some(w), s, bool(d))
-            for t, v, f, w, s, d in zip(*columns, strict=True)
-        ]
         first, last = own.iloc[0], own.iloc[-1]
         about = {name: first[name] for name in [*ABOUT, "seed"]}
-        yield (
-            about,
-            points,
-            {"t": int(last["t"]), "status": str(last["status"]), "reason": str(last["reason"])},
-        )
+        end = End(int(last["t"]), Status(last["status"]), str(last["reason"]))
+        yield Curve(about, _points(own), end)
+
+
+def _points(own: pd.DataFrame) -> list[Point]:
+    """The curve of one lineage; a generation that was absorbed needs no row of the metric."""
+    points = []
+    own = own.assign(due=own["due"].eq(True))
+    for row in own[["t", "value", "floor", "watched", "status", "due"]].itertuples(index=False):
+        t, value, floor, watched, name, due = row
+        status = Status(name)
+        is_due = bool(due) or status.absorbing
+        point = Point(int(t), _some(value), _some(floor), _some(watched), status, is_due)
+        points.append(point)
+    return points
 
 
 def generations_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,19 +148,15 @@ def _last(frame: pd.DataFrame, generations: int | None) -> int:
 _NUMBERS = ["t", "y", "level", "verdict", "value", "reference", "absorbed"]
 
 
-def _numbers(judged: Judged, verdict: bool | None) -> dict[str, Any]:
-    return {name: getattr(judged, name) for name in _NUMBERS} | {"verdict": verdict}
-
-
-def _end(end: dict[str, Any]) -> dict[str, Any]:
-    return {"status": end["status"], "reason": end["reason"]}
+def _numbers(judged: Judged) -> dict[str, object]:
+    return {name: getattr(judged, name) for name in _NUMBERS}
 
 
 def _some(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["generator", "policy", "sampling", "synthetic_fraction", "seed"],
         kind="stable",

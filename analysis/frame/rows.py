@@ -14,191 +14,85 @@ before anything was measured (a model that diverged) has one row whose metric an
 
 from __future__ import annotations
 
-import itertools
-import json
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 from rich.progress import track
 
 from analysis.frame.tidy import Table
 from engine.experiment.reader import load
-from engine.lineage.history import Looking
-from engine.lineage.loop import ENDS
 from engine.lineage.recipe import path
 from engine.spec import LineageSpec, Sweep
-from engine.store.store import sha256
-
-Row = Mapping[str, Any]
-BODY = slice(88, -2)  # of a file of the store: {"sha256": "<64 digits>", "value": <body>}\n
-DIGEST = slice(12, 76)
-SILENT = {
-    "status": "ok",
-    "reason": "",
-    "fit": {},
-}  # what most models of closed forms say, once for all of them
+from engine.store.reader import Keys, generations
+from engine.store.rows import Address, Generation
+from engine.store.store import Store
 
 
 def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
     """The frame of a sweep, of an experiment file, or of everything in an output folder (then every
     metric found in it).
     """
-    sweep = (
-        load(source) if isinstance(source, str) and source.endswith((".yaml", ".yml")) else source
-    )
-    store = Reading(sweep.out if isinstance(sweep, Sweep) else sweep)
-    specs = (
-        {s.id: s for s in sweep.lineages} if isinstance(sweep, Sweep) else dict(_recorded(store))
-    )
-    name = sweep.name if isinstance(sweep, Sweep) else store.root.rsplit("/", 1)[-1]
+    if isinstance(source, str) and source.endswith((".yaml", ".yml")):
+        source = load(source)
+    store = Store(source.out if isinstance(source, Sweep) else source, repairs=False)
+    store.refresh()
+    if isinstance(source, Sweep):
+        name, specs = source.name, {spec.id: spec for spec in source.lineages}
+        read = partial(_of_sweep, store, source)
+    else:
+        name, specs = store.root.rsplit("/", 1)[-1], _recorded(store)
+        read = partial(_of_output, store)
     table = Table(name, specs)
-    shown = track(
-        specs.values(), "reading lineages", transient=True, disable=not progress or len(specs) < 50
-    )
-    for spec in shown:
-        for row in store.generations(spec, sweep if isinstance(sweep, Sweep) else None):
-            table.add(spec.id, row)
+    quiet = not progress or len(specs) < 50
+    for spec in track(specs.values(), "reading lineages", transient=True, disable=quiet):
+        for generation in read(spec):
+            table.add(generation)
     return table.frame()
+
+
+def _of_sweep(store: Store, sweep: Sweep, spec: LineageSpec) -> Iterator[Generation]:
+    """As a sweep asks for a lineage: its generations, and the metrics that are due there."""
+    metrics = [(metric, metric.id) for metric in sweep.metrics_of(spec)]
+
+    def due(t: int) -> list[str]:
+        return [name for metric, name in metrics if metric.due(t, sweep.generations)]
+
+    keys: Sequence[Keys] = _recorded_path(store, spec)
+    if len(keys) <= sweep.generations:  # a longer sweep than ever ran
+        keys = path(spec, sweep.generations)
+    return generations(store, spec.id, keys[: sweep.generations + 1], due)
+
+
+def _of_output(store: Store, spec: LineageSpec) -> Iterator[Generation]:
+    """All that an output has of a lineage."""
+    return generations(store, spec.id, _recorded_path(store, spec))
+
+
+def _recorded_path(store: Store, spec: LineageSpec) -> tuple[Address, ...]:
+    recorded = store.lineage(spec.id)
+    return recorded.generations if recorded is not None else ()
 
 
 def from_mlflow(uri: str, sweep_name: str, *, sweep_id: str | None = None) -> pd.DataFrame:
     """The same frame, by the MLflow API alone."""
     from engine.tracking.mlflow_runs import rows, specs
 
-    return tidy(rows(uri, sweep_name, sweep_id), specs(uri, sweep_name, sweep_id), sweep_name)
+    found = map(Generation.from_json, rows(uri, sweep_name, sweep_id))
+    return tidy(found, specs(uri, sweep_name, sweep_id), sweep_name)
 
 
 def tidy(
-    rows: Iterable[Row], specs: Mapping[str, LineageSpec], sweep_name: str = ""
+    rows: Iterable[Generation], specs: Mapping[str, LineageSpec], sweep_name: str = ""
 ) -> pd.DataFrame:
-    """The frame of rows as `Lineage.rows()` gives them."""
+    """The frame of generations as `Lineage.rows()` gives them."""
     table = Table(sweep_name, specs)
     for row in rows:
-        table.add(row["lineage"], row)
+        table.add(row)
     return table.frame()
 
 
-Shape = dict[str, tuple[int, tuple[str, ...]]]  # metric -> where its numbers begin, their keys
-
-
-class Packed(Mapping[str, Any]):
-    """A draw's metrics in little memory: the numbers in one array, the keys shared by all draws
-    that have the same.
-    """
-
-    def __init__(self, shape: Shape, numbers: array[float], undefined: dict[str, Any]) -> None:
-        self.shape, self.numbers, self.undefined = shape, numbers, undefined
-
-    @classmethod
-    def of(cls, metrics: dict[str, Any], shapes: dict[Any, Shape]) -> Packed:
-        keys = tuple((metric, tuple(found["values"])) for metric, found in metrics.items())
-        if keys not in shapes:
-            starts = itertools.accumulate((len(names) for _, names in keys), initial=0)
-            shapes[keys] = {
-                metric: (start, names) for (metric, names), start in zip(keys, starts, strict=False)
-            }
-        numbers = array("d", [v for found in metrics.values() for v in found["values"].values()])
-        undefined = {
-            metric: found["undefined"] for metric, found in metrics.items() if found["undefined"]
-        }
-        return cls(shapes[keys], numbers, undefined)
-
-    def __getitem__(self, metric: str) -> dict[str, dict[str, Any]]:
-        start, keys = self.shape[metric]
-        values = dict(zip(keys, self.numbers[start : start + len(keys)], strict=True))
-        return {"values": values, "undefined": self.undefined.get(metric, {})}
-
-    def __contains__(self, metric: object) -> bool:
-        return metric in self.shape
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.shape)
-
-
-class Reading(Looking):
-    """A store read from end to end: digests are checked on the bytes as they were written, and of a
-    block only what the frame shows is kept.
-    """
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._shapes: dict[Any, Shape] = {}
-        self.refresh()
-
-    def read_json(self, path: str) -> Any:
-        data = self.read(path)
-        if data is not None and data[DIGEST] == sha256(data[BODY]).encode():
-            return json.loads(data[BODY])
-        return super().read_json(path)
-
-    def _add_block(self, rows: Iterable[dict[str, Any]]) -> None:
-        for row in rows:
-            if row["kind"] == "draw":
-                self._blocks["draw"][row["key"]] = self._draw(row)
-            else:
-                slim = {k: row[k] for k in ("status", "reason", "fit")}
-                self._blocks["model"][row["key"]] = SILENT if slim == SILENT else slim
-
-    def _draw(self, row: dict[str, Any]) -> dict[str, Any]:
-        slim = {k: row[k] for k in ("kind", "key", "status", "reason", "report")}
-        return slim | {"metrics": Packed.of(row["metrics"], self._shapes)}
-
-    def generations(self, spec: LineageSpec, sweep: Sweep | None) -> Iterator[Row]:
-        """The committed generations in order, as `Lineage.rows()` has them."""
-        metrics = None if sweep is None else [(m, m.id) for m in sweep.metrics_of(spec)]
-        for t, keys in enumerate(self._keys(spec, sweep)):
-            model, draw = self.row("model", keys[0]), self.row("draw", keys[1])
-            if model is None or (draw is None and model["status"] not in ENDS):
-                return
-            last = model if draw is None or model["status"] != "ok" else draw
-            due = (
-                None
-                if metrics is None or sweep is None
-                else [name for m, name in metrics if m.due(t, sweep.generations)]
-            )
-            measured = self._measured(draw, due) if draw else {"values": {}, "undefined": {}}
-            told = {"fit": model["fit"], "report": draw["report"] if draw else {}}
-            yield {"t": t, "status": last["status"], "reason": last["reason"], **told, **measured}
-            if last["status"] in ENDS:
-                return
-
-    def _keys(self, spec: LineageSpec, sweep: Sweep | None) -> Iterable[tuple[str, str]]:
-        """Keys of model and draw by generation: as recorded, else (a longer sweep than ever ran) as
-        they would be.
-        """
-        about = self.lineage(spec.id)
-        nodes = about["generations"] if about else []
-        if sweep is not None and len(nodes) <= sweep.generations:
-            return [(n.model, n.draw) for n in path(spec, sweep.generations)]
-        return [
-            (n["model"], n["draw"])
-            for n in nodes[: None if sweep is None else sweep.generations + 1]
-        ]
-
-    def _measured(self, row: dict[str, Any], due: list[str] | None) -> dict[str, dict[str, Any]]:
-        """Values and reasons of the metrics that are due; of all there are, when that is None."""
-        found: dict[str, dict[str, Any]] = {"values": {}, "undefined": {}}
-        if due is None:
-            later = (
-                name.removesuffix(".json") for name in self.names(f"draws/{row['key']}/metrics")
-            )
-            due = list(dict.fromkeys([*row["metrics"], *later]))
-        elif row["status"] in ENDS and row["status"] != "constant":
-            return found
-        for metric in due:
-            if measured := self.measured(row, metric):
-                found["values"] |= measured["values"]
-                found["undefined"] |= measured["undefined"]
-        return found
-
-
-def _recorded(store: Reading) -> Iterator[tuple[str, LineageSpec]]:
-    """The specs of all lineages that an output holds."""
-    for about in store.lineages():
-        spec = LineageSpec.from_dict(about["spec"])
-        yield spec.id, spec
+def _recorded(store: Store) -> dict[str, LineageSpec]:
+    """The specs of all lineages that an output holds, by id."""
+    specs = filter(None, (row.known_spec() for row in store.lineages()))
+    return {spec.id: spec for spec in specs}

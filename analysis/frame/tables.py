@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis.frame.tidy import TOLD, spread
+from analysis.frame.tidy import REPORTS, spread
 from engine.names import PARTS, Names
 from engine.spec import LineageSpec
 
@@ -45,7 +45,9 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds
     without), floor, floor_sd.
     """
-    measured = key.split("/")[0] not in TOLD  # a generation without any value lacks this one, too
+    measured = (
+        key.split("/")[0] not in REPORTS
+    )  # a generation without any value lacks this one, too
     rows = frame[(frame["key"] == key) | (frame["key"] == "") & measured]
     if rows.empty:
         return pd.DataFrame(

@@ -15,6 +15,8 @@ import pandas as pd
 
 from engine.names import Names
 from engine.spec import LineageSpec, Part
+from engine.status import Status
+from engine.store.rows import Generation
 
 BESIDE = (
     "se",
@@ -25,7 +27,7 @@ BESIDE = (
     "floor",
     "floor_sd",
 )  # numbers that stand beside the one they belong to
-TOLD = ("fit", "report")  # parts of a row that are metrics of the frame, too
+REPORTS = ("fit", "report")  # of a generation: their numbers are metrics of the frame, too
 REPLICATES = ("se", "q05", "q50", "q95")
 COLUMNS = [
     *(
@@ -139,7 +141,7 @@ class Words(dict[str, int]):
 
 
 class Table:
-    """add(lineage, row) for every generation, then frame()."""
+    """add(generation) for every generation, then frame()."""
 
     def __init__(
         self, sweep: str, specs: Mapping[str, LineageSpec], names: Names | None = None
@@ -155,12 +157,12 @@ class Table:
         self._values: dict[Layout, list[np.ndarray]] = {}
         self._reasons: dict[Layout, list[list[int]]] = {}
 
-    def add(self, lineage: str, row: Mapping[str, Any]) -> None:
-        values, undefined = row["values"], row["undefined"]
-        if not values and not undefined and row["status"] != "ok":
-            undefined = {"": f"{row['status']}: {row['reason']}"}
-        if row.get("fit") or row.get("report"):
-            values, undefined = _told(row, dict(values), dict(undefined))
+    def add(self, row: Generation) -> None:
+        values, undefined = row.values, row.undefined
+        if not values and not undefined and row.status is not Status.OK:
+            undefined = {"": f"{row.status}: {row.reason}"}
+        if row.fit or row.report:
+            values, undefined = _with_reports(row, dict(values), dict(undefined))
         if not values and not undefined:
             return  # no metric was due
         known = (tuple(values), tuple(undefined))
@@ -169,17 +171,11 @@ class Table:
             layout = self._layouts[known] = Layout(*known)
             self._rows[layout], self._values[layout], self._reasons[layout] = [], [], []
         words = self._words
-        place = (
-            self._place[lineage],
-            row["t"],
-            words["status"][row["status"]],
-            words["reason"][row["reason"]],
-        )
-        self._rows[layout].append(place)
+        status, reason = words["status"][row.status.value], words["reason"][row.reason]
+        self._rows[layout].append((self._place[row.lineage], row.t, status, reason))
         self._values[layout].append(np.fromiter(values.values(), dtype=float, count=len(values)))
-        self._reasons[layout].append(
-            [words["undefined"][reason] for reason in (*undefined.values(), "")]
-        )
+        reasons = [words["undefined"][reason] for reason in undefined.values()]
+        self._reasons[layout].append([*reasons, words["undefined"][""]])
 
     def frame(self) -> pd.DataFrame:
         """Sorted by what the lineages are, then by generation and key."""
@@ -256,17 +252,17 @@ class Table:
         }
 
 
-def _told(
-    row: Mapping[str, Any], values: dict[str, Any], undefined: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """With what fitting (`fit/<key>`) and sampling (`report/<key>`) told; what was not finite is
-    undefined.
+def _with_reports(
+    row: Generation, values: dict[str, float], undefined: dict[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """With what fitting (`fit/<key>`) and sampling (`report/<key>`) reported; what was not finite
+    is undefined.
     """
-    for group in TOLD:
-        for key, value in row.get(group, {}).items():
+    for group, reported in (("fit", row.fit), ("report", row.report)):
+        for key, value in reported.items():
             if value is None:
                 undefined[f"{group}/{key}"] = "not finite"
-            elif isinstance(value, int | float):
+            else:
                 values[f"{group}/{key}"] = value
     return values, undefined
 

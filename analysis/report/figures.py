@@ -16,7 +16,7 @@ from analysis.collapse.functional import functional, shown_key, times
 from analysis.collapse.gain import LOSS, gains
 from analysis.collapse.survival import hazard, kaplan_meier
 from analysis.frame.tables import collapse_share, over_seeds, told_apart
-from analysis.frame.tidy import TOLD
+from analysis.frame.tidy import REPORTS
 from analysis.plots import collapse as plots_collapse
 from analysis.plots import curves as plots
 from analysis.plots import gain as plots_gain
@@ -88,7 +88,7 @@ def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
     then what fitting and sampling told, where it changes.
     """
     keys = [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
-    told = [k for k in keys if k.split("/")[0] in TOLD]
+    told = [k for k in keys if k.split("/")[0] in REPORTS]
     same = {k for k in told if frame.loc[frame["key"] == k, "value"].nunique() < 2}
     return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[
         :MOST_CURVES
@@ -100,7 +100,7 @@ def _curves(findings: Findings) -> Iterator[Shown]:
     judged = shown_key(frame, rule.metric) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
-        mapped = key == LOSS or key.split("/")[0] in TOLD
+        mapped = key == LOSS or key.split("/")[0] in REPORTS
         if mapped and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
             continue  # the gain map shows it, and two points are no curve
         compared = findings.laws[findings.laws["key"] == key]

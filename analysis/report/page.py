@@ -11,7 +11,7 @@ import base64
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from analysis.report.measured_by import measured_by
 from analysis.theory.laws import alarms, worst_z
 from analysis.threshold.workflows import Workflow, grown, read, sentence
 from engine.files import write_atomically
-from engine.lineage.history import Looking
 from engine.names import Names, refusals
 from engine.running.provenance import trained_with
 from engine.spec import Sweep
 from engine.store.artifacts import machine
+from engine.store.failures import Failure
+from engine.store.store import Store
 
 MOST_ROWS = 60
 MOST_ANSWERS = 12
@@ -77,7 +78,7 @@ def write(
 
     say: hears what is being drawn.
     """
-    store = Looking(sweep.out)
+    store = Store(sweep.out, repairs=False)
     searched = list(read(sweep, store).values()) if sweep.threshold else []
     sweep = grown(sweep, store) if sweep.threshold else sweep
     findings = Findings.of(sweep, from_store(sweep))
@@ -129,7 +130,7 @@ def _inline(figure: Any, svg: bytes) -> str:
 def _page(
     findings: Findings,
     sections: list[Section],
-    failed: dict[str, Any],
+    failed: Mapping[str, Failure],
     searched: list[Workflow],
     about: list[tuple[str, str]],
 ) -> str:
@@ -217,7 +218,7 @@ def _rest(n: int) -> dict[str, str]:
     return {"who": f"{n} more workflows", "what": "see the table of thresholds", "how": ""}
 
 
-def _facts(findings: Findings, failed: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(findings: Findings, failed: Mapping[str, Failure]) -> list[tuple[str, str]]:
     sweep, frame = findings.sweep, findings.frame
     generations = frame.drop_duplicates(["lineage", "t"])
     there = generations["lineage"].nunique()
@@ -234,7 +235,7 @@ def _facts(findings: Findings, failed: dict[str, Any]) -> list[tuple[str, str]]:
     return facts + ([("collapse means", sweep.collapse.words())] if sweep.collapse else [])
 
 
-def _warnings(findings: Findings, failed: dict[str, Any]) -> list[str]:
+def _warnings(findings: Findings, failed: Mapping[str, Failure]) -> list[str]:
     sweep, frame = findings.sweep, findings.frame
     found = [f"Theory disagrees: {text}" for text in alarms(findings.laws)[:5]]
     last = frame.groupby("lineage", observed=True)["t"].max()
@@ -275,7 +276,7 @@ def _footer(sweep: Sweep) -> str:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
+def _tables(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table]:
     if findings.answers is not None and findings.shares is not None:
         answers = findings.answers[
             ["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]
@@ -318,7 +319,7 @@ def _tables(findings: Findings, failed: dict[str, Any]) -> Iterable[Table]:
     yield _table("Undefined values", undefined_values(findings.frame), "Every value is defined.")
 
 
-def _ended(findings: Findings, failed: dict[str, Any]) -> pd.DataFrame:
+def _ended(findings: Findings, failed: Mapping[str, Failure]) -> pd.DataFrame:
     names = Names(findings.sweep.lineages)
     specs = {spec.id: spec for spec in findings.sweep.lineages}
     errors = [
@@ -326,10 +327,10 @@ def _ended(findings: Findings, failed: dict[str, Any]) -> pd.DataFrame:
             "label": names.cell(specs[k]),
             "seed": specs[k].seed,
             "status": "failed",
-            "reason": f"{e['error']}: {e['message']}",
+            "reason": f"{failure.error}: {failure.message}",
             "lineage": k,
         }
-        for k, e in failed.items()
+        for k, failure in failed.items()
     ]
     odd = failures(findings.outcomes) if findings.outcomes is not None else pd.DataFrame()
     return (

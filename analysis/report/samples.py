@@ -71,7 +71,7 @@ def _frames(
 ) -> dict[int, Samples]:
     nodes = path(spec, max(wanted))
     rows = {t: store.row("draw", nodes[t].draw) for t in range(len(nodes))}
-    there = [t for t, row in rows.items() if row is not None and what in row["files"]]
+    there = [t for t, row in rows.items() if row is not None and what in row.files]
     frames = {t: archive.read_samples(store, rows[t], what) for t in _near(wanted, there)}  # type: ignore[arg-type]
     return {t: samples for t, samples in frames.items() if samples is not None}
 

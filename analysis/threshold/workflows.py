@@ -23,6 +23,7 @@ from engine.names import Names
 from engine.outcome.summary import curve
 from engine.settings import Threshold
 from engine.spec import LineageSpec, Sweep
+from engine.status import Status
 from engine.store.store import Store
 
 
@@ -46,7 +47,7 @@ class Workflow:
     def found(self, past: History) -> None:
         """A lineage that the store has: its outcome, or that it is to be finished."""
         self.specs[past.spec.id] = past.spec
-        if past.status in ("", "failed"):
+        if past.status in (Status.UNFINISHED, Status.FAILED):
             self.waiting.append(past.spec)
         else:
             self._learn(past)
@@ -54,7 +55,7 @@ class Workflow:
     def ended(self, past: History) -> None:
         """A lineage of this search is over."""
         self.running.discard(past.spec.id)
-        if past.status in ("", "failed"):
+        if past.status in (Status.UNFINISHED, Status.FAILED):
             self.failed.add(past.spec.id)
         else:
             self._learn(past)
@@ -169,9 +170,11 @@ def workflows(sweep: Sweep) -> dict[str, Workflow]:
 def recorded(store: Store, keys: Iterable[str]) -> list[LineageSpec]:
     """All lineages of these workflows that the output has, in order of id."""
     wanted, found = set(keys), []
-    for about in store.lineages():
-        spec = LineageSpec.from_dict(about["spec"])
-        if spec.has_fraction and spec.synthetic_fraction is not None and spec.workflow in wanted:
+    for row in store.lineages():
+        spec = row.known_spec()
+        if spec is None or not spec.has_fraction or spec.synthetic_fraction is None:
+            continue
+        if spec.workflow in wanted:
             found.append(spec)
     return found
 

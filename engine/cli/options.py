@@ -19,9 +19,9 @@ from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from engine.lineage.history import Looking
     from engine.running.session import Ending
     from engine.spec import Sweep
+    from engine.store.store import Store
 
 File = Annotated[
     str,
@@ -68,12 +68,12 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
     return replace(sweep, out=out) if out else sweep
 
 
-def open_store(sweep: Sweep) -> Looking:
+def open_store(sweep: Sweep) -> Store:
     """Open the output to read it; makes nothing."""
-    from engine.lineage.history import Looking
+    from engine.store.store import Store
 
     try:
-        return Looking(sweep.out)
+        return Store(sweep.out, repairs=False)
     except (ValueError, ImportError) as error:
         raise Refused(f"cannot open the output {sweep.out}: {error}", ENVIRONMENT) from None
 

@@ -73,7 +73,6 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     from engine.console.boards import SweepBoard
     from engine.console.live import display
     from engine.console.tables import show_plan
-    from engine.lineage.history import Looking
     from engine.planning import plan as planning
     from engine.planning.preflight import lacking
     from engine.running.doctor import cpus_here, preflight
@@ -81,9 +80,10 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     from engine.running.prune import Pruner
     from engine.running.session import Session, hold, refuse
     from engine.running.supply import Listed
+    from engine.store.store import Store
     from engine.tracking.recorder import Recorder
 
-    store = Looking(sweep.out)
+    store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "run", descriptor(terminal.file)) as interrupt:
         known = planning.paths(sweep)
         plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), known)

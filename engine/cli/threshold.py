@@ -80,14 +80,14 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     """
     from analysis.threshold.search import Search
     from engine.console.live import display
-    from engine.lineage.history import Looking
     from engine.planning.preflight import look
     from engine.running.logs import descriptor
     from engine.running.prune import Pruner
     from engine.running.session import Session, hold, refuse
+    from engine.store.store import Store
     from engine.tracking.recorder import Recorder
 
-    store = Looking(sweep.out)
+    store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
         supply = Search(sweep, store)
         if not supply.over and not options.address:
@@ -110,9 +110,9 @@ def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
     """Say what the store knows already."""
     from analysis.threshold.search import report
     from analysis.threshold.workflows import read
-    from engine.lineage.history import Looking
+    from engine.store.store import Store
 
-    workflows = read(sweep, Looking(sweep.out))
+    workflows = read(sweep, Store(sweep.out, repairs=False))
     if as_json:
         print(json.dumps(report(sweep, list(workflows.values()))))
     else:

@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
+from engine.status import ExitCode
+
+OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = ExitCode
 BROKEN_PIPE = 141  # as the shell counts a process that SIGPIPE has ended
 MACHINES = {
     errno.ENOSPC,
@@ -89,7 +91,8 @@ def errors(debug: bool) -> Iterator[None]:
 def _code(error: Exception) -> int:
     from engine.experiment.reader import SpecError
     from engine.store.disk import Unwritable
-    from engine.store.store import Busy, Damaged
+    from engine.store.seal import Damaged
+    from engine.store.store import Busy
 
     if isinstance(error, Refused):
         return error.code

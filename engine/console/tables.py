@@ -209,7 +209,7 @@ def one_line_each(rows: Table) -> Table:
 def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) -> None:
     """One line on how far a sweep is, and a line for each reason why lineages failed."""
     done, asked = sum(len(h.rows) for h in found.values()), len(found) * (sweep.generations + 1)
-    ended = sum(bool(h.status) for h in found.values())
+    ended = sum(h.finished for h in found.values())
     console.print(
         f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an "
         "outcome"

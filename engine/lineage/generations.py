@@ -17,7 +17,8 @@ from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
 from engine.samples import MAPPED_BYTES, Samples, Traits, given
 from engine.spec import LineageSpec
 from engine.store import artifacts as archive
-from engine.store.store import Row, Store
+from engine.store.rows import Row
+from engine.store.store import Store
 from engine.training import resume
 
 STRIP_POINTS = 500
@@ -271,12 +272,12 @@ class Material:
 
     def restore(self, row: Row) -> None:
         """Make the damaged files of a committed row again."""
-        t = row["t"]
-        if row["kind"] == "model":
+        t = row.t
+        if row.kind == "model":
             self.refit(t)
             return
         self._draws[t] = self.redraw(t)
-        if archive.STRIP in row["files"]:
+        if archive.STRIP in row.files:
             self._same(row, archive.strip_files(self.strip(t)))
 
     def _same(self, row: Row | None, files: dict[str, bytes]) -> None:
@@ -285,12 +286,12 @@ class Material:
         """
         if row is None:
             return
-        known = {name: data for name, data in files.items() if name in row["files"]}
+        known = {name: data for name, data in files.items() if name in row.files}
         if any(archive.differs(row, name, data) for name, data in known.items()):
             raise NotReproduced(
-                f"{row['kind']} {row['key']} (generation {row['t']}) was made by "
-                f"{row['machine']} and comes out differently "
+                f"{row.kind} {row.key} (generation {row.t}) was made by "
+                f"{row.machine} and comes out differently "
                 f"here ({archive.machine()}); use the same versions and thread count, or "
                 "another output folder"
             )
-        self.store.put(row["kind"], row["key"], known)
+        self.store.put(row.kind, row.key, known)

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass
 
-from engine.lineage.loop import ENDS, Lineage
+from engine.lineage.loop import Lineage
 from engine.spec import LineageSpec, Sweep
-from engine.store.store import Row, Store
+from engine.status import Status
+from engine.store.failures import Failure
+from engine.store.rows import Generation
+from engine.store.store import Store
 
 
 @dataclass(frozen=True)
 class History:
-    """One lineage: its committed rows in order and how it ended."""
+    """One lineage: its committed generations in order, and how it ended.
+
+    status  of its last generation, when nothing follows that; failed, after an error (see
+            `failure`); else unfinished.
+    """
 
     spec: LineageSpec
-    rows: tuple[Row, ...]
-    # "ok" when it reached its last generation, a finding, "failed", or "" while it is unfinished
-    status: str
+    rows: tuple[Generation, ...]
+    status: Status
     reason: str = ""
+    failure: Failure | None = None
 
     @property
     def t(self) -> int:
         """The last committed generation; -1 before the founder."""
-        return int(self.rows[-1]["t"]) if self.rows else -1
+        return self.rows[-1].t if self.rows else -1
 
-
-class Looking(Store):
-    """A store that is only looked at: damage is noted, not set aside.
-
-    Who makes generations finds it too, and repairs it.
-    """
-
-    def set_aside(self, path: str) -> None:
-        self.damage_found(posixpath.relpath(path, self.root))
+    @property
+    def finished(self) -> bool:
+        """Whether it has an outcome: its last generation, a finding, or a failure."""
+        return self.status is not Status.UNFINISHED
 
 
 def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:
@@ -42,17 +43,15 @@ def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:
 
 
 def history(sweep: Sweep, store: Store, spec: LineageSpec) -> History:
-    """Its committed rows; its status is the last row's when nothing follows it, `failed` after an
-    error, else ''.
-    """
+    """What is committed of a lineage."""
     rows = tuple(lineage_of(sweep, store, spec).rows())
-    if rows and (rows[-1]["t"] == sweep.generations or rows[-1]["status"] in ENDS):
-        return History(spec, rows, rows[-1]["status"], rows[-1]["reason"])
+    last = rows[-1] if rows else None
+    if last is not None and (last.t == sweep.generations or last.status.ends):
+        return History(spec, rows, last.status, last.reason)
     failure = store.failure(spec.id)
     if failure is None:
-        return History(spec, rows, "")
-    where = f" ({failure['file']}:{failure['line']})" if failure.get("file") else ""
-    return History(spec, rows, "failed", f"{failure['error']}: {failure['message']}{where}")
+        return History(spec, rows, Status.UNFINISHED)
+    return History(spec, rows, Status.FAILED, failure.reason, failure)
 
 
 def histories(sweep: Sweep, store: Store) -> dict[str, History]:

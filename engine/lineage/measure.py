@@ -8,7 +8,7 @@ becomes undefined, with a reason.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,15 +16,14 @@ from engine.lineage.recipe import real_key, rng
 from engine.parts import Around, Dataset, Generator, Metric, Undefined, Value
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec
+from engine.store.measured import Measured
 
 QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
 MOST_PREPARED = 64
 
 
 class Measure:
-    """One prepared metric: (samples, generator, around, rng) -> {"values": ..., "undefined": ...},
-    and what made it as "about".
-    """
+    """One prepared metric: (samples, generator, around, rng) -> what was measured."""
 
     def __init__(self, metric: Metric, spec: MeasureSpec) -> None:
         self.metric, self.spec = metric, spec
@@ -35,13 +34,11 @@ class Measure:
         generator: Generator,
         around: Around,
         stream: np.random.Generator,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> Measured:
         with np.errstate(all="ignore"):
             answer = self.metric(samples, generator, around, stream)
-        about = getattr(self.metric, "about_", {})
-        return flatten({self._named(key): value for key, value in answer.items()}) | (
-            {"about": about} if about else {}
-        )
+        found = flatten({self._named(key): value for key, value in answer.items()})
+        return replace(found, about=getattr(self.metric, "about_", {}))
 
     def _named(self, key: str) -> str:
         """The metric's id instead of its name, so that two settings of one metric stay apart."""
@@ -68,7 +65,7 @@ def prepared(
     return _prepared[key]
 
 
-def flatten(answer: dict[str, Value]) -> dict[str, dict[str, Any]]:
+def flatten(answer: dict[str, Value]) -> Measured:
     """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes /se, /q05,
     /q50, /q95 and its mean.
     """
@@ -90,7 +87,7 @@ def flatten(answer: dict[str, Value]) -> dict[str, dict[str, Any]]:
             undefined[key] = f"the value is {number}"
     if arrays:
         _summarise(arrays, values, undefined)
-    return {"values": values, "undefined": undefined}
+    return Measured(values, undefined)
 
 
 def _summarise(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from engine.lineage.history import History
 from engine.names import Names, by_cell
 from engine.settings import CollapseRule, Point
 from engine.spec import Sweep
+from engine.status import Status
+from engine.store.rows import Generation
 
-Row = Mapping[str, Any]
 ACCURACY = "classifier_accuracy"
 
 
@@ -76,13 +77,13 @@ def key_of(values: Iterable[str], metric: str) -> str:
     return keys[0] if keys else metric
 
 
-def value(rows: Iterable[Row], metric: str) -> float | None:
+def value(rows: Iterable[Generation], metric: str) -> float | None:
     """The metric in the first of these rows that has a finite value of it."""
-    found = (row["values"].get(key_of(row["values"], metric)) for row in rows)
-    return next((float(v) for v in found if v is not None and math.isfinite(v)), None)
+    found = (row.values.get(key_of(row.values, metric)) for row in rows)
+    return next((v for v in found if v is not None and math.isfinite(v)), None)
 
 
-def drift(rows: tuple[Row, ...], metric: str) -> float | None:
+def drift(rows: Sequence[Generation], metric: str) -> float | None:
     """The metric at the last generation that has it, as a multiple of generation 0; None where that
     has no meaning.
     """
@@ -90,16 +91,16 @@ def drift(rows: tuple[Row, ...], metric: str) -> float | None:
     return last / start if start and last is not None and start > 0 else None
 
 
-def curve(rows: Iterable[Row], rule: CollapseRule) -> list[Point]:
+def curve(rows: Iterable[Generation], rule: CollapseRule) -> list[Point]:
     """What a collapse rule reads of a lineage's rows."""
     metric, watched = rule.metric, rule.watched
     points = []
     for row in rows:
-        key = key_of(row["values"], metric)
-        due = any(_is_of(k, metric) for part in ("values", "undefined") for k in row.get(part, ()))
-        floor = row["values"].get(f"{key}/floor", row["values"].get(f"{key}_floor"))
-        seen = row["values"].get(key_of(row["values"], watched)) if watched else None
-        points.append(Point(row["t"], row["values"].get(key), floor, seen, row["status"], due))
+        key = key_of(row.values, metric)
+        floor = row.values.get(f"{key}/floor", row.values.get(f"{key}_floor"))
+        seen = row.values.get(key_of(row.values, watched)) if watched else None
+        due = any(_is_of(k, metric) for k in [*row.values, *row.undefined])
+        points.append(Point(row.t, row.values.get(key), floor, seen, row.status, due))
     return points
 
 
@@ -109,17 +110,15 @@ def _is_of(key: str, metric: str) -> bool:
 
 def collapsed(history: History, rule: CollapseRule | None) -> bool | None:
     """Whether a lineage is past the collapse rule; None when it cannot be judged."""
-    if not rule or history.status in ("", "failed"):
+    if not rule or history.status in (Status.UNFINISHED, Status.FAILED):
         return None
     return rule.judge(curve(history.rows, rule)).verdict
 
 
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
     """One summary per cell, in the order of the file."""
-    metric = key_of(
-        {key for h in histories.values() for row in h.rows for key in row["values"]},
-        headline(sweep),
-    )
+    known = {key for history in histories.values() for row in history.rows for key in row.values}
+    metric = key_of(known, headline(sweep))
     names = Names(sweep.lineages)
     cells = []
     for members in by_cell(sweep.lineages).values():
@@ -134,7 +133,7 @@ def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Ce
         label=label,
         lineages=len(histories),
         generations=sum(len(h.rows) for h in histories),
-        statuses=dict(Counter(h.status or "unfinished" for h in histories)),
+        statuses=dict(Counter(h.status.value for h in histories)),
         metric=metric,
         start=Spread.of(value(h.rows[:1], metric) for h in histories),
         last=Spread.of(value(reversed(h.rows), metric) for h in histories),
@@ -154,7 +153,7 @@ def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
             "label": names.cell(h.spec),
             "seed": h.spec.seed,
             "t": h.t,
-            "status": h.status or "unfinished",
+            "status": h.status.value,
             "reason": h.reason,
         }
         for h in histories.values()

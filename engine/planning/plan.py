@@ -18,7 +18,8 @@ from engine.names import Names, refusals
 from engine.planning.cost import Cost, Lack, forecast
 from engine.planning.preflight import NOTHING, Preflight, look_at_unfinished
 from engine.spec import LineageSpec, Sweep
-from engine.store.store import Row, Store
+from engine.store.rows import Row
+from engine.store.store import Store
 
 Paths = Mapping[str, tuple[Node, ...]]  # the generations of each lineage, by its id
 
@@ -123,16 +124,18 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
 
 def present(store: Store, keys: Iterable[str]) -> dict[str, Cost]:
     """The committed draws among these keys, with what their generations took."""
-    store.refresh()
-    names = set(store.names("draws")) | set(store._blocks["draw"])
-    draws = {key: row for key in keys if key in names and (row := store.row("draw", key))}
-    return {key: _cost([draw, store.row("model", draw["model"])]) for key, draw in draws.items()}
+    there = store.draw_keys()
+    found = {}
+    for key in keys:
+        draw = store.row("draw", key) if key in there else None
+        if draw is not None:
+            found[key] = _cost([draw, store.row("model", draw.model)])
+    return found
 
 
 def _cost(rows: Iterable[Row | None]) -> Cost:
     known = [row for row in rows if row]
-    n_bytes = sum(file["bytes"] for row in known for file in row["files"].values())
-    return Cost(sum(row["seconds"] for row in known), n_bytes)
+    return Cost(sum(row.seconds for row in known), sum(row.bytes for row in known))
 
 
 def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]) -> list[Lack]:

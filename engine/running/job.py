@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from engine.outcome.summary import headline
 from engine.settings import Share
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.status import Status
 from engine.store.store import Store
 
 TOGETHER_SECONDS = 0.5  # millisecond generations are made and committed together for so long
@@ -71,7 +72,7 @@ class Watch(Protocol):
     ) -> None:
         """Hear of committed generations, see engine/console/live.py."""
 
-    def ended(self, lineage: str, status: str) -> None:
+    def ended(self, lineage: str, status: Status) -> None:
         """Hear that a lineage is over."""
 
     def note(self, text: str) -> None:

@@ -41,9 +41,9 @@ def elsewhere(sweep: Sweep, begun: Iterable[History]) -> str:
     for history in filter(lambda h: _learned(h.spec), begun):
         here = named({"torch": torch, "threads": sweep.resources_of(history.spec).threads})
         for row in history.rows:
-            if (there := named(row["machine"])) and there != here:
+            if (there := named(row.machine)) and there != here:
                 found.setdefault(f"were trained with {there}, here are {here}", set()).add(
-                    (history.spec.id, row["t"])
+                    (history.spec.id, row.t)
                 )
     return "; ".join(f"{_which(rows)} {text}" for text, rows in sorted(found.items())) + (
         f": {NOTE}" if found else ""
@@ -61,9 +61,7 @@ def trained_with(sweep: Sweep, store: Store) -> str:
         for node in path(spec, sweep.generations)
     }
     rows = (store.row("model", key) for key in sorted(keys))
-    counts = Counter(
-        name for row in rows if row is not None and (name := named(row.get("machine", {})))
-    )
+    counts = Counter(name for row in rows if row is not None and (name := named(row.machine)))
     if len(counts) < 2:
         return "".join(counts)
     return "; ".join(f"{n} generations: {name}" for name, n in counts.most_common()) + f"; {NOTE}"

@@ -9,9 +9,9 @@ from engine.lineage.recipe import Node, path
 from engine.planning.plan import Paths
 from engine.settings import is_kept
 from engine.spec import LineageSpec, Sweep
-from engine.store.store import Store
+from engine.store.store import Kind, Store
 
-Key = tuple[str, str]  # kind (model or draw), key
+Key = tuple[Kind, str]
 
 
 class Pruner:
@@ -52,7 +52,7 @@ class Pruner:
 
 
 def _keys(nodes: Iterable[Node]) -> set[Key]:
-    found = set()
+    found: set[Key] = set()
     for node in nodes:
         found |= {("model", node.model), ("draw", node.draw)}
     return found

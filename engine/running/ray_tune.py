@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,13 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from engine import files  # noqa: E402
+from engine.running.failure import MayPass, NotShared, failure_of  # noqa: E402
 from engine.running.job import Job, Source, Watch  # noqa: E402
 from engine.running.ray_health import Family, Heartbeat, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
-from engine.running.worker import NotShared, Work, explained, tell  # noqa: E402
+from engine.running.worker import Work, tell  # noqa: E402
 from engine.settings import Share  # noqa: E402
+from engine.status import Status  # noqa: E402
 from engine.store.disk import Unwritable  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 
@@ -200,12 +202,11 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
     if isinstance(cause, Unwritable):
         raise cause
     cause = cause if isinstance(cause, Exception) else RuntimeError(str(error))
-    record = getattr(cause, "record", None) or explained(cause, -1)
-    message = record["message"].strip().splitlines() or ["no message"]
-    run.store.fail(
-        job.spec.id, {**record, "message": f"gave up after {RETRIES + 1} tries: {message[0]}"}
-    )
-    run.watch.ended(job.spec.id, "failed")
+    failure = cause.failure if isinstance(cause, MayPass) else failure_of(cause, -1)
+    first = (failure.message.strip().splitlines() or ["no message"])[0]
+    failure = replace(failure, message=f"gave up after {RETRIES + 1} tries: {first}")
+    run.store.fail(job.spec.id, failure)
+    run.watch.ended(job.spec.id, Status.FAILED)
 
 
 def run_sweep(

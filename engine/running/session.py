@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.console.live import Display
@@ -18,6 +18,7 @@ from engine.console.tables import failures
 from engine.lineage.history import History
 from engine.names import Names
 from engine.running.doctor import preflight
+from engine.running.failure import exit_code
 from engine.running.job import Job
 from engine.running.logs import folder_of, log_file, log_of, prints_to
 from engine.running.provenance import elsewhere
@@ -27,11 +28,11 @@ from engine.running.signals import AGAIN, Interrupt
 from engine.running.supply import Summary, Supply
 from engine.running.worker import run_local
 from engine.spec import Sweep
+from engine.status import ExitCode, Status
 from engine.store.store import Store
 from engine.tracking.recorder import Recorder
 from engine.tracking.tracker import address_of, lack
 
-OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = range(6)
 MOST_NAMED = 5  # damaged files
 
 
@@ -52,31 +53,6 @@ class Options:
         ""  # the file as later commands must name it, with --out and --set where they were given
     )
     command: tuple[str, ...] = ()  # of this process, see engine/running/restart.py
-
-
-def exit_code(
-    found: Iterable[History], signal: int | None = None, dead: bool = False, over: bool = True
-) -> int:
-    """Return it from what is planned and what is committed; never from what Ray says.
-
-    over: whether nothing more would have been asked for.
-    """
-    found = list(found)
-    statuses = {h.status for h in found}
-    if not over:
-        statuses.add("")
-    if any(h.reason.startswith("NotReproduced") for h in found):
-        return DAMAGED
-    if any(
-        h.reason.startswith(("FileNotFoundError", "ModuleNotFoundError", "Unwritable"))
-        for h in found
-    ):
-        return ENVIRONMENT
-    if "" in statuses and signal is not None:
-        return 128 + signal
-    if "" in statuses and dead:
-        return ENVIRONMENT
-    return FAILED if statuses & {"", "failed"} else OK
 
 
 @dataclass(frozen=True)
@@ -174,10 +150,10 @@ class Session:
         self.display.row(lineage, t, last, start, new, seconds, going)
         self.recorder.changed(lineage)
 
-    def ended(self, lineage: str, status: str) -> None:
+    def ended(self, lineage: str, status: Status) -> None:
         self.supply.ended(lineage)
         self.display.ended(lineage, status)
-        if status != "failed":
+        if status is not Status.FAILED:
             self.pruner.ended(lineage)
 
     def note(self, text: str) -> None:
@@ -237,7 +213,7 @@ class Session:
         code = exit_code(asked, self.interrupt.signal, bool(dead), self._all_asked)
         summary = self.supply.summary(found, folder_of(self.sweep, self.store), seconds)
         self.display.results(found)
-        state = "FINISHED" if code == OK else "KILLED" if self.interrupt else "FAILED"
+        state = "FINISHED" if code == ExitCode.OK else "KILLED" if self.interrupt else "FAILED"
         files = [place.path for place in summary.places]
         self.recorder.finish(found, state, dict(summary.numbers), files)
         said = tuple(self._said(found, summary, code, dead))
@@ -249,14 +225,14 @@ class Session:
         """Say what happened, as (style, sentence)."""
         for failure in failures(found.values(), Names(self.sweep.lineages)):
             yield "red", failure
-        left = sum(not history.status for history in found.values())
+        left = sum(not history.finished for history in found.values())
         if dead:
             yield "red", f"{dead}; {AGAIN}"
         elif self.interrupt and (left or not self._all_asked):
             unfinished = f"{left} of {len(found)} lineages unfinished"
             yield "yellow", f"interrupted with {unfinished}; {AGAIN}"
         if summary.count:
-            yield "green" if code == OK else "yellow", summary.count
+            yield "green" if code == ExitCode.OK else "yellow", summary.count
         if damaged := sorted(set(self.store.names("damaged")) - self.damaged):
             named = ", ".join(name.partition("-")[2] for name in damaged[:MOST_NAMED])
             more = ", ..." if len(damaged) > MOST_NAMED else ""

@@ -20,6 +20,7 @@ from engine.outcome.summary import drift, headline, to_json
 from engine.planning import plan as planning
 from engine.running.job import Job, Source
 from engine.spec import LineageSpec, Sweep
+from engine.status import Status
 from engine.store.store import Store
 
 
@@ -168,7 +169,7 @@ def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _count(found: Mapping[str, History], seconds: float) -> str:
-    if any(history.status in ("", "failed") for history in found.values()):
+    if any(history.status in (Status.UNFINISHED, Status.FAILED) for history in found.values()):
         return ""
     return f"all {len(found)} lineages have an outcome, after {duration(seconds)}"
 

@@ -8,45 +8,26 @@ elsewhere; here, where there is no elsewhere, it ends the lineage.
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from engine import files
 from engine._memory import limit_memory, release_gpu, set_threads, share_gpu
-from engine.lineage.loop import ENDS, Lineage
+from engine.lineage.loop import Lineage
 from engine.outcome.summary import value
+from engine.running.failure import MayPass, NotShared, failure_of, may_pass
 from engine.running.job import Job, Watch
 from engine.running.timeout import limit
+from engine.status import Status
 from engine.store.disk import Unwritable
-from engine.store.store import Row, Store
+from engine.store.failures import Failure
+from engine.store.rows import Generation
+from engine.store.store import Store
 
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
-STATUSES = ("ok", "failed", *ENDS, "class_extinct")  # only numbers leave an actor
-LONGEST = 2000  # characters of an error's message; of its traceback ten times as many
-PASSING = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOMEM}
-
-
-class NotShared(RuntimeError):
-    """The output is a local folder that this machine does not see."""
-
-
-class MayPass(RuntimeError):
-    """An error that another try may not meet.
-
-    record: as the store keeps it; the error itself might not travel.
-    """
-
-    def __init__(self, message: str, record: dict[str, Any]) -> None:
-        super().__init__(message, record)
-        self.record = record
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+STATUSES = tuple(Status)  # only numbers leave an actor
 
 
 _stores: dict[str, Store] = {}
@@ -85,15 +66,15 @@ class Work:
             if self.lineage is None and (
                 known := self.store.failure(self.job.spec.id)
             ):  # its leader failed a moment ago
-                return self._report(known["t"] - 1, "failed")
+                return self._report(known.t - 1, Status.FAILED)
             return self._advance()
         except (Unwritable, NotShared):
             raise
         except Exception as error:
-            record = self.record(error)
-            if passing(error):
-                raise MayPass(f"{record['error']}: {record['message']}", record) from None
-            return self.failed(record)
+            failure = self.failure(error)
+            if may_pass(error):
+                raise MayPass(f"{failure.error}: {failure.message}", failure) from None
+            return self.failed(failure)
 
     def _advance(self) -> dict[str, float]:
         job = self.job
@@ -102,7 +83,7 @@ class Work:
                 job.spec, self.store, generations=job.generations, metrics=job.metrics
             )
         lineage, fits, begun = self.lineage, self.lineage.fits, time.monotonic()
-        rows: list[Row] = []
+        rows: list[Generation] = []
         together = (
             job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
         )
@@ -114,7 +95,7 @@ class Work:
             with limit(self._seconds(), self._stuck):
                 rows += lineage.advance_for(together)
         release_gpu()
-        if rows and rows[0]["t"] == 0:
+        if rows and rows[0].t == 0:
             self.start = _or_nan(value(rows[:1], job.headline))
         last = _or_nan(value(reversed(rows), job.headline))
         counts = {
@@ -122,9 +103,7 @@ class Work:
             "last": last,
             "seconds": time.monotonic() - begun,
         }
-        return (
-            self._report(lineage.t - 1, lineage.outcome["status"]) | counts | {"done": self._over()}
-        )
+        return self._report(lineage.t - 1, lineage.outcome.status) | counts | {"done": self._over()}
 
     def _over(self) -> bool:
         assert self.lineage is not None
@@ -134,23 +113,24 @@ class Work:
         minutes = self.job.resources.timeout_minutes
         return None if minutes is None else 60 * minutes
 
-    def record(self, error: BaseException) -> dict[str, Any]:
-        return explained(error, self.lineage.t if self.lineage else 0)
+    def failure(
+        self, error: BaseException, frames: traceback.StackSummary | None = None
+    ) -> Failure:
+        """An error as the store keeps it, with the generation that was to be made."""
+        return failure_of(error, self.lineage.t if self.lineage else 0, frames)
 
-    def failed(self, record: dict[str, Any]) -> dict[str, float]:
+    def failed(self, failure: Failure) -> dict[str, float]:
         """End the lineage by an error."""
-        self.store.fail(self.job.spec.id, record)
-        return self._report(record["t"] - 1, "failed")
+        self.store.fail(self.job.spec.id, failure)
+        return self._report(failure.t - 1, Status.FAILED)
 
     def _stuck(self, error: Exception, where: traceback.StackSummary) -> None:
         """Told by the watch, from its thread, just before this process ends; whoever takes over
         finds the record.
         """
-        self.store.fail(
-            self.job.spec.id, explained(error, self.lineage.t if self.lineage else 0, where)
-        )
+        self.store.fail(self.job.spec.id, self.failure(error, where))
 
-    def _report(self, t: int, status: str) -> dict[str, float]:
+    def _report(self, t: int, status: Status) -> dict[str, float]:
         nothing = {"new": 0.0, "last": float("nan"), "seconds": 0.0, "done": True}
         return {
             "generation": float(t),
@@ -162,60 +142,6 @@ class Work:
 
 def _or_nan(number: float | None) -> float:
     return float("nan") if number is None else number
-
-
-def passing(error: BaseException) -> bool:
-    """Whether trying again elsewhere may help: memory, disk, network.
-
-    Everything else is a bug, and sure to come again.
-    """
-    if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared | MayPass):
-        return True
-    return "OutOfMemory" in type(error).__name__ or (
-        isinstance(error, OSError) and error.errno in PASSING
-    )
-
-
-def explained(
-    error: BaseException, t: int, where: traceback.StackSummary | None = None
-) -> dict[str, Any]:
-    """An error as the store keeps it: type, message, generation, the line of the part (or of the
-    engine) that raised it.
-    """
-    frames = where or traceback.extract_tb(error.__traceback__)
-    ours = [
-        f for f in frames if "site-packages" not in f.filename and "/lib/python" not in f.filename
-    ] or frames
-    file, line = (ours[-1].filename, ours[-1].lineno) if ours else ("?", 0)
-    root = str(Path(__file__).parents[2]) + os.sep
-    head = {
-        "error": type(error).__name__,
-        "message": said(error),
-        "t": t,
-        "file": file.removeprefix(root),
-        "line": line,
-    }
-    return {**head, "traceback": _text(error, where)[-10 * LONGEST :], "time": time.time()}
-
-
-def said(error: BaseException) -> str:
-    """What an error says of itself, of which a part's own error may not be capable."""
-    try:
-        text = str(error)
-    except Exception as second:
-        return (
-            f"(its message cannot be told: {type(second).__name__} in "
-            f"{type(error).__name__}.__str__)"
-        )
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
-
-
-def _text(error: BaseException, where: traceback.StackSummary | None) -> str:
-    """The traceback, as far as it can be told."""
-    try:
-        return "".join(where.format() if where else traceback.format_exception(error))
-    except Exception:
-        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def run_local(
@@ -231,11 +157,11 @@ def run_local(
             try:
                 report = work.step()
             except MayPass as error:  # there is nowhere else to try
-                report = work.failed(error.record)
+                report = work.failed(error.failure)
             except (
                 SystemExit
             ) as error:  # a part that calls sys.exit() ends its lineage, not the sweep
-                report = work.failed(work.record(error))
+                report = work.failed(work.failure(error))
             done = bool(report["done"])
             tell(watch, job, report)
         if stopped():

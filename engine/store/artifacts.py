@@ -8,7 +8,6 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load as load_tensors
@@ -18,7 +17,9 @@ from engine.files import weights_folder
 from engine.parts import Generator
 from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import Part
-from engine.store.store import Row, Store, sha256
+from engine.store.rows import DrawRow, Machine, ModelRow, Row
+from engine.store.seal import sha256
+from engine.store.store import Store
 
 SAMPLES, STRIP, WEIGHTS = "samples.safetensors", "strip.safetensors", "weights/"
 DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
@@ -66,20 +67,20 @@ def generator_files(generator: Generator) -> dict[str, bytes]:
         return {WEIGHTS + p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
 
 
-def has_samples(store: Store, row: Row) -> bool:
-    return SAMPLES in row["files"] and store.fs.exists(
-        f"{store.folder(row['kind'], row['key'])}/{SAMPLES}"
-    )
+def has_samples(store: Store, row: DrawRow) -> bool:
+    if SAMPLES not in row.files:
+        return False
+    return bool(store.fs.exists(f"{store.folder(row.kind, row.key)}/{SAMPLES}"))
 
 
-def read_samples(store: Store, row: Row, name: str = SAMPLES) -> Samples | None:
+def read_samples(store: Store, row: DrawRow, name: str = SAMPLES) -> Samples | None:
     """A draw's samples, verified; None when they were pruned."""
-    data = store.get(row, name) if name in row["files"] else None
+    data = store.get(row, name) if name in row.files else None
     if data is None:
         return None
     if not store.local or len(data) < MAPPED_BYTES:
         return decode(data)
-    return mapped(Path(store.folder(row["kind"], row["key"])) / name)
+    return mapped(Path(store.folder(row.kind, row.key)) / name)
 
 
 def mapped(path: Path) -> Samples:
@@ -97,13 +98,13 @@ def mapped(path: Path) -> Samples:
     return _samples(arrays)
 
 
-def read_strip(store: Store, row: Row) -> Samples | None:
+def read_strip(store: Store, row: DrawRow) -> Samples | None:
     return read_samples(store, row, STRIP)
 
 
-def read_generator(store: Store, row: Row, part: Part) -> Generator | None:
+def read_generator(store: Store, row: ModelRow, part: Part) -> Generator | None:
     """A model's generator, its files verified; None when they were pruned."""
-    files = {name: store.get(row, name) for name in row["files"]}
+    files = {name: store.get(row, name) for name in row.files}
     if not files or any(data is None for data in files.values()):
         return None
     generator: Generator = part.make()
@@ -117,15 +118,15 @@ def read_generator(store: Store, row: Row, part: Part) -> Generator | None:
 
 
 def differs(row: Row, name: str, data: bytes) -> bool:
-    return bool(sha256(data) != row["files"][name]["sha256"])
+    return sha256(data) != row.files[name].sha256
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """What the bits of a learned generation may depend on: the versions, the threads,
     the device.
     """
     torch = sys.modules.get("torch")
-    found: dict[str, Any] = {"numpy": np.__version__}
+    found: dict[str, str | int] = {"numpy": np.__version__}
     if torch is not None:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         found |= {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": device}

@@ -14,30 +14,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import posixpath
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeVar, overload
 
 import fsspec
 
 from engine.store.disk import Disk
+from engine.store.failures import Failure
 from engine.store.locks import FileLocks, Leases
+from engine.store.measured import Later, Measured
+from engine.store.rows import DrawRow, File, LineageRow, ModelRow, Row, row_from_json
+from engine.store.seal import Damaged, sealed, sha256, unsealed
+from engine.store.shapes import Malformed, is_below, items
 
-Row = dict[str, Any]
-KIND_FOLDERS = {"model": "models", "draw": "draws"}
-
-
-class Damaged(Exception):
-    """A committed file whose bytes are not those its row names."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
+Kind = Literal["model", "draw"]
+KIND_FOLDERS: dict[Kind, str] = {"model": "models", "draw": "draws"}
+T = TypeVar("T")
 
 
 class Busy(Exception):
@@ -51,59 +48,45 @@ class Busy(Exception):
         self.holder = holder
 
 
-def stays(name: str) -> bool:
-    """Whether a name leads nowhere else than below the folder it is joined to: rows may come from
-    others.
-    """
-    return all(part not in ("", ".", "..") for part in name.split("/"))
-
-
-def sound(row: Any) -> bool:
-    """Whether a row is that of a model or draw, and its files lie in its folder."""
-    try:
-        return row["kind"] in KIND_FOLDERS and all(
-            stays(name) for name in (row["key"], *row["files"])
-        )
-    except (KeyError, TypeError, AttributeError):
-        return False
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def sealed(value: Any) -> bytes:
-    """A value as JSON, with the digest of it."""
-    body = json.dumps(value, sort_keys=True, allow_nan=False)
-    return f'{{"sha256": "{sha256(body.encode())}", "value": {body}}}\n'.encode()
+def _ignore(path: str) -> None:
+    """Nobody wants to know."""
 
 
 class Store:
-    """One output, local or on any fsspec URL."""
+    """One output, local or on any fsspec URL.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    on_damage  is called with the path (within the output) of each damaged file that is found.
+    repairs  whether such a file is moved to damaged/, to be made again; who only looks at an
+             output leaves it to those who make generations: they find it, too.
+    """
+
+    def __init__(
+        self, url: str, *, on_damage: Callable[[str], None] = _ignore, repairs: bool = True
+    ) -> None:
+        self.url, self.on_damage, self.repairs = url, on_damage, repairs
         self.fs, root = fsspec.core.url_to_fs(
             url, use_listings_cache=False
         )  # others write there too
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.local = protocol in ("file", "local")
         self.root = os.path.abspath(root) if self.local else root.rstrip("/")
+        self.damage: list[str] = []  # what this object has found, by path within the output
         self.disk, folder = Disk(self.root), self.path("locks")
         self.locks: FileLocks | Leases = (
             FileLocks(folder, self.disk) if self.local else Leases(self.fs, folder)
         )
-        self._blocks: dict[str, dict[str, Row]] = {"model": {}, "draw": {}}
+        self._models: dict[str, ModelRow] = {}  # of blocks
+        self._draws: dict[str, DrawRow] = {}
         self._seen_blocks: set[str] = set()
         self._blocks_changed: int | None = None
 
     def path(self, *names: str) -> str:
         return posixpath.join(self.root, *names)
 
-    def folder(self, kind: str, key: str) -> str:
-        if not stays(key):
+    def folder(self, kind: Kind, key: str) -> str:
+        if not is_below(key):
             raise Damaged(key, "no key, but a path out of the output")
-        return self.path(KIND_FOLDERS[kind], key)
+        return f"{self.root}/{KIND_FOLDERS[kind]}/{key}"
 
     # ---- bytes ----
 
@@ -124,23 +107,35 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write_json(self, path: str, value: Any) -> None:
+    def write_json(self, path: str, value: object) -> None:
         """JSON with its own digest, so that a cut or flipped file is known as such."""
         self.write(path, sealed(value))
 
-    def read_json(self, path: str) -> Any:
-        """The value; None when the file is not there; Damaged when it is not what was written."""
+    def read_json(self, path: str, of: Callable[[object], T]) -> T | None:
+        """What a file holds; None when it is not there.
+
+        Damaged when it is not what was written, or has another shape than `of` reads.
+        """
         data = self.read(path)
         if data is None:
             return None
         try:
-            value = json.loads(data)["value"]
-            whole = data == sealed(value)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            whole = False
-        if not whole:
-            raise Damaged(path, "cut or changed since it was written")
-        return value
+            return of(unsealed(data))
+        except Malformed as error:
+            raise Damaged(path, str(error)) from None
+
+    def _found(self, path: str, of: Callable[[object], T], mine: Callable[[T], bool]) -> T | None:
+        """What a file holds; None when it is not there, and when it is damaged or another's: then
+        it is set aside.
+        """
+        try:
+            found = self.read_json(path, of)
+            if found is None or mine(found):
+                return found
+        except Damaged:
+            pass
+        self.set_aside(path)
+        return None
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; none when it is not there."""
@@ -154,41 +149,47 @@ class Store:
 
     # ---- rows ----
 
-    def row(self, kind: str, key: str) -> Row | None:
+    @overload
+    def row(self, kind: Literal["model"], key: str) -> ModelRow | None: ...
+    @overload
+    def row(self, kind: Literal["draw"], key: str) -> DrawRow | None: ...
+    @overload
+    def row(self, kind: Kind, key: str) -> Row | None: ...
+
+    def row(self, kind: Kind, key: str) -> Row | None:
         """The committed row of a model or draw, or None.
 
         A damaged row is set aside: it never happened.
         """
-        if key in self._blocks[kind]:
-            return self._blocks[kind][key]
-        path = posixpath.join(self.folder(kind, key), "row.json")
-        try:
-            row = self.read_json(path)
-        except Damaged as damage:
-            self.set_aside(damage.path)
-            return None
-        if row is not None and not (sound(row) and (row["kind"], row["key"]) == (kind, key)):
-            self.set_aside(path)
-            return None
-        return row
+        known = self._block_rows(kind).get(key)
+        if known is not None:
+            return known
+        path = f"{self.folder(kind, key)}/row.json"
+        return self._found(path, row_from_json, lambda row: (row.kind, row.key) == (kind, key))
+
+    def _block_rows(self, kind: Kind) -> Mapping[str, Row]:
+        return self._models if kind == "model" else self._draws
 
     def commit(self, rows: Iterable[Row]) -> None:
         """Commit rows whose files are written: each in its folder, or as one block when several
         draws come together.
         """
         rows = list(rows)
-        if sum(row["kind"] == "draw" for row in rows) <= 1:
+        if sum(row.kind == "draw" for row in rows) <= 1:
             for row in rows:
-                self.write_json(
-                    posixpath.join(self.folder(row["kind"], row["key"]), "row.json"), row
-                )
+                path = posixpath.join(self.folder(row.kind, row.key), "row.json")
+                self.write_json(path, row.to_json())
             return
-        self.write_json(self.path("blocks", f"{rows[-1]['key']}.json"), rows)
+        block = [row.to_json() for row in rows]
+        self.write_json(self.path("blocks", f"{rows[-1].key}.json"), block)
         self._add_block(rows)
 
     def _add_block(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._blocks[row["kind"]][row["key"]] = row
+            if row.kind == "model":
+                self._models[row.key] = row
+            else:
+                self._draws[row.key] = row
 
     def refresh(self) -> None:
         """See the blocks that others have committed."""
@@ -205,77 +206,70 @@ class Store:
                 self._read_block(name)
 
     def _read_block(self, name: str) -> None:
-        try:
-            rows = self.read_json(self.path("blocks", name))
-            if not (isinstance(rows or [], list) and all(sound(row) for row in rows or ())):
-                raise Damaged(self.path("blocks", name), "not rows of this output")
-        except Damaged as damage:
-            self.set_aside(damage.path)
-            return
-        self._seen_blocks.add(name)
-        self._add_block(rows or ())
+        rows = self._found(self.path("blocks", name), _rows_of_block, lambda rows: True)
+        if rows is not None:
+            self._seen_blocks.add(name)
+            self._add_block(rows)
+
+    def draw_keys(self) -> set[str]:
+        """The keys of all draws that may have a row, without reading any."""
+        self.refresh()
+        return {*self.names("draws"), *self._draws}
 
     # ---- files of a model or draw ----
 
-    def put(self, kind: str, key: str, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    def put(self, kind: Kind, key: str, files: Mapping[str, bytes]) -> dict[str, File]:
         """Write files of a model or draw; what the row must hold of them."""
         for name, data in files.items():
             self.write(posixpath.join(self.folder(kind, key), name), data)
-        return {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()}
+        return {name: File(sha256(data), len(data)) for name, data in files.items()}
 
     def get(self, row: Row, name: str) -> bytes | None:
         """A committed file's verified bytes; None when it was pruned.
 
         A damaged one is set aside and counts as pruned.
         """
-        path = posixpath.join(self.folder(row["kind"], row["key"]), name)
+        path = posixpath.join(self.folder(row.kind, row.key), name)
         data = self.read(path)
-        if data is not None and sha256(data) != row["files"][name]["sha256"]:
+        if data is not None and sha256(data) != row.files[name].sha256:
             self.set_aside(path)
             return None
         return data
 
-    def measured(self, draw: Row, metric: str) -> dict[str, Any] | None:
+    def measured(self, draw: DrawRow, metric: str) -> Measured | None:
         """A metric of a draw: from its row, or measured later; None when it is not there."""
-        if metric in draw["metrics"]:
-            return draw["metrics"][metric]
-        path = posixpath.join(self.folder("draw", draw["key"]), "metrics", f"{metric}.json")
-        found = self._about(
-            path, lambda it: (it["draw"], it.get("metric", metric)) == (draw["key"], metric)
-        )
-        return found["values"] if found else None
+        if metric in draw.metrics:
+            return draw.metrics[metric]
+        return self._measured_later(draw.key, metric)
 
-    def _about(self, path: str, mine: Callable[[Any], bool]) -> Any:
-        """The value of a file; None when it is not there, and when it is damaged or another's: then
-        it is set aside.
-        """
-        try:
-            found = self.read_json(path)
-            if found is None or mine(found):
-                return found
-        except (Damaged, KeyError, TypeError, AttributeError):
-            pass
-        self.set_aside(path)
-        return None
+    def _measured_later(self, key: str, metric: str) -> Measured | None:
+        path = posixpath.join(self.folder("draw", key), "metrics", f"{metric}.json")
+        found = self._found(path, Later.from_json, lambda it: it.is_of(key, metric))
+        return None if found is None else found.measured
 
-    def add_metric(self, key: str, metric: str, values: dict[str, Any]) -> None:
+    def metrics_of(self, draw: DrawRow) -> list[str]:
+        """All metrics of a draw: those of its row, then those that were measured later."""
+        names = self.names(posixpath.join("draws", draw.key, "metrics"))
+        later = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        return list(dict.fromkeys([*draw.metrics, *later]))
+
+    def add_metric(self, key: str, metric: str, measured: Measured) -> None:
         """Add a metric to a committed draw."""
         path = posixpath.join(self.folder("draw", key), "metrics", f"{metric}.json")
-        self.write_json(path, {"draw": key, "metric": metric, "values": values})
+        self.write_json(path, {"draw": key, "metric": metric, "values": measured.to_json()})
 
     def set_aside(self, path: str) -> None:
         """Move a damaged file to damaged/, where a person can look at it; its name there says when
         it was found and where.
         """
-        name = f"{time.time_ns()}-{posixpath.relpath(path, self.root).replace('/', '-')}"
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.makedirs(self.path("damaged"), exist_ok=True)
-            self.fs.mv(path, self.path("damaged", name))
-        self.damage_found(posixpath.relpath(path, self.root))
-
-    damage_found: Callable[[str], None] = staticmethod(
-        lambda path: None
-    )  # who wants to know listens here
+        place = posixpath.relpath(path, self.root)
+        if self.repairs:
+            name = f"{time.time_ns()}-{place.replace('/', '-')}"
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.makedirs(self.path("damaged"), exist_ok=True)
+                self.fs.mv(path, self.path("damaged", name))
+        self.damage.append(place)
+        self.on_damage(place)
 
     # ---- half-trained models ----
 
@@ -302,32 +296,30 @@ class Store:
 
     # ---- lineages and failures ----
 
-    def write_lineage(self, lineage_id: str, value: dict[str, Any]) -> None:
-        self.write_json(self.path("lineages", f"{lineage_id}.json"), value)
+    def write_lineage(self, row: LineageRow) -> None:
+        self.write_json(self.path("lineages", f"{row.lineage}.json"), row.to_json())
 
-    def lineage(self, lineage_id: str) -> Any:
+    def lineage(self, lineage_id: str) -> LineageRow | None:
         """What was written of a lineage; None when that is not there, is damaged, or is of another
         lineage.
         """
         path = self.path("lineages", f"{lineage_id}.json")
-        return self._about(
-            path, lambda it: "spec" in it and it.get("lineage", lineage_id) == lineage_id
-        )
+        return self._found(path, LineageRow.from_json, lambda row: row.lineage in ("", lineage_id))
 
-    def lineages(self) -> Iterator[Any]:
+    def lineages(self) -> Iterator[LineageRow]:
         """What was written of every lineage."""
         for name in self.names("lineages"):
-            if name.endswith(".json") and (about := self.lineage(name.removesuffix(".json"))):
-                yield about
+            row = self.lineage(name.removesuffix(".json")) if name.endswith(".json") else None
+            if row is not None:
+                yield row
 
-    def fail(self, lineage_id: str, error: dict[str, Any]) -> None:
-        """Record that a lineage ended by an error in somebody's code."""
-        self.write_json(self.path("failures", f"{lineage_id}.json"), error)
+    def fail(self, lineage_id: str, failure: Failure) -> None:
+        """Record that a lineage ended by an error."""
+        self.write_json(self.path("failures", f"{lineage_id}.json"), failure.to_json())
 
-    def failure(self, lineage_id: str) -> dict[str, Any] | None:
-        with contextlib.suppress(Damaged):
-            return self.read_json(self.path("failures", f"{lineage_id}.json"))
-        return None
+    def failure(self, lineage_id: str) -> Failure | None:
+        path = self.path("failures", f"{lineage_id}.json")
+        return self._found(path, Failure.from_json, lambda failure: True)
 
     def forget_failure(self, lineage_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -361,17 +353,17 @@ class Store:
 
     # ---- keeping and checking ----
 
-    def prune(self, kept: set[tuple[str, str]], all_keys: set[tuple[str, str]]) -> int:
+    def prune(self, kept: set[tuple[Kind, str]], all_keys: set[tuple[Kind, str]]) -> int:
         """Remove weights and samples of the (kind, key) in all_keys that are not kept; returns the
         bytes freed.
         """
         freed = 0
         for kind, key in sorted(all_keys - kept):
             row = self.row(kind, key)
-            for name in row["files"] if row else ():
+            for name, file in row.files.items() if row else ():
                 path = posixpath.join(self.folder(kind, key), name)
                 if not name.startswith("strip") and self.fs.exists(path):
-                    freed += row["files"][name]["bytes"] if row else 0
+                    freed += file.bytes
                     self.fs.rm_file(path)
         return freed
 
@@ -379,18 +371,20 @@ class Store:
         """Every committed row."""
         self.refresh()
         for kind, folder in KIND_FOLDERS.items():
-            yield from self._blocks[kind].values()
+            known = self._block_rows(kind)
+            yield from known.values()
             for key in self.names(folder):
-                if key not in self._blocks[kind] and (row := self.row(kind, key)):
+                row = None if key in known else self.row(kind, key)
+                if row is not None:
                     yield row
 
     def check(self, row: Row) -> list[str]:
         """The damaged files of one row, by path within the store; each is set aside."""
         found = []
-        for name in row["files"]:
-            path = posixpath.join(self.folder(row["kind"], row["key"]), name)
+        for name, file in row.files.items():
+            path = posixpath.join(self.folder(row.kind, row.key), name)
             data = self.read(path)
-            if data is not None and sha256(data) != row["files"][name]["sha256"]:
+            if data is not None and sha256(data) != file.sha256:
                 self.set_aside(path)
                 found.append(posixpath.relpath(path, self.root))
         return found
@@ -399,17 +393,19 @@ class Store:
         """Check every digest: the number of rows, and the files that were damaged and are set
         aside.
         """
-        damage: list[str] = []
-        listener, self.damage_found = self.damage_found, damage.append  # type: ignore[method-assign]
-        try:
-            rows = list(self.rows())
-            for row in rows:
-                self.check(row)
-                for name in self.names(
-                    posixpath.join(KIND_FOLDERS[row["kind"]], row["key"], "metrics")
-                ):
-                    self.measured({**row, "metrics": {}}, Path(name).stem)
-            list(self.lineages())
-        finally:
-            self.damage_found = listener  # type: ignore[method-assign]
-        return len(rows), damage
+        known = len(self.damage)
+        rows = list(self.rows())
+        for row in rows:
+            self.check(row)
+            self._check_later_metrics(row)
+        for lineage in self.lineages():
+            self.failure(lineage.lineage)
+        return len(rows), self.damage[known:]
+
+    def _check_later_metrics(self, row: Row) -> None:
+        for name in self.names(posixpath.join(KIND_FOLDERS[row.kind], row.key, "metrics")):
+            self._measured_later(row.key, Path(name).stem)
+
+
+def _rows_of_block(value: object) -> list[Row]:
+    return [row_from_json(row) for row in items(value)]

@@ -354,9 +354,9 @@ def _frames(store: Store, history: History) -> dict[int, Samples]:
         rows = tuple(rows[round(i * apart)] for i in range(MOST_FRAMES))
     found = {}
     for row in rows:
-        samples = _stored(store, row["draw"])
+        samples = _stored(store, row.draw or "")
         if samples is not None:
-            found[row["t"]] = samples
+            found[row.t] = samples
     return found
 
 

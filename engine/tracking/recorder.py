@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from engine import files
-from engine.lineage.history import History, Looking, history
+from engine.lineage.history import History, history
 from engine.names import Names
 from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
+from engine.store.rows import Address
 from engine.store.store import Store
 from engine.tracking.mlflow_rows import fingerprint, summary
 from engine.tracking.tracker import Nop, Tracker, address_of, open_tracker
@@ -36,7 +37,7 @@ class Recorder:
     """start(); changed(lineage) as often as you like; finish(...) at the end."""
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
-        self.sweep, self.store = sweep, Looking(store.url)
+        self.sweep, self.store = sweep, Store(store.url, repairs=False)
         self.address = address_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
         self.names = Names(sweep.lineages)
@@ -83,7 +84,7 @@ class Recorder:
         ):  # else a last try would cost as much again
             self._introduce(self.tracker)
         for found in histories.values():
-            if found.rows or found.status:
+            if found.rows or found.finished:
                 self._mirror(found, over=True)
         self.tracker.finish_sweep(status, numbers, [f for f in files if f.exists()])
 
@@ -125,27 +126,26 @@ class Recorder:
         """What the store has of a lineage, and its end state if it has an outcome or the sweep is
         over.
         """
-        spec, rows = found.spec, list(found.rows)
+        spec, rows = found.spec, [row.to_json() for row in found.rows]
         all_of_it = (summary(map(fingerprint, rows)), found.status, found.reason)
         if self.recorded.get(spec.id) == all_of_it:
             return
-        keys = {
-            row["t"]: {"t": row["t"], "model": row["model"], "draw": row["draw"]} for row in rows
-        }  # not the rows: these stay
+        # not the rows: these stay
+        keys = {row.t: Address(row.t, row.model, row.draw or "") for row in found.rows}
         with files.weights_folder() as folder:
             there = self.tracker.mirror(
                 spec,
                 rows,
                 lambda t: self._picture(spec, keys[t]),
-                lambda t: weights(self.store, keys[t]["model"], Path(folder) / str(t)),
+                lambda t: weights(self.store, keys[t].model, Path(folder) / str(t)),
                 self.sweep.keep,
             )
-            if found.status or over:
-                outcome = {"status": found.status or "unfinished", "reason": found.reason}
+            if found.finished or over:
+                outcome = {"status": found.status.value, "reason": found.reason}
                 if self.tracker.finish_lineage(spec, outcome) and there:
                     self.recorded[spec.id] = all_of_it
 
-    def _picture(self, spec: LineageSpec, row: Mapping[str, Any]) -> np.ndarray | None:
+    def _picture(self, spec: LineageSpec, where: Address) -> np.ndarray | None:
         """A generation's samples as a picture; None for closed forms, whose millisecond generations
         would wait for it.
         """
@@ -153,7 +153,7 @@ class Recorder:
             return None
         from engine.tracking.pictures import of_generation  # matplotlib: seconds to import
 
-        return of_generation(self.store, spec, row["draw"] or "", row["t"])
+        return of_generation(self.store, spec, where.draw, where.t)
 
 
 def _parameters(sweep: Sweep) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _parameters(sweep: Sweep) -> dict[str, Any]:
 def weights(store: Store, key: str, folder: Path) -> Path | None:
     """A folder with a model's verified weights, or None when they are not kept."""
     row = store.row("model", key)
-    files = {name: store.get(row, name) for name in row["files"]} if row else {}
+    files = {name: store.get(row, name) for name in row.files} if row else {}
     if not files or any(data is None for data in files.values()):
         return None
     for name, data in files.items():

@@ -15,9 +15,13 @@ from analysis.collapse.functional import functional, times
 from analysis.collapse.survival import hazard, kaplan_meier, median_time
 from analysis.frame.rows import tidy
 from engine.experiment.reader import SpecError, load
-from engine.outcome.summary import History, collapsed
+from engine.lineage.history import History
+from engine.outcome.summary import collapsed
 from engine.settings import CollapseRule, Point
 from engine.spec import LineageSpec, Part
+from engine.status import Status
+from engine.store.rows import Generation
+from tests.support.rows import generation
 
 ABOVE = CollapseRule(metric="fid", above=3.0)
 
@@ -29,7 +33,10 @@ def rule_of(**given: Any) -> CollapseRule:
 
 def curve(*values: float | None, status: str = "ok", floor: float | None = None) -> list[Point]:
     last = len(values) - 1
-    return [Point(t, v, floor, status=status if t == last else "ok") for t, v in enumerate(values)]
+    return [
+        Point(t, v, floor, status=Status(status if t == last else "ok"))
+        for t, v in enumerate(values)
+    ]
 
 
 def spec(seed: int = 0, fraction: float = 1.0) -> LineageSpec:
@@ -44,14 +51,14 @@ def spec(seed: int = 0, fraction: float = 1.0) -> LineageSpec:
     )
 
 
-def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[dict[str, Any]]:
+def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[Generation]:
     """Generations with a fid (None: undefined) and its floor; the last one has the status."""
     found = []
     for t, v in enumerate(values):
         given = {"fid/floor": 0.5} | ({"fid": v} if v is not None else {})
-        row = {"lineage": one.id, "t": t, "status": "ok", "reason": "", "values": given}
-        found.append(row | {"undefined": {} if v is not None else {"fid": "all equal"}})
-    found[-1]["status"] = status
+        undefined = {} if v is not None else {"fid": "all equal"}
+        now = status if t == len(values) - 1 else "ok"
+        found.append(generation(one.id, t, given, undefined=undefined, status=now))
     return found
 
 
@@ -139,7 +146,7 @@ def test_the_frame_and_the_rows_give_the_same_verdict() -> None:
         tidy([r for rs in given.values() for r in rs], specs), ABOVE, generations=1
     ).set_index("lineage")
     for one, (status, _) in zip(specs.values(), cases, strict=True):
-        history = History(one, tuple(given[one.id]), status)
+        history = History(one, tuple(given[one.id]), Status(status))
         assert found.verdict[one.id] is collapsed(history, ABOVE) or found.verdict[
             one.id
         ] == collapsed(history, ABOVE)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -44,7 +43,9 @@ from engine.experiment.reader import load
 from engine.lineage.history import lineage_of
 from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, Part
+from engine.store.rows import Generation
 from engine.store.store import Store
+from tests.support.rows import failure, generation
 
 RULE = CollapseRule(metric="fid", above=3.0)
 FRACTIONS, SEEDS, LAST = (0.0, 0.25, 0.5, 0.75, 1.0), 4, 5
@@ -68,7 +69,7 @@ def frame() -> pd.DataFrame:
     """replace grows by exp(2 f t / last) with noise, accumulate stays; one cell loses its values,
     one lineage dies.
     """
-    rng, rows, specs = np.random.default_rng(0), list[dict[str, Any]](), dict[str, LineageSpec]()
+    rng, rows, specs = np.random.default_rng(0), list[Generation](), dict[str, LineageSpec]()
     for policy in ("replace", "accumulate"):
         for fraction in FRACTIONS:
             for seed in range(SEEDS):
@@ -80,10 +81,10 @@ def frame() -> pd.DataFrame:
     return tidy(rows, specs, "made up")
 
 
-def lineage_rows(one: LineageSpec, growth: float) -> list[dict[str, Any]]:
+def lineage_rows(one: LineageSpec, growth: float) -> list[Generation]:
     rows = []
     for t in range(LAST + 1):
-        row = {"lineage": one.id, "t": t, "status": "ok", "reason": "", "undefined": {}}
+        undefined = {}
         values = {
             "fid": 10 * math.exp(growth * t / LAST),
             "fid/floor": 2.0,
@@ -91,19 +92,11 @@ def lineage_rows(one: LineageSpec, growth: float) -> list[dict[str, Any]]:
             "fid/n": 50.0,
         }
         if one.policy.name == "accumulate" and one.synthetic_fraction == 1.0 and t >= 3:
-            values, row["undefined"] = {"fid/floor": 2.0}, {"fid": "=1+1 <script>alert(1)</script>"}
-        rows.append(row | {"values": values})
+            values, undefined = {"fid/floor": 2.0}, {"fid": "=1+1 <script>alert(1)</script>"}
+        rows.append(generation(one.id, t, values, undefined=undefined))
     if (one.policy.name, one.synthetic_fraction, one.seed) == ("replace", 1.0, 0):
-        return [
-            *rows[:3],
-            {
-                **rows[3],
-                "status": "diverged",
-                "reason": "-inf <b>bold</b>",
-                "values": {},
-                "undefined": {},
-            },
-        ]
+        dead = generation(one.id, 3, status="diverged", reason="-inf <b>bold</b>")
+        return [*rows[:3], dead]
     return rows
 
 
@@ -410,7 +403,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lineage = lineage_of(sweep, store, one)
         while not lineage.done:
             lineage.advance_for(10)
-    store.fail(sweep.lineages[0].id, {"error": "Oops", "message": "<img src=x onerror=alert(1)>"})
+    store.fail(sweep.lineages[0].id, failure("bug", "Oops", "<img src=x onerror=alert(1)>"))
     return report.write(sweep, folder / "report")
 
 

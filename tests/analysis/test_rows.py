@@ -19,6 +19,7 @@ from engine.lineage.history import histories, lineage_of
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.store import Store
 from engine.tracking.recorder import Recorder
+from tests.support.rows import generation
 
 GAUSSIAN = Part("dataset", "gaussian", {"replicates": 5})
 
@@ -83,17 +84,17 @@ def test_every_number_of_the_rows_is_in_the_frame(small: Sweep) -> None:
     places = frame.set_index(["lineage", "t", "key"])
     for one in small.lineages:
         for row in lineage_of(small, store, one).rows():
-            for key, value in row["values"].items():
+            for key, value in row.values.items():
                 base, _, last = key.rpartition("/")
                 owner = base if last in BESIDE else key
                 if last == "n":  # beside every number of its metric
                     found = frame[
-                        (frame.lineage == one.id) & (frame.t == row["t"]) & (frame.metric == base)
+                        (frame.lineage == one.id) & (frame.t == row.t) & (frame.metric == base)
                     ]
                     assert (found["n"] == value).all() and len(found)
                 else:
                     assert (
-                        places.loc[(one.id, row["t"], owner), last if last in BESIDE else "value"]
+                        places.loc[(one.id, row.t, owner), last if last in BESIDE else "value"]
                         == value
                     )
 
@@ -129,9 +130,9 @@ def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds:
             lineage.advance_for(seconds)
         for row in lineage.rows():
             told |= {
-                (one.id, row["t"], f"{part}/{k}"): v
+                (one.id, row.t, f"{part}/{k}"): v
                 for part in ("fit", "report")
-                for k, v in row[part].items()
+                for k, v in getattr(row, part).items()
             }
     frame = from_store(sweep, progress=False)
     found = frame[frame["metric"].isin(["fit", "report"])].set_index(["lineage", "t", "key"])[
@@ -143,15 +144,10 @@ def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds:
 
 def test_what_was_told_needs_no_metric_and_may_be_undefined() -> None:
     one = spec()
-    row = {"lineage": one.id, "t": 0, "values": {}, "undefined": {}, "status": "ok", "reason": ""}
-    lost = row | {
-        "t": 1,
-        "fit": {"loss": None, "steps": 3.0},
-        "report": {},
-        "status": "diverged",
-        "reason": "nan",
-    }
-    frame = tidy([row | {"fit": {"loss": 2.0, "note": "text"}}, lost], {one.id: one})
+    row = generation(one.id, 0, fit={"loss": 2.0})
+    fit = {"loss": None, "steps": 3.0}
+    lost = generation(one.id, 1, status="diverged", reason="nan", fit=fit)
+    frame = tidy([row, lost], {one.id: one})
     assert frame[["t", "key", "undefined"]].to_numpy().tolist() == [
         [0, "fit/loss", ""],
         [1, "", "diverged: nan"],
@@ -221,7 +217,6 @@ def test_a_damaged_file_ends_the_lineage_and_is_left_where_it_is(tmp_path: Path,
 
 def test_undefined_values_keep_their_reason_and_their_quantiles() -> None:
     one = spec()
-    row = {"lineage": one.id, "t": 3, "status": "ok", "reason": ""}
     values = {
         "nll/q05": 1.0,
         "nll/q95": 2.0,
@@ -229,10 +224,8 @@ def test_undefined_values_keep_their_reason_and_their_quantiles() -> None:
         "precision_recall/recall_floor": 0.9,
         "fid/n": 7.0,
     }
-    row |= {
-        "values": values,
-        "undefined": {"nll": "2 of 5 replicates", "fid": "all equal", "fid/floor": "too few"},
-    }
+    undefined = {"nll": "2 of 5 replicates", "fid": "all equal", "fid/floor": "too few"}
+    row = generation(one.id, 3, values, undefined=undefined)
     frame = tidy([row], {one.id: one}).set_index("key")
     assert list(frame.index) == ["fid", "fid/floor", "nll", "precision_recall/recall"]
     assert frame.loc["nll", ["q05", "q95", "undefined"]].tolist() == [1.0, 2.0, "2 of 5 replicates"]
@@ -243,15 +236,7 @@ def test_undefined_values_keep_their_reason_and_their_quantiles() -> None:
 def test_classes_and_labels() -> None:
     one = spec({"synthetic_fraction": 0.25})
     values = {"conditional_fid": 1.0, "conditional_fid/class_12": 2.0}
-    row = {
-        "lineage": one.id,
-        "t": 0,
-        "status": "ok",
-        "reason": "",
-        "values": values,
-        "undefined": {},
-    }
-    frame = tidy([row], {one.id: one}, "mine").set_index("key")
+    frame = tidy([generation(one.id, 0, values)], {one.id: one}, "mine").set_index("key")
     assert frame.loc["conditional_fid/class_12", "class_"] == 12 and pd.isna(
         frame.loc["conditional_fid", "class_"]
     )

@@ -170,9 +170,8 @@ def share() -> bool:
                 chain.advance()
                 mirror(read(sweep, recorder.store, chain.spec))
         whole = time.perf_counter() - started
-        assert (
-            all(h.status for h in histories(sweep, store).values()) and not recorder.tracker.behind
-        ), recorder.trouble
+        finished = all(found.finished for found in histories(sweep, store).values())
+        assert finished and not recorder.tracker.behind, recorder.trouble
     generations = sum(chain.t - 1 for chain in chains)
     parts = {k: v for k, v in spent.items() if k != "inside"}
     for part, seconds in parts.items():

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,10 @@ from analysis.frame.rows import from_store
 from engine.lineage.recipe import Node, path
 from engine.names import alone
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.status import Status
 from engine.store.artifacts import machine
+from engine.store.measured import Measured
+from engine.store.rows import Address, DrawRow, File, LineageRow, ModelRow, Row
 from engine.store.store import Store
 
 GENERATIONS = 49
@@ -84,45 +86,22 @@ def fill(sweep: Sweep, store: Store, blocks: bool) -> None:
         rows = [row for node in nodes for row in pair(node, rng)]
         for part in [rows] if blocks else [rows[i : i + 2] for i in range(0, len(rows), 2)]:
             store.commit(part)
-        generations = [{"t": n.t, "model": n.model, "draw": n.draw} for n in nodes]
-        store.write_lineage(
-            spec.id, {"spec": spec.to_dict(), "label": alone(spec), "generations": generations}
-        )
-        store._blocks = {"model": {}, "draw": {}}
+        addresses = tuple(Address(node.t, node.model, node.draw) for node in nodes)
+        store.write_lineage(LineageRow(spec.id, spec.to_dict(), alone(spec), addresses))
+        store._models, store._draws = {}, {}
 
 
-def pair(node: Node, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+def pair(node: Node, rng: np.random.Generator) -> Iterator[Row]:
     """A model's and its draw's row, as a lineage commits them."""
-    about = {
-        "t": node.t,
-        "status": "ok",
-        "reason": "",
-        "time": 1.8e9,
-        "seconds": 0.01,
-        "machine": machine(),
-    }
-    files = {"weights/a.safetensors": {"sha256": "0" * 64, "bytes": 1000}}
-    yield {
-        "kind": "model",
-        "key": node.model,
-        "fit": {},
-        "counts": {"real": 5.0},
-        "sources": [],
-        "files": files,
-        **about,
-    }
-    values = {m: {m + key: float(rng.random()) for key in keys} for m, keys in KEYS.items()}
-    metrics = {m: {"values": found, "undefined": {}} for m, found in values.items()}
-    yield {
-        "kind": "draw",
-        "key": node.draw,
-        "model": node.model,
-        "n": 1000,
-        "report": {},
-        "metrics": metrics,
-        "files": {},
-        **about,
-    }
+    about = {"t": node.t, "status": Status.OK, "reason": "", "time": 1.8e9, "seconds": 0.01}
+    about |= {"machine": machine()}
+    files = {"weights/a.safetensors": File("0" * 64, 1000)}
+    counts = {"real": 5.0}
+    yield ModelRow(key=node.model, fit={}, counts=counts, sources=(), files=files, **about)
+    metrics = {}
+    for metric, keys in KEYS.items():
+        metrics[metric] = Measured({metric + key: float(rng.random()) for key in keys})
+    yield DrawRow(key=node.draw, model=node.model, n=1000, report={}, metrics=metrics, **about)
 
 
 def peak_gigabytes() -> float:

@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from engine.cli import main as cli
 from engine.running import worker as work
 from engine.spec import Part
 from engine.store.artifacts import read_generator
-from engine.store.store import Damaged, Store, sha256, sound, stays
+from engine.store.rows import row_from_json
+from engine.store.seal import Damaged, sha256
+from engine.store.shapes import Malformed, is_below
+from engine.store.store import Store
 
 SWEEP = """
 base:
@@ -104,6 +108,19 @@ def test_no_pickle_in_a_result_folder_is_loaded(
 
 # ---- paths ---------------------------------------------------------------------------------------
 
+MODEL = {
+    "kind": "model",
+    "key": "k",
+    "t": 0,
+    "status": "ok",
+    "reason": "",
+    "time": 0.0,
+    "seconds": 0.0,
+    "files": {},
+    "fit": {},
+    "counts": {},
+    "sources": [],
+}
 OUTSIDE = [
     "../../../victim",
     "weights/../../../../victim",
@@ -117,14 +134,12 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_name_that_leads_out_is_none(name: str) -> None:
-    assert not stays(name) and stays("weights/unet/config.json") and stays("..a/b..")
-    row = {"kind": "model", "key": "k", "files": {name: {"sha256": "0", "bytes": 1}}}
-    assert not sound(row) and sound({**row, "files": {"weights/a": {}}})
-    assert (
-        not sound({**row, "files": {}, "key": name})
-        and not sound([])
-        and not sound({**row, "kind": "../x"})
-    )
+    assert not is_below(name) and is_below("weights/unet/config.json") and is_below("..a/b..")
+    file = {"sha256": "0", "bytes": 1}
+    assert row_from_json({**MODEL, "files": {"weights/a": file}}).key == "k"
+    for changed in ({"files": {name: file}}, {"key": name}, {"kind": "../x"}):
+        with pytest.raises(Malformed):
+            row_from_json({**MODEL, **changed})
 
 
 @pytest.mark.parametrize("as_block", [False, True])
@@ -135,7 +150,7 @@ def test_rows_of_others_touch_nothing_outside(as_block: bool, tmp_path: Path) ->
     victim, out = tmp_path / "victim", Store(str(tmp_path / "out"))
     victim.write_text("precious")
     files = {"../../../victim": {"sha256": "0" * 64, "bytes": 8}}
-    row = {"kind": "model", "key": "k", "files": files, "seconds": 0.0}
+    row = {**MODEL, "files": files}
     (tmp_path / "out" / "models" / "k").mkdir(parents=True)
     if as_block:
         out.write_json(out.path("blocks", "b.json"), [row])
@@ -150,16 +165,12 @@ def test_rows_of_others_touch_nothing_outside(as_block: bool, tmp_path: Path) ->
 def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
     out, data = Store(str(tmp_path / "out")), b"evil"
     name = f"weights/{'../' * 12}{(tmp_path / 'written').relative_to('/')}"
-    row = {
-        "kind": "model",
-        "key": "k",
-        "files": {name: {"sha256": sha256(data), "bytes": 4}},
-        "seconds": 0.0,
-    }
+    row = {**MODEL, "files": {name: {"sha256": sha256(data), "bytes": 4}}}
     out.write_json(out.path("models", "k", "row.json"), row)
     assert out.row("model", "k") is None
+    whole = row_from_json({**MODEL, "files": {"weights/a": {"sha256": "0", "bytes": 4}}})
     with pytest.raises(Damaged, match="a path out of the output"):
-        read_generator(out, {**row, "key": "../k"}, Part("generator", "gaussian"))
+        read_generator(out, replace(whole, key="../k"), Part("generator", "gaussian"))
     assert not (tmp_path / "written").exists()
 
 

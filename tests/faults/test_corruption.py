@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from engine.lineage.history import Looking
 from engine.spec import Sweep
 from engine.store.store import Store
 from tests.support.sweeps import GAUSSIAN, results, resume, run, sweep_of
@@ -129,7 +128,7 @@ def check_shown(
     sweep: Sweep, out: Path, want: dict[tuple[str, int], dict[str, Any]], what: str
 ) -> None:
     """Who only looks sees nothing that is wrong."""
-    for place, row in results(sweep, Looking(str(out))).items():
+    for place, row in results(sweep, Store(str(out), repairs=False)).items():
         assert (
             row["values"].items() <= want[place]["values"].items()
             and row["status"] == want[place]["status"]
@@ -143,8 +142,8 @@ def check_corruption(
     want = results(sweep, Store(str(out)))
     for name, data in bad.items():
         (out / name).write_bytes(data)
-    store, named = Store(str(out)), list[str]()
-    store.damage_found = named.append  # type: ignore[method-assign]
+    named = list[str]()
+    store = Store(str(out), on_damage=named.append)
     try:
         check_shown(sweep, out, want, what)
         resume(sweep, store, seconds)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis.frame.rows import Reading, _recorded
 from engine.spec import Sweep
 from engine.store.store import Store
 from tests.support.disk import LOSSES, Disk, PowerFailure
@@ -48,8 +47,8 @@ def check_after(
     """Run again: as `whole`, and nothing but `damaged` was set aside; what had been, and was not
     yet made again, is pruned.
     """
-    store, named = Store(str(out)), list[str]()
-    store.damage_found = named.append  # type: ignore[method-assign]
+    named = list[str]()
+    store = Store(str(out), on_damage=named.append)
     staged = {p: p.read_bytes() for p in out.rglob("*.tmp")}
     resume(sweep, store, seconds)
     assert set(named) <= set(damaged), f"{what}: committed, and damaged: {named}"
@@ -63,9 +62,8 @@ def check_after(
     assert {p: p.read_bytes() for p in out.rglob("*.tmp")} == staged, (
         f"{what}: a staged file of the dead was touched"
     )
-    assert [id for id, _ in _recorded(Reading(str(out)))] == [spec.id for spec in sweep.lineages], (
-        f"{what}: strays are no lineages"
-    )
+    recorded = [row.lineage for row in Store(str(out), repairs=False).lineages()]
+    assert recorded == [spec.id for spec in sweep.lineages], f"{what}: strays are no lineages"
 
 
 def check_every_crash(

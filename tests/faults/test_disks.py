@@ -23,6 +23,7 @@ from engine.console.errors import ENVIRONMENT, OK, errors
 from engine.generators.gaussian import Gaussian
 from engine.running import session
 from engine.running import worker as work
+from engine.running.failure import may_pass
 from engine.running.session import Options
 from engine.spec import Sweep
 from engine.store import disk, locks
@@ -251,7 +252,7 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
     with pytest.raises(Unwritable, match="deleted or moved") as error:
         there.write(str(tmp_path / "a" / "b" / "c" / "file"), b"1")
     assert error.value.errno == errno.ENOENT and not (tmp_path / "a").exists()
-    assert work.passing(error.value) is False, "it is no part's error, and no lineage's"
+    assert may_pass(error.value) is False, "it is no part's error, and no lineage's"
 
 
 # ---- a real small disk, a real read-only one -----------------------------------------------------

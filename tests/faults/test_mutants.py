@@ -4,6 +4,7 @@ then fails.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ from engine.lineage.generations import Material
 from engine.lineage.loop import Lineage
 from engine.store import store
 from engine.store.locks import FileLocks
-from engine.store.store import Row, Store, sealed, sha256
+from engine.store.rows import File, Row, row_from_json
+from engine.store.seal import Damaged, sealed, sha256
+from engine.store.store import Store
 from engine.training.state import HEADER, State
 from tests.faults.test_corruption import build, check_corruption, check_corruptions, restore, tree
 from tests.faults.test_crashes import TINY, check_every_crash
@@ -62,7 +65,7 @@ def pruning(folder: Path) -> None:
     sweep = sweep_of(GAUSSIAN, folder, *TINY)
     run(sweep)
     store = Store(sweep.out)
-    store.prune(set(), {(row["kind"], row["key"]) for row in store.rows()})
+    store.prune(set(), {(row.kind, row.key) for row in store.rows()})
     before = files(Path(sweep.out))
     assert Store(sweep.out).verify()[1] == [] and all(chain.complete() for chain in lineages(sweep))
     assert sum(chain.fits for chain in run(sweep)) == 0 and files(Path(sweep.out)) == before
@@ -122,9 +125,9 @@ def row_first(patch: Patch) -> None:
     put, commit = Store.put, Store.commit
     waiting: list[tuple[str, str, dict[str, bytes]]] = []
 
-    def late(self: Store, kind: str, key: str, files: dict[str, bytes]) -> dict[str, Any]:
+    def late(self: Store, kind: str, key: str, files: dict[str, bytes]) -> dict[str, File]:
         waiting.append((kind, key, files))
-        return {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()}
+        return {name: File(sha256(data), len(data)) for name, data in files.items()}
 
     def early(self: Store, rows: Any) -> None:
         now, waiting[:] = list(waiting), []
@@ -159,7 +162,7 @@ def digests_unread(patch: Patch) -> None:
     patch.setattr(
         Store,
         "get",
-        lambda self, row, name: self.read(f"{self.folder(row['kind'], row['key'])}/{name}"),
+        lambda self, row, name: self.read(f"{self.folder(row.kind, row.key)}/{name}"),
     )
     patch.setattr(Store, "check", lambda self, row: [])
 
@@ -167,12 +170,12 @@ def digests_unread(patch: Patch) -> None:
 def json_unread(patch: Patch) -> None:
     """Rows are believed where they are JSON."""
 
-    def read_json(self: Store, path: str) -> Any:
+    def read_json(self: Store, path: str, of: Callable[[object], Any]) -> Any:
         data = self.read(path)
         try:
-            return None if data is None else store.json.loads(data)["value"]
+            return None if data is None else of(json.loads(data)["value"])
         except (ValueError, KeyError, TypeError):
-            raise store.Damaged(path, "not JSON") from None
+            raise Damaged(path, "not JSON") from None
 
     patch.setattr(Store, "read_json", read_json)
 
@@ -180,7 +183,7 @@ def json_unread(patch: Patch) -> None:
 def left_in_place(patch: Patch) -> None:
     """What is damaged is noted, and stays."""
     patch.setattr(
-        Store, "set_aside", lambda self, path: self.damage_found(path.removeprefix(f"{self.root}/"))
+        Store, "set_aside", lambda self, path: self.on_damage(path.removeprefix(f"{self.root}/"))
     )
 
 
@@ -190,12 +193,13 @@ def any_row(patch: Patch) -> None:
 
     def row(self: Store, kind: str, key: str) -> Row | None:
         found = self.read(f"{self.folder(kind, key)}/row.json")
-        value = store.json.loads(found)["value"] if found else None
-        return (
-            value
-            if found and found == sealed(value) and store.sound(value)
-            else honest(self, kind, key)
-        )
+        try:
+            value = json.loads(found or b"")["value"]
+            if found == sealed(value):
+                return row_from_json(value)
+        except (ValueError, KeyError, TypeError):
+            pass
+        return honest(self, kind, key)
 
     patch.setattr(Store, "row", row)
 
@@ -206,7 +210,7 @@ def any_block(patch: Patch) -> None:
     def read_block(self: Store, name: str) -> None:
         data = self.read(self.path("blocks", name))
         try:
-            self._add_block(store.json.loads(data or b"")["value"])
+            self._add_block(map(row_from_json, json.loads(data or b"")["value"]))
         except (ValueError, KeyError, TypeError):
             return
 
@@ -214,15 +218,16 @@ def any_block(patch: Patch) -> None:
 
 
 def no_lock(patch: Patch) -> None:
-    patch.setattr(Lineage, "_claim", lambda self, kind, key, model: self.store.row(kind, key))
+    patch.setattr(Lineage, "_claim", lambda self, model: None)
 
 
 def no_second_look(patch: Patch) -> None:
     """Who waited for the lock makes the generation again."""
     honest = Lineage._claim
 
-    def claim(self: Lineage, kind: str, key: str, model: str) -> None:
-        honest(self, kind, key, model)
+    def claim(self: Lineage, model: str) -> None:
+        honest(self, model)
+        self.store.row = lambda kind, key: None  # type: ignore[method-assign, assignment]
 
     patch.setattr(Lineage, "_claim", claim)
 
@@ -232,7 +237,7 @@ def any_machine(patch: Patch) -> None:
     honest = State.from_bytes
 
     def from_bytes(self: Any, data: bytes, about: str) -> int:
-        return honest(self, data, store.json.loads(load(data)[HEADER].tobytes())["about"])
+        return honest(self, data, json.loads(load(data)[HEADER].tobytes())["about"])
 
     patch.setattr(State, "from_bytes", from_bytes)
 
@@ -250,7 +255,7 @@ def missing_is_damaged(patch: Patch) -> None:
     honest = Store.check
 
     def check(self: Store, row: Row) -> list[str]:
-        names = (f"{self.folder(row['kind'], row['key'])}/{name}" for name in row["files"])
+        names = (f"{self.folder(row.kind, row.key)}/{name}" for name in row.files)
         return honest(self, row) + [name for name in names if not self.fs.exists(name)]
 
     patch.setattr(Store, "check", check)
@@ -258,22 +263,22 @@ def missing_is_damaged(patch: Patch) -> None:
 
 def any_metric(patch: Patch) -> None:
     """A metric is taken by its place, whatever draw it is of."""
-    honest = Store._about
-
-    def about(self: Store, path: str, mine: Callable[[Any], bool]) -> Any:
-        return honest(self, path, mine if "/metrics/" not in path else lambda it: "values" in it)
-
-    patch.setattr(Store, "_about", about)
+    _believe(patch, "/metrics/")
 
 
 def any_lineage(patch: Patch) -> None:
     """A lineage's file is taken by its place."""
-    honest = Store._about
+    _believe(patch, "/lineages/")
 
-    def about(self: Store, path: str, mine: Callable[[Any], bool]) -> Any:
-        return honest(self, path, mine if "/lineages/" not in path else lambda it: "spec" in it)
 
-    patch.setattr(Store, "_about", about)
+def _believe(patch: Patch, place: str) -> None:
+    """What a file here says of itself is not compared with where it lies."""
+    honest = Store._found
+
+    def found(self: Store, path: str, of: Any, mine: Callable[[Any], bool]) -> Any:
+        return honest(self, path, of, mine if place not in path else lambda it: True)
+
+    patch.setattr(Store, "_found", found)
 
 
 def half_repaired(patch: Patch) -> None:

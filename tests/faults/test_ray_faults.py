@@ -196,9 +196,9 @@ def test_actors_die_before_in_and_between_generations(house: Path, tmp_path: Pat
         for moment in ("first", "training", "sampling", "committing", "between")
     )
     resumed = [
-        row["speed"].get("resumed_at_step")
+        row.speed.get("resumed_at_step")
         for row in Store(str(tmp_path / "out")).rows()
-        if row["kind"] == "model"
+        if row.kind == "model"
     ]
     assert resumed.count(1.0) == 1, "nobody went on from a half-trained state"
     assert_nothing_is_left(house, seconds=0)

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.frame.rows import from_store
 from engine.lineage.generations import NotReproduced
-from engine.lineage.loop import Lineage
+from engine.lineage.loop import Lineage, Outcome
 from engine.parts import Finding
 from engine.spec import LineageSpec
+from engine.status import Status
 from engine.store import artifacts as archive
+from engine.store.rows import LineageRow
 from engine.store.store import Store
 from tests.support.sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
 
@@ -106,7 +109,7 @@ def test_pruned_generations_come_back_bit_for_bit(tmp_path: Path) -> None:
     sweep = sweep_of(GAUSSIAN, tmp_path)
     run(sweep)
     before, store = files(tmp_path / "out"), Store(sweep.out)
-    everything = {(row["kind"], row["key"]) for row in store.rows()}
+    everything = {(row.kind, row.key) for row in store.rows()}
     assert store.prune(set(), everything) > 0
     assert all(name.endswith("strip.safetensors") for name in files(tmp_path / "out"))
     for chain in lineages(sweep):
@@ -154,8 +157,8 @@ def test_damaged_files_are_found_named_and_made_again(tmp_path: Path) -> None:
             target.write_bytes(
                 {"cut": bytes(data[: len(data) // 2]), "empty": b"", "flip": bytes(data)}[damage]
             )
-            store, named = Store(sweep.out), []
-            store.damage_found = named.append  # type: ignore[method-assign]
+            named = list[str]()
+            store = Store(sweep.out, on_damage=named.append)
             run(sweep, store)
             assert [n for n in named if n == target.relative_to(tmp_path / "out").as_posix()], (
                 f"{damage} {target} not named"
@@ -182,7 +185,7 @@ def test_what_comes_out_differently_is_refused(
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
     run(sweep)
     store = Store(sweep.out)
-    store.prune(set(), {(row["kind"], row["key"]) for row in store.rows()})
+    store.prune(set(), {(row.kind, row.key) for row in store.rows()})
     real = archive.encode
     monkeypatch.setattr(archive, "encode", lambda samples: real(samples) + b" ")
     with pytest.raises(NotReproduced, match=r"generation 0.*same versions and thread count"):
@@ -203,9 +206,9 @@ def test_a_diverged_generator_ends_the_lineage_with_a_reason(
 
     monkeypatch.setattr(Gaussian, "fit", diverging)
     chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"))[0]
-    assert chain.outcome == {"status": "diverged", "reason": "the loss is nan at step 7", "t": 1}
+    assert chain.outcome == Outcome(Status.DIVERGED, "the loss is nan at step 7", 1)
     rows = chain.rows()
-    assert [r["status"] for r in rows] == ["ok", "diverged"] and rows[1]["draw"] is None
+    assert [r.status for r in rows] == ["ok", "diverged"] and rows[1].draw is None
     assert chain.complete(), "a finding is an outcome"
 
 
@@ -225,11 +228,8 @@ def test_samples_that_are_not_finite_end_the_lineage(
         Gaussian, "sample", lambda self, n, rng, labels=None, bias=None: broken(self, n, rng)
     )
     chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"))[0]
-    assert (
-        chain.outcome["status"] == "diverged"
-        and "1 of 180 sampled values" in chain.outcome["reason"]
-    )
-    assert chain.rows()[0]["values"] == {}, "a metric was computed from values that are not finite"
+    assert chain.outcome.status == "diverged" and "1 of 180 sampled values" in chain.outcome.reason
+    assert chain.rows()[0].values == {}, "a metric was computed from values that are not finite"
 
 
 def test_constant_samples_end_the_lineage_but_are_measured(
@@ -241,7 +241,9 @@ def test_constant_samples_end_the_lineage_but_are_measured(
     same = lambda self, n, rng, labels=None, bias=None: Samples(np.ones((n, 3, 2)))  # noqa: E731
     monkeypatch.setattr(Gaussian, "sample", same)
     chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"))[0]
-    assert chain.outcome == {"status": "constant", "reason": "all 30 samples are equal", "t": 0}
+    assert chain.outcome == Outcome(Status.CONSTANT, "all 30 samples are equal", 0)
+    last = chain.rows()[-1]
+    assert last.values or last.undefined, "what is there can be measured"
 
 
 def test_fresh_real_data_arrive_every_generation(tmp_path: Path) -> None:
@@ -350,12 +352,9 @@ def test_a_lineage_of_a_part_that_is_not_here_is_not_damaged(tmp_path: Path) -> 
     same.
     """
     store = Store(str(tmp_path / "out"))
-    about = {
-        "lineage": "0123456789abcdef",
-        "spec": {"generator": {"name": "elsewhere"}},
-        "generations": [],
-    }
-    store.write_lineage("0123456789abcdef", about)
-    assert store.lineage("0123456789abcdef") == about and list(store.lineages()) == [about]
-    store.write_lineage("fedcba9876543210", about)
+    row = LineageRow("0123456789abcdef", {"generator": {"name": "elsewhere"}}, "", ())
+    store.write_lineage(row)
+    assert store.lineage("0123456789abcdef") == row and list(store.lineages()) == [row]
+    assert row.known_spec() is None and from_store(store.url).empty
+    store.write_json(store.path("lineages", "fedcba9876543210.json"), row.to_json())
     assert store.lineage("fedcba9876543210") is None and store.verify()[1] == []

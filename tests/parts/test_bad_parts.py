@@ -21,10 +21,9 @@ import pytest
 from engine import _memory as memory
 from engine.generators.gaussian import Gaussian
 from engine.lineage.history import histories
-from engine.running import worker as work
+from engine.running.failure import MayPass, exit_code, failure_of, may_pass
 from engine.running.job import Job
-from engine.running.session import exit_code
-from engine.running.worker import MayPass, Work, explained, run_local
+from engine.running.worker import Work, run_local
 from engine.store.store import Store
 from engine.tracking.tracker import Nop
 from tests.support.sweeps import GAUSSIAN, sweep_of
@@ -140,7 +139,7 @@ def test_the_lineage_fails_with_file_and_line_and_the_others_finish(
         and len(first.reason) < 3000
     )
     assert all(h.status == "ok" for h in others) and exit_code(found.values()) == 1
-    assert len(json.dumps(store.failure(first.spec.id))) < 100_000
+    assert len(json.dumps(first.failure.to_json())) < 100_000
     first.reason.encode("utf-8", errors="replace")
 
 
@@ -156,21 +155,21 @@ def test_what_may_pass_travels_with_file_and_line(
     with pytest.raises(MayPass, match="Lost: the line is dead") as error:
         Work(Job.of(sweep, Store(sweep.out), sweep.lineages[0], 3)).step()
     again = pickle.loads(pickle.dumps(error.value))
-    assert str(again) == "Lost: the line is dead" and again.record["file"].endswith(
+    assert str(again) == "Lost: the line is dead" and again.failure.file.endswith(
         "test_bad_parts.py"
     )
-    assert again.record == error.value.record and work.passing(again)
+    assert again.failure == error.value.failure and may_pass(again)
 
 
 def test_a_traceback_that_cannot_be_told_is_told_without_its_message() -> None:
     try:
         throwing(Mute)()
     except Mute as error:
-        record = explained(error, 2)
+        found = failure_of(error, 2)
     assert (
-        record["t"] == 2
-        and "raise error()" in record["traceback"]
-        and record["file"].endswith("test_bad_parts.py")
+        found.t == 2
+        and "raise error()" in found.traceback
+        and found.file.endswith("test_bad_parts.py")
     )
 
 

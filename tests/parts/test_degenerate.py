@@ -137,7 +137,7 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
     try:
         with np.errstate(all="ignore"):
             answer = metric(samples, Blank(), NOTHING, rng(0, "metric"))
-        values = flatten(answer)["values"]
+        values = flatten(answer).values
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if (seconds := time.process_time() - started) > 5:

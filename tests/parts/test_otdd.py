@@ -254,9 +254,8 @@ def test_rows_of_the_published_number_have_a_name_of_their_own() -> None:
     dataset, part = Points(), Part("metric", "otdd", {"method": "sinkhorn"})
     metric = part.make()
     metric.prepare(dataset, dataset.sample(50, rng(1)), 50, rng(2))
-    row = Measure(metric, MeasureSpec(part))(dataset.sample(50, rng(9)), None, NOTHING, rng(3))[
-        "values"
-    ]  # type: ignore[arg-type]
+    measure = Measure(metric, MeasureSpec(part))
+    row = measure(dataset.sample(50, rng(9)), None, NOTHING, rng(3)).values  # type: ignore[arg-type]
     assert {"otdd.method-sinkhorn", "otdd.method-sinkhorn/floor"} < row.keys()
     assert all(key.split("/")[0] == "otdd.method-sinkhorn" for key in row)
 

@@ -61,7 +61,7 @@ def test_a_lineage_that_goes_on_elsewhere_says_so(
     )
     assert " and 1 thread: learned generators may differ in the last bits" in words
     rows = lineages(longer)[0].rows()
-    assert [row["machine"].get("threads") for row in rows] == [2, 2, 1]
+    assert [row.machine.get("threads") for row in rows] == [2, 2, 1]
     report = trained_with(longer, Store(longer.out))
     assert (
         report.startswith("3 generations: torch 2.1.0 and 2 threads; 2 generations: torch ")

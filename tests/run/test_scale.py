@@ -16,12 +16,15 @@ from engine.console.boards import SweepBoard
 from engine.console.live import LiveTable
 from engine.console.tables import failures, show_cells, show_plan, show_status, show_summary
 from engine.experiment.reader import load
+from engine.lineage.history import History
 from engine.lineage.recipe import path
 from engine.names import Names
-from engine.outcome.summary import History, summarise
+from engine.outcome.summary import summarise
 from engine.planning import plan as planning
 from engine.spec import LineageSpec, Sweep, digest
+from engine.status import Status
 from engine.store.store import Store
+from tests.support.rows import generation
 from tests.support.sweeps import sweep_of
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -63,14 +66,14 @@ def imagined(sweep: Sweep) -> dict[str, History]:
     for i, spec in enumerate(sweep.lineages):
         failed, kl = i % 25 == 3 and i < 75, 1.0 + 5 * (spec.synthetic_fraction or 0)
         rows = [
-            {"t": t, "status": "ok", "values": {"moments/kl": kl if t else 1.0}}
+            generation(spec.id, t, {"moments/kl": kl if t else 1.0})
             for t in range(sweep.generations + 1)
         ]
         reason = "ValueError: no"
         found[spec.id] = History(
             spec,
             tuple(rows[: 2 if failed else None]),
-            "failed" if failed else "ok",
+            Status.FAILED if failed else Status.OK,
             reason if failed else "",
         )
     return found
@@ -142,12 +145,12 @@ def test_the_live_table_fits_and_is_drawn_at_once(many: Sweep) -> None:
 
 def test_failures_are_told_by_reason(many: Sweep) -> None:
     specs, names = many.lineages[:30], Names(many.lineages)
-    one = [History(specs[0], (), "failed", "A")]
+    one = [History(specs[0], (), Status.FAILED, "A")]
     assert failures(one, names) == ["gaussian, replace 0.1, n=20, seed 0: A"]
-    assert failures([*one, History(specs[1], (), "failed", "A")], names) == [
+    assert failures([*one, History(specs[1], (), Status.FAILED, "A")], names) == [
         "gaussian, replace 0.1, n=20, seed 0 and 1 other lineage: A"
     ]
-    found = [History(s, (), "failed", f"reason {i}") for i, s in enumerate(specs)]
+    found = [History(s, (), Status.FAILED, f"reason {i}") for i, s in enumerate(specs)]
     each = failures(found, names)
     assert len(each) == 6 and each[-1] == "... and 25 more reasons"
 

@@ -10,24 +10,27 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import files
-from engine.lineage.history import histories
+from engine.lineage.history import History, histories
 from engine.names import Names
-from engine.outcome.summary import History, Spread, collapsed, drift, key_of, summarise
+from engine.outcome.summary import Spread, collapsed, drift, key_of, summarise
 from engine.planning.plan import make_plan, order, paths
 from engine.running import worker as work
+from engine.running.failure import NotShared, exit_code, failure_of, may_pass
 from engine.running.job import Job
 from engine.running.prune import Pruner
 from engine.running.ray_health import Heartbeat, RayDied
-from engine.running.session import exit_code
-from engine.running.worker import Work, explained, passing, run_local
+from engine.running.worker import Work, run_local
 from engine.settings import CollapseRule
 from engine.spec import Sweep
+from engine.status import FailureKind, Status
+from engine.store.rows import Generation
 from engine.store.store import Store
 from tests.support.houses import (
     STUMBLING,
@@ -38,6 +41,7 @@ from tests.support.houses import (
     states,
 )
 from tests.support.ouro import TINY, ouro
+from tests.support.rows import failure, generation
 from tests.support.sweeps import results, sweep_of
 
 SWEEP = """
@@ -101,7 +105,7 @@ def test_an_error_is_told_with_file_and_line(
     assert told in words and "Traceback" not in words
     store = Store(str(house / "runs" / "sweep"))
     failures = [store.failure(Path(name).stem) for name in store.names("failures")]
-    assert len(failures) == 2 and all(f and "Traceback" in f["traceback"] for f in failures)
+    assert len(failures) == 2 and all(f and "Traceback" in f.traceback for f in failures)
 
 
 def test_a_process_that_died_is_replaced(
@@ -266,7 +270,7 @@ def test_a_failed_leader_is_not_tried_twice(tmp_path: Path) -> None:
     Path(sweep.out).mkdir()
     store = Store(sweep.out)
     job = Job.of(sweep, store, sweep.lineages[0], 4)
-    store.fail(job.spec.id, explained(ValueError("no"), 2))
+    store.fail(job.spec.id, failure_of(ValueError("no"), 2))
     report = Work(job).step()
     assert (
         report["done"]
@@ -282,7 +286,7 @@ def test_a_job_travels_as_plain_values(tmp_path: Path) -> None:
 
 def test_an_output_that_a_machine_does_not_see(tmp_path: Path) -> None:
     job = jobs_of(sweep_of(TINY, tmp_path))[0]
-    with pytest.raises(work.NotShared, match="not there on this machine"):
+    with pytest.raises(NotShared, match="not there on this machine"):
         Work(job)
 
 
@@ -301,7 +305,7 @@ def test_an_output_that_a_machine_does_not_see(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_worth_another_try(error: Exception, again: bool) -> None:
-    assert passing(error) == again
+    assert may_pass(error) == again
 
 
 def test_threads_are_the_whole_cpus_of_a_lineage(tmp_path: Path) -> None:
@@ -361,17 +365,18 @@ def test_the_keep_rule_waits_for_those_who_need_it(tmp_path: Path) -> None:
     )
 
 
-def row(t: int, status: str = "ok", **values: float) -> dict[str, Any]:
-    return {"t": t, "values": values, "undefined": {}, "status": status, "reason": ""}
+def row(t: int, status: str = "ok", **values: float) -> Generation:
+    return generation("a", t, values, status=status)
 
 
 def lived(sweep: Sweep, status: str, *fids: float, reason: str = "") -> History:
     """A lineage with these values of fid, the last one under its status."""
-    states = ["ok"] * (len(fids) - 1) + [status if status not in ("", "failed") else "ok"]
+    ended = "ok" if status in ("unfinished", "failed") else status
+    states = ["ok"] * (len(fids) - 1) + [ended]
     rows = tuple(
         row(t, state, fid=v) for t, (v, state) in enumerate(zip(fids, states, strict=False))
     )
-    return History(sweep.lineages[0], rows, status, reason)
+    return History(sweep.lineages[0], rows, Status(status), reason)
 
 
 def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:
@@ -381,7 +386,7 @@ def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:
         lived(sweep, "diverged", 1.0),
         lived(sweep, "failed", reason="ValueError: x"),
     )
-    unfinished = lived(sweep, "", 1.0)
+    unfinished = lived(sweep, "unfinished", 1.0)
     assert exit_code([ok, dead]) == 0
     assert exit_code([ok, failed]) == 1 == exit_code([ok, unfinished])
     assert (
@@ -392,8 +397,12 @@ def test_exit_codes_come_from_what_is_there(tmp_path: Path) -> None:
         "interrupted after the last commit: nothing is missing"
     )
     assert exit_code([ok, unfinished], dead=True) == 4
-    assert exit_code([lived(sweep, "failed", reason="NotReproduced: bits"), ok]) == 5
-    assert exit_code([lived(sweep, "failed", reason="FileNotFoundError: mnist is not in ...")]) == 4
+    kinds = {kind: replace(failed, failure=failure(kind)) for kind in FailureKind}
+    assert exit_code([kinds["not_reproduced"], kinds["environment"], ok]) == 5
+    assert exit_code([kinds["environment"], kinds["bug"], unfinished], signal.SIGINT) == 4
+    assert exit_code([kinds["bug"], ok]) == 1 == exit_code([kinds["passing"], ok])
+    said = replace(failed, reason="NotReproduced: FileNotFoundError", failure=failure("bug"))
+    assert exit_code([said]) == 1, "what an error says of itself is no exit code"
 
 
 def test_drift_and_verdict(tmp_path: Path) -> None:
@@ -405,7 +414,7 @@ def test_drift_and_verdict(tmp_path: Path) -> None:
     assert collapsed(lived(sweep, "ok", 2.0, 0.9), below) is True
     assert collapsed(lived(sweep, "diverged", 2.0), above) is True, "a divergence is a collapse"
     assert collapsed(lived(sweep, "quota_unfilled", 2.0), above) is False
-    assert collapsed(lived(sweep, "", 2.0, 8.0), above) is None, (
+    assert collapsed(lived(sweep, "unfinished", 2.0, 8.0), above) is None, (
         "an unfinished lineage has no verdict"
     )
     assert collapsed(lived(sweep, "ok", 0.0, 8.0), above) is None, "nothing is a multiple of zero"
@@ -428,7 +437,7 @@ def test_a_cell_is_judged_over_its_seeds(tmp_path: Path) -> None:
     )
     values = {0: 1.5, 1: 2.5, 2: 3.5}
     lives = {
-        s.id: History(s, (row(0, moments=1.0), row(4, moments=values[s.seed])), "ok")
+        s.id: History(s, (row(0, moments=1.0), row(4, moments=values[s.seed])), Status.OK)
         for s in sweep.lineages
     }
     cells, names = summarise(sweep, lives), Names(sweep.lineages)

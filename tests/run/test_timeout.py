@@ -85,8 +85,8 @@ def test_a_lineage_out_of_time_has_failed_and_says_where(
     assert report["done"] and work.STATUSES[int(report["status"])] == "failed"
     assert (
         failure
-        and failure["error"] == "OutOfTime"
-        and failure["t"] == 0
-        and failure["file"].endswith("test_timeout.py")
+        and failure.error == "OutOfTime"
+        and failure.t == 0
+        and failure.file.endswith("test_timeout.py")
     )
     assert timeout.GRACE_SECONDS > 1

@@ -158,7 +158,7 @@ def test_a_lineage_killed_inside_a_generation_continues_there(
         with pytest.raises(Stopped):
             run(killed)
     chain = run(killed)[0]
-    resumed = [row["speed"].get("resumed_at_step") for row in chain.rows()]
+    resumed = [row.speed.get("resumed_at_step") for row in chain.rows()]
     assert resumed == [10.0, 16.0]
     assert results(killed) == results(whole) and files(Path(killed.out)) == files(Path(whole.out))
     assert not list((Path(killed.out) / "partial").iterdir())
@@ -244,14 +244,14 @@ def test_memory_that_runs_out_halves_the_minibatch_once(
 
     monkeypatch.setattr("engine.training.loop._gradient", small)
     rows = run(sweep)[0].rows()
-    assert [row["fit"]["micro_batches"] for row in rows] == [2.0, 2.0] and set(sizes) == {32, 16}
+    assert [row.fit["micro_batches"] for row in rows] == [2.0, 2.0] and set(sizes) == {32, 16}
 
 
 def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from engine.lineage.generations import TooLarge
-    from engine.running.worker import passing
+    from engine.running.failure import may_pass
 
     def none(*args: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -259,7 +259,7 @@ def test_memory_that_runs_out_twice_ends_the_lineage_with_advice(
     monkeypatch.setattr("engine.training.loop._gradient", none)
     with pytest.raises(TooLarge, match="lower the generator's batch or size") as error:
         lineages(sweep_of(VAE, tmp_path))[0].advance()
-    assert "20.00 GiB" in str(error.value) and not passing(error.value)
+    assert "20.00 GiB" in str(error.value) and not may_pass(error.value)
 
 
 PROGRAM = """

@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from engine.files import PREFIX
+from engine.store.rows import ModelRow
 from engine.store.store import Store
 from tests.support.ouro import ROOT, ouro, start
 from tests.support.sweeps import files
@@ -160,11 +161,11 @@ def ended_as(process: subprocess.Popen[str], seconds: float = SLOWEST) -> tuple[
 
 def committed(out: Path) -> dict[str, Any]:
     """What every committed model and draw is, without times and places."""
-    rows = {(row["kind"], row["key"]): row for row in Store(str(out)).rows()}
-    return {
-        f"{kind} {key}": (row["t"], row["status"], row.get("metrics"), row.get("counts"))
-        for (kind, key), row in rows.items()
-    }
+    found = {}
+    for row in Store(str(out)).rows():
+        told = row.counts if isinstance(row, ModelRow) else dict(row.metrics)
+        found[f"{row.kind} {row.key}"] = (row.t, row.status, told)
+    return found
 
 
 def assert_same(out: Path, whole: Path) -> None:
@@ -176,7 +177,7 @@ def assert_same(out: Path, whole: Path) -> None:
     here, there = files(out), files(whole)
     both = here.keys() & there.keys()
     assert [name for name in both if here[name] != there[name]] == []
-    lasts = [lineage["generations"][-1]["draw"] for lineage in Store(str(out)).lineages()]
+    lasts = [lineage.generations[-1].draw for lineage in Store(str(out)).lineages()]
     assert {
         f"draws/{draw}/samples.safetensors" for draw in lasts if f"draw {draw}" in rows
     } <= both and both

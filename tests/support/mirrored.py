@@ -166,7 +166,7 @@ def check_mirror(sweep: Sweep) -> None:
     assert sorted(r.data.tags[tracking.LINEAGE] for r in runs) == sorted(
         spec.id for spec in sweep.lineages
     )
-    rows = {h.spec.id: [dict(row) for row in h.rows] for h in histories(sweep, store).values()}
+    rows = {h.spec.id: [row.to_json() for row in h.rows] for h in histories(sweep, store).values()}
     for found in runs:
         points: dict[tuple[str, int], list[tuple[float, int]]] = {}
         for key in found.data.metrics:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.experiment.reader import load
-from engine.lineage.history import Looking
 from engine.lineage.loop import Lineage
 from engine.spec import Sweep
 from engine.store.store import Store
@@ -63,7 +62,7 @@ def run(sweep: Sweep, store: Store | None = None, seconds: float = 0) -> list[Li
 
 def resume(sweep: Sweep, store: Store, seconds: float = 0) -> None:
     """Run what lacks something, as `ouro run` does."""
-    lacking = [not chain.complete() for chain in lineages(sweep, Looking(store.url))]
+    lacking = [not chain.complete() for chain in lineages(sweep, Store(store.url, repairs=False))]
     for chain in itertools.compress(lineages(sweep, store), lacking):
         while not chain.done:
             chain.advance_for(seconds)
@@ -73,8 +72,12 @@ def results(sweep: Sweep, store: Store | None = None) -> dict[tuple[str, int], d
     """Every row by lineage and generation, without what may differ between two runs: times and the
     machine.
     """
-    rows = [row for chain in lineages(sweep, store) for row in chain.rows()]
-    return {(r["lineage"], r["t"]): {k: v for k, v in r.items() if k not in VOLATILE} for r in rows}
+    found = {}
+    for chain in lineages(sweep, store):
+        for row in chain.rows():
+            known = row.to_json().items()
+            found[row.lineage, row.t] = {k: v for k, v in known if k not in VOLATILE}
+    return found
 
 
 def files(out: Path) -> dict[str, bytes]:

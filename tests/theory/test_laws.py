@@ -4,6 +4,7 @@ wrong divisor or policy.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.lineage.history import lineage_of
 from engine.lineage.loop import Lineage
 from engine.names import alone
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.store.rows import Generation
 from engine.store.store import Store
 
 METRICS = {"gaussian": "moments", "regression": "moments", "categorical": "discrete"}
@@ -42,7 +44,7 @@ def spec(
     return LineageSpec(**made, n_real=n, seed=3, **fields)
 
 
-def rows(one: LineageSpec, folder: Path, generations: int = 20) -> list[dict[str, Any]]:
+def rows(one: LineageSpec, folder: Path, generations: int = 20) -> list[Generation]:
     metrics = (MeasureSpec(Part("metric", METRICS[one.dataset.name])),)
     sweep = Sweep("laws", (one,), generations, metrics, out=str(folder))
     lineage: Lineage = lineage_of(sweep, Store(sweep.out), one)
@@ -82,7 +84,7 @@ def test_right_chains_are_within_four_standard_errors(one: LineageSpec, tmp_path
     ids=alone,
 )
 def test_an_off_by_one_generation_is_caught(one: LineageSpec, tmp_path: Path) -> None:
-    shifted = [row | {"t": row["t"] - 1} for row in rows(one, tmp_path)[1:]]
+    shifted = [replace(row, t=row.t - 1) for row in rows(one, tmp_path)[1:]]
     said = check(tidy(shifted, {one.id: one}), [one])
     assert said and "z = " in said[0] and alone(one) in said[0]
 
@@ -90,13 +92,13 @@ def test_an_off_by_one_generation_is_caught(one: LineageSpec, tmp_path: Path) ->
 @pytest.mark.parametrize("policy", ["replace", "accumulate_subsample"])
 def test_a_wrong_divisor_is_caught(policy: str, tmp_path: Path) -> None:
     wrong, told = spec(policy=policy, generator_divisor="n-1"), spec(policy=policy)
-    found = [row | {"lineage": told.id} for row in rows(wrong, tmp_path)]
+    found = [replace(row, lineage=told.id) for row in rows(wrong, tmp_path)]
     assert check(tidy(found, {told.id: told}), [told])
 
 
 def test_a_policy_that_does_another_thing_is_caught(tmp_path: Path) -> None:
     wrong, told = spec(), spec(policy="accumulate")
-    found = [row | {"lineage": told.id} for row in rows(wrong, tmp_path)]
+    found = [replace(row, lineage=told.id) for row in rows(wrong, tmp_path)]
     assert len(check(tidy(found, {told.id: told}), [told])) == 2, "mean error and trace ratio"
 
 

@@ -84,9 +84,9 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
     for lineage in lineages:
         while not lineage.done:
             lineage.advance()
-            assert tracker.mirror(lineage.spec, lineage.rows())
-        assert tracker.finish_lineage(lineage.spec, lineage.outcome)
-    stored = {lineage.spec.id: lineage.rows() for lineage in lineages}
+            assert tracker.mirror(lineage.spec, [row.to_json() for row in lineage.rows()])
+        assert tracker.finish_lineage(lineage.spec, OK)
+    stored = {lineage.spec.id: [row.to_json() for row in lineage.rows()] for lineage in lineages}
     assert mlflow_runs.rows(tracker.uri, NAME) == [
         row for key in sorted(stored) for row in stored[key]
     ]
