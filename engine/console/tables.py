@@ -109,11 +109,10 @@ def _preflight_lines(found: Preflight) -> Iterator[tuple[str, str]]:
 
 def _training(training: Training) -> str:
     """What it takes to train an extractor, and where the number comes from."""
-    long = duration(training.seconds)
-    took = f"{long}, as it took before" if training.measured else f"{long} of one CPU core"
+    where = ", as measured here" if training.measured else ""
     return (
         f"{training.extractor} on the {training.rows:,} rows of {training.data}, once on this "
-        f"computer: about {took}"
+        f"computer: about {duration(training.seconds)} of one CPU core{where}"
     )
 
 

@@ -131,7 +131,7 @@ def lack(name: str, folder: Path) -> Lack | None:
 
 @dataclass(frozen=True)
 class Known:
-    """What an earlier training on the same files left: its weights, and how long it took."""
+    """What an earlier training on the same files left: its weights, and its CPU seconds."""
 
     weights: Path
     seconds: float | None

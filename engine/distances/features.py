@@ -106,7 +106,7 @@ def _note(dataset: Dataset, name: str, file: str, seconds: float | None) -> None
 
 
 def _load_or_train(real: Samples, name: str, path: Path) -> tuple[Any, float | None]:
-    """The network, and the seconds that its training took; None when it was read.
+    """The network, and the CPU seconds that its training took; None when it was read.
 
     Of several processes that lack it one trains while the others wait and then read its file.
     """
@@ -122,9 +122,9 @@ def _load_or_train(real: Samples, name: str, path: Path) -> tuple[Any, float | N
             return _load(real, name, path), None
         if not alone:
             LOG.warning("%s: %s is trained by this process for itself", UNSHARED, name)
-        began = time.monotonic()
+        began = time.process_time()
         model = _train(real, name, path)
-        return model, time.monotonic() - began
+        return model, time.process_time() - began
 
 
 def _load(real: Samples, name: str, path: Path) -> Any:

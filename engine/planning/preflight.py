@@ -23,8 +23,8 @@ from engine.store.store import Store
 class Training:
     """An extractor that is trained here before the first measurement, once for all lineages.
 
-    seconds  of work, roughly: as measured when these files were trained on before, else as
-             declared of one CPU core.
+    seconds  of one CPU core, roughly: as measured when these files were trained on before, else
+             as declared.
     """
 
     extractor: str
