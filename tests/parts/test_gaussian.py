@@ -447,11 +447,14 @@ def test_some_singular_replicates_do_not_hide_the_others() -> None:
     )
 
 
-def test_moments_of_samples_and_distances_against_their_formulas() -> None:
-    """KL and W2 in three dimensions against scipy's matrix root and the textbook form."""
+@pytest.mark.parametrize("spread", [[3.0, 1.0, 0.2], [1.5, 1.0, 1.2], [1.0, 1.0, 1.0]])
+def test_moments_of_samples_and_distances_against_their_formulas(spread: list[float]) -> None:
+    """KL and W2 in three dimensions against scipy's matrix root and the textbook form; also where
+    the truth is nearly round, and where it is.
+    """
     from scipy.linalg import sqrtm
 
-    dataset = truth(3, 2, spread=[3.0, 1.0, 0.2])
+    dataset = truth(3, 2, spread=spread)
     _, sigma = dataset.moments()
     data = dataset.sample(12, np.random.default_rng(2))
     metric = make("metric", "moments")

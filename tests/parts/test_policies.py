@@ -202,3 +202,38 @@ def test_replace_can_train_on_the_whole_newest_set() -> None:
     assert path(chosen, 2)[2].recipe == (Pick((1,), 90),)
     with pytest.raises(ValueError, match="whole trains on synthetic data alone"):
         make("policy", "replace", whole=True, synthetic_fraction=0.5)
+
+
+def test_random_past_draws_from_the_real_set_too() -> None:
+    recipe = make("policy", "random_past").recipe(sizes(40, 40, 3), 3)
+    assert recipe == (Pick((-1, 0, 1, 2), 40, "uniform_source"),)
+    assert set(np.unique(training_set("random_past", 3, n_real=200).born)) == {REAL, 0, 1, 2}
+
+
+def test_random_past_chooses_its_rows_apart_in_every_replicate() -> None:
+    """Replicates are independent: equal rows in all of them would make standard errors wrong."""
+    data = training_set("random_past", 3, n_real=200)
+    for replicate in range(1, 5):
+        assert np.mean(data.x[:, 0] == data.x[:, replicate]) < 0.05
+        assert np.mean(data.born[:, 0] == data.born[:, replicate]) < 0.5
+
+
+GROWING = {-1: 40, 0: 10, 1: 70, 2: 30}  # what a schedule or a stream of tasks would draw
+
+
+@pytest.mark.parametrize(
+    ("policy", "params", "expected"),
+    [
+        ("replace", {"whole": True}, (Pick((2,), 30),)),
+        ("replace", {"synthetic_fraction": 0.5}, (Pick((-1,), 20), Pick((2,), 20))),
+        ("accumulate", {}, (Pick((-1,), 40), Pick((0, 1, 2), 110))),
+        ("accumulate", {"synthetic_fraction": 0.25}, (Pick((-1,), 30), Pick((0, 1, 2), 10))),
+        ("accumulate_subsample", {}, (Pick((-1, 0, 1, 2), 40),)),
+        ("augment", {"synthetic_fraction": 0.2}, (Pick((-1,), 40), Pick((2,), 10))),
+        ("recent", {"k": 2}, (Pick((2,), 20), Pick((1,), 20))),
+    ],
+)
+def test_a_policy_sees_the_size_of_every_source(
+    policy: str, params: dict[str, object], expected: tuple[Pick, ...]
+) -> None:
+    assert make("policy", policy, **params).recipe(GROWING, 3) == expected

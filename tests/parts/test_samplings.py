@@ -570,3 +570,19 @@ def test_plain_labels_have_the_real_shares() -> None:
         .samples
     )
     assert (np.bincount(samples.y) == np.bincount(real.y) * 5).all()
+
+
+def test_a_reward_that_is_not_a_number_is_a_finding_and_never_wins() -> None:
+    """One NaN among finite rewards: it would be the argmax of its choice."""
+
+    class Once:
+        def score(self, samples: Samples) -> np.ndarray:
+            score = np.zeros((len(samples), 2000))
+            score[7, 3] = np.nan
+            return score
+
+    dataset, real, generator = tokens()
+    curate = prepared("curate", dataset, generator, real, k=2, reward={"name": "true_density"})
+    curate._reward = Once()
+    with pytest.raises(Finding, match="the reward of 1 candidates is not a number"):
+        drawn(curate, generator, 20, real, 0)
