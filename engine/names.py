@@ -1,7 +1,7 @@
 """How a cell is called, on the terminal, in JSON, in MLflow and in the report: one spelling, made
 of what tells it from the other cells of its grid.
 
-    names = Names(sweep.lineages)
+    names = names_of(sweep)
     names.cell(spec)        "kde, replace 0.5"            all but the seed
     names.workflow(spec)    "kde, replace"                all but the seed and the fraction
     names.lineage(spec)     "kde, replace 0.5, seed 3"
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.registry import KINDS, describe
-from engine.spec import LineageSpec, Part, Refused, digest
+from engine.spec import LineageSpec, Part, Refused, Sweep, digest
 
 LONGEST = 40  # characters of a cell's name: tables of 80 columns have room for it
 PARTS = ("dataset", "generator", "policy", "sampling")
@@ -64,7 +64,7 @@ def alone(spec: LineageSpec) -> str:
     if spec.sampling.name != "plain":
         groups.append([Word(spec.sampling.name)])
     said = {_key(spec): groups}
-    return _named(said, _roomy(said))[_key(spec)]
+    return _named(said, _roomy(said, LONGEST))[_key(spec)]
 
 
 def refusals(refused: Iterable[Refused], lineages: Iterable[LineageSpec] = ()) -> list[str]:
@@ -74,10 +74,17 @@ def refusals(refused: Iterable[Refused], lineages: Iterable[LineageSpec] = ()) -
     return list(dict.fromkeys(f"{names.cell(own.cell)}: {own.reason}" for own in found))
 
 
+def names_of(sweep: Sweep) -> Names:
+    """The names of a sweep's lineages, and of those that a search adds to it."""
+    return Names(sweep.lineages, searched=sweep.threshold is not None)
+
+
 class Names:
     """The names of the cells, workflows and lineages of one grid."""
 
-    def __init__(self, specs: Iterable[LineageSpec]) -> None:
+    def __init__(self, specs: Iterable[LineageSpec], searched: bool = False) -> None:
+        """searched: more cells may come along the synthetic fraction, which is said then."""
+        self._searched = searched
         self._cells: dict[str, LineageSpec] = {}
         for spec in specs:
             self._cells.setdefault(_key(spec), spec)
@@ -106,21 +113,22 @@ class Names:
 
     @cached_property
     def _by_cell(self) -> dict[str, str]:
-        return _named(self._said_of_cells, self._room)
+        said = {cell: self._groups(spec) for cell, spec in self._cells.items()}
+        return _named(said, self._room)
 
     @cached_property
     def _by_workflow(self) -> dict[str, str]:
-        templates = {_key(spec, fraction=False): spec for spec in self._cells.values()}
-        groups = {key: self._groups(spec, fraction=False) for key, spec in templates.items()}
-        return _named(groups, self._room)
+        return _named(self._said_of_workflows, self._room)
 
     @cached_property
-    def _said_of_cells(self) -> dict[str, list[Group]]:
-        return {cell: self._groups(spec) for cell, spec in self._cells.items()}
+    def _said_of_workflows(self) -> dict[str, list[Group]]:
+        templates = {_key(spec, fraction=False): spec for spec in self._cells.values()}
+        return {key: self._groups(spec, fraction=False) for key, spec in templates.items()}
 
     @cached_property
     def _room(self) -> Room:
-        return _roomy(self._said_of_cells)
+        """For words: by the workflows, so that fractions that are tried later change no name."""
+        return _roomy(self._said_of_workflows, LONGEST - len(" 0.333333"))
 
     def _stranger(self, spec: LineageSpec, fraction: bool = True) -> str:
         """The name of a cell that is not of this grid, in its spelling."""
@@ -166,7 +174,7 @@ class Names:
     def _swept(self) -> bool:
         """Whether the synthetic fraction of any policy varies."""
         axes = [axis for axis in self._texts if axis[0] == "policy" and axis[-1] == FRACTION]
-        return any(self._varies(*axis) for axis in axes)
+        return self._searched or any(self._varies(*axis) for axis in axes)
 
     # ---- what is said ----
 
@@ -225,10 +233,11 @@ def _key(spec: LineageSpec, fraction: bool = True) -> str:
     """What a cell, or without the fraction a workflow, is; of cells that are refused, too, which
     have no id.
     """
-    parts = {kind: getattr(spec, kind).canonical for kind in PARTS}
+    policy = spec.policy.text
     if not fraction:
-        parts["policy"] = {k: v for k, v in parts["policy"].items() if k != FRACTION}
-    return _canonical([parts, [getattr(spec, size) for size in SIZES]])
+        policy = _canonical({k: v for k, v in spec.policy.canonical.items() if k != FRACTION})
+    parts = (spec.dataset.text, spec.generator.text, policy, spec.sampling.text)
+    return "\n".join([*parts, str(spec.n_real), str(spec.n_synthetic), spec.arrival])
 
 
 # ---- values --------------------------------------------------------------------------------------
@@ -282,12 +291,12 @@ def _pretty(value: object) -> str:
 # ---- length --------------------------------------------------------------------------------------
 
 
-def _roomy(said: Mapping[str, list[Group]]) -> Room:
+def _roomy(said: Mapping[str, list[Group]], most: int) -> Room:
     """The most room for words by which every name fits and none is another's; else the least."""
     for room in ATTEMPTS:
         names = [_rendered(groups, room) for groups in said.values()]
         longest = max(map(len, names), default=0)
-        if longest <= LONGEST and len(set(names)) == len(names):
+        if longest <= most and len(set(names)) == len(names):
             return room
     return ATTEMPTS[-1]
 

@@ -56,8 +56,10 @@ def functional(
         row["verdict"] = judged.verdict if whole or judged.absorbed else None
         row["censored"] = not judged.absorbed and (judged.t < last)
         row["undefined"] = judged.undefined or unfinished
+        row["finished"] = whole
         rows.append({**row, "status": end.status.value, "reason": end.reason})
-    return _frame(rows, [*ABOUT, "seed", *_NUMBERS, "censored", "undefined", "status", "reason"])
+    said = ["censored", "undefined", "finished", "status", "reason"]
+    return _frame(rows, [*ABOUT, "seed", *_NUMBERS, *said])
 
 
 def times(

@@ -23,15 +23,18 @@ from rich.progress import track
 from analysis.frame.tidy import Table
 from engine.experiment.reader import load
 from engine.lineage.recipe import path
+from engine.names import Names
 from engine.spec import LineageSpec, Sweep
 from engine.store.reader import Keys, generations
 from engine.store.rows import Address, Generation
 from engine.store.store import Store
 
 
-def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
+def from_store(
+    source: Sweep | str, *, progress: bool = True, names: Names | None = None
+) -> pd.DataFrame:
     """The frame of a sweep, of an experiment file, or of everything in an output folder (then every
-    metric found in it).
+    metric found in it).  names: of the cells and workflows, where those of a wider grid are wanted.
     """
     if isinstance(source, str) and source.endswith((".yaml", ".yml")):
         source = load(source)
@@ -43,7 +46,7 @@ def from_store(source: Sweep | str, *, progress: bool = True) -> pd.DataFrame:
     else:
         name, specs = store.root.rsplit("/", 1)[-1], _recorded(store)
         read = partial(_of_output, store)
-    table = Table(name, specs)
+    table = Table(name, specs, names)
     quiet = not progress or len(specs) < 50
     for spec in track(specs.values(), "reading lineages", transient=True, disable=quiet):
         for generation in read(spec):

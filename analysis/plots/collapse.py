@@ -33,6 +33,7 @@ from analysis.plots.style import (
     wrapped,
 )
 
+LIKELY = {"safe": GOOD, "collapse": BAD, "none": REAL}  # of a workflow without a crossing
 SAFE_TO_BAD = LinearSegmentedColormap.from_list("collapse", ["#f7fbff", "#fdd0a2", BAD])
 
 
@@ -215,11 +216,10 @@ def _regimes(axis: Axes, i: int, row: Any) -> None:
         axis.plot(ends, [i, i], color=INK, lw=2, solid_capstyle="butt")
         axis.plot([row.estimate], [i], "|", color=INK, ms=14, mew=2)
     elif np.isfinite(row.first) and last > first:
-        likely = {"never": GOOD, "always": BAD, "open": BAD if "from" in str(row.words) else GOOD}
         axis.plot(
             [first, last],
             [i, i],
-            color=likely.get(row.verdict, REAL),
+            color=LIKELY[row.likely],
             lw=8,
             alpha=0.35,
             solid_capstyle="butt",
@@ -248,11 +248,8 @@ def _short(row: Any) -> str:
         high = f"{row.high:.2f}" if np.isfinite(row.high) else f"beyond {row.last:g}"
         return f"{row.estimate:.2f} [{low}, {high}]"
     if row.verdict == "open":
-        return (
-            f"likely from {row.first:g} on"
-            if "from" in str(row.words)
-            else f"likely none up to {row.last:g}"
-        )
+        later = f"likely none up to {row.last:g}"
+        return f"likely from {row.first:g} on" if row.likely == "collapse" else later
     said = {
         "never": f"none up to {row.last:g}",
         "always": f"from {row.first:g} on",

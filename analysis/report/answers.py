@@ -5,6 +5,7 @@ policy that was swept.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.stats import chi2
 from analysis.frame.tables import each, natural
 from analysis.threshold import grid
 from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
+from engine.outcome.answer import Answer
 from engine.settings import CollapseRule, Threshold
 
 WIDTH = 0.1  # of the interval that a grid's seeds are counted for, where the file asks for none
@@ -31,10 +33,12 @@ def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
     return outcomes.assign(group=outcomes["workflow"].astype(str))
 
 
-def thresholds(outcomes: pd.DataFrame, asked: Threshold | None = None) -> pd.DataFrame:
-    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, words,
+def thresholds(
+    outcomes: pd.DataFrame, designs: Mapping[str, Threshold] | None = None
+) -> pd.DataFrame:
+    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, likely, words,
     lineages, seeds, last fraction run; and how many seeds an interval of some width needs
-    (`needed`).  asked: the file's `threshold`, if it has one.
+    (`needed`).  designs: how each workflow was searched, where it was.
 
     Workflows without a synthetic fraction, or with a single one, have no threshold: they say the
     share that collapsed.
@@ -42,13 +46,11 @@ def thresholds(outcomes: pd.DataFrame, asked: Threshold | None = None) -> pd.Dat
     rows: list[dict[str, Any]] = []
     for label, own in grouped(outcomes).groupby("group", sort=False):
         name = str(label)
+        asked = (designs or {}).get(name)
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
             found = _threshold(own, asked)
-            settled = found["verdict"] in (
-                "never",
-                "always",
-            )  # more seeds would not give it an interval
+            settled = found["verdict"] in ("never", "always")  # more seeds give it no interval
             rows.append({"group": name, **found, **(NOTHING if settled else needed(own, asked))})
         else:
             rows.append({"group": name, **_share(own), **NOTHING})
@@ -75,8 +77,7 @@ def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
     known = own[own["synthetic_fraction"].notna()]
     axis = (float(known["synthetic_fraction"].min()), float(known["synthetic_fraction"].max()))
     if asked:  # as the search has it
-        policy = str(own["policy"].iloc[0]).partition("(")[0]
-        axis = asked.policies.get(policy, asked).ends
+        axis = asked.ends
         known = known[known["synthetic_fraction"].between(*axis)]
     confidence, level = asked.confidence if asked else 0.9, float(own["level"].iloc[0])
     found = estimate(_points(known), level, axis=axis, confidence=confidence)
@@ -86,6 +87,7 @@ def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
     }
     said = {
         "verdict": found.verdict,
+        "likely": found.likely,
         "words": found.words,
         "lineages": found.lineages,
         "seeds": found.seeds,
@@ -113,6 +115,7 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
         "low": math.nan,
         "high": math.nan,
         "verdict": "one fraction",
+        "likely": "none",
         "words": words,
     }
     return nothing | {
@@ -163,12 +166,12 @@ def needed(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
 # ---- saying it -----------------------------------------------------------------------------------
 
 
-def sentences(answers: pd.DataFrame, rule: CollapseRule, generations: int) -> list[str]:
-    """replace: collapse begins at a synthetic fraction of 0.83 [0.78, 0.88] (fid above 3 x
-    generation 0, ...).
-    """
-    said = []
-    for row in each(answers):
+def answers_of(table: pd.DataFrame, rule: CollapseRule, generations: int) -> list[Answer]:
+    """What the table of `thresholds` says of each workflow, and on what that rests."""
+    found = []
+    for row in each(table):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
-        said.append(f"{row.group}: {row.words} ({rule.words()}, generation {generations}, {seeds})")
-    return said
+        rests = f"{rule.words()}, generation {generations}, {seeds}"
+        how = (rests, row.needs) if row.needs else (rests,)
+        found.append(Answer(row.group, row.words, how, row.verdict, row.likely))
+    return found

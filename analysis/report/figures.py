@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -24,6 +24,7 @@ from analysis.plots import samples as plots_samples
 from analysis.report import samples as specimens
 from analysis.report.answers import grouped, thresholds
 from analysis.theory.laws import against
+from analysis.threshold.workflows import Workflow
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
 
@@ -57,16 +58,18 @@ class Findings:
     laws: pd.DataFrame
 
     @classmethod
-    def of(cls, sweep: Sweep, frame: pd.DataFrame) -> Findings:
+    def of(cls, sweep: Sweep, frame: pd.DataFrame, searched: Iterable[Workflow] = ()) -> Findings:
+        """searched: the workflows of a search, which say how it went about each."""
         laws = against(frame, sweep.lineages)
         frame = told_apart(frame, sweep.lineages)
         if not sweep.collapse or frame.empty:
             return cls(sweep, frame, None, None, None, laws)
         outcomes = grouped(functional(frame, sweep.collapse, generations=sweep.generations))
         names = outcomes.drop_duplicates("cell").set_index("cell")["group"]
+        designs = {own.label: own.design for own in searched}
         shares = collapse_share(outcomes)
         shares = shares.assign(group=[names[cell] for cell in shares["cell"]])
-        return cls(sweep, frame, outcomes, thresholds(outcomes, sweep.threshold), shares, laws)
+        return cls(sweep, frame, outcomes, thresholds(outcomes, designs), shares, laws)
 
 
 def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Iterator[Shown]:

@@ -21,15 +21,16 @@ import pandas as pd
 
 from analysis.frame.export import write as write_table
 from analysis.frame.rows import from_store
-from analysis.frame.tables import each, failures, undefined_values
+from analysis.frame.tables import failures, undefined_values
 from analysis.plots import style
-from analysis.report.answers import by_policy, sentences
+from analysis.report.answers import answers_of, by_policy
 from analysis.report.figures import Findings, Shown, figures
 from analysis.report.measured_by import measured_by
 from analysis.theory.laws import alarms, worst_z
-from analysis.threshold.workflows import Workflow, grown, read, sentence
+from analysis.threshold.workflows import Workflow, grown, read
 from engine.files import write_atomically
-from engine.names import Names, refusals
+from engine.names import names_of, refusals
+from engine.outcome.answer import Answer
 from engine.running.provenance import trained_with
 from engine.spec import Sweep
 from engine.store.artifacts import machine
@@ -80,8 +81,8 @@ def write(
     """
     store = Store(sweep.out, repairs=False)
     searched = list(read(sweep, store).values()) if sweep.threshold else []
-    sweep = grown(sweep, store) if sweep.threshold else sweep
-    findings = Findings.of(sweep, from_store(sweep))
+    sweep, names = (grown(sweep, store) if sweep.threshold else sweep), names_of(sweep)
+    findings = Findings.of(sweep, from_store(sweep, names=names), searched)
     drawn: dict[str, list[dict[str, str]]] = {}
     for shown in figures(findings, store, pictures=pictures):
         say(shown.name)
@@ -145,9 +146,7 @@ def _page(
     return template.render(
         name=sweep.name,
         question=sweep.question[:1].upper() + sweep.question[1:],
-        answers=[_found(own) for own in searched[:MOST_ANSWERS]]
-        if searched
-        else _answers(findings),
+        answers=[own.said() for own in searched[:MOST_ANSWERS]] or _answers(findings),
         searched=_searched(searched),
         no_answer=no_answer if not findings.frame.empty else "Nothing has been run yet.",
         facts=_facts(findings, failed) + [fact for fact in about if fact[1]],
@@ -159,36 +158,18 @@ def _page(
     )
 
 
-def _answers(findings: Findings) -> list[dict[str, str]]:
-    if findings.answers is None or findings.sweep.collapse is None:
+def _answers(findings: Findings) -> list[Answer]:
+    """What is said first, of as many workflows as can be read."""
+    rule, table = findings.sweep.collapse, findings.answers
+    if table is None or rule is None or findings.outcomes is None:
         return []
-    answers = findings.answers
-    if (
-        len(answers) > MOST_ANSWERS
-        and (answers["verdict"] == "one fraction").all()
-        and findings.outcomes is not None
-    ):
-        answers = by_policy(answers, findings.outcomes)
-    found = []
-    for row, text in zip(
-        each(answers),
-        sentences(answers, findings.sweep.collapse, findings.sweep.generations),
-        strict=True,
-    ):
-        what, _, how = text.removeprefix(f"{row.group}: ").rpartition(" (")
-        how = "; ".join(part for part in (how.removesuffix(")"), str(row.needs)) if part)
-        found.append({"who": str(row.group), "what": what, "how": how})
-    return (
-        found
-        if len(found) <= 2 * MOST_ANSWERS
-        else [*found[:MOST_ANSWERS], _rest(len(found) - MOST_ANSWERS)]
-    )
-
-
-def _found(own: Workflow) -> dict[str, str]:
-    """A search's answer, as the search says it."""
-    what, _, how = sentence(own).plain.removeprefix(f"{own.label}: ").rpartition("  (")
-    return {"who": own.label, "what": what, "how": how.removesuffix(")")}
+    if len(table) > MOST_ANSWERS and (table["verdict"] == "one fraction").all():
+        table = by_policy(table, findings.outcomes)
+    found = answers_of(table, rule, findings.sweep.generations)
+    if len(found) <= 2 * MOST_ANSWERS:
+        return found
+    more = f"{len(found) - MOST_ANSWERS} more workflows"
+    return [*found[:MOST_ANSWERS], Answer(more, "see the table of thresholds")]
 
 
 def _searched(searched: list[Workflow]) -> Table | None:
@@ -212,10 +193,6 @@ def _searched(searched: list[Workflow]) -> Table | None:
         "",
         note,
     )
-
-
-def _rest(n: int) -> dict[str, str]:
-    return {"who": f"{n} more workflows", "what": "see the table of thresholds", "how": ""}
 
 
 def _facts(findings: Findings, failed: Mapping[str, Failure]) -> list[tuple[str, str]]:
@@ -246,11 +223,7 @@ def _warnings(findings: Findings, failed: Mapping[str, Failure]) -> list[str]:
             f"{sweep.source}` makes them."
         )
     outcomes = findings.outcomes
-    unfinished = (
-        int(outcomes["undefined"].astype(str).str.startswith("unfinished").sum())
-        if outcomes is not None
-        else 0
-    )
+    unfinished = 0 if outcomes is None else int((~outcomes["finished"].astype(bool)).sum())
     if unfinished:
         found.append(f"{unfinished} lineages are unfinished; they are counted as censored.")
     said = refusals(sweep.refused, sweep.lineages)
@@ -320,7 +293,7 @@ def _tables(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table
 
 
 def _ended(findings: Findings, failed: Mapping[str, Failure]) -> pd.DataFrame:
-    names = Names(findings.sweep.lineages)
+    names = names_of(findings.sweep)
     specs = {spec.id: spec for spec in findings.sweep.lineages}
     errors = [
         {

@@ -18,11 +18,11 @@ from typing import Literal
 import numpy as np
 
 from analysis.threshold import levelset
+from engine.outcome.answer import Likely, Verdict
 from engine.settings import Threshold
 
 LEAST = 4  # finite outcomes at two fractions or more, before anything is estimated
 DRAWS = 512
-Verdict = Literal["bracketed", "open", "never", "always", "not monotone", "too few"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,15 @@ class Estimate:
     def width(self) -> float:
         """Of the interval; infinite where it is open."""
         return math.inf if self.low is None or self.high is None else self.high - self.low
+
+    @property
+    def likely(self) -> Likely:
+        """What is more likely than not all along the axis."""
+        if self.verdict in ("never", "always"):
+            return "safe" if self.verdict == "never" else "collapse"
+        if self.verdict == "open" and max(self.never, self.always) >= 0.5:
+            return "safe" if self.never >= 0.5 else "collapse"
+        return "none"
 
     @property
     def words(self) -> str:

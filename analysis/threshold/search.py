@@ -17,6 +17,7 @@ from engine.console.live import Display
 from engine.console.tables import duration
 from engine.files import write_atomically
 from engine.lineage.history import History, history
+from engine.outcome.answer import Answer
 from engine.running.job import Job
 from engine.running.supply import Place, Summary, json_text
 from engine.spec import LineageSpec, Sweep
@@ -109,9 +110,8 @@ class Line:
     def counts(self) -> tuple[int, int]:
         return len(self.workflow.known), len(self.workflow.running)
 
-    @property
-    def known_so_far(self) -> str:
-        return self.workflow.answer.words
+    def said(self) -> Answer:
+        return self.workflow.said()
 
 
 def report(sweep: Sweep, found: list[Workflow]) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from rich.text import Text
-
 from analysis.threshold import estimate as threshold
 from analysis.threshold.estimate import Estimate, Outcome
 from engine.lineage.history import History, history
-from engine.names import Names
+from engine.names import names_of
+from engine.outcome.answer import Answer
 from engine.outcome.summary import curve
 from engine.settings import Threshold
 from engine.spec import LineageSpec, Sweep
@@ -116,6 +115,18 @@ class Workflow:
             return "sure" if settled == "sure" else f"width {self.answer.width:.3f}"
         return "budget spent" if len(self.specs) >= self.design.budget else "no seed left"
 
+    def said(self) -> Answer:
+        """The answer, and what it rests on."""
+        a, rests = self.answer, [f"{self.answer.lineages} lineages"]
+        odd = {
+            "in an absorbing state": a.absorbed,
+            "without a value": a.undefined,
+            "failed": len(self.failed),
+        }
+        rests += [f"{n} {words}" for words, n in odd.items() if n]
+        how = (f"{a.confidence:.0%}", ", ".join(rests), self.why)
+        return Answer(self.label, a.words, how, a.verdict, a.likely)
+
     def to_dict(self) -> dict[str, Any]:
         a, spec = self.answer, self.template
         about = {
@@ -163,7 +174,7 @@ def design_of(sweep: Sweep, spec: LineageSpec) -> Threshold:
 def workflows(sweep: Sweep) -> dict[str, Workflow]:
     """One for every workflow of the sweep that has a synthetic fraction."""
     templates = {s.workflow: s for s in sweep.lineages if s.has_fraction}
-    names = Names(sweep.lineages)
+    names = names_of(sweep)
     return {key: Workflow(spec, sweep, names.workflow(spec)) for key, spec in templates.items()}
 
 
@@ -206,20 +217,3 @@ def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:
 def _fraction(spec: LineageSpec) -> float:
     assert spec.synthetic_fraction is not None
     return float(spec.synthetic_fraction)
-
-
-def sentence(own: Workflow) -> Text:
-    """One workflow's answer and what it rests on."""
-    a = own.answer
-    rest = f"{a.lineages} lineages"
-    for n, word in (
-        (a.absorbed, "in an absorbing state"),
-        (a.undefined, "without a value"),
-        (len(own.failed), "failed"),
-    ):
-        rest += f", {n} {word}" if n else ""
-    return Text.assemble(
-        (own.label, "bold cyan"),
-        f": {a.words}",
-        (f"  ({a.confidence:.0%}; {rest}; {own.why})", "dim"),
-    )

@@ -122,11 +122,9 @@ def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
 
 def _board(sweep: Sweep, workflows: Mapping[str, Workflow]) -> SearchBoard:
     from analysis.threshold.search import Line
-    from analysis.threshold.workflows import sentence
     from engine.console.boards import SearchBoard
 
     assert sweep.collapse is not None  # a threshold section needs one
-    by_label = {workflow.label: workflow for workflow in workflows.values()}
     lines = [Line(workflow) for workflow in workflows.values()]
     rule = f"collapse: {sweep.collapse.words()}, generation {sweep.generations}"
-    return SearchBoard(lines, lambda label: sentence(by_label[label]), rule)
+    return SearchBoard(lines, rule)

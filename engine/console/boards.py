@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from engine.console.tables import (
     NARROW,
+    answer_text,
     bar,
     duration,
     number,
@@ -26,7 +27,8 @@ from engine.console.tables import (
     table,
 )
 from engine.lineage.history import History
-from engine.names import Names, by_cell
+from engine.names import by_cell, names_of
+from engine.outcome.answer import Answer
 from engine.outcome.summary import headline, summarise, value
 from engine.planning.plan import Plan
 from engine.spec import Sweep
@@ -82,7 +84,7 @@ class SweepBoard:
         self.sweep, self.missing = sweep, plan.missing
         self.metric = headline(sweep)
         per = sweep.generations + 1
-        names = Names(sweep.lineages)
+        names = names_of(sweep)
         self.cells = {
             cell: Progress(names.cell(members[0]), len(members), len(members) * per)
             for cell, members in by_cell(sweep.lineages).items()
@@ -237,21 +239,15 @@ class Question(Protocol):
     def counts(self) -> tuple[int, int]:
         """How many lineages have ended, how many run."""
 
-    @property
-    def known_so_far(self) -> str:
-        """What is known of its threshold, in a few words."""
+    def said(self) -> Answer:
+        """What is known of its threshold, and what that rests on."""
 
 
 class SearchBoard:
-    """Where a search stands: a line per workflow.
+    """Where a search stands: a line per workflow; rule: the collapse rule in words."""
 
-    sentence: the answer of a workflow, in full; rule: the collapse rule in words.
-    """
-
-    def __init__(
-        self, questions: Sequence[Question], sentence: Callable[[str], Text], rule: str
-    ) -> None:
-        self.questions, self.sentence, self.rule = questions, sentence, rule
+    def __init__(self, questions: Sequence[Question], rule: str) -> None:
+        self.questions, self.rule = questions, rule
         self.notes: list[str] = []
         self._counts: dict[str, int] = {}  # lineages that had ended when a pipe was told, by label
         self._told: dict[str, float] = {}  # when
@@ -279,7 +275,7 @@ class SearchBoard:
             if ended == self._counts.setdefault(label, ended) or quiet:
                 continue
             self._counts[label], self._told[label] = ended, now
-            news.append(self.sentence(label).plain)
+            news.append(answer_text(question.said()).plain)
         return news
 
     def last_news(self) -> list[str]:
@@ -291,7 +287,7 @@ class SearchBoard:
         console.print()
         console.print(Text(self.rule, style="dim"))
         for question in self.questions:
-            console.print(self.sentence(question.label))
+            console.print(answer_text(question.said()))
 
     def render(self, console: Console) -> RenderableType:
         """Draw the table."""
@@ -311,7 +307,7 @@ class SearchBoard:
         )
         for question in self.questions:
             ended, running = question.counts
-            drawn.add_row(question.label, str(ended), str(running), question.known_so_far)
+            drawn.add_row(question.label, str(ended), str(running), question.said().what)
         return drawn
 
 

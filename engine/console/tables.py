@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.lineage.history import History
-from engine.names import Names, by_cell, refusals
+from engine.names import Names, by_cell, names_of, refusals
+from engine.outcome.answer import Answer
 from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import Plan
 from engine.planning.preflight import Preflight, Training
@@ -162,7 +163,7 @@ def _pairs(console: Console, lines: Sequence[tuple[str, str]]) -> None:
 def show_cells(console: Console, sweep: Sweep, done: Mapping[str, int]) -> None:
     """Every cell with its lineages and what is there of it; of very many the first."""
     rows = table(("cell", "left"), ("lineages", "right"), ("generations there", "right"))
-    names, cells = Names(sweep.lineages), by_cell(sweep.lineages)
+    names, cells = names_of(sweep), by_cell(sweep.lineages)
     shown = list(cells)[: room(console, len(cells), 13 + len(sweep.refused[:MOST_REASONS]))]
     for cell in shown:
         there = sum(done.get(s.id, 0) for s in cells[cell])
@@ -213,7 +214,7 @@ def show_status(console: Console, sweep: Sweep, found: Mapping[str, History]) ->
         f"{sweep.name}: {done} of {asked} generations, {ended} of {len(found)} lineages have an "
         "outcome"
     )
-    for line in failures(found.values(), Names(sweep.lineages)):
+    for line in failures(found.values(), names_of(sweep)):
         console.print(Text(line, style="red"))
 
 
@@ -302,9 +303,12 @@ def spread_short(s: Spread | None) -> str:
 
 
 def _verdict(cell: Cell) -> Text:
-    word = {"collapsed": "yes", "no": "no"}.get(
-        cell.verdict, cell.verdict.removeprefix("collapsed ")
-    )
+    if cell.collapsed is None:
+        word = "-"
+    elif cell.collapsed in (0, cell.judged):
+        word = "yes" if cell.collapsed else "no"
+    else:
+        word = f"{cell.collapsed}/{cell.judged}"
     return Text(word, style="bold yellow" if cell.collapsed else "")
 
 
@@ -358,6 +362,12 @@ def show_end(
     for style, sentence in said:
         console.print(Text(sentence, style=style))
     _pairs(console, places)
+
+
+def answer_text(answer: Answer) -> Text:
+    """One workflow's answer and, dim, what it rests on."""
+    how = f"  ({'; '.join(answer.how)})"
+    return Text.assemble((answer.who, "bold cyan"), f": {answer.what}", (how, "dim"))
 
 
 # ---- parts and machines --------------------------------------------------------------------------

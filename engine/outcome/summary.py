@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.lineage.history import History
-from engine.names import Names, by_cell
+from engine.names import by_cell, names_of
 from engine.settings import CollapseRule, Point
 from engine.spec import Sweep
 from engine.status import Status
@@ -119,7 +119,7 @@ def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
     """One summary per cell, in the order of the file."""
     known = {key for history in histories.values() for row in history.rows for key in row.values}
     metric = key_of(known, headline(sweep))
-    names = Names(sweep.lineages)
+    names = names_of(sweep)
     cells = []
     for members in by_cell(sweep.lineages).values():
         own = [histories[spec.id] for spec in members]
@@ -147,7 +147,7 @@ def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Ce
 def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
     """What `summary.json` holds: the cells, and every lineage's end."""
     cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
-    names = Names(sweep.lineages)
+    names = names_of(sweep)
     lineages = {
         h.spec.id: {
             "label": names.cell(h.spec),

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.lineage.recipe import Node, path
-from engine.names import Names, refusals
+from engine.names import names_of, refusals
 from engine.planning.cost import Cost, Lack, forecast
 from engine.planning.preflight import NOTHING, Preflight, look_at_unfinished
 from engine.spec import LineageSpec, Sweep
@@ -156,7 +156,7 @@ def rows_there(store: Store, known: Paths) -> dict[str, int]:
 
 def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
     """The plan for machines, with every lineage."""
-    names = Names(sweep.lineages)
+    names = names_of(sweep)
     each = [
         {
             "id": s.id,

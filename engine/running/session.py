@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from engine.console.live import Display
 from engine.console.tables import failures
 from engine.lineage.history import History
-from engine.names import Names
+from engine.names import names_of
 from engine.running.doctor import preflight
 from engine.running.failure import exit_code
 from engine.running.job import Job
@@ -223,7 +223,7 @@ class Session:
         self, found: Mapping[str, History], summary: Summary, code: int, dead: str
     ) -> Iterator[tuple[str, str]]:
         """Say what happened, as (style, sentence)."""
-        for failure in failures(found.values(), Names(self.sweep.lineages)):
+        for failure in failures(found.values(), names_of(self.sweep)):
             yield "red", failure
         left = sum(not history.finished for history in found.values())
         if dead:

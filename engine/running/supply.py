@@ -15,7 +15,7 @@ from engine.console.live import Display
 from engine.console.tables import duration
 from engine.files import write_atomically
 from engine.lineage.history import History, histories, lineage_of
-from engine.names import Names
+from engine.names import names_of
 from engine.outcome.summary import drift, headline, to_json
 from engine.planning import plan as planning
 from engine.running.job import Job, Source
@@ -153,7 +153,7 @@ class Listed:
         shown = film_strip(self.store, _most_drifted(found.values(), metric), path)
         if shown is None:
             return ()
-        return (Place("film strip", path, Names(self.sweep.lineages).lineage(shown.spec)),)
+        return (Place("film strip", path, names_of(self.sweep).lineage(shown.spec)),)
 
 
 def json_text(report: Mapping[str, object]) -> str:

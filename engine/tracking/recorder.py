@@ -18,7 +18,7 @@ import numpy as np
 
 from engine import files
 from engine.lineage.history import History, history
-from engine.names import Names
+from engine.names import names_of
 from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
@@ -40,7 +40,7 @@ class Recorder:
         self.sweep, self.store = sweep, Store(store.url, repairs=False)
         self.address = address_of(sweep, store)
         self.specs = {spec.id: spec for spec in sweep.lineages}
-        self.names = Names(sweep.lineages)
+        self.names = names_of(sweep)
         self.dirty: set[str] = set()
         # what the tracker has of the lineages that are over: a fingerprint of rows, status, reason
         self.recorded: dict[str, tuple[str, str, str]] = {}

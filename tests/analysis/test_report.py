@@ -38,7 +38,7 @@ from analysis.plots import curves as plots
 from analysis.plots import style
 from analysis.report import page as report
 from analysis.report.alignment import alignment, compared, embedded, separability
-from analysis.report.answers import grouped, sentences, thresholds
+from analysis.report.answers import answers_of, grouped, thresholds
 from engine.experiment.reader import load
 from engine.lineage.history import lineage_of
 from engine.settings import CollapseRule, Threshold
@@ -176,7 +176,10 @@ def test_the_answer_is_found_and_said(frame: pd.DataFrame) -> None:
     assert found.loc["replace", "low"] < truth < found.loc["replace", "high"]
     assert abs(found.loc["replace", "estimate"] - truth) < 0.08
     assert found.loc["accumulate", "verdict"] == "never"
-    said = sentences(found.reset_index(), RULE, LAST)
+    said = [
+        f"{a.who}: {a.what} ({'; '.join(a.how)})"
+        for a in answers_of(found.reset_index(), RULE, LAST)
+    ]
     assert said[0].startswith(
         "accumulate: not bracketed: no collapse up to 1 (fid above 3 x generation 0, generation "
         "5, 4 seeds"
@@ -189,7 +192,9 @@ def test_the_answer_is_found_and_said(frame: pd.DataFrame) -> None:
 def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> None:
     outcomes = functional(frame, RULE)
     found = thresholds(outcomes).set_index("group")
-    wide = thresholds(outcomes, Threshold(width=0.02)).set_index("group")
+    wide = thresholds(outcomes, dict.fromkeys(found.index, Threshold(width=0.02))).set_index(
+        "group"
+    )
     assert found.loc["replace", "width"] == 0.1 and found.loc["replace", "seeds_needed"] <= SEEDS
     assert found.loc["replace", "needs"].startswith("about 3 seeds per fraction (2 to ")
     assert wide.loc["replace", "seeds_needed"] > 4 * found.loc["replace", "seeds_needed"]
@@ -206,7 +211,10 @@ def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> N
     assert ended == ["seeds for a width of 0.1: not known while the grid's own interval is open"]
     one = replace[replace["seed"] == 0]
     assert "two seeds with every fraction would tell" in thresholds(one)["needs"].iloc[0]
-    assert "by lineages, not by seeds" in thresholds(one, Threshold(width=0.1))["needs"].iloc[0]
+    assert (
+        "by lineages, not by seeds"
+        in thresholds(one, {"replace": Threshold(width=0.1)})["needs"].iloc[0]
+    )
 
 
 # ---- figures -------------------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+"""What is known of one workflow: where along the synthetic fraction collapse begins, and on what
+that rests; the terminal and the report say it, each in its own way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["bracketed", "open", "never", "always", "not monotone", "too few", "one fraction"]
+Likely = Literal["safe", "collapse", "none"]  # more likely than not, all along the axis
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One workflow's answer."""
+
+    who: str  # the workflow's name
+    what: str  # the end of a sentence about it
+    how: tuple[str, ...] = ()  # what that rests on
+    verdict: Verdict = "one fraction"
+    likely: Likely = "none"
