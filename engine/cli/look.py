@@ -134,7 +134,7 @@ def parts(
     """List the parts that an experiment can be made of."""
     with errors(debug):
         from engine import registry as known
-        from engine.console import tables
+        from engine.console import parts as shown
 
         kind = _kind(kind)
         if name is not None and name not in known.names(kind or ""):
@@ -143,9 +143,9 @@ def parts(
         for each in [kind] if kind else known.KINDS:
             found[each] = _described(each, [name] if name else known.sound(each))
         if as_json:
-            print_json({k: {d.name: tables.described(d) for d in ds} for k, ds in found.items()})
+            print_json({k: {d.name: shown.described(d) for d in ds} for k, ds in found.items()})
         else:
-            tables.show_parts(console(), found, long=kind is not None)
+            shown.show_parts(console(), found, long=kind is not None)
         for each in found if name is None else ():
             for fault in known.broken(each).values():
                 print(f"left out, it cannot be read: {fault}", file=sys.stderr)

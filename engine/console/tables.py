@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +18,6 @@ from engine.outcome.answer import Answer
 from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import Plan
 from engine.planning.preflight import Preflight, Training
-from engine.registry import Description
 from engine.spec import Sweep
 
 NARROW = 70  # columns; below this tables become short paragraphs
@@ -370,39 +367,7 @@ def answer_text(answer: Answer) -> Text:
     return Text.assemble((answer.who, "bold cyan"), f": {answer.what}", (how, "dim"))
 
 
-# ---- parts and machines --------------------------------------------------------------------------
-
-
-def described(part: Description) -> dict[str, Any]:
-    """A part for machines."""
-    fields = {
-        p.name: {"type": p.annotation, "required": p.required, "default": p.default}
-        for p in part.parameters.values()
-    }
-    return {"summary": part.summary, "parameters": fields, "constants": part.constants}
-
-
-def show_parts(console: Console, found: Mapping[str, Sequence[Description]], long: bool) -> None:
-    """Names and parameters by kind; with `long`, each part's sentence and its parameters' types."""
-    for kind, members in found.items():
-        console.print(Text(kind, style="bold"))
-        for part in members:
-            _show_part(console, part) if long else console.print(
-                Text(f"  {part.name}", style="cyan") + Text(_signature(part))
-            )
-
-
-def _signature(part: Description) -> str:
-    named = [p.name if p.required else f"{p.name}={p.default!r}" for p in part.parameters.values()]
-    return f"({', '.join(named)})" if named else ""
-
-
-def _show_part(console: Console, part: Description) -> None:
-    console.print(Text(f"  {part.name}", style="bold cyan"))
-    console.print(Padding(part.summary, (0, 0, 0, 4)))
-    for p in part.parameters.values():
-        tail = " (required)" if p.required else f" = {p.default!r}"
-        console.print(Padding(Text(f"{p.name}: {p.annotation}{tail}", style="dim"), (0, 0, 0, 6)))
+# ---- machines -----------------------------------------------------------------------------------
 
 
 def show_findings(console: Console, findings: Sequence[tuple[str, str, bool]]) -> None:

@@ -7,17 +7,27 @@ needs none of torch.
 
 from __future__ import annotations
 
-import copy
-import itertools
 import json
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from engine.experiment.consistency import affordable, judgeable
+from engine.experiment.grid import (
+    PART_KEYS,
+    Axes,
+    Cell,
+    Where,
+    axes_of,
+    cells,
+    count,
+    left_out,
+    set_value,
+)
 from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
 from engine.experiment.yaml import Document, Problem, parse, parse_value
@@ -25,20 +35,9 @@ from engine.lineage.recipe import path as plan_path
 from engine.names import refusals
 from engine.refusals import lacking, unmeasurable
 from engine.refusals import refusals as impossible
-from engine.registry import describe, names, unknown
-from engine.settings import CollapseRule, Resources, Share, Threshold
+from engine.registry import names
+from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
-
-MOST_LINEAGES = 100_000
-PART_KEYS = ("dataset", "generator", "policy", "sampling")
-DEFAULTS: dict[str, Any] = {
-    "policy": "replace",
-    "sampling": "plain",
-    "arrival": "fixed",
-    "n_synthetic": None,
-}
-Where = tuple[str | int, ...]  # a key path in the file
-Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
 
 
 class SpecError(Exception):
@@ -90,14 +89,14 @@ class _Reader:
             self._loose(self.values)
             self._stop()
         assert head is not None
-        axes = self._axes(head.grid, head.base)
-        self._count(axes, head.seeds)
+        axes = axes_of(head.grid, head.base, self._problem)
+        count(axes, head.seeds, self._problem)
         self._stop()
         lineages = self._lineages(head, axes)
         metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
         self._accepted(metrics, lineages, head)
         lineages = self._judged(lineages, metrics, head.collapse)
-        self._affordable(head.resources, {spec.generator.name for spec in lineages})
+        affordable(head.resources, {s.generator.name for s in lineages}, self._problem)
         if not lineages and not self.problems:
             said = "; ".join(refusals(self.refused, lineages))
             self._problem(f"no cell of this grid makes sense: {said}", ("grid",))
@@ -107,7 +106,7 @@ class _Reader:
     def _loose(self, values: dict[str, Any]) -> None:
         """Check what can be checked by itself in a file whose frame is wrong."""
         base, grid, metrics = values.get("base"), values.get("grid"), values.get("metrics")
-        self._axes(grid, base)
+        axes_of(grid, base, self._problem)
         if isinstance(base, dict) and "n_real" in base:
             self._model(
                 Sizes, {key: base[key] for key in Sizes.model_fields if key in base}, ("base",)
@@ -175,120 +174,22 @@ class _Reader:
             parsed = parse_value(value)
         except ValueError as error:
             return self.problems.append(Problem(f"--set {key}: {error}"))
-        _set(self.values, key, parsed)
+        set_value(self.values, key, parsed)
 
     # ---- the grid ----
 
-    def _axes(self, grid: Any, base: Any) -> dict[str, list[Any]]:
-        """The axes of the grid, checked by name."""
-        known = (*PART_KEYS, *Sizes.model_fields)
-        for where, keys in (("base", base), ("grid", grid)):
-            for key in keys if isinstance(keys, dict) else ():
-                head = key.split(".")[0]
-                if (
-                    head not in known
-                    or (where == "base" and "." in key)
-                    or ("." in key and head not in PART_KEYS)
-                ):
-                    self._problem(
-                        f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}",
-                        (where, key),
-                    )
-        if not isinstance(grid, dict):
-            return {}
-        for key, values in grid.items():
-            if isinstance(values, list) and not values:
-                self._problem(
-                    "an axis needs at least one value, got an empty list; remove the axis or "
-                    "fill it",
-                    ("grid", key),
-                )
-        return grid
-
-    def _count(self, axes: dict[str, list[Any]], seeds: int | list[int]) -> None:
-        sizes = {key: len(values) for key, values in axes.items()}
-        sizes["seeds"] = seeds if isinstance(seeds, int) else len(seeds)
-        if isinstance(seeds, list) and not seeds:
-            self._problem("seeds needs at least one seed, got an empty list", ("seeds",))
-        if (total := math.prod(sizes.values())) > MOST_LINEAGES:
-            factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
-            self._problem(
-                f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once",
-                ("grid",),
-            )
-
-    def _lineages(self, head: File, axes: dict[str, list[Any]]) -> list[LineageSpec]:
+    def _lineages(self, head: File, axes: Axes) -> list[LineageSpec]:
         found: dict[str, LineageSpec] = {}
-        self._left_out(head.without)
+        left_out(head.without, self._problem)
         seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
-        for cell in self._cells(head.base, axes):
+        for cell in cells(head.base, axes, self._problem):
             spec = self._spec(cell, head.generations)
-            made = {kind: getattr(spec, kind).name for kind in PART_KEYS} if spec else {}
-            if spec and any(
-                all(made.get(kind) == name for kind, name in pair.items()) for pair in head.without
-            ):
+            if spec is None or any(_combines(spec, pair) for pair in head.without):
                 continue
-            for seed in seeds if spec else ():
-                assert spec is not None
-                own = LineageSpec(**{**_fields(spec), "seed": seed})
+            for seed in seeds:
+                own = replace(spec, seed=seed)
                 found.setdefault(own.id, own)
         return list(found.values())
-
-    def _left_out(self, without: list[dict[str, str]]) -> None:
-        """Combinations that name no part would leave out nothing, or everything."""
-        for i, pair in enumerate(without):
-            if not pair:
-                self._problem(
-                    "a combination to leave out names parts, such as {dataset: digits, "
-                    "generator: wgan}",
-                    ("without", i),
-                )
-            for kind, name in pair.items():
-                if kind not in PART_KEYS:
-                    self._problem(
-                        f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: "
-                        f"{', '.join(PART_KEYS)}",
-                        ("without", i),
-                    )
-                elif name not in names(kind):
-                    self._problem(unknown(kind, name), ("without", i, kind))
-
-    def _cells(self, base: dict[str, Any], axes: dict[str, list[Any]]) -> Iterator[Cell]:
-        """Every combination of the axes over the base: key -> (value,
-        where it stands in the file).
-        """
-        keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
-        used: set[str] = set()
-        for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
-            cell: Cell = {k: (named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
-            for key, i in zip(keys, choice, strict=True):
-                self._place(cell, key, axes[key][i], ("grid", key, i), used)
-            yield cell
-        for key in keys:
-            if "." in key and key not in used:
-                kind, parameter = key.split(".", 1)
-                self._problem(
-                    f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key)
-                )
-
-    def _place(self, cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
-        """Put one axis value into a cell.
-
-        A part without that parameter ignores it: its lineages run once.
-        """
-        kind, _, parameter = key.partition(".")
-        if not parameter:
-            cell[key] = (named(value), where)
-            return
-        part, _ = cell.get(kind, (None, where))
-        name = part.get("name") if isinstance(part, dict) else None
-        if name in names(kind) and parameter.split(".")[0] in describe(kind, name).parameters:
-            part = copy.deepcopy(part)
-            _set(part, parameter, value)
-            cell[kind] = (part, where)
-            used.add(key)
-        elif name not in names(kind):
-            used.add(key)  # the unknown part is reported by itself
 
     def _spec(self, cell: Cell, generations: int) -> LineageSpec | None:
         """One cell's spec (seed 0); None, with a refusal or problems, when it makes no sense."""
@@ -348,7 +249,7 @@ class _Reader:
             if name in ids[:i]:
                 self._problem(f"{name} is listed twice", ("metrics", i))
         if head.collapse is not None:
-            self._collapse(head.collapse, ids)
+            judgeable(head.collapse, ids, self._problem)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)
 
@@ -368,36 +269,6 @@ class _Reader:
             else:
                 self.refused.append(Refused(spec, f"collapse cannot be judged: {reason}"))
         return judged
-
-    def _affordable(self, asked: Resources, used: set[str]) -> None:
-        """Resources of generators that are not there, prices the wrong way round or of two
-        different things.
-        """
-        known, units = names("generator"), set()
-        for name in asked.generators:
-            if name not in known:
-                message = (
-                    f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
-                )
-                self._problem(message, ("resources", "generators", name))
-        for share, where in [
-            (asked, ()),
-            *((own, ("generators", name)) for name, own in asked.generators.items()),
-        ]:
-            if (price := share.price_per_hour) and price[0] > price[1]:
-                message = (
-                    f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
-                )
-                self._problem(message, ("resources", *where, "price_per_hour"))
-        for own in (asked.generators.get(name, Share()) for name in used):
-            if own.price_per_hour is None:
-                units.add("GPU" if (asked.gpu if own.gpu is None else own.gpu) else "CPU")
-        if asked.price_per_hour and len(units) > 1:
-            message = (
-                "this would be the price of a GPU's hour and of a CPU's; give it under "
-                "generators, to each its own"
-            )
-            self._problem(message, ("resources", "price_per_hour"))
 
     def _threshold(self, asked: Threshold, head: File, lineages: list[LineageSpec]) -> None:
         searched = [spec for spec in lineages if spec.has_fraction]
@@ -447,33 +318,6 @@ class _Reader:
                 own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
                 return self._problem(f"{reason}; say where to search, such as {own}", where)
 
-    def _collapse(self, rule: CollapseRule, ids: list[str]) -> None:
-        if rule.metric.split("/")[0] not in ids and ids:
-            near = nearest(rule.metric.split("/")[0], ids)
-            message = (
-                f"collapse is judged by {rule.metric!r}, which is not measured{near}; "
-                f"metrics: {', '.join(ids)}"
-            )
-            self._problem(message, ("collapse", "metric"))
-        if (rule.above is None) == (rule.below is None):
-            self._problem(
-                "collapse needs one of above and below (times the value of generation 0)",
-                ("collapse",),
-            )
-        watched = rule.absorbing
-        if watched is not None and (watched.metric is None) != (watched.below is None):
-            self._problem(
-                "absorbing needs metric and below together, or neither", ("collapse", "absorbing")
-            )
-        if (
-            watched is not None
-            and watched.metric
-            and watched.metric.split("/")[0] not in ids
-            and ids
-        ):
-            message = f"{watched.metric!r} is not measured; metrics: {', '.join(ids)}"
-            self._problem(message, ("collapse", "absorbing", "metric"))
-
 
 def _refusal(spec: LineageSpec, generations: int) -> str | None:
     """Why a cell makes no sense, or None."""
@@ -488,21 +332,6 @@ def _refusal(spec: LineageSpec, generations: int) -> str | None:
     return None
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping
-    first.
-    """
-    head, _, rest = key.partition(".")
-    if not rest or head == "grid":
-        if head == "grid" and rest:
-            values.setdefault("grid", {})[rest] = value
-        else:
-            values[head] = value
-        return
-    inner = named(values.get(head, {}))
-    values[head] = inner if isinstance(inner, dict) else {}
-    _set(values[head], rest, value)
-
-
-def _fields(spec: LineageSpec) -> dict[str, Any]:
-    return {k: getattr(spec, k) for k in LineageSpec.__dataclass_fields__}
+def _combines(spec: LineageSpec, pair: dict[str, str]) -> bool:
+    """Whether a cell is made of all these parts."""
+    return all(kind in PART_KEYS and getattr(spec, kind).name == n for kind, n in pair.items())

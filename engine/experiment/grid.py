@@ -1,0 +1,141 @@
+"""The grid of an experiment file: its axes, and every combination of their values.
+
+What is wrong is told with the place in the file where it stands; what a cell means is said where
+cells become lineages (reader.py).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from engine.experiment.schema import Sizes
+from engine.experiment.values import named, nearest
+from engine.registry import describe, names, unknown
+
+MOST_LINEAGES = 100_000
+PART_KEYS = ("dataset", "generator", "policy", "sampling")
+DEFAULTS: dict[str, Any] = {
+    "policy": "replace",
+    "sampling": "plain",
+    "arrival": "fixed",
+    "n_synthetic": None,
+}
+Where = tuple[str | int, ...]  # a key path in the file
+Cell = dict[str, tuple[Any, Where]]  # key -> (value, where it stands)
+Axes = dict[str, list[Any]]
+Tell = Callable[[str, Where], None]  # hears of a problem and where it stands
+
+
+def axes_of(grid: Any, base: Any, tell: Tell) -> Axes:
+    """The axes of the grid, checked by name."""
+    known = (*PART_KEYS, *Sizes.model_fields)
+    for where, keys in (("base", base), ("grid", grid)):
+        for key in keys if isinstance(keys, dict) else ():
+            head = key.split(".")[0]
+            if (
+                head not in known
+                or (where == "base" and "." in key)
+                or ("." in key and head not in PART_KEYS)
+            ):
+                tell(
+                    f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}",
+                    (where, key),
+                )
+    if not isinstance(grid, dict):
+        return {}
+    for key, values in grid.items():
+        if isinstance(values, list) and not values:
+            tell(
+                "an axis needs at least one value, got an empty list; remove the axis or fill it",
+                ("grid", key),
+            )
+    return grid
+
+
+def count(axes: Axes, seeds: int | Sequence[int], tell: Tell) -> None:
+    """A grid of no seeds, or of more lineages than can be planned."""
+    sizes = {key: len(values) for key, values in axes.items()}
+    sizes["seeds"] = seeds if isinstance(seeds, int) else len(seeds)
+    if not isinstance(seeds, int) and not seeds:
+        tell("seeds needs at least one seed, got an empty list", ("seeds",))
+    if (total := math.prod(sizes.values())) > MOST_LINEAGES:
+        factors = " x ".join(f"{n} ({key})" for key, n in sizes.items())
+        tell(
+            f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once",
+            ("grid",),
+        )
+
+
+def left_out(without: Sequence[dict[str, str]], tell: Tell) -> None:
+    """Combinations that name no part would leave out nothing, or everything."""
+    for i, pair in enumerate(without):
+        if not pair:
+            tell(
+                "a combination to leave out names parts, such as {dataset: digits, "
+                "generator: wgan}",
+                ("without", i),
+            )
+        for kind, name in pair.items():
+            if kind not in PART_KEYS:
+                tell(
+                    f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: "
+                    f"{', '.join(PART_KEYS)}",
+                    ("without", i),
+                )
+            elif name not in names(kind):
+                tell(unknown(kind, name), ("without", i, kind))
+
+
+def cells(base: dict[str, Any], axes: Axes, tell: Tell) -> Iterator[Cell]:
+    """Every combination of the axes over the base: key -> (value, where it stands in the file)."""
+    keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
+    used: set[str] = set()
+    for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
+        cell: Cell = {k: (named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
+        for key, i in zip(keys, choice, strict=True):
+            _place(cell, key, axes[key][i], ("grid", key, i), used)
+        yield cell
+    for key in keys:
+        if "." in key and key not in used:
+            kind, parameter = key.split(".", 1)
+            tell(f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key))
+
+
+def _place(cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
+    """Put one axis value into a cell.
+
+    A part without that parameter ignores it: its lineages run once.
+    """
+    kind, _, parameter = key.partition(".")
+    if not parameter:
+        cell[key] = (named(value), where)
+        return
+    part, _ = cell.get(kind, (None, where))
+    name = part.get("name") if isinstance(part, dict) else None
+    if name in names(kind) and parameter.split(".")[0] in describe(kind, name).parameters:
+        part = copy.deepcopy(part)
+        set_value(part, parameter, value)
+        cell[kind] = (part, where)
+        used.add(key)
+    elif name not in names(kind):
+        used.add(key)  # the unknown part is reported by itself
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """values["a"]["b"] = value for key "a.b"; a part given by name alone becomes a mapping
+    first.
+    """
+    head, _, rest = key.partition(".")
+    if not rest or head == "grid":
+        if head == "grid" and rest:
+            values.setdefault("grid", {})[rest] = value
+        else:
+            values[head] = value
+        return
+    inner = named(values.get(head, {}))
+    values[head] = inner if isinstance(inner, dict) else {}
+    set_value(values[head], rest, value)
