@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from analysis.collapse.functional import functional, times
 from analysis.collapse.survival import hazard, kaplan_meier, median_time
@@ -124,6 +125,32 @@ def test_a_slope_must_be_sure() -> None:
     assert falling.judge(curve(*(10 - 2.0 * t for t in range(5)))).verdict is True
 
 
+def test_a_slope_is_read_at_the_last_generation_so_whole_lineages_are_not_censored() -> None:
+    rule, one = rule_of(above=0.1, slope={"last": 4}), spec()
+    growing = [1.0 + t for t in range(6)]
+    assert rule.judge(curve(*growing)).t == 5
+    found = functional(tidy(rows(one, *growing), {one.id: one}), rule, generations=5)
+    assert found.t[0] == 5 and not found.censored[0] and found.finished[0] and found.verdict[0]
+
+
+def test_an_absorbing_metric_is_judged_from_rows_and_from_the_frame() -> None:
+    rule, one = rule_of(absorbing={"metric": "moments/trace_ratio", "below": 0.5}), spec()
+    given = rows(one, 2.0, 2.0)
+    for row, seen in zip(given, (1.0, 0.1), strict=True):
+        row["values"]["moments/trace_ratio"] = seen
+    assert collapsed(History(one, tuple(given), "ok"), rule) is True
+    assert functional(tidy(given, {one.id: one}), rule).absorbed[0]
+
+
+def test_a_generation_where_the_metric_was_not_due_is_no_collapse() -> None:
+    rule, one = rule_of(absorbing={"undefined": True}), spec()
+    given = rows(one, 2.0, None, 2.0)
+    given[1] |= {"values": {"other": 1.0}, "undefined": {}}  # every: 2
+    assert collapsed(History(one, tuple(given), "ok"), rule) is False
+    found = functional(tidy(given, {one.id: one}), rule)
+    assert not found.absorbed[0] and found.verdict.tolist() == [False]
+
+
 def test_first_passage_is_the_first_generation_past_the_level() -> None:
     assert ABOVE.first_passage(curve(1.0, 2.0, 4.0, 2.0)) == 2
     assert ABOVE.first_passage(curve(1.0, 2.0, 2.5)) is None
@@ -231,6 +258,27 @@ def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, sai
     file.write_text(base + f"collapse: {collapse}\n")
     with pytest.raises(SpecError, match=said):
         load(file)
+
+
+def test_a_rule_may_name_any_key_of_a_metric_that_is_measured(tmp_path: Any) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(
+        "base: {dataset: gaussian, generator: gaussian, n_real: 10}\ngenerations: 1\n"
+        "metrics: [moments]\ncollapse: {metric: moments/kl, above: 2, "
+        "absorbing: {metric: moments/trace_ratio, below: 1e-9}}\n"
+    )
+    rule = load(file).collapse
+    assert rule is not None and rule.watched == "moments/trace_ratio"
+    assert CollapseRule.from_dict(rule.to_dict()) == rule
+
+
+def test_a_rule_cannot_be_changed_or_misspelt() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        ABOVE.above = 4.0
+    with pytest.raises(ValidationError, match="abve"):
+        CollapseRule.from_dict({"metric": "fid", "abve": 3.0})
+    with pytest.raises(ValidationError, match="number"):
+        rule_of(above="three")
 
 
 def test_rules_in_words() -> None:

@@ -217,6 +217,32 @@ def test_the_seeds_that_are_needed_are_said_or_why_not(frame: pd.DataFrame) -> N
     )
 
 
+def test_an_answer_is_computed_on_the_fractions_that_ran(frame: pd.DataFrame) -> None:
+    outcomes = functional(frame, RULE)
+    short = outcomes[outcomes["synthetic_fraction"] < 1]
+    last = short.loc[short["policy"] == "replace", "synthetic_fraction"].max()
+    found = thresholds(short).set_index("group").loc["replace"]
+    assert last < 1 and found["last"] == last, "a grid ends where its fractions end"
+    searched = thresholds(short, {"replace": Threshold(between=(0.0, 1.0))}).set_index("group")
+    assert searched.loc["replace", "last"] == 1, "a search ends where the file says"
+
+
+@pytest.mark.parametrize(("likely", "colour"), [("safe", style.GOOD), ("collapse", style.BAD)])
+def test_a_figure_chooses_its_colour_by_what_is_likely_never_by_words(
+    frame: pd.DataFrame, likely: str, colour: str
+) -> None:
+    outcomes = grouped(functional(frame, RULE))
+    answers = thresholds(outcomes).assign(
+        verdict="open", likely=likely, words="from here to there", estimate=np.nan
+    )
+    shares = collapse_share(outcomes).assign(group="nothing ran")
+    figure = plots_collapse.phase_diagram(shares, answers, rule="r", width=style.WIDE)
+    bars = [line for line in figure.axes[0].lines if line.get_linewidth() == 8]
+    assert len(bars) == len(answers) and {line.get_color() for line in bars} == {colour}
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {"likely none up to 1" if likely == "safe" else "likely from 0 on"}
+
+
 # ---- figures -------------------------------------------------------------------------------------
 
 

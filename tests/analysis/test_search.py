@@ -17,6 +17,7 @@ import pytest
 from analysis.report import figures as gallery
 from analysis.report import page as report
 from analysis.threshold.workflows import design_of, grown, read, recorded
+from engine.console.tables import answer_text
 from engine.experiment.reader import load
 from engine.outcome.summary import History
 from engine.store.store import Store
@@ -176,6 +177,35 @@ def test_a_failed_lineage_is_no_collapse_and_is_tried_again(tmp_path: Path) -> N
     assert again.next() == spec
 
 
+def test_a_workflow_says_why_it_ended_or_where_it_stands(tmp_path: Path) -> None:
+    sweep = sweep_of(SEARCH.replace("budget: 14", "budget: 14, seeds: 2"), tmp_path)
+    own = next(own for own in read(sweep, Store(sweep.out)).values() if own.label == "replace")
+    assert own.why == "going on"
+    first, second = own.next(), own.next()
+    assert first is not None and second is not None and own.why == "2 running"
+    for spec in (first, second):
+        own.ended(History(spec, (), "failed", "ZeroDivisionError"))
+    assert own.why == "going on" and own.said().how[1:] == ("0 lineages, 2 failed", "going on")
+    while (spec := own.next()) is not None:
+        own.ended(History(spec, (), "failed", "ZeroDivisionError"))
+    assert own.why == "budget spent" and len(own.specs) == 14
+    own.design = own.design.model_copy(update={"budget": 99, "start": (0.0, 1.0), "step": 1.0})
+    assert own.why == "no seed left", "two seeds at each of two fractions, and all were used"
+
+
+def test_an_answer_says_what_it_rests_on_without_reading_its_own_text(searched: Path) -> None:
+    sweep = load(searched / "experiment.yaml")
+    for own in read(sweep, Store(sweep.out)).values():
+        said, text = own.said(), answer_text(own.said()).plain
+        assert (said.who, said.what, said.verdict) == (
+            own.label,
+            own.answer.words,
+            own.answer.verdict,
+        )
+        assert said.how[0] == "90%" and said.how[-1] == own.why
+        assert text == f"{said.who}: {said.what}  ({'; '.join(said.how)})"
+
+
 def test_the_page_has_the_lineages_that_the_search_grew(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +262,7 @@ PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
 from engine.cli import threshold
 from engine.console.errors import console
+from engine.console.tables import answer_text
 from engine.experiment.reader import load
 from engine.running.session import Options
 from analysis.threshold import search

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm, t
 
 from analysis.threshold import grid
 from analysis.threshold.estimate import (
+    Estimate,
     Outcome,
     begin,
     estimate,
     finished,
+    finite,
     on_lattice,
     propose,
     seed_for,
@@ -296,6 +301,51 @@ def test_grids_that_do_not_bracket(verdicts: np.ndarray, words: str) -> None:
     assert grid.by_verdict(FRACTIONS, np.tile(verdicts, (6, 1))).words == words
 
 
+def test_outcomes_without_a_value_change_nothing_but_their_count() -> None:
+    some = outcomes(noisy(FRACTIONS, 3, 0.1))
+    odd = [Outcome(0.3, 7, math.nan), Outcome(0.9, 8, math.nan)]
+    plain, more = estimate(some, 0.6), estimate([*odd, *some], 0.6)
+    assert more == replace(plain, undefined=2) and plain.undefined == 0
+    _, y = grid.table([*some, Outcome(0.0, 9, math.nan)])
+    assert y.shape == (3, 9) and np.isfinite(y).all(), "a seed with an undefined cell is left out"
+    whole = grid.table([o for o in some if (o.seed, o.fraction) != (0, 0.5)])
+    undefined = grid.table(
+        [o if (o.seed, o.fraction) != (0, 0.5) else replace(o, y=math.nan) for o in some]
+    )
+    assert undefined[1] == pytest.approx(whole[1]) and len(whole[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("y", "level", "worst"),
+    [
+        ([0.0, 3.0, math.inf], 1.0, 3.0),  # the worst number that was seen
+        ([-4.0, 2.0, math.inf], 1.0, 6.0),  # as far above the level as the best is below it
+        ([1.0, 1.0, math.inf], 1.0, 2.0),  # nothing is past the level: one above it
+        ([math.inf, math.inf], 0.5, 1.5),
+    ],
+)
+def test_absorbed_lineages_are_worse_than_any_number(
+    y: list[float], level: float, worst: float
+) -> None:
+    found = finite(np.array(y), level)
+    assert found[np.isinf(y)] == pytest.approx(worst)
+    assert found[np.isfinite(y)] == pytest.approx(np.array(y)[np.isfinite(y)])
+
+
+def test_a_hump_is_not_monotone_at_any_level() -> None:
+    hump = 5 + 3 * np.sin(3 * np.pi * FRACTIONS)
+    assert estimate(outcomes(noisy(hump, 4, 0.1)), 6.0).verdict == "not monotone"
+
+
+def test_what_is_likely_all_along_the_axis() -> None:
+    answer = Estimate("open", None, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
+    assert answer.likely == "safe"
+    assert replace(answer, never=0.2, always=0.5).likely == "collapse"
+    assert replace(answer, never=0.2, estimate=0.42).likely == "none", "it has a crossing"
+    said = {"never": "safe", "always": "collapse", "bracketed": "none", "too few": "none"}
+    assert {v: replace(answer, verdict=v, never=0.0).likely for v in said} == said  # type: ignore[arg-type]
+
+
 def test_a_table_needs_whole_seeds() -> None:
     some = outcomes(noisy(FRACTIONS, 3, 0.1))
     fractions, y = grid.table(some[:-1])
@@ -305,10 +355,6 @@ def test_a_table_needs_whole_seeds() -> None:
 
 
 def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
-    from dataclasses import replace
-
-    from analysis.threshold.estimate import Estimate
-
     answer = Estimate("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
     assert (
         answer.words
