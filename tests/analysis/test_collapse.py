@@ -135,9 +135,10 @@ def test_a_slope_is_read_at_the_last_generation_so_whole_lineages_are_not_censor
 
 def test_an_absorbing_metric_is_judged_from_rows_and_from_the_frame() -> None:
     rule, one = rule_of(absorbing={"metric": "moments/trace_ratio", "below": 0.5}), spec()
-    given = rows(one, 2.0, 2.0)
-    for row, seen in zip(given, (1.0, 0.1), strict=True):
-        row["values"]["moments/trace_ratio"] = seen
+    given = [
+        generation(one.id, t, {"fid": 2.0, "moments/trace_ratio": seen}, undefined={}, status="ok")
+        for t, seen in enumerate((1.0, 0.1))
+    ]
     assert collapsed(History(one, tuple(given), "ok"), rule) is True
     assert functional(tidy(given, {one.id: one}), rule).absorbed[0]
 
@@ -145,7 +146,7 @@ def test_an_absorbing_metric_is_judged_from_rows_and_from_the_frame() -> None:
 def test_a_generation_where_the_metric_was_not_due_is_no_collapse() -> None:
     rule, one = rule_of(absorbing={"undefined": True}), spec()
     given = rows(one, 2.0, None, 2.0)
-    given[1] |= {"values": {"other": 1.0}, "undefined": {}}  # every: 2
+    given[1] = generation(one.id, 1, {"other": 1.0}, undefined={}, status="ok")  # every: 2
     assert collapsed(History(one, tuple(given), "ok"), rule) is False
     found = functional(tidy(given, {one.id: one}), rule)
     assert not found.absorbed[0] and found.verdict.tolist() == [False]
