@@ -232,10 +232,10 @@ class LineageSpec:
     def from_dict(cls, values: dict[str, Any]) -> LineageSpec:
         """The inverse of `to_dict`."""
         kinds = ("dataset", "generator", "policy", "sampling")
-        parts: dict[str, Any] = {
-            k: Part(k, values[k]["name"], {p: v for p, v in values[k].items() if p != "name"})
-            for k in kinds
-        }
+        parts: dict[str, Any] = {}
+        for kind in kinds:
+            params = dict(values[kind])
+            parts[kind] = Part(kind, params.pop("name"), params)
         return cls(**parts, **{k: v for k, v in values.items() if k not in kinds})
 
 

@@ -79,13 +79,10 @@ class Layout:
     def places(self) -> dict[str, np.ndarray]:
         """By column, where in the values each output row finds its number."""
         at = {key: i for i, key in enumerate(self.values)}
-        places = {
-            column: [at.get(_beside(key, column), -1) for key in self.keys] for column in BESIDE
-        }
-        return {
-            k: np.array(v)
-            for k, v in {"value": [at.get(key, -1) for key in self.keys], **places}.items()
-        }
+        places = {"value": np.array([at.get(key, -1) for key in self.keys])}
+        for column in BESIDE:
+            places[column] = np.array([at.get(_beside(key, column), -1) for key in self.keys])
+        return places
 
     @cached_property
     def reasons(self) -> list[int]:
@@ -180,9 +177,9 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """Sorted by what the lineages are, then by generation and key."""
         parts = [self._part(layout) for layout in list(self._rows) or [Layout((), ())]]
-        whole = {
-            name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])
-        }
+        whole = {}
+        for name in list(parts[0]):
+            whole[name] = np.concatenate([part.pop(name) for part in parts])
         texts = {name: words.sorted(whole.pop(name)) for name, words in self._words.items()}
         order = np.lexsort((texts["key"].codes, whole["t"], whole["lineage"]))
         return self._typed(

@@ -176,20 +176,14 @@ def _searched(searched: list[Workflow]) -> Table | None:
     """What the search found, as threshold.json has it."""
     if not searched:
         return None
-    odd = [
-        name
-        for name in ("absorbed", "undefined", "failed")
-        if any(own.to_dict()[name] for own in searched)
-    ]
-    columns = ["estimate", "low", "high", "lineages", "seeds", *odd, "ended"]
-    rows = [
-        {"workflow": own.label} | {name: own.to_dict()[name] for name in columns}
-        for own in searched
-    ]
+    whole = [{"workflow": own.label} | own.to_dict() for own in searched]
+    found = pd.DataFrame(whole).astype({c: float for c in ("estimate", "low", "high")})
+    odd = [name for name in ("absorbed", "undefined", "failed") if found[name].any()]
+    columns = ["workflow", "estimate", "low", "high", "lineages", "seeds", *odd, "ended"]
     note = "Ended: why the search started no more lineages, or that it has not ended."
     return _table(
         "What the search found",
-        pd.DataFrame(rows).astype({c: float for c in ("estimate", "low", "high")}),
+        found[columns],
         "",
         note,
     )
@@ -315,10 +309,9 @@ def _ended(findings: Findings, failed: Mapping[str, Failure]) -> pd.DataFrame:
 
 def _table(title: str, frame: pd.DataFrame, empty: str, note: str = "") -> Table:
     numeric: dict[Any, bool] = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
-    rows = [
-        [(_text(v), _class(str(c), v, numeric[c])) for c, v in row.items()]
-        for row in frame.head(MOST_ROWS).to_dict("records")
-    ]
+    rows = []
+    for row in frame.head(MOST_ROWS).to_dict("records"):
+        rows.append([(_text(v), _class(str(c), v, numeric[c])) for c, v in row.items()])
     more = f"{len(frame) - MOST_ROWS:,} more rows." if len(frame) > MOST_ROWS else ""
     return Table(
         title,

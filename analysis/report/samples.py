@@ -70,9 +70,12 @@ def _frames(
     store: Store, spec: LineageSpec, wanted: Sequence[int], what: str
 ) -> dict[int, Samples]:
     nodes = path(spec, max(wanted))
-    rows = {t: store.row("draw", nodes[t].draw) for t in range(len(nodes))}
-    there = [t for t, row in rows.items() if row is not None and what in row.files]
-    frames = {t: archive.read_samples(store, rows[t], what) for t in _near(wanted, there)}  # type: ignore[arg-type]
+    rows = {}
+    for t, node in enumerate(nodes):
+        row = store.row("draw", node.draw)
+        if row is not None and what in row.files:
+            rows[t] = row
+    frames = {t: archive.read_samples(store, rows[t], what) for t in _near(wanted, list(rows))}
     return {t: samples for t, samples in frames.items() if samples is not None}
 
 
@@ -133,13 +136,12 @@ def _aligned(table: pd.DataFrame) -> pd.DataFrame:
 
 def _embedded(real: np.ndarray, sets: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
     """The first generation, which all share, and the last of each workflow."""
-    last = {name: max(t for n, t in sets if n == name) for name, _ in sets}
+    last: dict[str, int] = {}
+    for name, t in sets:
+        last[name] = max(t, last.get(name, t))
     shown = {f"{name}, generation {t}": x for (name, t), x in sets.items() if t == last[name]}
     first = [x for (_, t), x in sets.items() if t == 0][:1]
-    finite = {
-        name: x
-        for name, x in [*(("generation 0", x) for x in first), *shown.items()]
-        if np.isfinite(x).all()
-    }
+    named = {"generation 0": first[0]} | shown if first else shown
+    finite = {name: x for name, x in named.items() if np.isfinite(x).all()}
     table = embedded(real[:EMBEDDED], finite)
     return table.assign(panel=table["set"])

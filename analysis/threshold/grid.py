@@ -43,16 +43,18 @@ def table(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray]:
     """
     fractions = sorted({o.fraction for o in outcomes})
     known = {(o.seed, o.fraction): o.y for o in outcomes if not math.isnan(o.y)}
-    whole = [
-        s for s in sorted({o.seed for o in outcomes}) if all((s, x) in known for x in fractions)
-    ]
-    if len(whole) < 2 or len(fractions) < 2:
+    curves = {}  # of the seeds that have every fraction
+    for seed in sorted({o.seed for o in outcomes}):
+        curve = [known.get((seed, x)) for x in fractions]
+        if None not in curve:
+            curves[seed] = curve
+    if len(curves) < 2 or len(fractions) < 2:
         raise ValueError(
             "a grid's interval resamples seeds that have every fraction: it needs 2 of them "
-            f"and 2 fractions, got {len(whole)} "
+            f"and 2 fractions, got {len(curves)} "
             f"and {len(fractions)}; run more seeds"
         )
-    return np.array(fractions), np.array([[known[s, x] for x in fractions] for s in whole])
+    return np.array(fractions), np.array(list(curves.values()))
 
 
 def interpolated(

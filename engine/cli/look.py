@@ -143,7 +143,10 @@ def parts(
         for each in [kind] if kind else known.KINDS:
             found[each] = _described(each, [name] if name else known.sound(each))
         if as_json:
-            print_json({k: {d.name: shown.described(d) for d in ds} for k, ds in found.items()})
+            described = {}
+            for each, parts in found.items():
+                described[each] = {part.name: shown.described(part) for part in parts}
+            print_json(described)
         else:
             shown.show_parts(console(), found, long=kind is not None)
         for each in found if name is None else ():

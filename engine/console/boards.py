@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -203,12 +203,12 @@ class SweepBoard:
             parts.append(Text(f"... and {hidden} more cells", style="dim"))
         return Group(*parts, Text(), self._foot(console.width), *notes_of(self.notes))
 
-    def _columns(self, width: int) -> list[tuple[str, str]]:
+    def _columns(self, width: int) -> list[tuple[str, JustifyMethod]]:
         """Columns of the headline metric, as far as there is room."""
         if not self.metric:
             return []
-        wanted = [(self.metric, "right", WIDE), ("drift", "right", NARROW)]
-        return [(name, justify) for name, justify, least in wanted if width >= least]
+        wanted = {self.metric: WIDE, "drift": NARROW}
+        return [(name, "right") for name, least in wanted.items() if width >= least]
 
     def _rows(self, height: int) -> tuple[list[Progress], int]:
         """The cells there is room for: the ones most lately active, in the order of the file."""

@@ -60,7 +60,8 @@ def open_streams() -> None:
             file = os.open(os.devnull, os.O_RDWR)
             if file != number:
                 os.dup2(file, number)
-            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115  # as long as the process
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode))  # noqa: SIM115  # as long as the process
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -188,10 +188,10 @@ def first(lines: Sequence[str], what: str) -> list[str]:
     return [*lines[:MOST_REASONS], f"... and {more} more {what}"] if more > 1 else list(lines)
 
 
-def table(*columns: tuple[str, str]) -> Table:
+def table(*columns: tuple[str, JustifyMethod]) -> Table:
     rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name, justify in columns:
-        rows.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+        rows.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")
     return rows
 
 

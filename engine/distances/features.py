@@ -244,7 +244,8 @@ def _run_fid_inception(model: Any, x: np.ndarray) -> np.ndarray:
 
 def _fidelity() -> Any:
     """torch-fidelity's module of the network; ModuleNotFoundError says what to install."""
-    from engine._torchvision import torchvision  # noqa: F401  (before anything that imports torchvision itself)
+    # before anything that imports torchvision itself
+    from engine._torchvision import torchvision  # noqa: F401
 
     try:
         return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")

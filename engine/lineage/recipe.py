@@ -90,10 +90,10 @@ def _named(sources: tuple[int, ...]) -> str:
 def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]) -> Node:
     sources = {s: real if s < 0 else past[s].draw for pick in recipe for s in pick.sources}
     quoted = {s: f'"{key}"' for s, key in sources.items()}
-    made_of = [
-        f'["{pick.how}",{pick.count},[{",".join([quoted[s] for s in pick.sources])}]]'
-        for pick in recipe
-    ]
+    made_of = []
+    for pick in recipe:
+        keys = ",".join([quoted[s] for s in pick.sources])
+        made_of.append(f'["{pick.how}",{pick.count},[{keys}]]')
     parent = past[-1].model if t and spec.generator.continues else None
     model, draw = _keys(spec, t, ",".join(made_of), parent, real)
     counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}

@@ -135,12 +135,8 @@ class ConditionalFid:
         means = []
         for _ in range(self.splits if live else 0):
             orders = [rng.permutation(len(self._pool[k])) for k, _ in live]
-            a, b = (
-                [
-                    self._pool[k][o[s * n : (s + 1) * n]]
-                    for (k, n), o in zip(live, orders, strict=True)
-                ]
-                for s in (0, 1)
-            )
+            shuffled = [self._pool[k][order] for (k, _), order in zip(live, orders, strict=True)]
+            a = [own[:n] for (_, n), own in zip(live, shuffled, strict=True)]
+            b = [own[n : 2 * n] for (_, n), own in zip(live, shuffled, strict=True)]
             means.append(frechet(moments_by_group(a), moments_by_group(b)).mean(0))
         return mean_and_spread(np.array(means), "no class has two held-out samples")

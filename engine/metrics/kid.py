@@ -119,11 +119,12 @@ class Kid:
         size = min(self.subset_size, len(real))
         if not self.subsets or size == len(real):
             return mmd(real, other)
-        draws = (
-            [side[rng.permutation(len(side))[:size]] for side in (real, other)]
-            for _ in range(self.subsets)
-        )
-        values = np.array([mmd(a, b)[0] for a, b in draws])
+        drawn = []
+        for _ in range(self.subsets):
+            a = real[rng.permutation(len(real))[:size]]
+            b = other[rng.permutation(len(other))[:size]]
+            drawn.append(mmd(a, b)[0])
+        values = np.array(drawn)
         spread = values.std(ddof=1) if len(values) > 1 else np.nan
         return float(values.mean()), float(spread * np.sqrt(size / len(real)))
 

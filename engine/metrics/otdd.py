@@ -85,13 +85,14 @@ class Otdd:
             y if real.y is None else real.y, self.n_
         )  # what a faithful model would draw
         pairs = alike(y, y[: self.n_], usual, self.splits, rng)
-        sides = (
-            [labelled(x[i % len(x)][half], y[half], self.most, rng) for half in pair]
-            for i, pair in enumerate(pairs)
-        )
-        between = np.array([self._distance(*pair) for pair in sides])  # a replicate for each split
+        between = []  # a replicate for each split
+        for i, (one, other) in enumerate(pairs):
+            points = x[i % len(x)]
+            a = labelled(points[one], y[one], self.most, rng)
+            b = labelled(points[other], y[other], self.most, rng)
+            between.append(self._distance(a, b))
         self.floor_, self.floor_sd_ = mean_and_spread(
-            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+            np.array(between), f"{len(pool)} real samples cannot give two sets of {self.n_}"
         )
 
     def __call__(

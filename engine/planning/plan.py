@@ -151,7 +151,10 @@ def _lacks(sweep: Sweep, generator: Mapping[str, str], there: Mapping[str, Cost]
 def rows_there(store: Store, known: Paths) -> dict[str, int]:
     """Committed generations by lineage."""
     there = present(store, {node.draw for nodes in known.values() for node in nodes})
-    return {lineage: sum(node.draw in there for node in nodes) for lineage, nodes in known.items()}
+    found = {}
+    for lineage, nodes in known.items():
+        found[lineage] = sum(node.draw in there for node in nodes)
+    return found
 
 
 def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:

@@ -350,8 +350,11 @@ def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
     cluster may grow.
     """
     have = _resources()
-    fit = (int(min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())) for job in jobs)
-    return max(len(jobs) if elastic else 1, *fit)
+    most = len(jobs) if elastic else 1
+    for job in jobs:
+        fit = min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())
+        most = max(most, int(fit))
+    return most
 
 
 def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:

@@ -45,7 +45,8 @@ class FileLocks:
         self.disk.make(self.folder)
         stack = contextlib.ExitStack()
         try:
-            file = open(os.path.join(self.folder, name), "a+")  # noqa: SIM115  # closed by the stack
+            # closed by the stack
+            file = open(os.path.join(self.folder, name), "a+")  # noqa: SIM115
             stack.callback(file.close)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if about:
