@@ -72,17 +72,15 @@ LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 50
 LONG_FUNCTIONS = {"train": 100, "__init__": 100}  # one loop from top to bottom; what a class takes
 WIDEST = 100  # columns
-MOST_FILES = 15  # in a folder that does not hold parts
+MOST_FILES = 14  # public ones, in a folder that does not hold parts
 ONLY = {
     "ray": {"engine.running.ray_tune"},
     "mlflow": {"engine.tracking.mlflow", "engine.tracking.mlflow_runs"},
 }
 # still over a limit; nothing is added here
 LONG_FILES = {
-    "engine/experiment/reader.py",
     "engine/store/store.py",
     "engine/tracking/mlflow.py",
-    "engine/console/tables.py",
 }
 WIDE = {"engine/store/store.py"}
 
@@ -324,7 +322,7 @@ def test_no_comprehension_stands_inside_another() -> None:
 
 def test_folders_are_small() -> None:
     for folder in {file.parent for file in files(ROOT)}:
-        held = [file for file in folder.glob("*.py") if file.stem != "__init__"]
+        held = [file for file in folder.glob("*.py") if not file.stem.startswith("_")]
         if folder.name not in KINDS.values():
             assert len(held) <= MOST_FILES, f"{short(folder)} holds {len(held)} files"
 
