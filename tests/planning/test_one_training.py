@@ -28,7 +28,6 @@ from tests.support.ouro import ROOT, environment
 
 WORKER = """
 import sys
-from multiprocessing.connection import Client
 import numpy as np
 from engine.distances import extractors, features
 from engine.training import classifiers
@@ -77,7 +76,11 @@ def test_of_two_processes_that_lack_an_extractor_one_trains_it(tmp_path: Path) -
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "lacks it\n"
-    answers = [worker.communicate("go\n", timeout=120)[0] for worker in workers]
+    for worker in workers:  # all at once
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert (tmp_path / "count").read_text() == "trained\n"
     assert answers[0] == answers[1] and np.isfinite(float(answers[0]))
