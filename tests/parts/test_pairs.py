@@ -20,6 +20,7 @@ from engine.lineage.loop import Lineage
 from engine.refusals import lacking, refusals
 from engine.registry import describe, names
 from engine.spec import LineageSpec, MeasureSpec, Part
+from engine.store.rows import Generation
 from engine.store.store import Store
 
 TABLE = Path(__file__).with_name("refusals.csv")
@@ -174,7 +175,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(tmp_path_factory.mktemp("pairs")))
 
 
-def ran(spec: LineageSpec, store: Store, *metrics: Part, generations: int = 0) -> dict[str, Any]:
+def ran(spec: LineageSpec, store: Store, *metrics: Part, generations: int = 0) -> Generation:
     """Its last row; skips where the data are not on this machine."""
     measured = tuple(MeasureSpec(m) for m in metrics)
     chain = Lineage(spec, store, generations=generations, metrics=measured)
@@ -183,7 +184,7 @@ def ran(spec: LineageSpec, store: Store, *metrics: Part, generations: int = 0) -
             row = chain.advance()
     except FileNotFoundError:
         pytest.skip(f"{spec.dataset.name} is not on this machine")
-    return row if isinstance(row, dict) else vars(row)
+    return row
 
 
 @pytest.mark.parametrize(("d", "g"), cases(works()))
@@ -193,10 +194,10 @@ def test_a_data_set_with_a_generator_and_every_metric_that_fits(
     """The generation that trains on synthetic data too; every metric has a value."""
     metrics = [cheap(m, d) for m in parts("metric") if not lacking(m, d, g)]
     row = ran(tiny(d, g), store, *metrics, generations=1)
-    assert row["status"] in ("ok", "class_extinct") and row["t"] == 1
+    assert row.status in ("ok", "class_extinct") and row.t == 1
     for m in metrics:
         own = MeasureSpec(m).id
-        assert any(key.split("/")[0] == own for key in row["values"]), f"{own} has no value"
+        assert any(key.split("/")[0] == own for key in row.measured.values), f"{own} has no value"
 
 
 @pytest.mark.parametrize(("d", "g"), cases(companions()))
@@ -206,7 +207,7 @@ def test_samplings_and_rewards_that_fit(d: Part, g: Part, store: Store) -> None:
     for s in [*parts("sampling"), *nested]:
         if not refusals(d, g, s):
             row = ran(tiny(d, g, s), store)
-            assert row["status"] in ("ok", "class_extinct", "quota_unfilled"), s
+            assert row.status in ("ok", "class_extinct", "quota_unfilled"), s
             tried += 1
     assert tried >= 2  # plain and biased go with everything
 
