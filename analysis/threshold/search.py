@@ -38,11 +38,11 @@ class Search:
         self.there = len(self.specs)  # before this session
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         return all(w.enough and not w.running for w in self.workflows.values())
 
     @property
-    def begun(self) -> Sequence[History]:
+    def continued(self) -> Sequence[History]:
         waiting = [spec for w in self.workflows.values() for spec in w.waiting]
         return [history(self.sweep, self.store, spec) for spec in waiting]
 

@@ -109,7 +109,7 @@ def show_ending(terminal: Console, ending: Ending, as_json: bool) -> None:
 
     if as_json:
         print(json.dumps({**ending.summary.report, "exit": ending.code}))
-    show_end(terminal, ending.said, ending.places)
+    show_end(terminal, ending.sentences, ending.places)
 
 
 def leave(code: int) -> NoReturn:

@@ -90,7 +90,7 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
         supply = Search(sweep, store)
-        if not supply.over and not options.address:
+        if not supply.finished and not options.address:
             refuse(look(sweep).refusal)
         ending = Session(
             sweep,

@@ -49,7 +49,7 @@ class Progress:
     reached: dict[str, int] = field(default_factory=dict)  # rows by lineage
     start: dict[str, float] = field(default_factory=dict)  # the metric at generation 0, by lineage
     last: dict[str, float] = field(default_factory=dict)  # ... and now
-    over: dict[str, str] = field(default_factory=dict)  # statuses of the lineages that ended
+    ended: dict[str, str] = field(default_factory=dict)  # statuses of the lineages that ended
     running: set[str] = field(default_factory=set)
     touched: float = 0.0
 
@@ -61,10 +61,10 @@ class Progress:
     def status(self) -> str:
         parts = [
             f"{n} {'done' if s == 'ok' else s.replace('_', ' ')}"
-            for s, n in sorted(Counter(self.over.values()).items())
+            for s, n in sorted(Counter(self.ended.values()).items())
         ]
         parts += [f"{len(self.running)} running"] if self.running else []
-        waiting = self.lineages - len(self.running) - len(self.over)
+        waiting = self.lineages - len(self.running) - len(self.ended)
         return ", ".join(parts + ([f"{waiting} waiting"] if waiting else []))
 
     @property
@@ -90,7 +90,7 @@ class SweepBoard:
             for cell, members in by_cell(sweep.lineages).items()
         }
         self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.lineages}
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self.first: float | None = None
         self.new = 0
         self.notes: list[str] = []
@@ -127,9 +127,9 @@ class SweepBoard:
         """A lineage is over; a finding leaves the generations after it uncounted."""
         cell = self.cell_of[lineage]
         cell.running.discard(lineage)
-        if lineage not in cell.over and status != "failed":
+        if lineage not in cell.ended and status != "failed":
             cell.total -= self.sweep.generations + 1 - cell.reached.get(lineage, 0)
-        cell.over[lineage] = status
+        cell.ended[lineage] = status
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -144,7 +144,7 @@ class SweepBoard:
 
     @property
     def finished(self) -> int:
-        return sum(len(cell.over) for cell in self.cells.values())
+        return sum(len(cell.ended) for cell in self.cells.values())
 
     @property
     def left(self) -> float | None:
@@ -220,7 +220,7 @@ class SweepBoard:
     def _foot(self, width: int) -> Text:
         text = bar(self.done, self.total, max(4, min(40, width // 4)))
         text += Text(f"  {self.done} of {self.total} generations")
-        text += Text(f"   {duration(time.monotonic() - self.begun)}", style="dim")
+        text += Text(f"   {duration(time.monotonic() - self.started)}", style="dim")
         left = ""
         if not self.done:
             left = "starting workers"

@@ -83,7 +83,7 @@ def errors(debug: bool) -> Iterator[None]:
             raise
         code = _code(error)
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            Text(_said(error, code), style="red")
+            Text(_sentence(error, code), style="red")
         )
         _silence_stdout()
         raise typer.Exit(code) from None
@@ -105,7 +105,7 @@ def _code(error: Exception) -> int:
     return next((code for kind, code in kinds.items() if isinstance(error, kind)), FAILED)
 
 
-def _said(error: Exception, code: int) -> str:
+def _sentence(error: Exception, code: int) -> str:
     if code == FAILED:
         return f"{type(error).__name__}: {error} (--debug shows where)"
     if type(error) is OSError:

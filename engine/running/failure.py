@@ -111,18 +111,18 @@ def _text(error: BaseException, frames: traceback.StackSummary | None) -> str:
 
 
 def exit_code(
-    found: Iterable[History], signal: int | None = None, dead: bool = False, over: bool = True
+    found: Iterable[History], signal: int | None = None, dead: bool = False, finished: bool = True
 ) -> int:
-    """From what is planned and what is committed; never from what Ray says.
+    """Return it from what is planned and what is committed; never from what Ray says.
 
     signal  that interrupted the run.
     dead  whether Ray died.
-    over  whether nothing more would have been asked for.
+    finished  whether nothing more would have been asked for.
     """
     found = list(found)
     kinds = {history.failure.kind for history in found if history.failure}
     statuses = {history.status for history in found}
-    if not over:
+    if not finished:
         statuses.add(Status.UNFINISHED)
     if FailureKind.NOT_REPRODUCED in kinds:
         return ExitCode.DAMAGED

@@ -89,7 +89,7 @@ class Source(Protocol):
     """Asked for a job whenever a place is free."""
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether nothing more will come."""
 
     def next(self) -> Job | None:

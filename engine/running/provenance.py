@@ -2,8 +2,7 @@
 gives other last bits.
 
 Closed forms do not depend on either.  What was committed stays as it is; whoever continues it
-                                       elsewhere is told, and rows say
-where they are from.
+elsewhere is told, and rows say where they are from.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ def named(machine: Mapping[str, Any]) -> str:
     )
 
 
-def elsewhere(sweep: Sweep, begun: Iterable[History]) -> str:
+def elsewhere(sweep: Sweep, continued: Iterable[History]) -> str:
     """Which generations of these lineages were trained otherwise than they would be here; '' when
     none.
     """
     torch = importlib.metadata.version("torch")
     found: dict[str, set[tuple[str, int]]] = {}
-    for history in filter(lambda h: _learned(h.spec), begun):
+    for history in filter(lambda h: _learned(h.spec), continued):
         here = named({"torch": torch, "threads": sweep.resources_of(history.spec).threads})
         for row in history.rows:
             if (there := named(row.machine)) and there != here:

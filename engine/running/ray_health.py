@@ -1,4 +1,4 @@
-"""Is Ray alive?  When its local daemons die, running actors go on, nothing new starts and the
+"""Heartbeat of Ray: when its local daemons die, running actors go on, nothing new starts and the
 driver waits for ever.
 """
 
@@ -27,10 +27,9 @@ class RayDied(RuntimeError):
     """Ray's own processes are gone; nothing new would start."""
 
 
-class Family:
-    """The processes below this one that came after this object.
-
-    Those whose parent dies are remembered.
+class ProcessTree:
+    """The process tree below this one, of those that came after this object; those whose parent
+    dies are remembered.
     """
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class Family:
             self.seen = {process.pid: process for process in below} | self.seen
 
     def named(self, beginning: str) -> list[psutil.Process]:
-        """Those whose command begins so."""
+        """Find those whose command begins so."""
         found = []
         for process in self.seen.values():
             with contextlib.suppress(psutil.Error):
@@ -62,22 +61,22 @@ class Family:
         one hears no other signal.
         """
         self.look()
-        family = self.named(beginning)
-        for process in family:
+        found = self.named(beginning)
+        for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(family, timeout=3)
+        psutil.wait_procs(found, timeout=3)
 
 
 class Heartbeat:
-    """check() raises RayDied.
+    """Watches whether Ray is alive; check() raises RayDied.
 
-    family: of a Ray that this process has started; None: Ray runs elsewhere.
+    processes: of a Ray that this process has started; None: Ray runs elsewhere.
     """
 
-    def __init__(self, control: str, family: Family | None) -> None:
+    def __init__(self, control: str, processes: ProcessTree | None) -> None:
         host, _, port = control.rpartition(":")
-        self.control, self.family = (host.strip("[]"), int(port)), family
+        self.control, self.processes = (host.strip("[]"), int(port)), processes
         self.daemons: dict[str, psutil.Process] = {}
         self.looked = self.heard = self.beat = time.monotonic()
         self._look()
@@ -130,11 +129,11 @@ class Heartbeat:
         with contextlib.suppress(OSError), socket.create_connection(self.control, timeout=1):
             if not self._stopped():  # a stopped process still takes connections
                 self.heard = time.monotonic()
-        if self.family is not None:
-            self.family.look()
+        if self.processes is not None:
+            self.processes.look()
             missing = [name for name in DAEMONS if name not in self.daemons]
             self.daemons |= {
-                name: process for name in missing for process in self.family.named(name)[:1]
+                name: process for name in missing for process in self.processes.named(name)[:1]
             }
 
     def _stopped(self) -> str:

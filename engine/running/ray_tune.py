@@ -38,7 +38,7 @@ from ray.tune.search import Searcher  # noqa: E402
 from engine import files  # noqa: E402
 from engine.running.failure import MayPass, NotShared, failure_of  # noqa: E402
 from engine.running.job import Job, Source, Watch  # noqa: E402
-from engine.running.ray_health import Family, Heartbeat, RayDied  # noqa: E402
+from engine.running.ray_health import Heartbeat, ProcessTree, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
 from engine.running.worker import Work, tell  # noqa: E402
 from engine.settings import Share  # noqa: E402
@@ -163,7 +163,7 @@ class _Asked(Searcher):
         job = None if run.interrupt else run.source.next()
         if job is not None:
             return {"job": _packed(job)}
-        return Searcher.FINISHED if run.interrupt or run.source.over else None
+        return Searcher.FINISHED if run.interrupt or run.source.finished else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -227,27 +227,28 @@ def run_sweep(
     Raises RayDied or Unsatisfiable; outcomes are in the store.
     """
     files.remove([*files.of_dead_processes(), *files.of_former_self()])
-    folder, family = files.scratch_folder(), Family() if address is None else None
+    elastic = address is not None  # a cluster may grow
+    folder, processes = files.scratch_folder(), ProcessTree() if address is None else None
     interrupt.leaving = [lambda: files.remove([folder])]
-    if family is not None:
+    if processes is not None:
         interrupt.hurry, interrupt.leaving = (
-            partial(family.end, LINEAGES),
-            [family.end, *interrupt.leaving],
+            partial(processes.end, LINEAGES),
+            [processes.end, *interrupt.leaving],
         )
 
     def gone(why: str) -> None:
         """A Ray of our own has died: `watch.died` may start this process anew."""
-        if family is not None and not interrupt:
+        if processes is not None and not interrupt:
             interrupt.leave_nothing()
             watch.died(why)
 
     try:
-        with _ray(folder, address, cpus, gone), _watched(family, gone, interrupt) as heartbeat:
+        with _ray(folder, address, cpus, gone), _watched(processes, gone, interrupt) as heartbeat:
             interrupt.listen()
-            _satisfiable(jobs, elastic=address is not None, watch=watch)
+            _satisfiable(jobs, elastic=elastic, watch=watch)
             _runs.append(_Run(store, watch, interrupt, heartbeat, source))
             if not interrupt:
-                at_once = _places(jobs, elastic=address is not None) if source else None
+                at_once = _places(jobs, elastic=elastic) if source is not None else None
                 _tuner(jobs, folder, at_once).fit()
     except (RayDied, _Interrupted):
         if not interrupt:
@@ -289,7 +290,7 @@ def _ray(
 
 @contextlib.contextmanager
 def _watched(
-    family: Family | None, gone: Callable[[str], None], interrupt: Interrupt
+    processes: ProcessTree | None, gone: Callable[[str], None], interrupt: Interrupt
 ) -> Iterator[Heartbeat]:
     """Watched from here and from a thread beside, for the driver may hang."""
 
@@ -298,7 +299,7 @@ def _watched(
         if not interrupt:
             leave(4, f"{why}; {AGAIN}", interrupt.terminal, interrupt.leave_nothing)
 
-    heartbeat = Heartbeat(ray.get_runtime_context().gcs_address, family)
+    heartbeat = Heartbeat(ray.get_runtime_context().gcs_address, processes)
     ended = heartbeat.watch(stalled)
     try:
         yield heartbeat

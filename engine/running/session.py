@@ -61,7 +61,7 @@ class Ending:
 
     code: int
     summary: Summary
-    said: tuple[tuple[str, str], ...]  # what happened, as (style, sentence)
+    sentences: tuple[tuple[str, str], ...]  # what happened, as (style, sentence)
     places: tuple[tuple[str, str], ...]  # where to look, as (what, where)
 
 
@@ -117,8 +117,8 @@ class Session:
         self.recorder.start()
         with self.display:
             self.supply.start(self.display)
-            if not self.supply.over:
-                if remark := elsewhere(self.sweep, self.supply.begun):
+            if not self.supply.finished:
+                if remark := elsewhere(self.sweep, self.supply.continued):
                     self.display.note(remark)
                 dead = self._work()
         return self._end(dead, time.monotonic() - started)
@@ -126,8 +126,8 @@ class Session:
     # ---- what the scheduler asks ----
 
     @property
-    def over(self) -> bool:
-        return self.supply.over
+    def finished(self) -> bool:
+        return self.supply.finished
 
     def next(self) -> Job | None:
         job = self.supply.next()
@@ -140,7 +140,7 @@ class Session:
     @property
     def _all_asked(self) -> bool:
         """Whether the lineages that are known are all that there will be."""
-        return self.supply.over or not self.supply.adaptive
+        return self.supply.finished or not self.supply.adaptive
 
     # ---- what the watch hears ----
 
@@ -216,10 +216,10 @@ class Session:
         state = "FINISHED" if code == ExitCode.OK else "KILLED" if self.interrupt else "FAILED"
         files = [place.path for place in summary.places]
         self.recorder.finish(found, state, dict(summary.numbers), files)
-        said = tuple(self._said(found, summary, code, dead))
-        return Ending(code, summary, said, tuple(self._places(summary)))
+        sentences = tuple(self._sentences(found, summary, code, dead))
+        return Ending(code, summary, sentences, tuple(self._places(summary)))
 
-    def _said(
+    def _sentences(
         self, found: Mapping[str, History], summary: Summary, code: int, dead: str
     ) -> Iterator[tuple[str, str]]:
         """Say what happened, as (style, sentence)."""

@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM: the first asks for an end after the generations in flight, the second ends at
-once.
+"""Signals (Ctrl-C, SIGTERM): the first asks for an end after the generations in flight, the second
+ends at once.
 
 Nobody waits long: generations get a few seconds to end, and soon after the process leaves whatever
 hangs.  Either way the state is saved: what is committed stays, what was in flight is made again by
-        the same command.
+the same command.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ class Interrupt:
     """The first signal received, or None.
 
     Python's own handlers wait until the main thread comes back from whatever library it is in, so a
-    thread of ours hears of
-    signals by a pipe.  hurry: what ends the generations in flight; leaving: what to do before the
-                        process ends; terminal: where
-    to say why.
+    thread of ours reads signals from a pipe.
+
+    hurry     ends the generations in flight.
+    leaving   what to do before the process ends.
+    terminal  the file descriptor to say why to.
     """
 
     def __init__(self) -> None:
@@ -48,10 +49,12 @@ class Interrupt:
             yield self
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
-        hears, tells = os.pipe()
-        os.set_blocking(tells, False)
-        pipe_before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
-        threading.Thread(target=self._hear, args=(hears,), daemon=True, name="interrupt").start()
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        pipe_before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._listen_on, args=(read_end,), daemon=True, name="interrupt"
+        ).start()
         self.listen()
         try:
             yield self
@@ -59,7 +62,7 @@ class Interrupt:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(pipe_before)
-            os.close(tells)
+            os.close(write_end)
 
     def listen(self) -> None:
         """Take the handlers (again: Ray sets its own when it starts)."""
@@ -74,30 +77,30 @@ class Interrupt:
         if self.signal is None:
             self.signal = number
 
-    def _hear(self, pipe: int) -> None:
+    def _listen_on(self, pipe: int) -> None:
         """In the thread: the first signal sets the time, whichever comes next, signal or end of
         time, ends the process.
         """
-        with open(pipe, "rb", buffering=0) as told:
-            first = _one_of_ours(told)
+        with open(pipe, "rb", buffering=0) as reader:
+            first = _next_signal(reader)
             if first is None:
                 return
             self._received(first)
             hurry = after(GENERATION_SECONDS, lambda: self.hurry())
-            over = after(
+            end = after(
                 LAST_SECONDS, self._leave, first, f"stopped after {LAST_SECONDS:.0f} s; {AGAIN}"
             )
-            again = _one_of_ours(told)
+            again = _next_signal(reader)
             hurry.cancel()
-            over.cancel()
+            end.cancel()
             if again is not None:
                 self._leave(again, "")
 
     def leave_nothing(self) -> None:
         """Do what is to be done before leaving; again where it was done too early."""
-        for each in self.leaving:
+        for action in self.leaving:
             with contextlib.suppress(Exception):
-                each()
+                action()
 
     def _leave(self, number: int, why: str) -> None:
         leave(128 + number, why, self.terminal, self.leave_nothing)
@@ -111,9 +114,9 @@ def after(seconds: float, what: Callable[..., None], *given: object) -> threadin
     return timer
 
 
-def _one_of_ours(told: FileIO) -> int | None:
-    """The next signal that we take; None when nobody will tell any more."""
-    while byte := told.read(1):
+def _next_signal(reader: FileIO) -> int | None:
+    """Wait for the next signal that we take; None when the pipe was closed."""
+    while byte := reader.read(1):
         if byte[0] in SIGNALS:
             return int(byte[0])
     return None

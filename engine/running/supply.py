@@ -54,7 +54,7 @@ class Supply(Source, Protocol):
         """The lineages that are known so far, by id."""
 
     @property
-    def begun(self) -> Sequence[History]:
+    def continued(self) -> Sequence[History]:
         """What the store had of the lineages that are continued."""
 
     def start(self, display: Display) -> None:
@@ -95,12 +95,12 @@ class Listed:
         self.sweep, self.store, self.known = sweep, store, known
         self.only, self.leaders = only, leaders
         self.specs = {spec.id: spec for spec in sweep.lineages}
-        self.begun: list[History] = []
+        self.continued: list[History] = []
         self._jobs: list[Job] = []
         self._left: deque[Job] = deque()
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         return not self._left
 
     def start(self, display: Display) -> None:
@@ -112,8 +112,8 @@ class Listed:
                 display.ended(history.spec.id, history.status)
             else:
                 self.store.forget_failure(history.spec.id)
-                self.begun.append(history)
-        last, lacking = self.sweep.generations, [history.spec for history in self.begun]
+                self.continued.append(history)
+        last, lacking = self.sweep.generations, [history.spec for history in self.continued]
         todo = [(spec, last) for spec in lacking]
         if self.leaders:
             todo = planning.order(lacking, self.known, last)

@@ -1,10 +1,8 @@
-"""A limit on the time of one generation: an endless loop in somebody's part must not hold a machine
-for ever.
+"""Timeout: an endless loop in somebody's part must not hold a machine for ever.
 
 A thread watches.  When the time is up it raises OutOfTime in the thread that works, which ends any
-                   loop of Python.  What sits
-in a library's own code and does not come back within a grace is given up: `stuck` is told where,
-and the process ends.
+loop of Python.  What sits in a library's own code and does not come back within a grace is given
+up: `stuck` is called with where, and the process ends.
 """
 
 from __future__ import annotations
@@ -49,21 +47,21 @@ class _Watch(threading.Thread):
     def __init__(self, seconds: float, stuck: Stuck) -> None:
         super().__init__(name="timeout", daemon=True)
         self.seconds, self.stuck, self.works = seconds, stuck, threading.get_ident()
-        self.over, self.lock = threading.Event(), threading.Lock()
+        self.ended, self.lock = threading.Event(), threading.Lock()
 
     def run(self) -> None:
-        if self.over.wait(self.seconds):
+        if self.ended.wait(self.seconds):
             return
         with self.lock:
-            if not self.over.is_set():
+            if not self.ended.is_set():
                 _raise_in(self.works, OutOfTime)
-        if not self.over.wait(GRACE_SECONDS):
+        if not self.ended.wait(GRACE_SECONDS):
             self.stuck(OutOfTime(), traceback.extract_stack(sys._current_frames()[self.works]))
             os._exit(1)
 
     def end(self) -> None:
         with self.lock:
-            self.over.set()
+            self.ended.set()
             _raise_in(
                 self.works, None
             )  # what was raised but has not arrived yet shall not arrive outside

@@ -391,7 +391,7 @@ class MlflowTracker:
                 MLFLOW_PARENT_RUN_ID: parent.info.run_id,
                 "cell": self._names.cell(spec),
             }
-            start = mirror.begun(wanted.rows[min(wanted.rows)]) if wanted.rows else None
+            start = mirror.start_of(wanted.rows[min(wanted.rows)]) if wanted.rows else None
             self._asked.add(spec.id)
             run = self._connect().create_run(
                 parent.info.experiment_id, start, tags, self._names.lineage(spec)

@@ -107,7 +107,7 @@ def milliseconds(row: Row) -> int:
     return int(row["time"] * 1000)
 
 
-def begun(row: Row) -> int:
+def start_of(row: Row) -> int:
     """When the work on it began, as MLflow stamps the start of a run."""
     return int((row["time"] - row.get("seconds", 0)) * 1000)
 

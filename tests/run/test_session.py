@@ -9,8 +9,9 @@ import pytest
 
 from engine.lineage.history import History
 from engine.lineage.recipe import path
-from engine.running.session import ENVIRONMENT, FAILED, OK, exit_code
+from engine.running.failure import exit_code
 from engine.spec import LineageSpec, Sweep
+from engine.status import ExitCode, Status
 from engine.store.store import Store
 from tests.support.ouro import ouro
 from tests.support.sweeps import GAUSSIAN, sweep_of
@@ -104,13 +105,17 @@ def test_both_prune_by_one_rule(tmp_path: Path) -> None:
 
 def test_what_it_takes_to_end_well(tmp_path: Path) -> None:
     sweep = sweep_of(GAUSSIAN, tmp_path)
-    ok, left = _history(sweep, "ok"), _history(sweep, "")
-    assert exit_code([ok, ok]) == OK
-    assert exit_code([ok, left]) == FAILED == exit_code([ok], over=False)
-    assert exit_code([ok], signal=2, over=False) == 130 == exit_code([left], signal=2)
-    assert exit_code([ok], signal=2) == OK, "interrupted when all was done"
-    assert exit_code([ok], dead=True, over=False) == ENVIRONMENT == exit_code([left], dead=True)
+    ok, left = _history(sweep, Status.OK), _history(sweep, Status.UNFINISHED)
+    assert exit_code([ok, ok]) == ExitCode.OK
+    assert exit_code([ok, left]) == ExitCode.FAILED == exit_code([ok], finished=False)
+    assert exit_code([ok], signal=2, finished=False) == 130 == exit_code([left], signal=2)
+    assert exit_code([ok], signal=2) == ExitCode.OK, "interrupted when all was done"
+    assert (
+        exit_code([ok], dead=True, finished=False)
+        == ExitCode.ENVIRONMENT
+        == exit_code([left], dead=True)
+    )
 
 
-def _history(sweep: Sweep, status: str) -> History:
+def _history(sweep: Sweep, status: Status) -> History:
     return History(sweep.lineages[0], (), status)
