@@ -43,8 +43,8 @@ def check(sweep: Sweep, boards: Path) -> None:
         (folder,) = (boards / sweep.name).glob(f"*{history.spec.id[:8]}")
         expected = {}
         for row in history.rows:
-            for key, value in points(row).items():
-                expected[key, row["t"]] = [float(np.float32(value))]
+            for key, value in points(row.to_json()).items():
+                expected[key, row.t] = [float(np.float32(value))]
         assert len(history.rows) == sweep.generations + 1
         assert repr(sorted(scalars(folder).items())) == repr(sorted(expected.items()))
 
