@@ -358,3 +358,27 @@ def test_a_lineage_of_a_part_that_is_not_here_is_not_damaged(tmp_path: Path) -> 
     assert row.known_spec() is None and from_store(store.url).empty
     store.write_json(store.path("lineages", "fedcba9876543210.json"), row.to_json())
     assert store.lineage("fedcba9876543210") is None and store.verify()[1] == []
+
+
+def test_a_draw_that_lost_a_class_says_which_and_ends_nothing(tmp_path: Path) -> None:
+    text = GAUSSIAN.replace("{name: gaussian, d: 2, replicates: 3}", "{name: mixture, modes: 3}")
+    text = text.replace("generator: gaussian", "generator: vae")
+    chain = lineages(sweep_of(text, tmp_path, "grid={}", "seeds=1", "metrics=[]"))[0]
+    real = chain.material.real(0)
+    assert real.y is not None and set(real.y) == {0, 1, 2}
+    assert chain._gate(real) == (Status.OK, "")
+    lost = chain._gate(real.take(np.flatnonzero(real.y != 1)))
+    assert lost == (Status.CLASS_EXTINCT, "no samples of class 1")
+    assert not lost[0].ends and not lost[0].absorbing and lost[0].measurable
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0], ids=["one by one", "together"])
+def test_of_generations_committed_together_the_first_and_the_last_have_arrays(
+    seconds: float, tmp_path: Path
+) -> None:
+    chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"), seconds=seconds)[0]
+    store = Store(chain.store.url)
+    store.refresh()
+    rows = [store.row("draw", node.draw) for node in chain.path]
+    kept = [row is not None and archive.SAMPLES in row.files for row in rows]
+    assert kept == ([True] * 4 if seconds == 0 else [True, False, False, True])
