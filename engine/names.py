@@ -122,13 +122,20 @@ class Names:
 
     @cached_property
     def _said_of_workflows(self) -> dict[str, list[Group]]:
-        templates = {_key(spec, fraction=False): spec for spec in self._cells.values()}
-        return {key: self._groups(spec, fraction=False) for key, spec in templates.items()}
+        return {key: self._groups(spec, fraction=False) for key, spec in self._templates.items()}
+
+    @cached_property
+    def _templates(self) -> dict[str, LineageSpec]:
+        return {_key(spec, fraction=False): spec for spec in self._cells.values()}
 
     @cached_property
     def _room(self) -> Room:
         """For words: by the workflows, so that fractions that are tried later change no name."""
-        return _roomy(self._said_of_workflows, LONGEST - len(" 0.333333"))
+        widest = dict(self._said_of_workflows)
+        for key, spec in self._templates.items():
+            if spec.synthetic_fraction is not None:
+                widest[key] = [*widest[key], [Word("0.33333")]]
+        return _roomy(widest, LONGEST)
 
     def _stranger(self, spec: LineageSpec, fraction: bool = True) -> str:
         """The name of a cell that is not of this grid, in its spelling."""

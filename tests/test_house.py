@@ -375,3 +375,45 @@ def test_an_experiment_says_question_expected_answer_and_cost_and_can_be_planned
     sweep = load(file)
     assert sweep.lineages and sweep.question
     assert all(path(spec, min(sweep.generations, 3)) for spec in sweep.lineages)
+
+
+# ---- prose is made at the edge -------------------------------------------------------------------
+
+SPOKEN = {"words", "what", "how", "reason", "label", "why", "needs", "undefined", "verdict"}
+PROBES = {"startswith", "endswith", "partition", "rpartition", "removeprefix", "removesuffix"}
+
+
+def probed(tree: ast.Module) -> list[int]:
+    """Lines that look for text in what we say ourselves, which would be a format then."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr=probe, value=text)) if probe in PROBES:
+                found += [node.lineno] * spoken(text)
+            case ast.Compare(left=ast.Constant(), ops=[ast.In()], comparators=[text]):
+                found += [node.lineno] * spoken(text)
+    return found
+
+
+def spoken(node: ast.expr) -> bool:
+    """Whether an expression is one of our own texts, or str() of one."""
+    if isinstance(node, ast.Call) and node.args:
+        return spoken(node.args[0])
+    return isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node).split(".")[-1] in SPOKEN
+
+
+def test_nothing_reads_the_sentences_that_it_makes() -> None:
+    guilty = {short(f): lines for f in files(ROOT) if (lines := probed(ast.parse(f.read_text())))}
+    assert not guilty
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'BAD if "from" in str(row.words) else GOOD',
+        'h.reason.startswith("NotReproduced")',
+        'answer.words.rpartition(" (")',
+    ],
+)
+def test_a_probe_of_our_own_sentences_is_seen(line: str) -> None:
+    assert probed(ast.parse(line)) == [1]

@@ -189,8 +189,12 @@ def test_a_workflow_says_why_it_ended_or_where_it_stands(tmp_path: Path) -> None
     while (spec := own.next()) is not None:
         own.ended(History(spec, (), "failed", "ZeroDivisionError"))
     assert own.why == "budget spent" and len(own.specs) == 14
-    own.design = own.design.model_copy(update={"budget": 99, "start": (0.0, 1.0), "step": 1.0})
-    assert own.why == "no seed left", "two seeds at each of two fractions, and all were used"
+    few = next(iter(read(sweep, Store(sweep.out)).values()))
+    few.design = few.design.model_copy(update={"start": (0.0, 1.0), "step": 1.0})
+    while (spec := few.next()) is not None:
+        few.ended(History(spec, (), "failed", "ZeroDivisionError"))
+    assert len(few.specs) == 4, "two seeds at each of two fractions"
+    assert few.why == "no seed left"
 
 
 def test_an_answer_says_what_it_rests_on_without_reading_its_own_text(searched: Path) -> None:
