@@ -5,6 +5,7 @@ is unpickled, what is imported is declared, every file can be read.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shutil
 import subprocess
@@ -72,17 +73,12 @@ LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 50
 LONG_FUNCTIONS = {"train": 100, "__init__": 100}  # one loop from top to bottom; what a class takes
 WIDEST = 100  # columns
+MOST_IGNORED = 20  # errors of mypy --strict
 MOST_FILES = 14  # public ones, in a folder that does not hold parts
 ONLY = {
     "ray": {"engine.running.ray_tune"},
     "mlflow": {"engine.tracking.mlflow", "engine.tracking.mlflow_runs"},
 }
-# still over a limit; nothing is added here
-LONG_FILES = {
-    "engine/store/store.py",
-    "engine/tracking/mlflow.py",
-}
-WIDE = {"engine/store/store.py"}
 
 MODULES = modules(ROOT)
 
@@ -294,7 +290,7 @@ def test_nothing_is_unpickled() -> None:
 def test_files_are_short() -> None:
     lengths = {short(file): file.read_text().count("\n") for file in files(ROOT)}
     long = {name for name, n in lengths.items() if n > LONGEST_FILE}
-    assert long <= LONG_FILES, f"over {LONGEST_FILE} lines: {long - LONG_FILES}"
+    assert not long, f"over {LONGEST_FILE} lines: {long}"
 
 
 def test_functions_are_short() -> None:
@@ -307,7 +303,7 @@ def test_functions_are_short() -> None:
 
 
 def test_lines_are_narrow() -> None:
-    for file in (file for file in files(ROOT) if short(file) not in WIDE):
+    for file in files(ROOT):
         for i, line in enumerate(file.read_text().splitlines(), 1):
             assert len(line) <= WIDEST, f"{short(file)}:{i} has {len(line)} columns"
 
@@ -318,6 +314,20 @@ def test_no_comprehension_stands_inside_another() -> None:
         if lines := nested_comprehensions(ast.parse(file.read_text())):
             nested[short(file)] = lines
     assert not nested, nested
+
+
+def test_the_types_have_few_exceptions_and_each_says_why() -> None:
+    """A comment on the line, or the one above it."""
+    found = []
+    for file in files(ROOT):
+        lines = ["", *file.read_text().splitlines()]
+        for above, line in itertools.pairwise(lines):
+            if "# type: ignore[" in line:
+                found.append(short(file))
+                said = line.partition("# type: ignore[")[2].partition("#")[2] or above.strip()
+                assert said and (said[0] == " " or above.strip()[0] == "#"), (short(file), line)
+            assert not re.search(r"# type: ignore(?!\[)", line), (short(file), line)
+    assert len(found) <= MOST_IGNORED, found
 
 
 def test_folders_are_small() -> None:

@@ -90,7 +90,9 @@ def _make_room(figure: Figure, axes: list[Axes], titles: list[str]) -> None:
 
 
 def across(axes: list[Axes]) -> int:
-    return int(axes[0].get_subplotspec().get_gridspec().ncols)  # type: ignore[union-attr]
+    place = axes[0].get_subplotspec()
+    assert place is not None, "axes stand on a grid"
+    return int(place.get_gridspec().ncols)
 
 
 def _line_colours(table: pd.DataFrame, line: str) -> dict[str, tuple[str, str]]:

@@ -63,7 +63,7 @@ def open_streams() -> None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(number, mode))  # noqa: SIM115  # as long as the process
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text files
 
 
 @contextlib.contextmanager
@@ -92,8 +92,8 @@ def errors(debug: bool) -> Iterator[None]:
 def _code(error: Exception) -> int:
     from engine.experiment.reader import SpecError
     from engine.store.disk import Unwritable
+    from engine.store.locks import Busy
     from engine.store.seal import Damaged
-    from engine.store.store import Busy
 
     if isinstance(error, Refused):
         return error.code

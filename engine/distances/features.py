@@ -44,7 +44,7 @@ def resolve(extractor: str, dataset: Dataset) -> str:
     """What "auto" stands for with this data set, see `extractors.chosen`."""
     if extractor != "auto" or dataset.GIVES != "images":
         return chosen(extractor, dataset.GIVES, False, ())
-    real = dataset.training_set()  # type: ignore[attr-defined]
+    real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
     return chosen(extractor, dataset.GIVES, real.y is not None, real.x.shape[1:])
 
 
@@ -74,7 +74,7 @@ def _raw(x: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def digest(dataset: Dataset) -> str:
     """SHA-256 of the whole real training set of an image data set: pixels, shape and labels."""
-    real = dataset.training_set()  # type: ignore[attr-defined]
+    real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
     if "digest" not in real.memo:
         sha = hashlib.sha256(repr(real.x.shape).encode())
         sha.update(np.ascontiguousarray(real.x).data)
@@ -87,7 +87,7 @@ def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:
     """The network of TRAINED that learnt the whole real training set: made once per machine, the
     same for all lineages.
     """
-    real = dataset.training_set()  # type: ignore[attr-defined]
+    real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
     if name not in real.memo:
         file = f"{TRAINED[name].revision}-{digest(dataset)[:32]}.safetensors"
         real.memo[name], seconds = _load_or_train(real, name, cache_folder() / file)
@@ -99,7 +99,7 @@ def _note(dataset: Dataset, name: str, file: str, seconds: float | None) -> None
     """Let the next plan know that these files have their extractor, and what it took."""
     if not declared(dataset, "FINITE"):
         return
-    contents = dataset.contents()  # type: ignore[attr-defined]
+    contents = dataset.contents()  # type: ignore[attr-defined]  # finite ones have it
     before = known(name, contents)
     if before is None or before.weights.name != file or seconds is not None:
         note(name, contents, cache_folder() / file, seconds)

@@ -201,6 +201,7 @@ class _Reader:
         checked = self._model(Sizes, sizes, ("base",))
         if len(self.problems) > before or checked is None or None in chosen.values():
             return None
+        # None stands nowhere in chosen; the sizes have the types of their model
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
         reason = _refusal(spec, generations)
         if reason:

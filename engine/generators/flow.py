@@ -99,7 +99,7 @@ class PointFlow(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         for coupling in reversed(self.couplings):
-            z = coupling.inverse(z)  # type: ignore[operator]
+            z = coupling.inverse(z)  # type: ignore[operator]  # a list of modules is of any
         return self.standardise.inverse(z)
 
 

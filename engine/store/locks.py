@@ -1,13 +1,11 @@
 """Who may write: one holder per name, by file locks on a disk and by leases on an object store.
 
-A file lock dies with its process.  A lease is an object `<name>/<number>`: the highest number
-                                    holds.  It is taken by creating
-the next number, which an object store lets only one do (a PUT that must not replace anything); it
-is kept by writing it anew at every beat, and lost when it stays as it is for a while.  That while
-is measured by whoever waits, on a clock of its own: no
-two clocks need to agree.  A holder that was asleep for so long learns at its next beat that it
-                           holds no more; what it wrote
-meanwhile has the bits its successor writes, since keys name content.
+A file lock dies with its process.  A lease is an object `<name>/<number>`; the highest one holds.
+It is taken by creating the next number, which an object store lets only one do (a PUT that must not
+replace anything); it is kept by writing it anew at every beat, and lost when it stays as it is for
+a while.  That while is measured by whoever waits, on a clock of its own: no two clocks need to
+agree.  A holder that was asleep for so long learns at its next beat that it holds no more; what it
+wrote meanwhile has the bits its successor writes, since keys name content.
 """
 
 from __future__ import annotations
@@ -26,6 +24,17 @@ from engine.store.disk import Disk, Unwritable
 
 BEAT_SECONDS = 1.0
 LOST_AFTER = 12.0  # seconds without a beat
+
+
+class Busy(Exception):
+    """The output is held by another sweep."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(
+            f"the output is in use by {holder}; wait for it, or give this run another output "
+            "with --out"
+        )
+        self.holder = holder
 
 
 class FileLocks:

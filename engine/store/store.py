@@ -26,7 +26,7 @@ import fsspec
 
 from engine.store.disk import Disk
 from engine.store.failures import Failure
-from engine.store.locks import FileLocks, Leases
+from engine.store.locks import Busy, FileLocks, Leases
 from engine.store.measured import Later, Measured
 from engine.store.rows import DrawRow, File, LineageRow, ModelRow, Row, row_from_json
 from engine.store.seal import Damaged, sealed, sha256, unsealed
@@ -35,17 +35,6 @@ from engine.store.shapes import Malformed, is_below, items
 Kind = Literal["model", "draw"]
 KIND_FOLDERS: dict[Kind, str] = {"model": "models", "draw": "draws"}
 T = TypeVar("T")
-
-
-class Busy(Exception):
-    """The output is held by another sweep."""
-
-    def __init__(self, holder: str) -> None:
-        super().__init__(
-            f"the output is in use by {holder}; wait for it, or give this run another output "
-            "with --out"
-        )
-        self.holder = holder
 
 
 def _ignore(path: str) -> None:

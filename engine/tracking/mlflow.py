@@ -1,5 +1,4 @@
-"""MLflow, the mirror of the store: an experiment per question, a parent run per sweep, a child run
-per lineage.
+"""MLflow, the mirror of the store: an experiment per question, a run per sweep, one per lineage.
 
     tracker = connect(address, sweep_name, sweep_id)          # lazily: costs and risks nothing
     driver  tracker.open_sweep(question, params, n, columns)  # it alone creates tables, parent run
@@ -7,7 +6,7 @@ per lineage.
             tracker.mirror(spec, [row], pictures, checkpoint, keep)   # after each commit
             tracker.finish_lineage(spec, outcome)             # {"status", "reason"}
     driver  tracker.open_sweep(...)                           # again: reads all runs at once; then
-            mirror(spec, rows, ...) and finish_lineage(spec, outcome) fill the gaps of each lineage
+            mirror(spec, rows, ...), finish_lineage(spec, outcome) fill the gaps of each lineage;
             tracker.finish_sweep("FINISHED", {"collapsed": 3.0}, [report])
 
 A call that fails marks the tracker as behind and is followed by a silence of 60 times what it cost
@@ -38,6 +37,7 @@ from engine.tracking.mlflow_runs import (
     LINEAGE,
     SWEEP,
     VIEW,
+    Absent,
     children_of,
     experiment_of,
     listed,
@@ -70,10 +70,6 @@ def serve(address: Address, sweep_name: str, port: int) -> Pages:
         mirror.server_environment(),
         recorded=file is None or file.exists(),
     )
-
-
-class Absent(Exception):
-    """What only the driver creates is not there yet."""
 
 
 class MlflowTracker:
@@ -378,9 +374,8 @@ class MlflowTracker:
     def _child(self, spec: LineageSpec, parent: Run, wanted: Wanted) -> tuple[Run, bool]:
         """The lineage's run, and whether it was there already."""
         run = (self._children or {}).get(spec.id)
-        if run is None and (
-            self._children is None or spec.id in self._asked
-        ):  # who knows all runs need not search for one
+        # who knows all runs need not search for one
+        if run is None and (self._children is None or spec.id in self._asked):
             own = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'"
             query = f"tags.`{LINEAGE}` = '{spec.id}' and {own}"
             run = oldest(self._connect(), parent.info.experiment_id, query)

@@ -39,6 +39,10 @@ OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
 
 
 @event.listens_for(Engine, "before_cursor_execute", retval=True)
+class Absent(Exception):
+    """What only the driver creates is not there yet."""
+
+
 def _impatient(
     connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
 ) -> tuple[str, Any]:

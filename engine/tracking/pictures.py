@@ -289,7 +289,7 @@ def _bars(axis: Axes, samples: Samples, real: Samples) -> None:
         (over, {"color": MODEL_COLOUR, "fill": False}),
     ):
         share = np.bincount(tokens, minlength=k) / max(len(tokens), 1)
-        axis.stairs(share, np.arange(k + 1) - 0.5, **style)  # type: ignore[arg-type]
+        axis.stairs(share, np.arange(k + 1) - 0.5, **style)  # type: ignore[arg-type]  # words
     axis.set(xlim=(-0.5, k - 0.5))
 
 

@@ -81,6 +81,7 @@ def tensor_float(precision: Precision) -> Iterator[None]:
     """Inside, a GPU computes products and convolutions of float32 in TF32 if that was asked for,
     else in full precision.
     """
+    # made by torch when it is imported
     settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:

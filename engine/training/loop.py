@@ -95,6 +95,7 @@ def train(
     for model in models:
         model.to(accelerator.device).train()
         if how.channels_last:
+            # nn.Module takes it; its overloads do not say so
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decay = get_ema_multi_avg_fn(how.ema)
     averages = {

@@ -73,6 +73,7 @@ def fast_products(replicates: int | None) -> Iterator[None]:
     The switch allows bf16 inside, so it is kept only where a probe finds float32's accuracy (with
     AMX units it would round).
     """
+    # made by torch when it is imported
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = setting.fp32_precision
     if (replicates or 1) >= STACK_PAYS and device().type == "cpu":

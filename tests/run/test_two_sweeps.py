@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from engine.console.errors import BUSY, OK
-from engine.store.store import Busy, Store
+from engine.store.locks import Busy
+from engine.store.store import Store
 from tests.support.ouro import TINY, start
 from tests.support.sweeps import GAUSSIAN, files, results, resume, run, sweep_of
 from tests.support.zygote import Zygote

@@ -15,8 +15,8 @@ import fsspec
 import pytest
 
 from engine.store import locks
-from engine.store.locks import FileLocks, Leases
-from engine.store.store import Busy, Store
+from engine.store.locks import Busy, FileLocks, Leases
+from engine.store.store import Store
 
 FOLDER = "/test_locks/locks"
 
