@@ -38,11 +38,11 @@ PER_CALL = 100  # parameters or tags in one log_batch
 OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
 
 
-@event.listens_for(Engine, "before_cursor_execute", retval=True)
 class Absent(Exception):
     """What only the driver creates is not there yet."""
 
 
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
 def _impatient(
     connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
 ) -> tuple[str, Any]:
