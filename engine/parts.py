@@ -79,8 +79,8 @@ Value = float | np.ndarray | Undefined  # an array holds one value per replicate
 #                 STACKS      kinds of data on which lineages are trained together
 #                 COST        tiny (closed forms: milliseconds), small or large
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
-# of all others   ACCEPTS     kinds of data; or each kind with the parameters under which it is
-#                             accepted: {"points": {"rule": ("top", "imperfect")}}
+# of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
+#                             under which it is accepted: {"points": {"rule": ("top",)}}
 #                 NEEDS       data.labels, draws.labels, data.WORD or model.WORD (of
 #                             knowledge.py; "a|b": one of both suffices), each with the parameters,
 #                             or the kind of data (GIVES), under which it is needed: {} is always
@@ -97,7 +97,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "STACKS": (),
     "COST": "small",
     "KNOWS": (),
-    "ACCEPTS": (),
+    "ACCEPTS": None,
     "NEEDS": {},
 }
 DECIDED = {"CLASSES", "REPLICATES", "CONDITIONAL", "CONTINUES"}  # text here names a parameter

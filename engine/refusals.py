@@ -76,6 +76,8 @@ def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chos
     """Why a part takes no such data, or ''."""
     described, gives = describe(kind, name), dataset.traits.kind
     accepts = described.trait("ACCEPTS", params)
+    if accepts is None:
+        return ""
     if gives not in accepts:
         return f"{name} {VERBS[kind]} {', '.join(accepts)}, but {dataset.name} gives {gives}"
     when: When = accepts[gives] if isinstance(accepts, dict) else {}

@@ -25,7 +25,7 @@ class Nll:
     """
 
     TINY: ClassVar[dict[str, Any]] = {"points": 20}
-    ACCEPTS = ("points", "tokens")
+    ACCEPTS = ("points", "tokens", "text")
     NEEDS: ClassVar[dict[str, Any]] = {"model.density": {}}
     MODEL_ONLY = True
 

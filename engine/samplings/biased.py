@@ -17,7 +17,6 @@ from engine.samples import Samples
 class Biased:
     """1 is honest sampling, which is `plain`; 0 is the mode alone."""
 
-    ACCEPTS = ("points", "tokens", "regression", "images")
     TINY = {"sampling_bias": 0.5}
 
     def __init__(self, *, sampling_bias: Fraction) -> None:

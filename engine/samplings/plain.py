@@ -13,7 +13,6 @@ from engine.samples import Samples
 class Plain:
     """The synthetic set of most papers: every sample counts, none is chosen."""
 
-    ACCEPTS = ("points", "tokens", "regression", "images")
     TINY: ClassVar[dict[str, Any]] = {}
 
     def prepare(

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from engine.experiment.values import checked_part
+from engine.knowledge import OF_DATA, OF_MODELS, knows
 from engine.lineage.measure import flatten
 from engine.lineage.recipe import rng
 from engine.parts import Undefined, declared, traits_of
 from engine.registry import KINDS, class_name, describe, make, names
 from engine.samples import REAL, Samples, given
+from engine.spec import Part
 from tests.support.around import NOTHING, around
 
 N = 60
@@ -28,8 +30,16 @@ def dataset_for(accepts: tuple[str, ...]) -> Any:
         "regression": "regression",
         "images": "digits",
     }
-    name = tiny[accepts[0]]
+    others = [n for n in names("dataset") if constant("dataset", n, "GIVES") == accepts[0]]
+    name = tiny.get(accepts[0]) or others[0]
     return make("dataset", name, **constant("dataset", name, "TINY"))
+
+
+def accepted(kind: str, name: str) -> list[str]:
+    """The kinds of data that a part takes, of those that some data set gives."""
+    given_here = dict.fromkeys(constant("dataset", n, "GIVES") for n in names("dataset"))
+    takes = constant(kind, name, "ACCEPTS")
+    return [kind for kind in given_here if takes is None or kind in takes]
 
 
 def constant(kind: str, name: str, which: str, default: Any = None) -> Any:
@@ -57,12 +67,14 @@ def fitted(accepts: tuple[str, ...], name: str) -> tuple[Any, Any, Samples]:
 
 
 def generator_for(dataset: Any) -> str:
-    return {
+    usual = {
         "points": "gaussian",
         "tokens": "categorical",
         "regression": "linear_regression",
         "images": "vae",
-    }[dataset.GIVES]
+    }
+    others = [n for n in names("generator") if dataset.GIVES in accepted("generator", n)]
+    return usual.get(dataset.GIVES) or others[0]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for k in KINDS for n in names(k)])
@@ -116,7 +128,7 @@ def test_dataset(name: str, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("name", names("generator"))
 def test_generator(name: str, tmp_path: Path) -> None:
-    for gives in constant("generator", name, "ACCEPTS"):
+    for gives in accepted("generator", name):
         _, generator, real = fitted((gives,), name)
         labels = given(real, 30)
         drawn = generator.sample(30, rng(0, "draw"), labels)
@@ -150,7 +162,7 @@ def test_generator(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", names("sampling"))
 def test_sampling(name: str) -> None:
     worked = 0
-    for gives in constant("sampling", name, "ACCEPTS", ("points", "images")):
+    for gives in accepted("sampling", name):
         dataset = dataset_for((gives,))
         sampling = tiny("sampling", name)
         _, generator, real = fitted((gives,), generator_for(dataset))
@@ -172,7 +184,7 @@ def test_sampling(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("reward"))
 def test_reward(name: str) -> None:
-    for gives in constant("reward", name, "ACCEPTS", ("points",)):
+    for gives in accepted("reward", name):
         dataset, generator, real = fitted((gives,), generator_for(dataset_for((gives,))))
         reward = tiny("reward", name)
         reward.fit(dataset, real, generator, rng(0, "reward"))
@@ -183,7 +195,7 @@ def test_reward(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("metric"))
 def test_metric(name: str) -> None:
-    for gives in constant("metric", name, "ACCEPTS"):
+    for gives in accepted("metric", name):
         dataset, generator, real = fitted((gives,), generator_for(dataset_for((gives,))))
         metric = tiny("metric", name)
         metric.prepare(dataset, real, N, rng(0, "reference"))
@@ -219,3 +231,76 @@ def test_a_metric_never_makes_a_number_of_what_is_not_finite(name: str) -> None:
         assert isinstance(value, Undefined) or not np.isfinite(np.asarray(value, float)).all(), (
             f"{key} = {value}"
         )
+
+
+# ---- what is declared is true --------------------------------------------------------------------
+
+
+def members(protocol: type) -> list[str]:
+    """What a protocol asks for."""
+    own = [*protocol.__annotations__, *vars(protocol)]
+    return [name for name in own if not name.startswith("_")]
+
+
+def assert_knows(part: Any, protocols: dict[str, type]) -> None:
+    """What it says it knows it has, and it says so of all that it has."""
+    for word, protocol in protocols.items():
+        has = all(hasattr(part, name) for name in members(protocol))
+        assert knows(part, word) == has, f"{type(part).__name__}: {word}"
+    assert set(declared(part, "KNOWS")) <= protocols.keys()
+
+
+@pytest.mark.parametrize("name", names("dataset"))
+def test_what_a_data_set_declares_is_true(name: str) -> None:
+    dataset = tiny("dataset", name)
+    try:
+        real = dataset.sample(N, rng(0, "real"))
+    except FileNotFoundError:
+        pytest.skip(f"{name} is not on this machine")
+    data = traits_of(dataset)
+    part = Part("dataset", name, constant("dataset", name, "TINY"))
+    assert part.traits == data, "the plan knows what the object knows"
+    assert real.traits == data and dataset.held_out(5).traits == data
+    assert real.x.dtype != object and (
+        data.replicates is None or real.x.shape[1] == data.replicates
+    )
+    if data.kind == "regression":
+        assert data.classes == 0 and real.y is not None and real.y.shape == real.x.shape[:2]
+    else:
+        assert (real.y is not None) == bool(data.classes)
+    if data.classes:
+        assert real.y is not None and real.y.min() >= 0 and real.y.max() < data.classes
+    assert_knows(dataset, OF_DATA)
+
+
+@pytest.mark.parametrize("name", names("generator"))
+def test_what_a_generator_declares_is_true(name: str) -> None:
+    kind = accepted("generator", name)[0]
+    _, generator, real = fitted((kind,), name)
+    assert_knows(generator, OF_MODELS)
+    part = Part("generator", name, constant("generator", name, "TINY"))
+    assert part.conditional == declared(generator, "CONDITIONAL")
+    assert part.continues == declared(generator, "CONTINUES") is False  # not by default
+    labels = given(real, 20) if part.conditional else None
+    assert (generator.sample(20, rng(0, "draw"), labels).y is not None) == (
+        part.conditional and real.y is not None
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in names("generator") if constant("generator", n, "CONTINUES")]
+)
+def test_a_generator_that_continues_goes_on_from_what_it_has_learnt(name: str) -> None:
+    dataset = dataset_for((accepted("generator", name)[0],))
+    real = dataset.sample(N, rng(0, "real"))
+    params = constant("generator", name, "TINY")
+    switch = constant("generator", name, "CONTINUES")
+    drawn = []
+    for continues, fits in ((True, 2), (False, 2), (False, 1)):
+        generator = make("generator", name, **params, **{switch: continues})
+        for t in range(2 - fits, 2):
+            generator.fit(real, rng(0, "fit", t))
+        labels = given(real, 20) if declared(generator, "CONDITIONAL") else None
+        drawn.append(generator.sample(20, rng(0, "draw"), labels))
+    assert not same(drawn[0], drawn[1]), "the first generation has left no trace"
+    assert same(drawn[1], drawn[2]), "without it, a second fit starts anew"
