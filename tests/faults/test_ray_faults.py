@@ -19,6 +19,8 @@ import pytest
 
 from engine.running import restart as restarts
 from engine.running.restart import NAME, TRIES, Restarts
+from engine.status import Status
+from engine.store.rows import DrawRow
 from engine.store.store import Store
 from tests.support.houses import (
     SLOWEST,
@@ -67,7 +69,7 @@ def die(moment):
 
 def dying_commit(store, rows):
     rows = list(rows)
-    if rows[-1]["t"] == 1:
+    if rows[-1].t == 1:
         commit(store, rows[:1])
         die("committing")
     commit(store, rows)
@@ -135,6 +137,7 @@ Place.write = write_and_die
 
 class HalfTrained(Flow):
     ACCEPTS = ("points",)
+    CONTINUES = False
     COST = "small"
     TINY = {}
 
@@ -286,7 +289,8 @@ def test_a_new_row_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     assert dies()[1:] == ["2 0"] and dies()[2:] == ["3 0"]
     assert len(dies()) == 3 and len(shown.said) == 6, "a fourth time without a row"
-    store.commit([{"kind": "draw", "key": "d", "files": {}}])
+    about = {"key": "d", "t": 0, "status": Status.OK, "reason": "", "seconds": 0.0, "machine": {}}
+    store.commit([DrawRow(model="m", n=1, report={}, metrics={}, **about)])  # type: ignore[arg-type]
     assert dies()[3:] == ["1 1"]
     Restarts((), store).begin("a cause", shown)
     assert len(started) == 4, "a process that is not ours was replaced"
