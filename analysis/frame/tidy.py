@@ -16,6 +16,7 @@ import pandas as pd
 from engine.names import Names
 from engine.spec import LineageSpec, Part
 from engine.status import Status
+from engine.store.measured import Numbers
 from engine.store.rows import Generation
 
 BESIDE = (
@@ -170,7 +171,7 @@ class Table:
         words = self._words
         status, reason = words["status"][row.status.value], words["reason"][row.reason]
         self._rows[layout].append((self._place[row.lineage], row.t, status, reason))
-        self._values[layout].append(np.fromiter(values.values(), dtype=float, count=len(values)))
+        self._values[layout].append(_array(values))
         reasons = [words["undefined"][reason] for reason in undefined.values()]
         self._reasons[layout].append([*reasons, words["undefined"][""]])
 
@@ -247,6 +248,13 @@ class Table:
             "n_synthetic": [s.n_drawn for s in self.specs],
             "seed": [s.seed for s in self.specs],
         }
+
+
+def _array(values: Mapping[str, float]) -> np.ndarray:
+    """The numbers in their order."""
+    if isinstance(values, Numbers):
+        return np.array(values.numbers)
+    return np.fromiter(values.values(), dtype=float, count=len(values))
 
 
 def _with_reports(

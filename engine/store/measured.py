@@ -37,6 +37,7 @@ class Shape:
 
     places: Mapping[str, tuple[int, tuple[str, ...]]]  # metric -> where it begins, its keys
     keys: tuple[str, ...]  # of all metrics
+    index: Mapping[str, int]  # where each key's number stands
 
     @classmethod
     def of(cls, metrics: Iterable[tuple[str, tuple[str, ...]]]) -> Shape:
@@ -45,12 +46,33 @@ class Shape:
         for metric, own in metrics:
             places[metric] = (len(keys), own)
             keys += own
-        return cls(places, tuple(keys))
+        return cls(places, tuple(keys), {key: i for i, key in enumerate(keys)})
 
 
 Beside = tuple[Mapping[str, str], Mapping[str, str]]  # undefined, about
 _known_about: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 _known_shapes: dict[tuple[str | int, ...], Shape] = {}
+
+
+class Numbers(Mapping[str, float]):
+    """All numbers of a draw by key, in the memory that its row has of them."""
+
+    __slots__ = ("_shape", "numbers")
+
+    def __init__(self, shape: Shape, numbers: array[float]) -> None:
+        self._shape, self.numbers = shape, numbers
+
+    def __getitem__(self, key: str) -> float:
+        return self.numbers[self._shape.index[key]]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._shape.index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shape.keys)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 class Metrics(Mapping[str, Measured]):
@@ -80,10 +102,12 @@ class Metrics(Mapping[str, Measured]):
 
     def together(self, metrics: Sequence[str]) -> Measured | None:
         """What these metrics say, when they are all that there are."""
-        places = self._shape.places
+        places, index = self._shape.places, self._shape.index
+        if len(index) != len(self._numbers):  # two metrics have the same key
+            return None
         if len(metrics) != len(places) or not all(name in places for name in metrics):
             return None
-        values = dict(zip(self._shape.keys, self._numbers, strict=True))
+        values = Numbers(self._shape, self._numbers)
         undefined: dict[str, str] = {}
         for reasons, _ in self._beside.values():
             undefined.update(reasons)
