@@ -309,12 +309,15 @@ class Sweep:
     def left_out(self) -> list[str]:
         """The metrics that have no value in some cells: which, why, and in how many."""
         cells = {spec.cell_id: spec for spec in self.lineages}
+        known: dict[tuple[str, int, int], str] = {}  # cells share their parts
         found: dict[str, set[str]] = {}  # reason: cells
         for metric in self.metrics:
             for cell, spec in cells.items():
-                reason = lacking(metric.part, spec.dataset, spec.generator)
-                if reason:
-                    found.setdefault(reason, set()).add(cell)
+                pair = (metric.id, id(spec.dataset), id(spec.generator))
+                if pair not in known:
+                    known[pair] = lacking(metric.part, spec.dataset, spec.generator)
+                if known[pair]:
+                    found.setdefault(known[pair], set()).add(cell)
         return [f"{why} ({len(of)} of {len(cells)} cells)" for why, of in found.items()]
 
     @property
