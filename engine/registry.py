@@ -150,7 +150,7 @@ def broken(kind: str) -> dict[str, PartError]:
     return found
 
 
-def sound(kind: str) -> list[str]:
+def readable(kind: str) -> list[str]:
     """The names of the parts that can be read."""
     bad = broken(kind)
     return [name for name in names(kind) if name not in bad]

@@ -210,6 +210,6 @@ def undefined_values(frame: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns={"first": "first t", "last": "last t"})
 
 
-def each(table: pd.DataFrame) -> Iterator[Any]:
+def records(table: pd.DataFrame) -> Iterator[Any]:
     """Its rows, with columns as attributes."""
     return iter(table.itertuples(index=False))

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from analysis.frame.tables import each, natural, panel_names
+from analysis.frame.tables import natural, panel_names, records
 from analysis.plots.curves import MOST_PANELS, across, edge_labels
 from analysis.plots.style import (
     BAD,
@@ -109,7 +109,7 @@ def _one_map(
     columns = [*fractions, np.nan] if table["synthetic_fraction"].isna().any() else fractions
     values = np.full((len(names), len(columns)), np.nan)
     texts = {}
-    for cell in each(table):
+    for cell in records(table):
         j = (
             len(columns) - 1
             if np.isnan(cell.synthetic_fraction)
@@ -159,7 +159,7 @@ def phase_diagram(
     """
     figure = Figure(figsize=(width, 0.32 * len(thresholds) + 0.75), layout="constrained")
     axis = figure.add_subplot()
-    for i, row in enumerate(each(thresholds)):
+    for i, row in enumerate(records(thresholds)):
         own = shares[(shares["group"] == row.group) & shares["synthetic_fraction"].notna()]
         _regimes(axis, i, row)
         _tested(axis, i, own)
@@ -233,7 +233,7 @@ def _regimes(axis: Axes, i: int, row: Any) -> None:
 
 
 def _tested(axis: Axes, i: int, shares: pd.DataFrame) -> None:
-    for cell in each(shares):
+    for cell in records(shares):
         if not cell.judged:
             axis.plot(cell.synthetic_fraction, i, "x", color=INK, ms=5)
             continue

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frame.tables import each
+from analysis.frame.tables import records
 from analysis.plots.curves import MOST_PANELS, across, edge_labels
 from analysis.plots.style import BAD, GOOD, INK, WIDE, finish, heading, sheet, styled
 
@@ -66,7 +66,7 @@ def _one(axis: Axes, table: pd.DataFrame, limit: float) -> QuadMesh:
         z = values.to_numpy(float)
         if np.nanmin(z, initial=np.inf) < 0 < np.nanmax(z, initial=-np.inf):
             axis.contour(x, y, z, levels=[0.0], colors=[colour], linewidths=[weight])
-    for cell in each(table[_unclear(table)]):
+    for cell in records(table[_unclear(table)]):
         axis.plot(cell.delta, cell.radius, ".", color=INK, ms=3, clip_on=False)
     axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     axis.grid(False)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from analysis.frame.tables import each, natural
+from analysis.frame.tables import natural, records
 from analysis.threshold import grid
 from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
 from engine.outcome.answer import Answer
@@ -96,7 +96,7 @@ def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
 
 
 def _points(known: pd.DataFrame) -> list[Outcome]:
-    return [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in each(known)]
+    return [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in records(known)]
 
 
 def _range(found: Estimate) -> dict[str, float]:
@@ -169,7 +169,7 @@ def needed(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
 def answers_of(table: pd.DataFrame, rule: CollapseRule, generations: int) -> list[Answer]:
     """What the table of `thresholds` says of each workflow, and on what that rests."""
     found = []
-    for row in each(table):
+    for row in records(table):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
         rests = f"{rule.words()}, generation {generations}, {seeds}"
         how = (rests, row.needs) if row.needs else (rests,)

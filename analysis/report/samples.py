@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.frame.tables import each, natural
+from analysis.frame.tables import natural, records
 from analysis.report.alignment import LEAST, alignment, embedded
 from analysis.report.answers import grouped
 from engine.lineage.recipe import path, rng
@@ -33,7 +33,7 @@ def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
     best = about.drop_duplicates("group").sort_values(
         "group", key=lambda names: names.map(natural), kind="stable"
     )
-    return {str(row.label): specs[str(row.lineage)] for row in each(best[:MOST_WORKFLOWS])}
+    return {str(row.label): specs[str(row.lineage)] for row in records(best[:MOST_WORKFLOWS])}
 
 
 def generations(last: int, most: int = MOST_FRAMES) -> list[int]:

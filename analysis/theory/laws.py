@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame.tables import each
+from analysis.frame.tables import records
 from analysis.theory import discrete, gaussian, verifier
 from engine.parts import rounded
 from engine.registry import describe
@@ -311,7 +311,7 @@ def alarms(compared: pd.DataFrame, limit: float = ALARM) -> list[str]:
         f"{row.label}, seed {row.seed}: {row.key} at generation {row.t} is {row.value:.6g}, "
         f"theory ({row.law}) says "
         f"{row.expected:.6g}: z = {row.z:+.1f}"
-        for row in each(worst)
+        for row in records(worst)
     ]
 
 

@@ -141,7 +141,7 @@ def parts(
             raise Refused(known.unknown(kind or "", name), BAD_INPUT)
         found = {}
         for each in [kind] if kind else known.KINDS:
-            found[each] = _described(each, [name] if name else known.sound(each))
+            found[each] = _described(each, [name] if name else known.readable(each))
         if as_json:
             described = {}
             for each, parts in found.items():

@@ -41,12 +41,12 @@ class Coupling(nn.Module):
     ) -> None:
         super().__init__()
         self.moved = [j for j in range(d) if d == 1 or j % 2 == turn % 2]
-        self.stays = [j for j in range(d) if j not in self.moved]
+        self.unmoved = [j for j in range(d) if j not in self.moved]
         self.bound = bound  # of a spline, in standard deviations
         self.sizes = (
             [bins, bins, bins - 1] if bins else [1, 1]
         )  # widths, heights, slopes; or shift and log scale
-        n_in, n_out = max(1, len(self.stays)), len(self.moved) * sum(self.sizes)
+        n_in, n_out = max(1, len(self.unmoved)), len(self.moved) * sum(self.sizes)
         self.chooser = stacked_mlp(replicates, (n_in, width, width, n_out), nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ class Coupling(nn.Module):
 
     def _map(self, x: Tensor) -> MonotonicAffineTransform | MonotonicRQSTransform:
         """One map per moved direction, chosen from the directions that stay."""
-        seen = x[..., self.stays] if self.stays else torch.ones_like(x)
+        seen = x[..., self.unmoved] if self.unmoved else torch.ones_like(x)
         chosen = self.chooser(seen).unflatten(-1, (len(self.moved), -1)).split(self.sizes, dim=-1)
         if len(chosen) == 2:
             return MonotonicAffineTransform(*(c.squeeze(-1) for c in chosen))

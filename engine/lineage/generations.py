@@ -34,7 +34,7 @@ class NotReproduced(RuntimeError):
     """A pruned or damaged generation came out differently when it was made again."""
 
 
-class Material:
+class GenerationCache:
     """The samples and generators of one lineage, by generation.
 
     fits  how many models this object has trained.

@@ -15,7 +15,7 @@ from typing import TypedDict, TypeVar
 import numpy as np
 
 from engine.contents import Contents
-from engine.lineage.generations import Material
+from engine.lineage.generations import GenerationCache
 from engine.lineage.measure import prepared
 from engine.lineage.recipe import Node, path
 from engine.names import alone
@@ -76,7 +76,7 @@ class Lineage:
         self.path = path(spec, generations)
         self.t = 0
         self.outcome = Outcome()
-        self.material = Material(spec, store, self.path)
+        self.cache = GenerationCache(spec, store, self.path)
         self._pending: list[Row] = []
         self._written: set[tuple[Kind, str]] = set()  # what the last commit wrote arrays of
         self._locks: dict[str, contextlib.ExitStack] = {}
@@ -86,7 +86,7 @@ class Lineage:
     @property
     def fits(self) -> int:
         """How many models this object has trained."""
-        return self.material.fits
+        return self.cache.fits
 
     @property
     def done(self) -> bool:
@@ -147,7 +147,7 @@ class Lineage:
         found = self._joined(node, model, draw)
         self.outcome = Outcome(found.status, found.reason, node.t)
         self.t += 1
-        self.material.forget(node.t)
+        self.cache.forget(node.t)
         return found
 
     def _model_row(self, node: Node) -> ModelRow:
@@ -158,11 +158,11 @@ class Lineage:
         if row is not None:
             return self._restored(row)
         started = time.perf_counter()
-        data = self.material.training_set(node)
+        data = self.cache.training_set(node)
         counts = self._counts(data)
         fit, status, reason = dict[str, float](), Status.OK, ""
         try:
-            fit = self.material.fit(node, data)
+            fit = self.cache.fit(node, data)
         except Finding as finding:
             status, reason = Status(finding.status), finding.reason
         return self._made(
@@ -175,7 +175,7 @@ class Lineage:
                 fit=_finite(fit),
                 counts=counts,
                 sources=tuple(sorted(set(node.sources.values()))),
-                speed=self.material.speed,
+                speed=self.cache.speed,
             )
         )
 
@@ -190,10 +190,10 @@ class Lineage:
         report, status, reason = dict[str, float](), Status.OK, ""
         metrics: dict[str, Measured] = {}
         try:
-            draw = self.material.draw(node)
+            draw = self.cache.draw(node)
             report = draw.report
             status, reason = self._gate(draw.samples)
-            self.material.keep(node.t, draw.samples)
+            self.cache.keep(node.t, draw.samples)
             metrics = {m.id: self._measured(m, node) for m in self._due(node.t)}
         except Finding as finding:
             status, reason = Status(finding.status), finding.reason
@@ -228,7 +228,7 @@ class Lineage:
     # ---- measuring ----
 
     def _measured(self, metric: MeasureSpec, node: Node) -> Measured:
-        have = self.material
+        have = self.cache
         n = self.spec.drawn(node.t)
         measure = prepared(metric, self.spec, have.dataset, have.real(0), n)
         stream = have.rng(f"metric {metric.part.name}", node.t)
@@ -246,7 +246,7 @@ class Lineage:
         kind = samples.declared.kind  # one token left is a state of its own: `discrete` counts it
         if kind != "tokens" and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
             return Status.CONSTANT, f"all {len(x):,} samples are equal"
-        y, real = samples.y, self.material.real(0).y
+        y, real = samples.y, self.cache.real(0).y
         if y is not None and real is not None and kind != "regression":
             lost = np.setdiff1d(real, y)
             if len(lost):
@@ -303,9 +303,9 @@ class Lineage:
         return self._files(row) if row.t == newest and not row.files else row.files
 
     def _drop_half_trained(self) -> None:
-        for key in self.material.half_trained:
+        for key in self.cache.half_trained:
             self.store.drop_partial(key)
-        self.material.half_trained.clear()
+        self.cache.half_trained.clear()
 
     def _drop_the_last_but_one(self, rows: Iterable[Row]) -> None:
         """Of closed forms with large arrays, cheaper to make again than to keep, only the founder's
@@ -320,7 +320,7 @@ class Lineage:
         """Write the arrays of a pending row, where they are at hand; what the row must hold of
         them.
         """
-        t, have, files = row.t, self.material, dict[str, bytes]()
+        t, have, files = row.t, self.cache, dict[str, bytes]()
         if row.kind == "model" and have.has_generator(t) and row.status is Status.OK:
             files = archive.generator_files(have.generator(t))
         if row.kind == "draw" and have.has_samples(t):
@@ -330,7 +330,7 @@ class Lineage:
     def _restored(self, row: R) -> R:
         """A committed row, its damaged files made again."""
         if self.store.check(row):
-            self.material.restore(row)
+            self.cache.restore(row)
         return row
 
     def _counts(self, data: Samples) -> dict[str, float]:

@@ -82,15 +82,15 @@ class Work:
             self.lineage = Lineage(
                 job.spec, self.store, generations=job.generations, metrics=job.metrics
             )
-        lineage, fits, begun = self.lineage, self.lineage.fits, time.monotonic()
+        lineage, fits, started = self.lineage, self.lineage.fits, time.monotonic()
         rows: list[Generation] = []
         together = (
             job.together if job.spec.generator.constant("COST") == "tiny" and job.until else 0.0
         )
         while (
-            not self._over()
+            not self._has_ended()
             and lineage.fits == fits
-            and (not rows or time.monotonic() - begun < FOUND_SECONDS)
+            and (not rows or time.monotonic() - started < FOUND_SECONDS)
         ):
             with limit(self._seconds(), self._stuck):
                 rows += lineage.advance_for(together)
@@ -101,11 +101,15 @@ class Work:
         counts = {
             "new": float(lineage.fits - fits),
             "last": last,
-            "seconds": time.monotonic() - begun,
+            "seconds": time.monotonic() - started,
         }
-        return self._report(lineage.t - 1, lineage.outcome.status) | counts | {"done": self._over()}
+        return (
+            self._report(lineage.t - 1, lineage.outcome.status)
+            | counts
+            | {"done": self._has_ended()}
+        )
 
-    def _over(self) -> bool:
+    def _has_ended(self) -> bool:
         assert self.lineage is not None
         return self.lineage.done or self.lineage.t > self.job.until
 

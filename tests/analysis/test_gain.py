@@ -12,7 +12,7 @@ import pytest
 
 from analysis.collapse.gain import gains
 from analysis.frame.rows import from_store
-from analysis.frame.tables import each
+from analysis.frame.tables import records
 from analysis.plots import gain as plots_gain
 from analysis.plots import style
 from analysis.report.figures import Findings, figures
@@ -55,7 +55,7 @@ def test_the_gain_is_half_the_log_of_the_losses(sweep: Sweep) -> None:
     table, frame = mapped(sweep), from_store(sweep, progress=False)
     assert len(table) == 2 * 6 and set(table["t"]) == {1, 2} and set(table["panel"]) == {""}
     loss = frame[frame["key"] == "moments/weight_error"].set_index(["cell", "t"])["value"]
-    for row in each(table):
+    for row in records(table):
         assert row.gain == pytest.approx(np.log(loss[row.cell, 0] / loss[row.cell, row.t]) / 2)
 
 
@@ -63,7 +63,7 @@ def test_losses_and_gains_are_those_of_theory(sweep: Sweep) -> None:
     """Generation 1 by quadrature direction by direction, which Theorem 3.1 approximates."""
     table, x0 = mapped(sweep), theory_verifier.yi_design(40, 3)
     _, mu, v = np.linalg.svd(x0, full_matrices=False)
-    for row in each(table[table["t"] == 1]):
+    for row in records(table[table["t"] == 1]):
         centres, reach = (
             v @ (row.delta * theory_verifier.yi_direction(3)),
             row.radius + theory_verifier.CODE_SLACK,

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load
 
 from engine.generators.gaussian import Gaussian
-from engine.lineage.generations import Material
+from engine.lineage.generations import GenerationCache
 from engine.lineage.loop import Lineage
 from engine.store import store
 from engine.store.locks import FileLocks
@@ -283,7 +283,7 @@ def _believe(patch: Patch, place: str) -> None:
 
 def half_repaired(patch: Patch) -> None:
     """What is damaged is set aside and not made again."""
-    patch.setattr(Material, "restore", lambda self, row: None)
+    patch.setattr(GenerationCache, "restore", lambda self, row: None)
 
 
 def without_its_file(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from tests.support.sweeps import GAUSSIAN, lineages, run, sweep_of
 def test_training_set_older_real_sets_and_older_models_are_given_when_asked(tmp_path: Path) -> None:
     sweep = sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1")
     run(sweep)
-    have = lineages(sweep)[0].material
+    have = lineages(sweep)[0].cache
     newest = have.generator(2)
     around = have.around(have.path[2])
     assert around.labels is None and around.real is have.real(2)

@@ -115,8 +115,8 @@ def test_pruned_generations_come_back_bit_for_bit(tmp_path: Path) -> None:
     for chain in lineages(sweep):
         assert chain.complete(), "a row whose arrays were pruned is still a row"
         for t in range(sweep.generations + 1):
-            chain.material.samples(t)
-            chain.material.generator(t)
+            chain.cache.samples(t)
+            chain.cache.generator(t)
     assert files(tmp_path / "out") == before
 
 
@@ -189,7 +189,7 @@ def test_what_comes_out_differently_is_refused(
     real = archive.encode
     monkeypatch.setattr(archive, "encode", lambda samples: real(samples) + b" ")
     with pytest.raises(NotReproduced, match=r"generation 0.*same versions and thread count"):
-        lineages(sweep)[0].material.samples(2)
+        lineages(sweep)[0].cache.samples(2)
 
 
 def test_a_diverged_generator_ends_the_lineage_with_a_reason(
@@ -251,9 +251,9 @@ def test_fresh_real_data_arrive_every_generation(tmp_path: Path) -> None:
         lineages(sweep_of(GAUSSIAN, tmp_path, "grid={}", f"base.arrival={a}"))[0]
         for a in ("fixed", "fresh")
     )
-    assert (fixed.material.real(0).x == fixed.material.real(2).x).all()
-    assert (fresh.material.real(0).x == fixed.material.real(0).x).all()
-    assert (fresh.material.real(0).x != fresh.material.real(2).x).any()
+    assert (fixed.cache.real(0).x == fixed.cache.real(2).x).all()
+    assert (fresh.cache.real(0).x == fixed.cache.real(0).x).all()
+    assert (fresh.cache.real(0).x != fresh.cache.real(2).x).any()
     assert (
         fixed.path[0].model == fresh.path[0].model and len({node.real for node in fresh.path}) == 4
     )
@@ -340,9 +340,9 @@ def test_large_sets_live_in_mapped_files(tmp_path: Path, monkeypatch: pytest.Mon
     for module in ("samples", "store.artifacts", "lineage.generations"):
         monkeypatch.setattr(f"engine.{module}.MAPPED_BYTES", 1)
     chain = run(large)[-1]
-    assert isinstance(chain.material.training_set(chain.path[-1]).x, np.memmap)
-    assert isinstance(chain.material.samples(1).x, np.memmap) or isinstance(
-        chain.material.samples(1).x.base, np.memmap
+    assert isinstance(chain.cache.training_set(chain.path[-1]).x, np.memmap)
+    assert isinstance(chain.cache.samples(1).x, np.memmap) or isinstance(
+        chain.cache.samples(1).x.base, np.memmap
     )
     assert results(plain) == results(large) and files(Path(plain.out)) == files(Path(large.out))
 
@@ -364,7 +364,7 @@ def test_a_draw_that_lost_a_class_says_which_and_ends_nothing(tmp_path: Path) ->
     text = GAUSSIAN.replace("{name: gaussian, d: 2, replicates: 3}", "{name: mixture, modes: 3}")
     text = text.replace("generator: gaussian", "generator: vae")
     chain = lineages(sweep_of(text, tmp_path, "grid={}", "seeds=1", "metrics=[]"))[0]
-    real = chain.material.real(0)
+    real = chain.cache.real(0)
     assert real.y is not None and set(real.y) == {0, 1, 2}
     assert chain._gate(real) == (Status.OK, "")
     lost = chain._gate(real.take(np.flatnonzero(real.y != 1)))
