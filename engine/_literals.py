@@ -32,8 +32,8 @@ class Unreadable(Exception):
 
 @cache
 def module(file: Path) -> Module:
-    """A source file, parsed once; SyntaxError."""
-    return Module(file, ast.parse(file.read_text(encoding="utf-8")))
+    """A source file, parsed once; SyntaxError, UnicodeDecodeError."""
+    return Module(file, ast.parse(file.read_text(encoding="utf-8"), str(file)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,14 @@ class Module:
 
     def value(self, node: ast.expr) -> Any:
         """The value of a constant expression; Unreadable."""
+        try:
+            return self._value(node)
+        except (TypeError, ValueError) as error:  # unhashable, no mapping, too many digits
+            raise Unreadable(f"{ast.unparse(node)}: {error}") from None
+        except RecursionError:
+            raise Unreadable("it is defined by itself") from None
+
+    def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Name):
             return self._named(node.id)
         if isinstance(node, ast.Tuple | ast.List | ast.Set):
@@ -75,7 +83,7 @@ class Module:
             return self._computed(node)
         try:
             return ast.literal_eval(node)
-        except (ValueError, TypeError):
+        except ValueError:
             raise Unreadable(ast.unparse(node)) from None
 
     def _mapping(self, node: ast.Dict) -> dict[Any, Any]:

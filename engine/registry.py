@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -123,10 +124,19 @@ def describe(kind: str, name: str) -> Description:
 def described(kind: str, name: str, file: Path) -> Description:
     """The description of the part in a file; PartError."""
     try:
-        home = module(file)
-    except SyntaxError as error:
-        fault = f"this is not Python: {error.msg}"
-        raise PartError(file, error.lineno or 1, fault, "mend the line") from None
+        return _described(kind, name, file)
+    except SyntaxError as error:  # here, or in a file it imports from
+        where, fault = Path(error.filename or file), f"this is not Python: {error.msg}"
+        raise PartError(where, error.lineno or 1, fault, "mend the line") from None
+    except UnicodeDecodeError as error:
+        fault = f"this is not text in UTF-8: {error.reason} at byte {error.start}"
+        raise PartError(file, 1, fault, "save it as UTF-8") from None
+    except RecursionError:
+        raise PartError(file, 1, "its class inherits from itself", "name another base") from None
+
+
+def _described(kind: str, name: str, file: Path) -> Description:
+    home = module(file)
     chain = _chain(home, home.class_of(class_name(name)) or _no_class(home, name))
     parameters: dict[str, Parameter] = {}
     for where, cls in chain:
@@ -209,11 +219,22 @@ def _parameters(home: Module, init: ast.FunctionDef) -> dict[str, Parameter]:
 
 def _default(home: Module, arg: ast.arg, default: ast.expr) -> Any:
     try:
-        return home.value(default)
+        return _plain(home, default)
     except Unreadable as error:
         rule = f"the default of {arg.arg!r} cannot be read without running the file ({error})"
         mend = "write a literal, or a constant that this file gives a literal"
         raise PartError(home.file, default.lineno, rule, mend) from None
+
+
+def _plain(home: Module, node: ast.expr) -> Any:
+    """A value that an experiment file could hold too; Unreadable."""
+    value = home.value(node)
+    try:
+        json.dumps(value)
+    except TypeError:
+        kinds = "numbers, texts, tuples, lists and mappings only"
+        raise Unreadable(f"{ast.unparse(node)}: {kinds}") from None
+    return value
 
 
 def _annotation(home: Module, arg: ast.arg) -> str:
@@ -250,7 +271,7 @@ def _constant(home: Module, name: str, node: ast.stmt) -> Any:
     """Its value; of a constant that no plan reads, why there is none."""
     assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
     try:
-        return home.value(node.value)
+        return _plain(home, node.value)
     except Unreadable as error:
         if name not in DEFAULT_TRAITS:
             return error

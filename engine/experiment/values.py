@@ -10,7 +10,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from engine import parts
 from engine.registry import KINDS, PartError, describe, names, unknown
@@ -64,7 +64,11 @@ def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
             return [f"{key}: a {key} is {{name: ..., its parameters}}, got {value!r:.60}"]
         return [message for message, _ in checked_part(key, json.dumps(nested))[1]]
     try:
-        _adapter(annotation).validate_json(json.dumps(value), strict=True)
+        checked = _adapter(annotation)
+    except (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError):
+        return [f"{key}: its type {annotation} cannot be read; use those of engine/parts.py"]
+    try:
+        checked.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         return [f"{key}: {explain(e, [])}" for e in distinct(error)]
     return []

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.registry import KINDS, Description, PartError, broken, describe, described, names
+from engine.experiment import values
+from engine.registry import (
+    KINDS,
+    Description,
+    Parameter,
+    PartError,
+    broken,
+    describe,
+    described,
+    names,
+)
 from tests.support.ouro import ROOT, ouro
 
 GOOD = '''"""A generator that was written by a stranger."""
@@ -82,6 +92,24 @@ FAULTS = {
         2,
         "not called after a kind of part",
     ),
+    "constants defined by each other": (
+        "A = B\nB = A\n\n\nclass Mine:\n    def __init__(self, *, n: int = A): ...\n",
+        6,
+        "it is defined by itself",
+    ),
+    "classes that inherit from each other": (
+        "class Mine(Other): ...\n\n\nclass Other(Mine): ...\n",
+        1,
+        "inherits from itself",
+    ),
+    "a key that cannot be one": ("class Mine:\n    TINY = {[1]: 2}\n", 2, "unhashable"),
+    "others that are no mapping": ("X = 3\n\n\nclass Mine:\n    TINY = {**X}\n", 5, "{**X}"),
+    "a trait that JSON cannot hold": ("class Mine:\n    ACCEPTS = {'points'}\n", 2, "tuples"),
+    "a default that JSON cannot hold": (
+        "class Mine:\n    def __init__(self, *, n: bytes = b'x'): ...\n",
+        2,
+        "the default of 'n' cannot be read",
+    ),
 }
 
 
@@ -94,6 +122,13 @@ def test_a_file_that_breaks_a_rule_is_told_by_file_line_rule_and_mend(
         read(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'mine.py'}:{line}: ")
     assert rule in str(error.value) and error.value.mend
+
+
+def test_a_file_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_bytes(b"# \xe9\nclass Mine: ...\n")
+    with pytest.raises(PartError, match="not text in UTF-8"):
+        described("generator", "mine", file)
 
 
 def test_every_part_of_the_house_can_be_read() -> None:
@@ -127,3 +162,15 @@ def test_one_broken_part_leaves_the_others_alone(tmp_path: Path) -> None:
     )
     planned = ouro("plan", "uses.yaml", cwd=house, source=house)
     assert planned.returncode == 2 and "holds no class Mine" in planned.stderr
+
+
+def test_a_type_that_no_plan_knows_is_told_where_its_parameter_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parameters = {"size": Parameter("size", "Size", 3, required=False)}
+    mine = Description("generator", "gaussian", "", parameters, {})
+    monkeypatch.setattr(values, "describe", lambda kind, name: mine)
+    values.checked_part.cache_clear()
+    part, complaints = values.checked_part("generator", '{"name": "gaussian", "size": 4}')
+    values.checked_part.cache_clear()
+    assert part is None and "its type Size cannot be read" in complaints[0][0]
