@@ -197,12 +197,6 @@ def _labels(part: Samples) -> np.ndarray:
     return part.y
 
 
-def split(samples: Samples, n_first: int, rng: np.random.Generator) -> tuple[Samples, Samples]:
-    """Two disjoint random parts, the first of n_first samples."""
-    rows = rng.permutation(len(samples))
-    return samples.take(rows[:n_first]), samples.take(rows[n_first:])
-
-
 def given(real: Samples, n: int) -> np.ndarray | None:
     """What n conditional samples are drawn given, as in the real set.
 

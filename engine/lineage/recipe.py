@@ -35,7 +35,6 @@ class Node:
     model: str
     draw: str
     sources: dict[int, str]  # the keys behind the recipe's sources
-    counts: dict[int, int]  # rows by source, where the recipe fixes them
 
     @property
     def needs(self) -> set[int]:
@@ -96,8 +95,7 @@ def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]
         made_of.append(f'["{pick.how}",{pick.count},[{keys}]]')
     parent = past[-1].model if t and spec.generator.continues else None
     model, draw = _keys(spec, t, ",".join(made_of), parent, real)
-    counts = {s: pick.count for pick in recipe for s in pick.sources if len(pick.sources) == 1}
-    return Node(t, recipe, real, model, draw, sources, counts)
+    return Node(t, recipe, real, model, draw, sources)
 
 
 def _keys(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import scipy.linalg
 import torch
 
 from engine._torchvision import torchvision  # noqa: F401  (before anything that imports torchvision itself)
-from engine.distances.frechet import frechet, moments, moments_by_group, moments_of
+from engine.distances.frechet import TOLERANCE, frechet, moments, moments_by_group, moments_of
 
 # isort: split
 from pytorch_fid.fid_score import calculate_frechet_distance
@@ -93,6 +94,19 @@ def test_singular_covariances_with_many_samples() -> None:
     )
 
 
+@pytest.mark.parametrize("d", [128, 150])
+def test_singular_covariances_of_wide_features(d: int) -> None:
+    """From this d on a Cholesky factor goes another way through LAPACK, where the root of a
+    singular covariance must not go.
+    """
+    a, b = features(400, d, 1), features(400, d, 2, shift=0.1)
+    a[:, 20:60] = 0.0
+    real, synthetic = moments_of(a), moments_of(b)
+    assert float(frechet(real, synthetic)) == pytest.approx(by_definition(a, b), rel=1e-5)
+    assert float(frechet(synthetic, real)) == pytest.approx(by_definition(a, b), rel=1e-5)
+    assert float(frechet(real, moments_of(a[::-1]))) == pytest.approx(0, abs=1e-5 * real.trace)
+
+
 @pytest.mark.parametrize("d", [1, 2, 40])
 def test_replicates_are_the_same_as_one_by_one(d: int) -> None:
     rng = np.random.default_rng(1)
@@ -121,6 +135,25 @@ def test_groups_with_replicates() -> None:
     assert together[1, 2] == pytest.approx(by_definition(a[1][:, 2], b[1][:, 2]), rel=1e-8)
 
 
+@pytest.mark.parametrize("n", [3, 9, 20])
+def test_equal_groups_with_replicates_are_the_same_as_one_by_one(n: int) -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 5, n, 4, 6))  # [groups, n, replicates, d], with n <= d and n > d
+    together = frechet(moments_by_group(list(a)), moments_by_group(list(b)))
+    alone = [[by_definition(x[:, r], y[:, r]) for r in range(4)] for x, y in zip(a, b, strict=True)]
+    assert together.shape == (5, 4)
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_groups_of_many_sizes_with_replicates_are_the_same_as_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    a = [rng.normal(size=(n, 4, 3)) for n in (9, 12, 2)]
+    b = [rng.normal(size=(n, 4, 3)) for n in (5, 12, 30)]
+    together = frechet(moments_by_group(a), moments_by_group(b))
+    alone = [[by_definition(x[:, r], y[:, r]) for r in range(4)] for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
 def test_a_vanished_group_is_nan_and_the_others_stay() -> None:
     a = [features(20, 16, i) for i in range(3)]
     b = [features(20, 16, 9), features(20, 16, 8)[:0], features(20, 16, 7)[:1]]
@@ -135,6 +168,28 @@ def test_identical_sets_are_at_zero_and_order_does_not_matter() -> None:
         assert float(frechet(moments_of(a), moments_of(a[::-1]))) == pytest.approx(0, abs=1e-6)
         back = float(frechet(moments_of(b), moments_of(a)))
         assert float(frechet(moments_of(a), moments_of(b))) == pytest.approx(back, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [4, 90])
+def test_nearly_identical_sets_are_at_zero_never_undefined(d: int) -> None:
+    for seed in range(20):
+        a = features(60, d, seed)
+        again = np.random.default_rng(seed).permutation(a) * (1 + 1e-15)
+        value, scale = float(frechet(moments_of(a), moments_of(again))), np.var(a, 0).sum()
+        assert 0 <= value < 1e-6 * scale
+
+
+@pytest.mark.parametrize("d", [4, 90])
+def test_below_zero_by_rounding_is_zero_and_by_more_is_undefined(d: int) -> None:
+    """A trace that is too small by a share makes the distance of a set to itself negative by half
+    that share of both traces.
+    """
+    real = moments_of(features(60, d, 1))
+    a_little, much = (
+        replace(real, trace=real.trace * (1 - share * TOLERANCE)) for share in (0.5, 20)
+    )
+    assert float(frechet(real, a_little)) == 0
+    assert np.isnan(frechet(real, much))
 
 
 def test_a_point_mass_has_a_distance() -> None:

@@ -12,6 +12,7 @@ import engine._torchvision  # noqa: F401  # before torchmetrics, which imports t
 # isort: split
 from torchmetrics.image.kid import poly_mmd
 
+from engine.distances.floors import disjoint_pairs, real_pool
 from engine.metrics.kid import CHUNK, mmd
 from engine.parts import Undefined
 from engine.registry import make
@@ -34,6 +35,47 @@ def by_definition(x: np.ndarray, y: np.ndarray) -> float:
         n * (n - 1)
     )
     return within - 2 * sum(k(a, b) for a in x for b in y) / n**2
+
+
+def error_by_definition(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the U-statistic of h_ij over i != j: 4 var(E h | i) / n + 2 var(h) / (n (n - 1)); what the
+    means h_i. of n - 1 values vary by without a first order, var(h) / (n - 1), is taken off.
+    """
+    d, n = x.shape[1], len(x)
+
+    def k(a: np.ndarray, b: np.ndarray) -> float:
+        return (float(a @ b) / d + 1) ** 3
+
+    h = np.full((n, n), np.nan)
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                h[i, j] = k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(y[i], x[j])
+    variance = np.nanvar(h)
+    first_order = max(np.nanmean(h, axis=1).var(ddof=1) - variance / (n - 1), 0.0)
+    return float(np.sqrt(4 * first_order / n + 2 * variance / (n * (n - 1))))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
+def test_its_error_is_the_double_loop(shift: float) -> None:
+    for seed in range(4):
+        x = rng(seed).normal(size=(15, 4))
+        y = rng(seed + 50).normal(shift, 1.2, size=(15, 4))
+        assert mmd(x, y)[1] == pytest.approx(error_by_definition(x, y), rel=1e-9)
+
+
+def test_the_floor_is_the_mean_over_pairs_of_disjoint_real_sets() -> None:
+    dataset, splits, replicates = Points(replicates=3), 5, 3
+    metric = prepared("kid", dataset, 50, 20, splits=splits)
+    stream = rng(2)  # as `prepared` gives it
+    pool = real_pool(dataset, dataset.sample(50, rng(1)), 40, stream)
+    between = []
+    for i, (a, b) in enumerate(disjoint_pairs(len(pool), 20, splits, stream)):
+        x = pool.samples.x[:, i % replicates]
+        between.append(by_definition(x[a], x[b]))
+    row = measured(metric, dataset.sample(20, rng(9)))
+    assert row["kid/floor"] == pytest.approx(np.mean(between), rel=1e-9)
+    assert row["kid/floor_sd"] == pytest.approx(np.std(between, ddof=1), rel=1e-9)
 
 
 def test_it_is_the_double_loop() -> None:

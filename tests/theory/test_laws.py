@@ -117,6 +117,84 @@ def test_where_no_law_is_known_nothing_is_said(one: LineageSpec) -> None:
     assert expected(one) == {}
 
 
+MIX = {"policy_synthetic_fraction": 0.5}
+BIASED = {"sampling": "biased", "sampling_sampling_bias": 0.5}
+FRESH = {"arrival": "fresh"}
+MORE = {"n_synthetic": 90, "policy_whole": True}  # drawn than there are real rows
+LONGER = {"n_synthetic": 90}
+SHARED = {"policy": "augment", **MIX}
+KDE = {"dataset": "gaussian", "generator": "kde", "generator_bandwidth": 0.3}
+LINEAR = {"dataset": "regression", "dataset_d": 4}
+OUTCOMES = {"dataset": "categorical", "dataset_outcomes": 5}
+VERIFIED = {
+    **{"dataset": "regression", "dataset_d": 8, "dataset_design_seed": 12345},
+    **{"n": 100, "n_synthetic": 800, "policy_whole": True},
+    **{"sampling": "verify", "sampling_rule": "threshold"},
+}
+ODD = [  # a lineage that a law speaks of, and what takes the law away
+    ({}, BIASED),
+    ({}, FRESH),
+    ({}, MORE),
+    (MIX, FRESH),
+    ({"policy": "accumulate"}, BIASED),
+    ({"policy": "accumulate"}, FRESH),
+    ({"policy": "accumulate"}, LONGER),
+    ({"policy": "accumulate"}, MIX),
+    ({"policy": "accumulate_subsample"}, BIASED),
+    ({"policy": "accumulate_subsample"}, FRESH),
+    ({"policy": "accumulate_subsample"}, LONGER),
+    (SHARED, BIASED),
+    ({**SHARED, **FRESH}, BIASED),
+    ({**SHARED, **FRESH}, {"policy": "replace"}),
+    (KDE, BIASED),
+    (KDE, FRESH),
+    (KDE, MORE),
+    (KDE, MIX),
+    (KDE, {"policy": "accumulate"}),
+    (KDE, {"policy": "augment", "policy_synthetic_fraction": 0.5}),
+    (KDE, {"dataset_spread": 2.0}),
+    (KDE, {"dataset_d": 2}),
+    (KDE, {"generator_bandwidth": "scott"}),
+    (LINEAR, BIASED),
+    (LINEAR, FRESH),
+    (LINEAR, MORE),
+    (LINEAR, MIX),
+    (LINEAR, {"policy": "augment", "policy_synthetic_fraction": 0.5}),
+    (LINEAR, {"n": 7}),
+    (LINEAR, {"generator_noise": 0.5}),
+    (LINEAR, {"dataset_noise": 0.5}),
+    (LINEAR, {"generator_covariates": "fresh"}),
+    (LINEAR, {"dataset_design_seed": 1}),
+    ({**LINEAR, "policy": "accumulate"}, FRESH),
+    ({**LINEAR, "policy": "accumulate"}, LONGER),
+    ({**LINEAR, "policy": "accumulate"}, MIX),
+    (VERIFIED, FRESH),
+    (VERIFIED, {"dataset_noise": 0.5, "generator_noise": 0.5}),
+    (VERIFIED, {"generator_noise": 0.5}),
+    (VERIFIED, {"generator_covariates": "fresh"}),
+    (VERIFIED, {"n_synthetic": 801}),
+    (VERIFIED, {"n": 8}),
+    (VERIFIED, {"dataset_design_seed": None}),
+    (VERIFIED, {"sampling_design": "real"}),
+    (VERIFIED, {"policy_whole": False}),
+    (OUTCOMES, BIASED),
+    (OUTCOMES, FRESH),
+    (OUTCOMES, MORE),
+    (OUTCOMES, MIX),
+    (OUTCOMES, {"policy": "accumulate"}),
+    ({**OUTCOMES, **SHARED}, FRESH),
+    ({**OUTCOMES, **SHARED}, BIASED),
+    ({**OUTCOMES, **SHARED}, {"policy": "recent"}),
+]
+
+
+@pytest.mark.parametrize(("right", "change"), ODD, ids=str)
+def test_a_law_is_claimed_only_where_it_applies(
+    right: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert expected(spec(**right)) != {} and expected(spec(**{**right, **change})) == {}
+
+
 def test_heavy_tailed_means_are_drawn_but_not_tested(tmp_path: Path) -> None:
     one = spec(n=10)
     compared = against(tidy(rows(one, tmp_path, 40), {one.id: one}), [one])
