@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from engine.parts import Pick, Recipe
 from engine.samples import Samples, concat
-from engine.spec import LineageSpec, digest, digest_of_text
+from engine.spec import LineageSpec, Part, digest, digest_of_text
 
 
 def rng(seed: int, purpose: str, t: int = 0) -> np.random.Generator:
@@ -42,48 +43,69 @@ class Node:
         return {s for pick in self.recipe for s in pick.sources if s >= 0}
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    """What the recipes of a lineage depend on: they are the same for every seed."""
+
+    policy: Part = field(compare=False)
+    text: str  # the policy's, by which it is known
+    n_real: int
+    drawn: tuple[int, ...]  # of every generation
+
+    @classmethod
+    def of(cls, spec: LineageSpec, generations: int) -> _Sizes:
+        drawn = tuple(spec.drawn(t) for t in range(generations + 1))
+        return cls(spec.policy, spec.policy.text, spec.n_real, drawn)
+
+
 def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
     """Generations 0..generations of a lineage, by key.
 
     ValueError when a recipe cannot be filled.
     """
-    policy, first = spec.policy.make(), real_key(spec, 0)
+    first = real_key(spec, 0)
     nodes: list[Node] = []
-    sizes = {-1: spec.n_real}  # of every source that there is so far
-    for t in range(generations + 1):
-        recipe = policy.recipe(sizes, t) if t else (Pick((-1,), spec.n_real),)
+    for t, recipe in enumerate(_recipes(_Sizes.of(spec, generations))):
         real = real_key(spec, t) if spec.arrival == "fresh" else first
-        nodes.append(_node(spec, t, _checked(recipe, spec, sizes, t), real, nodes))
-        sizes[t] = spec.drawn(t)
+        nodes.append(_node(spec, t, recipe, real, nodes))
     return tuple(nodes)
 
 
-def _checked(recipe: Recipe, spec: LineageSpec, sizes: Mapping[int, int], t: int) -> Recipe:
+@lru_cache(maxsize=256)
+def _recipes(sizes: _Sizes) -> tuple[Recipe, ...]:
+    """The recipes of all generations; ValueError when one cannot be filled."""
+    policy = sizes.policy.make()
+    found: list[Recipe] = []
+    there = {-1: sizes.n_real}  # of every source that there is so far
+    for t, drawn in enumerate(sizes.drawn):
+        recipe = policy.recipe(there, t) if t else (Pick((-1,), sizes.n_real),)
+        found.append(_checked(recipe, sizes, there, t))
+        there[t] = drawn
+    return tuple(found)
+
+
+def _checked(recipe: Recipe, sizes: _Sizes, there: Mapping[int, int], t: int) -> Recipe:
     """The recipe without empty picks; ValueError when a source has too few rows or nothing is left
     to train on.
     """
     recipe = tuple(pick for pick in recipe if pick.count)
     for pick in recipe:
-        have = sum(sizes[s] for s in pick.sources)
+        have = sum(there[s] for s in pick.sources)
         if pick.how == "without_replacement" and pick.count > have:
             raise ValueError(
-                f"{spec.policy.label} wants {pick.count} rows of {_named(pick.sources)} at "
-                f"generation {t}, "
-                f"but {have} are there; raise n_synthetic (now {spec.drawn(t - 1)}) or leave it out"
+                f"{sizes.policy.label} wants {pick.count} rows of {_named(pick.sources)} at "
+                f"generation {t}, but {have} are there; "
+                f"raise n_synthetic (now {sizes.drawn[t - 1]}) or leave it out"
             )
     if not recipe:
-        raise ValueError(f"{spec.policy.label} leaves nothing to train on at generation {t}")
+        raise ValueError(f"{sizes.policy.label} leaves nothing to train on at generation {t}")
     return recipe
 
 
 def _named(sources: tuple[int, ...]) -> str:
-    return (
-        "the real set"
-        if sources == (-1,)
-        else f"generation {sources[0]}"
-        if len(sources) == 1
-        else "its sources"
-    )
+    if sources == (-1,):
+        return "the real set"
+    return f"generation {sources[0]}" if len(sources) == 1 else "its sources"
 
 
 def _node(spec: LineageSpec, t: int, recipe: Recipe, real: str, past: list[Node]) -> Node:
@@ -126,7 +148,7 @@ def take(sources: Mapping[int, Samples], recipe: Recipe, seed: int, t: int) -> S
 
     Rows are chosen per replicate, except for class-labelled data, whose labels are shared by the
     replicates.  The stream is named by the sources, so equal picks are equal rows under every
-                 policy, and a smaller pick is part of a larger one.
+    policy, and a smaller pick is part of a larger one.
     """
     return concat([block for pick in recipe for block in _blocks(sources, pick, seed, t)])
 

@@ -99,7 +99,8 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     }
     there = present(store, generator)
     seeds = len({spec.seed for spec in sweep.lineages})
-    share = min((cpus / sweep.resources_of(s).cpus for s in sweep.lineages), default=1.0)
+    generators = {spec.generator.name for spec in sweep.lineages}
+    share = min((cpus / sweep.resources.of(name).cpus for name in generators), default=1.0)
     workers = max(1, min(int(share), len(sweep.lineages)))
     ahead = forecast(_lacks(sweep, generator, there))
     founders = {lineage: nodes[0].draw for lineage, nodes in known.items()}
