@@ -5,6 +5,7 @@ from the frame; survival.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,8 @@ def test_a_slope_must_be_sure() -> None:
 def test_a_slope_is_read_at_the_last_generation_so_whole_lineages_are_not_censored() -> None:
     rule, one = rule_of(above=0.1, slope={"last": 4}), spec()
     growing = [1.0 + t for t in range(6)]
-    assert rule.judge(curve(*growing)).t == 5
+    judged = rule.judge(curve(*growing))
+    assert (judged.t, judged.value, judged.reference) == (5, 6.0, 1.0)
     found = functional(tidy(rows(one, *growing), {one.id: one}), rule, generations=5)
     assert found.t[0] == 5 and not found.censored[0] and found.finished[0] and found.verdict[0]
 
@@ -150,6 +152,19 @@ def test_a_generation_where_the_metric_was_not_due_is_no_collapse() -> None:
     assert collapsed(History(one, tuple(given), "ok"), rule) is False
     found = functional(tidy(given, {one.id: one}), rule)
     assert not found.absorbed[0] and found.verdict.tolist() == [False]
+
+
+def test_a_generation_where_the_metric_was_due_and_has_no_value_is_a_collapse_where_asked() -> None:
+    one, given = spec(), {"fid": 2.0, "moments/kl": 1.0}
+    for metric, gap in {"fid": "fid", "fid/excess": "fid/excess", "moments": "moments/kl"}.items():
+        rule = rule_of(metric=metric, of="one", absorbing={"undefined": True})
+        first = generation(one.id, 0, given | {"fid/excess": 1.0})
+        rest = {key: v for key, v in given.items() if key != gap}
+        second = generation(one.id, 1, rest, undefined={gap: "all equal"})
+        assert collapsed(History(one, (first, second), Status.OK), rule) is True, metric
+        assert functional(tidy([first, second], {one.id: one}), rule).absorbed[0], metric
+        near = generation(one.id, 1, rest, undefined={f"{metric}_other": "all equal"})
+        assert collapsed(History(one, (first, near), Status.OK), rule) is False, metric
 
 
 def test_first_passage_is_the_first_generation_past_the_level() -> None:
@@ -239,6 +254,21 @@ def test_the_hazard_is_events_over_exposure_with_exact_limits() -> None:
     assert found.high[0.5] == pytest.approx(-math.log(0.025) / 12) and found.low[
         1.0
     ] == pytest.approx(1.0899 / 12, rel=1e-3)
+
+
+def test_the_hazard_has_a_row_for_every_workflow_that_ran_and_for_no_other() -> None:
+    """Two workflows at different fractions and one without any: no row stands for a pair of them
+    that never ran, and none is left out for lack of a fraction.
+    """
+    plain = replace(spec(), policy=Part("policy", "accumulate"))
+    other = replace(spec(fraction=0.25), generator=Part("generator", "wgan"))
+    specs = {s.id: s for s in (spec(fraction=0.5), spec(fraction=1.0), plain, other)}
+    passed = times(tidy([r for s in specs.values() for r in rows(s, 1.0, 2.0)], specs), ABOVE)
+    columns = (None, ["generator", "synthetic_fraction"], ["generator", "policy", "sampling"])
+    for by, size in zip(columns, (4, 4, 3), strict=True):
+        found = hazard(passed, by)
+        assert len(found) == size and found.lineages.sum() == 4
+        assert (found.exposure > 0).all() and np.isfinite(found.hazard).all()
 
 
 @pytest.mark.parametrize(

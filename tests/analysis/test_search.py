@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 
 from analysis.report import figures as gallery
 from analysis.report import page as report
+from analysis.threshold.estimate import Estimate
 from analysis.threshold.workflows import design_of, grown, read, recorded
 from engine.console.tables import answer_text
 from engine.experiment.reader import load
@@ -195,6 +197,21 @@ def test_a_workflow_says_why_it_ended_or_where_it_stands(tmp_path: Path) -> None
         few.ended(History(spec, (), "failed", "ZeroDivisionError"))
     assert len(few.specs) == 4, "two seeds at each of two fractions"
     assert few.why == "no seed left"
+
+
+def test_a_workflow_that_knows_enough_says_whether_it_is_sure_or_how_narrow(tmp_path: Path) -> None:
+    sweep = sweep_of(SEARCH, tmp_path)
+    own = next(own for own in read(sweep, Store(sweep.out)).values() if own.label == "replace")
+    never = Estimate("never", None, None, None, 0.9, (0.0, 1.0), 14, 14)
+    narrow = Estimate("bracketed", 0.5, 0.4375, 0.5625, 0.9, (0.0, 1.0), 14, 14)
+    for answer, why in ((never, "sure"), (narrow, "width 0.125")):
+        own.__dict__["answer"] = answer
+        assert own.why == why and own.next() is None and own.said().how[-1] == why
+    own.__dict__["answer"] = replace(narrow, high=0.7)
+    assert own.why == "going on", "wider than the 0.2 that the file asks for"
+    own.waiting.append(sweep.lineages[0])
+    own.running.add("another")
+    assert own.why == "2 running"
 
 
 def test_an_answer_says_what_it_rests_on_without_reading_its_own_text(searched: Path) -> None:

@@ -5,20 +5,25 @@ Tests turn the hands of the clock.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from engine.store import locks
+from engine.store.disk import Unwritable
 from engine.store.locks import Busy, FileLocks, Leases
 from engine.store.store import Store
 
 FOLDER = "/test_locks/locks"
+HEARTBEAT = Leases._beat
 
 
 class Hand:
@@ -147,6 +152,37 @@ def test_the_heart_beats_and_stops_with_the_last_lease() -> None:
     assert not thread.is_alive() and not fs.exists("/test_locks/heart/key/000001")
 
 
+class Counting:
+    """An object store that says how often it is written to; the last write it takes loses the
+    lease.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.last, self.writes, self.leases = last, 0, dict[str, Any]()
+        self.memory = fsspec.filesystem("memory")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.memory, name)
+
+    def pipe_file(self, path: str, data: bytes, **how: Any) -> None:
+        self.writes += 1
+        self.memory.pipe_file(path, data, **how)
+        if self.writes == self.last:
+            self.leases.clear()
+
+
+@pytest.mark.parametrize("names", [1, 3])
+def test_a_heartbeat_writes_every_lease_once_a_beat(clock: Hand, names: int) -> None:
+    beats, store = 10, Counting(last=names * 11)
+    mine = Leases(store, FOLDER, beat=2.0)
+    for name in range(names):
+        assert mine.try_hold(f"key {name}") is not None
+    assert store.writes == names, "each lease is created by one write"
+    store.leases, before = mine._held, clock.now
+    HEARTBEAT(mine)
+    assert store.writes == names * (1 + beats) and clock.now - before == beats * 2.0
+
+
 def test_a_sweep_on_an_object_store_is_refused_while_the_other_lives(clock: Hand) -> None:
     first, second = Store("memory://test_locks/out"), Store("memory://test_locks/out")
     assert isinstance(first.locks, Leases) and isinstance(second.locks, Leases)
@@ -189,3 +225,38 @@ def test_file_locks_die_with_their_process(tmp_path: Path) -> None:
     other.kill()
     other.wait()
     assert mine.try_hold("key") is not None
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EACCES, errno.EIO])
+def test_a_file_system_that_cannot_lock_is_an_error_never_a_lock(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither held by us, which would let two write, nor by another, which would be waited for."""
+
+    def refuse(file: Any, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Unwritable, match=f"cannot write to {tmp_path}") as found:
+        FileLocks(str(tmp_path)).try_hold("key", "us")
+    assert found.value.errno == code and (tmp_path / "key").read_text() == ""
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_lock_file_that_cannot_be_opened_is_an_error(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks, "open", refuse, raising=False)
+    with pytest.raises(Unwritable, match=r"give .* --out"):
+        FileLocks(str(tmp_path)).try_hold("key")
+
+
+def test_a_lock_that_another_has_is_not_an_error(tmp_path: Path) -> None:
+    first, second = FileLocks(str(tmp_path)), FileLocks(str(tmp_path))
+    held = first.try_hold("key", "first")
+    assert held is not None and second.try_hold("key") is None and second.holder("key") == "first"
+    held.close()
+    assert second.try_hold("key") is not None and second.holder("key") == ""
