@@ -269,6 +269,10 @@ def test_the_hazard_has_a_row_for_every_workflow_that_ran_and_for_no_other() -> 
         found = hazard(passed, by)
         assert len(found) == size and found.lineages.sum() == 4
         assert (found.exposure > 0).all() and np.isfinite(found.hazard).all()
+    words = dict.fromkeys(("workflow", "generator", "policy", "sampling"), "category")
+    ours = passed.astype(words)[passed.generator == "vae"]  # as in the frame, and a part of it
+    for by, size in zip(columns, (3, 3, 2), strict=True):
+        assert len(hazard(ours, by)) == size
 
 
 @pytest.mark.parametrize(

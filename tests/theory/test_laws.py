@@ -131,10 +131,20 @@ VERIFIED = {
     **{"n": 100, "n_synthetic": 800, "policy_whole": True},
     **{"sampling": "verify", "sampling_rule": "threshold"},
 }
+HELD = {  # as many rows drawn as there are real ones
+    **{"dataset": "regression", "dataset_d": 8, "dataset_design_seed": 12345, "n": 96},
+    **{"sampling": "verify", "sampling_rule": "threshold"},
+}
+PAST = {"policy": "accumulate", "policy_synthetic_fraction": 1.0}  # all synthetic, not the newest
 ODD = [  # a lineage that a law speaks of, and what takes the law away
     ({}, BIASED),
     ({}, FRESH),
     ({}, MORE),
+    ({}, PAST),
+    (KDE, PAST),
+    (LINEAR, PAST),
+    (OUTCOMES, PAST),
+    (HELD, PAST),
     (MIX, FRESH),
     ({"policy": "accumulate"}, BIASED),
     ({"policy": "accumulate"}, FRESH),
