@@ -78,7 +78,7 @@ def _mean_error(spec: LineageSpec) -> tuple[Formula, str] | None:
         return (lambda t: gaussian.mix_mean_error(n, rounded(share, n), t)), "constant-size mix"
     if policy == "accumulate" and share is None and drawn == n:
         return (lambda t: gaussian.accumulate_mean_error(n, t)), "accumulate"
-    if policy == "accumulate_subsample" and drawn == n and _param(spec.policy, "n") in (None, n):
+    if policy == "accumulate_subsample" and drawn == n:
         return (lambda t: gaussian.subsample_mean_error(n, t)), "accumulate-subsample"
     if policy == "augment" and share is not None:
         m = _synthetic_rows(spec)

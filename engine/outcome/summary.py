@@ -79,8 +79,15 @@ def key_of(values: Iterable[str], metric: str) -> str:
 
 def value(rows: Iterable[Generation], metric: str) -> float | None:
     """The metric in the first of these rows that has a finite value of it."""
-    found = (row.values.get(key_of(row.values, metric)) for row in rows)
+    found = (row.values.get(_key_at(row, metric)) for row in rows)
     return next((v for v in found if v is not None and math.isfinite(v)), None)
+
+
+def _key_at(row: Generation, metric: str) -> str:
+    """The key a metric is shown by at one generation, also where it is undefined there: its floor
+    or another of its parts never stands for it.
+    """
+    return key_of([*row.values, *row.undefined], metric)
 
 
 def drift(rows: Sequence[Generation], metric: str) -> float | None:
@@ -96,9 +103,9 @@ def curve(rows: Iterable[Generation], rule: CollapseRule) -> list[Point]:
     metric, watched = rule.metric, rule.watched
     points = []
     for row in rows:
-        key = key_of(row.values, metric)
+        key = _key_at(row, metric)
         floor = row.values.get(f"{key}/floor", row.values.get(f"{key}_floor"))
-        seen = row.values.get(key_of(row.values, watched)) if watched else None
+        seen = row.values.get(_key_at(row, watched)) if watched else None
         due = any(_is_of(k, metric) for k in [*row.values, *row.undefined])
         points.append(Point(row.t, row.values.get(key), floor, seen, row.status, due))
     return points
@@ -117,7 +124,10 @@ def collapsed(history: History, rule: CollapseRule | None) -> bool | None:
 
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
     """One summary per cell, in the order of the file."""
-    known = {key for history in histories.values() for row in history.rows for key in row.values}
+    known = set[str]()
+    for history in histories.values():
+        for row in history.rows:
+            known.update(row.values, row.undefined)
     metric = key_of(known, headline(sweep))
     names = names_of(sweep)
     cells = []

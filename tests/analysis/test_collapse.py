@@ -18,6 +18,7 @@ from analysis.collapse.survival import hazard, kaplan_meier, median_time
 from analysis.frame.rows import tidy
 from engine.experiment.reader import SpecError, load
 from engine.lineage.history import History
+from engine.outcome import summary
 from engine.outcome.summary import collapsed
 from engine.settings import CollapseRule, Point
 from engine.spec import LineageSpec, Part
@@ -155,7 +156,7 @@ def test_a_generation_where_the_metric_was_not_due_is_no_collapse() -> None:
 
 
 def test_a_generation_where_the_metric_was_due_and_has_no_value_is_a_collapse_where_asked() -> None:
-    one, given = spec(), {"fid": 2.0, "moments/kl": 1.0}
+    one, given = spec(), {"fid": 2.0, "fid/floor": 0.5, "moments/kl": 1.0, "moments/w2": 1.0}
     for metric, gap in {"fid": "fid", "fid/excess": "fid/excess", "moments": "moments/kl"}.items():
         rule = rule_of(metric=metric, of="one", absorbing={"undefined": True})
         first = generation(one.id, 0, given | {"fid/excess": 1.0})
@@ -163,8 +164,30 @@ def test_a_generation_where_the_metric_was_due_and_has_no_value_is_a_collapse_wh
         second = generation(one.id, 1, rest, undefined={gap: "all equal"})
         assert collapsed(History(one, (first, second), Status.OK), rule) is True, metric
         assert functional(tidy([first, second], {one.id: one}), rule).absorbed[0], metric
-        near = generation(one.id, 1, rest, undefined={f"{metric}_other": "all equal"})
+        others = {key: v for key, v in rest.items() if not key.startswith(metric)}
+        near = generation(one.id, 1, others, undefined={f"{metric}_other": "all equal"})
         assert collapsed(History(one, (first, near), Status.OK), rule) is False, metric
+
+
+def test_a_floor_never_stands_for_a_metric_that_is_undefined() -> None:
+    """At the last generation fid has no value and its floor of 0.5 has: 3 is the last that is
+    known.
+    """
+    one = spec()
+    given = rows(one, 2.0, 3.0, None)
+    judged = ABOVE.judge(summary.curve(given, ABOVE))
+    assert (judged.t, judged.value) == (1, 3.0) and judged.y == pytest.approx(math.log(1.5))
+    framed = functional(tidy(given, {one.id: one}), ABOVE)
+    assert (framed.t[0], framed.y[0]) == (judged.t, pytest.approx(judged.y))
+    assert summary.value(reversed(given), "fid") == 3.0 and summary.drift(given, "fid") == 1.5
+    begun = rows(one, None, 3.0)
+    assert summary.value(begun[:1], "fid") is None and summary.drift(begun, "fid") is None
+    assert collapsed(History(one, tuple(begun), Status.OK), ABOVE) is None
+    watching = rule_of(absorbing={"metric": "moments", "below": 0.5})
+    low = generation(
+        one.id, 1, {"fid": 2.0, "moments/w2": 0.1}, undefined={"moments/kl": "singular"}
+    )
+    assert collapsed(History(one, (given[0], low), Status.OK), watching) is False
 
 
 def test_first_passage_is_the_first_generation_past_the_level() -> None:

@@ -271,6 +271,23 @@ def test_cells_that_make_no_sense_are_refused_by_name_and_the_others_stay(tmp_pa
     assert Sweep.from_dict(sweep.to_dict()) == sweep
 
 
+@pytest.mark.parametrize("metric", ["discrete", "discrete/sum_p2"])
+def test_cells_without_the_metric_of_the_collapse_rule_are_refused(
+    metric: str, tmp_path: Path
+) -> None:
+    """Whether the rule names the metric or one of its keys."""
+    text = (
+        "base: {n_real: 30}\ngenerations: 1\nmetrics: [discrete]\n"
+        "grid: {dataset: [gaussian, categorical], generator: [gaussian, categorical]}\n"
+        f"collapse: {{metric: {metric}, above: 2.0}}\n"
+    )
+    sweep = sweep_of(text, tmp_path)
+    (left,) = sweep.lineages
+    assert (left.dataset.name, left.generator.name) == ("categorical", "categorical")
+    reasons = {(r.cell.dataset.name, r.cell.generator.name): r.reason for r in sweep.refused}
+    assert len(reasons) == 3 and "discrete measures tokens" in reasons["gaussian", "gaussian"]
+
+
 def test_a_grid_without_a_sensible_cell_is_an_error(tmp_path: Path) -> None:
     (said,) = problems(
         BASE.replace("gaussian, n_real", "categorical, n_real") + "generations: 1\n", tmp_path

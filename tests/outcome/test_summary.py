@@ -103,6 +103,19 @@ def test_the_start_is_generation_0_and_nothing_else(tmp_path: Path) -> None:
     assert summary(tmp_path, gap, SAFE, gap).start == Spread(2.0, 2.0, 2.0, 1)
 
 
+def test_a_metric_that_never_has_a_value_is_shown_as_itself_not_as_its_floor(
+    tmp_path: Path,
+) -> None:
+    sweep = sweep_of(TWO_CELLS, tmp_path)
+    gap = {"fid": "all equal"}
+    histories = {}
+    for spec in sweep.lineages:
+        row = generation(spec.id, 0, {"fid/floor": 0.5}, undefined=gap)
+        histories[spec.id] = History(spec, (row,), Status.OK)
+    for cell in summarise(sweep, histories):
+        assert (cell.metric, cell.start, cell.last, cell.verdict) == ("fid", None, None, "-")
+
+
 def test_a_cell_that_has_not_begun_is_empty(tmp_path: Path) -> None:
     sweep = sweep_of(TWO_CELLS, tmp_path)
     cells = summarise(sweep, {s.id: History(s, (), Status.UNFINISHED) for s in sweep.lineages})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.distances import features
-from engine.distances.floors import real_pool
+from engine.distances.floors import disjoint_pairs, real_pool
 from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples
@@ -88,6 +88,27 @@ def test_the_floor_is_what_the_truth_scores_on_average() -> None:
     rows = measured(metric, dataset.sample(40, np.random.default_rng(8)))
     spread = np.hypot(rows["fid/floor_sd"] / 20, rows["fid"].std() / 20)
     assert abs(rows["fid/excess"].mean()) < 4 * spread
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pairs"),
+    [(Points(replicates=3), 5), (make("dataset", "gaussian", d=4, replicates=3), 2)],
+    ids=["labelled", "independent replicates"],
+)
+def test_the_floor_is_the_mean_over_pairs_of_disjoint_real_sets(dataset: Any, pairs: int) -> None:
+    """5 splits: 5 pairs where labels tie the replicates together, 2 where 3 replicates are splits
+    of their own.
+    """
+    metric = prepared("fid", dataset, 60, 20, splits=5)
+    stream = np.random.default_rng(2)  # as `prepared` gives it
+    pool = real_pool(dataset, dataset.sample(60, np.random.default_rng(1)), 40, stream)
+    between = []
+    for one, other in disjoint_pairs(len(pool), 20, pairs, stream):
+        x = pool.samples.x
+        between += [by_definition(x[one, r], x[other, r]) for r in range(3)]
+    row = measured(metric, dataset.sample(20, np.random.default_rng(9)))
+    assert row["fid/floor"] == pytest.approx(np.mean(between), rel=1e-7)
+    assert row["fid/floor_sd"] == pytest.approx(np.std(between, ddof=1), rel=1e-7)
 
 
 def test_fid_of_the_same_inputs_has_the_same_bits() -> None:

@@ -146,6 +146,7 @@ ODD = [  # a lineage that a law speaks of, and what takes the law away
     (OUTCOMES, PAST),
     (HELD, PAST),
     (MIX, FRESH),
+    (MIX, {"n_synthetic": 10}),  # fewer than the mix needs
     ({"policy": "accumulate"}, BIASED),
     ({"policy": "accumulate"}, FRESH),
     ({"policy": "accumulate"}, LONGER),
