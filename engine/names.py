@@ -68,10 +68,19 @@ def alone(spec: LineageSpec) -> str:
 
 
 def refusals(refused: Iterable[Refused], lineages: Iterable[LineageSpec] = ()) -> list[str]:
-    """The cells that a grid leaves out, each with its reason, named among those that run."""
-    found = list(refused)
-    names = Names([*lineages, *(own.cell for own in found)])
-    return list(dict.fromkeys(f"{names.cell(own.cell)}: {own.reason}" for own in found))
+    """The reasons for which a grid leaves out cells, each after the name of the first such cell
+    among those that run and how many more there are.
+    """
+    found, known = list(refused), list(lineages)
+    names = Names([*known, *(own.cell for own in found)])
+    cells: dict[str, dict[str, None]] = {}  # reason -> names, in the order of the file
+    for own in found:
+        cells.setdefault(own.reason, {})[names.cell(own.cell)] = None
+    said = []
+    for reason, alike in cells.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        said.append(f"{next(iter(alike))}{more}: {reason}")
+    return said
 
 
 def names_of(sweep: Sweep) -> Names:

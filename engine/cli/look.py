@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Cpus, Debug, File, Json, Out, Set, load, open_store, print_json
+from engine.cli.options import (
+    Cpus,
+    Debug,
+    File,
+    Json,
+    Out,
+    Set,
+    load,
+    open_store,
+    print_json,
+    words,
+)
 from engine.console.errors import BAD_INPUT, DAMAGED, ENVIRONMENT, OK, Refused, console, errors
 
 if TYPE_CHECKING:
@@ -115,16 +126,16 @@ def verify(
         if as_json:
             print_json({"rows": rows, "damaged": damage})
         else:
-            _show_damage(store, rows, damage, file)
+            _show_damage(store, rows, damage, words(file, sets, out))
     raise typer.Exit(DAMAGED if damage else OK)
 
 
-def _show_damage(store: Store, rows: int, damage: list[str], file: str) -> None:
+def _show_damage(store: Store, rows: int, damage: list[str], again: str) -> None:
     terminal, end = console(), "nothing damaged"
     for path in damage:
         terminal.print(Text(f"damaged: {path}", style="red"))
     if damage:
-        end = f"{len(damage)} damaged; `ouro run {file}` makes them again"
+        end = f"{len(damage)} damaged; `ouro run {again}` makes them again"
     terminal.print(f"{rows} rows checked in {store.url}: {end}")
 
 
@@ -233,6 +244,9 @@ def export(
         store = open_store(sweep)
         try:
             frame = _frame(sweep, store, tracked)
+            if frame.empty:
+                again = words(file, sets, out)
+                raise ValueError(f"nothing has been measured yet; `ouro run {again}` does")
             folder = folder_of(sweep, store)
             own = [folder / f"{sweep.name}.parquet", folder / f"{sweep.name}.csv"]
             for path in [Path(t) for t in to or ()] or own:
@@ -244,7 +258,7 @@ def export(
 
 
 def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:
-    """Return all that was measured, from the output or from MLflow; ValueError when nothing was."""
+    """Return all that was measured, from the output or from MLflow."""
     from analysis.frame.rows import from_mlflow, from_store
     from analysis.threshold.workflows import grown
     from engine.tracking.tracker import address_of, backends
@@ -253,9 +267,5 @@ def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:
         address = address_of(sweep, store)
         if address is None or backends()[address.scheme] != "mlflow":
             raise ValueError("this sweep is not tracked by MLflow; leave --mlflow out")
-        frame = from_mlflow(address.uri, sweep.name, sweep_id=sweep.id)
-    else:
-        frame = from_store(grown(sweep, store) if sweep.threshold else sweep)
-    if frame.empty:
-        raise ValueError(f"nothing has been measured yet; `ouro run {sweep.source}` does")
-    return frame
+        return from_mlflow(address.uri, sweep.name, sweep_id=sweep.id)
+    return from_store(grown(sweep, store) if sweep.threshold else sweep)

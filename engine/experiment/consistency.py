@@ -62,7 +62,7 @@ def judgeable(rule: CollapseRule, ids: Sequence[str], tell: Tell) -> None:
 
 
 def _measured(key: str, ids: Sequence[str]) -> bool:
-    """Whether a key belongs to a metric of the file; without metrics, that is told elsewhere."""
+    """Whether a key belongs to a metric of the file; without metrics, the reader tells that."""
     return not ids or _id(key) in ids
 
 

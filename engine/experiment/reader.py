@@ -250,6 +250,9 @@ class _Reader:
             if name in ids[:i]:
                 self._problem(f"{name} is listed twice", ("metrics", i))
         if head.collapse is not None:
+            if not head.metrics:
+                message = f"collapse is judged by {head.collapse.metric!r}, but nothing is measured"
+                self._problem(f"{message}; list it under metrics", ("collapse", "metric"))
             judgeable(head.collapse, ids, self._problem)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)

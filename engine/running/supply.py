@@ -5,6 +5,7 @@ the other (analysis/threshold/search.py).
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +150,9 @@ class Listed:
         """Draw the lineage that drifted most of those that went furthest."""
         from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
 
-        metric = headline(self.sweep)
-        shown = film_strip(self.store, _most_drifted(found.values(), metric), path)
+        rule = self.sweep.collapse
+        most = _most_drifted(found.values(), headline(self.sweep), rule.sign if rule else 1)
+        shown = film_strip(self.store, most, path)
         if shown is None:
             return ()
         return (Place("film strip", path, names_of(self.sweep).lineage(shown.spec)),)
@@ -174,6 +176,14 @@ def _count(found: Mapping[str, History], seconds: float) -> str:
     return f"all {len(found)} lineages have an outcome, after {duration(seconds)}"
 
 
-def _most_drifted(found: Iterable[History], metric: str) -> list[History]:
-    """Lineages to draw: those that went furthest, and of them the one that drifted most, first."""
-    return sorted(found, key=lambda h: (-len(h.rows), -(drift(h.rows, metric) or 0.0)))
+def _most_drifted(found: Iterable[History], metric: str, sign: int) -> list[History]:
+    """Lineages to draw: those that went furthest, and of them the one that drifted most, first.
+
+    sign: 1 where more of the metric is worse, -1 where less is.
+    """
+
+    def rank(history: History) -> tuple[int, float]:
+        moved = drift(history.rows, metric)
+        return -len(history.rows), math.inf if moved is None else -sign * moved
+
+    return sorted(found, key=rank)
