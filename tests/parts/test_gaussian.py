@@ -447,7 +447,9 @@ def test_some_singular_replicates_do_not_hide_the_others() -> None:
     )
 
 
-@pytest.mark.parametrize("spread", [[3.0, 1.0, 0.2], [1.5, 1.0, 1.2], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize(
+    "spread", [[3.0, 1.0, 0.2], [1.5, 1.0, 1.2], [1.0, 1.005, 1.0], [1.0, 1.0, 1.0]]
+)
 def test_moments_of_samples_and_distances_against_their_formulas(spread: list[float]) -> None:
     """KL and W2 in three dimensions against scipy's matrix root and the textbook form; also where
     the truth is nearly round, and where it is.

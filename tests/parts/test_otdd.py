@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from engine.distances import transport
 from engine.distances.class_gaussians import class_gaussians, label_distances
+from engine.distances.floors import real_pool
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
 from engine.lineage.measure import Measure
 from engine.metrics.otdd import alike
@@ -385,3 +386,20 @@ def test_chance_in_the_class_counts_is_no_distance() -> None:
         np.array([float(row[key][0]) for row in rows]) for key in ("otdd", "otdd/excess")
     )
     assert abs(excess.mean()) < 4 * excess.std() / 12**0.5 and excess.std() < 0.3 * value.std()
+
+
+def test_the_floor_is_the_mean_over_disjoint_real_sets_a_replicate_for_each() -> None:
+    dataset, n, splits = Points(replicates=2), 30, 3
+    metric = prepared("otdd", dataset, 50, n, splits=splits)
+    real, stream = dataset.sample(50, rng(1)), rng(2)  # as `prepared` gives them
+    pool = real_pool(dataset, real, 3 * n, stream).samples
+    assert real.y is not None and pool.y is not None
+    between = []
+    usual = proportional_labels(real.y, n)
+    for i, (one, other) in enumerate(alike(pool.y, pool.y[:n], usual, splits, stream)):
+        x = pool.x[:, i % 2]
+        between.append(exact(side(x[one], pool.y[one]), side(x[other], pool.y[other])))
+    row = measured(metric, dataset.sample(n, rng(9)))
+    assert row["otdd/floor"] == pytest.approx(np.mean(between), rel=1e-9)
+    assert row["otdd/floor_sd"] == pytest.approx(np.std(between, ddof=1), rel=1e-9)
+    np.testing.assert_allclose(row["otdd/excess"], row["otdd"] - row["otdd/floor"])

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.distances.floors import disjoint_pairs, real_pool
 from engine.metrics.precision_recall import Manifold, scored
 from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples
+from tests.parts.test_fid import Points, prepared
 from tests.support.around import NOTHING
 
 
@@ -123,3 +125,19 @@ def test_too_few_for_k_neighbours_is_undefined() -> None:
     row = measured(dataset.sample(5, np.random.default_rng(0)), dataset, 5)
     assert isinstance(row["precision_recall/precision"], Undefined)
     assert isinstance(row["precision_recall/precision_floor"], Undefined)
+
+
+def test_the_floors_are_the_means_over_disjoint_real_sets_a_replicate_for_each() -> None:
+    dataset, n, splits, k = Points(replicates=2), 20, 3, 2
+    metric = prepared("precision_recall", dataset, 50, n, splits=splits, k=k)
+    stream = np.random.default_rng(2)  # as `prepared` gives it
+    pool = real_pool(dataset, dataset.sample(50, np.random.default_rng(1)), 2 * n, stream).samples
+    between = []
+    for i, (one, other) in enumerate(disjoint_pairs(len(pool), n, splits, stream)):
+        x = pool.x[:, i % 2]
+        between.append(literal(x[one], x[other], k))
+    row = metric(dataset.sample(n, np.random.default_rng(9)), None, NOTHING, None)
+    precision, recall = np.mean(between, axis=0)
+    assert precision != recall
+    assert row["precision_recall/precision_floor"] == pytest.approx(precision)
+    assert row["precision_recall/recall_floor"] == pytest.approx(recall)

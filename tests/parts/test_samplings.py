@@ -572,17 +572,20 @@ def test_plain_labels_have_the_real_shares() -> None:
     assert (np.bincount(samples.y) == np.bincount(real.y) * 5).all()
 
 
-def test_a_reward_that_is_not_a_number_is_a_finding_and_never_wins() -> None:
-    """One NaN among finite rewards: it would be the argmax of its choice."""
+@pytest.mark.parametrize(("odd", "counted"), [(np.nan, 1), (np.inf, 0)])
+def test_a_reward_that_is_not_a_number_is_a_finding_and_never_wins(
+    odd: float, counted: int
+) -> None:
+    """One among finite rewards: it would be the argmax of its choice."""
 
     class Once:
         def score(self, samples: Samples) -> np.ndarray:
             score = np.zeros((len(samples), 2000))
-            score[7, 3] = np.nan
+            score[7, 3] = odd
             return score
 
     dataset, real, generator = tokens()
     curate = prepared("curate", dataset, generator, real, k=2, reward={"name": "true_density"})
     curate._reward = Once()
-    with pytest.raises(Finding, match="the reward of 1 candidates is not a number"):
+    with pytest.raises(Finding, match=f"the reward of {counted} candidates is not a number"):
         drawn(curate, generator, 20, real, 0)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.frame.rows import tidy
-from analysis.theory.laws import against, alarms, check, expected, worst_z
+from analysis.theory.laws import Law, _compared, against, alarms, check, expected, worst_z
 from engine.lineage.history import lineage_of
 from engine.lineage.loop import Lineage
 from engine.names import alone
@@ -246,3 +247,23 @@ def test_a_verified_regression_ends_at_yis_limit() -> None:
 def test_too_few_replicates_are_not_tested(tmp_path: Path) -> None:
     one = spec(dataset_replicates=5)
     assert not against(tidy(rows(one, tmp_path, 3), {one.id: one}), [one])["tested"].any()
+
+
+def test_a_z_score_takes_the_larger_of_both_standard_errors() -> None:
+    """100 replicates whose sd is 1 by the law: its standard error is 0.1, the sample's another."""
+    se = [0.5, 0.05, np.nan, 0.5, 0.5]
+    values = [2.0, 3.0, 0.5, np.nan, 9.0]
+    about = {"lineage": "a", "cell": "c", "label": "replace", "key": "moments/kl", "seed": 0}
+    frame = pd.DataFrame({"t": range(5), "value": values, "se": se}).assign(**about)
+    law = Law(lambda t: np.ones(np.shape(t)), lambda t: np.ones(np.shape(t)), "by hand", until=3)
+    found = _compared(frame, law, 100)
+    assert found["se"].tolist() == pytest.approx([0.5, 0.1, 0.1, 0.5, 0.5])
+    assert found["z"].tolist() == pytest.approx([2, 20, -5, np.nan, np.nan], nan_ok=True)
+    assert found["tested"].tolist() == [True, True, True, False, False]
+    other = _compared(frame.assign(lineage="b", seed=1, value=[2.0, -3.0, 0.5, 1, 1]), law, 100)
+    both = pd.concat([found, other], ignore_index=True)
+    (worst,) = worst_z(both).to_dict("records")
+    assert worst["z"] == pytest.approx(-40) and (worst["t"], worst["generations"]) == (1, 7)
+    first, second = alarms(both)
+    assert first.startswith("replace, seed 1: moments/kl at generation 1 is -3") and "-40" in first
+    assert second.startswith("replace, seed 0") and second.endswith("z = +20.0")
