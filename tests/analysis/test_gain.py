@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.collapse.gain import gains
+from analysis.collapse.gain import LOSS, _losses, _theory, gains
 from analysis.frame.rows import from_store
 from analysis.frame.tables import records
 from analysis.plots import gain as plots_gain
@@ -54,9 +54,24 @@ def mapped(sweep: Sweep) -> pd.DataFrame:
 def test_the_gain_is_half_the_log_of_the_losses(sweep: Sweep) -> None:
     table, frame = mapped(sweep), from_store(sweep, progress=False)
     assert len(table) == 2 * 6 and set(table["t"]) == {1, 2} and set(table["panel"]) == {""}
-    loss = frame[frame["key"] == "moments/weight_error"].set_index(["cell", "t"])["value"]
+    own = frame[frame["key"] == "moments/weight_error"].set_index(["cell", "t"])
+    loss, share = own["value"], own["se"] / own["value"]
     for row in records(table):
         assert row.gain == pytest.approx(np.log(loss[row.cell, 0] / loss[row.cell, row.t]) / 2)
+        assert row.se == pytest.approx(np.hypot(share[row.cell, 0], share[row.cell, row.t]) / 2)
+
+
+def test_losses_and_their_z_scores_are_taken_over_seeds() -> None:
+    """Two seeds: errors add in squares, z-scores by the root of their number."""
+    about = {"key": LOSS, "t": 1}
+    frame = pd.DataFrame({"cell": list("aabb"), "value": [1.0, 3.0, 1.0, 1.0]}).assign(**about)
+    losses = _losses(frame.assign(se=[0.3, 0.4, 0.3, np.nan])).set_index("cell")
+    assert (losses.loss["a"], losses.se["a"]) == pytest.approx((2.0, 0.25))
+    assert losses.loss["b"] == 1.0 and np.isnan(losses.se["b"]), "an error that is not known"
+    laws = frame.assign(expected=[2.0, 4.0, 1.0, 1.0], z=[3.0, 4.0, np.nan, np.nan])
+    theory = _theory(laws).set_index("cell")
+    assert (theory.expected["a"], theory.z["a"]) == pytest.approx((3.0, 7 / np.sqrt(2)))
+    assert np.isnan(theory.z["b"])
 
 
 def test_losses_and_gains_are_those_of_theory(sweep: Sweep) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from engine.registry import (
     described,
     names,
 )
+from engine.spec import Part
 from tests.support.ouro import ROOT, ouro
 
 GOOD = '''"""A generator that was written by a stranger."""
@@ -174,3 +176,20 @@ def test_a_type_that_no_plan_knows_is_told_where_its_parameter_is_used(
     part, complaints = values.checked_part("generator", '{"name": "gaussian", "size": 4}')
     values.checked_part.cache_clear()
     assert part is None and "its type Size cannot be read" in complaints[0][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "by_class"),
+    [
+        ("vae", {}, True),
+        ("vae", {"conditional": True}, True),
+        ("vae", {"conditional": False}, False),
+        ("linear_regression", {}, True),
+        ("gaussian", {}, False),
+        ("kde", {}, False),
+    ],
+)
+def test_a_generator_draws_by_class_where_its_kind_can_and_it_is_not_switched_off(
+    name: str, params: dict[str, Any], by_class: bool
+) -> None:
+    assert Part("generator", name, params).conditional is by_class
