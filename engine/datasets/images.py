@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LONGEST_NAME = 100  # characters of a folder's name in that of the file that keeps its pictures
+MOST_CHANNELS = 4  # red, green, blue and opacity
 WANTED = (
     "path is a folder with one subfolder per class, or an .npz file with `images` (uint8 "
     "[n, h, w] or [n, h, w, c]) and, if there are any, `labels`; it lies below the data root "
@@ -156,6 +157,9 @@ def _npz_header(path: Path, size: int) -> tuple[tuple[int, ...], tuple[str, ...]
     if dtype != np.uint8:
         raise ValueError(f"`images` of {path} must be uint8, got {dtype}")
     channels = shape[3] if len(shape) == 4 else 1
+    if len(shape) not in (3, 4) or not 1 <= channels <= MOST_CHANNELS:
+        asked = f"[n, h, w] or [n, h, w, c] with 1 to {MOST_CHANNELS} channels"
+        raise ValueError(f"`images` of {path} must be {asked}, got {list(shape)}")
     if "labels" not in keys:
         return (size, size, channels), (), np.array(shape[:1])
     classes, counts = npz_labels(path, "labels")

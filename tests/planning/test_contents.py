@@ -143,6 +143,16 @@ def test_an_npz_without_labels_is_unlabelled_and_grey_has_one_channel(tmp_path: 
     assert_told(make("dataset", "images", path=str(tmp_path / "a.npz"), size=5))
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 2, 7), (3, 2, 2, 1, 1), (3, 2, 2, 0)])
+def test_an_npz_whose_pictures_have_another_shape_is_refused(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
+    images = make("dataset", "images", path=str(tmp_path / "a.npz"), size=2)
+    with pytest.raises(ValueError, match=r"must be \[n, h, w\] or \[n, h, w, c\]"):
+        images.contents()
+
+
 def test_an_npz_of_something_else_is_refused_before_it_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
     np.savez(tmp_path / "b.npz", images=np.zeros((3, 2, 2)))
