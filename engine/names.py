@@ -131,19 +131,18 @@ class Names:
 
     @cached_property
     def _said_of_workflows(self) -> dict[str, list[Group]]:
-        return {key: self._groups(spec, fraction=False) for key, spec in self._templates.items()}
-
-    @cached_property
-    def _templates(self) -> dict[str, LineageSpec]:
-        return {_key(spec, fraction=False): spec for spec in self._cells.values()}
+        specs = {_key(spec, fraction=False): spec for spec in self._cells.values()}
+        return {key: self._groups(spec, fraction=False) for key, spec in specs.items()}
 
     @cached_property
     def _room(self) -> Room:
         """For words: by the workflows, so that fractions that are tried later change no name."""
-        widest = dict(self._said_of_workflows)
-        for key, spec in self._templates.items():
+        said = self._said_of_workflows
+        widest = dict(said)
+        for spec in self._cells.values():
             if spec.synthetic_fraction is not None:
-                widest[key] = [*widest[key], [Word("0.33333")]]
+                key = _key(spec, fraction=False)
+                widest[key] = [*said[key], [Word("0.33333")]]
         return _roomy(widest, LONGEST)
 
     def _stranger(self, spec: LineageSpec, fraction: bool = True) -> str:

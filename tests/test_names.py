@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.names import LONGEST, Names, alone, by_cell
@@ -140,6 +140,14 @@ AXES = st.tuples(
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(AXES)
+@example(
+    (
+        [{"name": "kde", "bandwidth": 1.0}, {"name": "kde", "bandwidth": 0.75}],
+        [{"name": "accumulate"}, {"name": "accumulate", "synthetic_fraction": 0.0}],
+        [{"name": "plain"}],
+        [1, 10],
+    )
+)
 def test_names_are_short_and_tell_every_cell_and_workflow_of_a_grid_apart(axes: Any) -> None:
     grid = [
         spec_of(generator, policy, sampling, n_real=n, n_synthetic=10)
