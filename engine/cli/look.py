@@ -25,7 +25,8 @@ from engine.cli.options import (
     print_json,
     words,
 )
-from engine.console.errors import BAD_INPUT, DAMAGED, ENVIRONMENT, OK, Refused, console, errors
+from engine.console.errors import Refused, console, errors
+from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,9 @@ def plan(
             if untracked:
                 terminal.print(Text(f"  lacks        {untracked}", style="yellow"))
             tables.show_cells(terminal, sweep, there)
-    raise typer.Exit(BAD_INPUT if check and (made.preflight.lacks or untracked) else OK)
+    raise typer.Exit(
+        ExitCode.BAD_INPUT if check and (made.preflight.lacks or untracked) else ExitCode.OK
+    )
 
 
 def status(
@@ -127,7 +130,7 @@ def verify(
             print_json({"rows": rows, "damaged": damage})
         else:
             _show_damage(store, rows, damage, words(file, sets, out))
-    raise typer.Exit(DAMAGED if damage else OK)
+    raise typer.Exit(ExitCode.DAMAGED if damage else ExitCode.OK)
 
 
 def _show_damage(store: Store, rows: int, damage: list[str], again: str) -> None:
@@ -149,7 +152,7 @@ def parts(
 
         kind = _kind(kind)
         if name is not None and name not in known.names(kind or ""):
-            raise Refused(known.unknown(kind or "", name), BAD_INPUT)
+            raise Refused(known.unknown(kind or "", name), ExitCode.BAD_INPUT)
         found = {}
         for each in [kind] if kind else known.KINDS:
             found[each] = _described(each, [name] if name else known.readable(each))
@@ -172,7 +175,7 @@ def _described(kind: str, wanted: Sequence[str]) -> list[Description]:
     try:
         return [describe(kind, name) for name in wanted]
     except PartError as error:
-        raise Refused(f"the {kind} cannot be read: {error}", BAD_INPUT) from None
+        raise Refused(f"the {kind} cannot be read: {error}", ExitCode.BAD_INPUT) from None
 
 
 def _kind(asked: str | None) -> str | None:
@@ -186,7 +189,7 @@ def _kind(asked: str | None) -> str | None:
             return kind
     raise Refused(
         f"no kind of part is called {asked!r}; there are: {', '.join(KINDS)}",
-        BAD_INPUT,
+        ExitCode.BAD_INPUT,
     )
 
 
@@ -201,7 +204,7 @@ def doctor(out: Where = "runs", as_json: Json = False, debug: Debug = False) -> 
             print_json([asdict(f) for f in findings])
         else:
             tables.show_findings(console(), [(f.name, f.text, f.good) for f in findings])
-    raise typer.Exit(OK if all(f.good for f in findings) else ENVIRONMENT)
+    raise typer.Exit(ExitCode.OK if all(f.good for f in findings) else ExitCode.ENVIRONMENT)
 
 
 def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
@@ -214,7 +217,8 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
 
         if name not in (known := [*_torchvision.FOLDERS, *extractors.PRETRAINED]):
             raise Refused(
-                f"nothing to download is called {name!r}; there are: {', '.join(known)}", BAD_INPUT
+                f"nothing to download is called {name!r}; there are: {', '.join(known)}",
+                ExitCode.BAD_INPUT,
             )
         try:
             place = (
@@ -223,7 +227,7 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
                 else _torchvision.download(name, root)
             )
         except (OSError, RuntimeError, ImportError) as error:
-            raise Refused(f"could not fetch {name}: {error}", ENVIRONMENT) from None
+            raise Refused(f"could not fetch {name}: {error}", ExitCode.ENVIRONMENT) from None
         console().print(f"{name} is in {place}")
 
 
@@ -254,7 +258,7 @@ def export(
                 said = Text(f"wrote {len(frame):,} rows to {path}")
                 console().print(said, soft_wrap=True)
         except (ValueError, KeyError) as error:
-            raise Refused(str(error.args[0]), BAD_INPUT) from None
+            raise Refused(str(error.args[0]), ExitCode.BAD_INPUT) from None
 
 
 def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:

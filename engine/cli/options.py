@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused
+from engine.console.errors import Refused
+from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,11 +61,11 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
         sweep = read(file, list(sets or ()))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         reason = error.strerror.lower() if error.strerror else error
-        raise Refused(f"{file}: {reason}", BAD_INPUT) from None
+        raise Refused(f"{file}: {reason}", ExitCode.BAD_INPUT) from None
     from engine.tracking.tracker import refusal
 
     if problem := refusal(sweep.tracking):
-        raise Refused(f"{file}: tracking: {problem}", BAD_INPUT)
+        raise Refused(f"{file}: tracking: {problem}", ExitCode.BAD_INPUT)
     return replace(sweep, out=out) if out else sweep
 
 
@@ -75,7 +76,9 @@ def open_store(sweep: Sweep) -> Store:
     try:
         return Store(sweep.out, repairs=False)
     except (ValueError, ImportError) as error:
-        raise Refused(f"cannot open the output {sweep.out}: {error}", ENVIRONMENT) from None
+        raise Refused(
+            f"cannot open the output {sweep.out}: {error}", ExitCode.ENVIRONMENT
+        ) from None
 
 
 def cluster(address: str | None, local: bool) -> str | None:
@@ -84,7 +87,9 @@ def cluster(address: str | None, local: bool) -> str | None:
     """
     if address and address.startswith("http") and not local:
         there = f"ray job submit --address {address} --working-dir . -- ouro ..."
-        raise Refused(f"{address} takes jobs, lineages cannot join there; use  {there}", BAD_INPUT)
+        raise Refused(
+            f"{address} takes jobs, lineages cannot join there; use  {there}", ExitCode.BAD_INPUT
+        )
     return None if address == "local" else address
 
 
@@ -116,6 +121,6 @@ def leave(code: int) -> NoReturn:
     """End now: whatever Ray's or MLflow's exit handlers would still wait for is not ours."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if code == ENVIRONMENT or code > 128:
+    if code == ExitCode.ENVIRONMENT or code > 128:
         os._exit(code)
     raise typer.Exit(code)

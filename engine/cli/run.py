@@ -24,7 +24,8 @@ from engine.cli.options import (
     show_ending,
     words,
 )
-from engine.console.errors import BAD_INPUT, Refused, console, errors
+from engine.console.errors import Refused, console, errors
+from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +112,7 @@ def _refuse_unknown(sweep: Sweep, only: Sequence[str], file: str) -> None:
             raise Refused(
                 f"no lineage of {file} has the id {beginning!r}; `ouro plan {file} --json` "
                 "lists them",
-                BAD_INPUT,
+                ExitCode.BAD_INPUT,
             )
 
 

@@ -25,7 +25,8 @@ from engine.cli.options import (
     show_ending,
     words,
 )
-from engine.console.errors import BAD_INPUT, OK, Refused, console, errors
+from engine.console.errors import Refused, console, errors
+from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def threshold(
         if sweep.threshold is None:
             raise Refused(
                 f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}",
-                BAD_INPUT,
+                ExitCode.BAD_INPUT,
             )
         from engine.running.restart import own_command
         from engine.running.session import Options
@@ -117,7 +118,7 @@ def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
         print(json.dumps(report(sweep, list(workflows.values()))))
     else:
         _board(sweep, workflows).show_results(terminal, {})
-    return OK
+    return ExitCode.OK
 
 
 def _board(sweep: Sweep, workflows: Mapping[str, Workflow]) -> SearchBoard:

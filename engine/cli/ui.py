@@ -16,7 +16,8 @@ import typer
 from rich.text import Text
 
 from engine.cli.options import Debug, File, Out, Set, load, open_store
-from engine.console.errors import BAD_INPUT, ENVIRONMENT, Refused, console, errors
+from engine.console.errors import Refused, console, errors
+from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from engine.tracking.tracker import Pages
@@ -38,17 +39,19 @@ def ui(
         sweep = load(file, sets, out)
         address = address_of(sweep, open_store(sweep))
         if address is None:
-            raise Refused(f"{file} says tracking: none, so there is nothing to show", BAD_INPUT)
+            raise Refused(
+                f"{file} says tracking: none, so there is nothing to show", ExitCode.BAD_INPUT
+            )
         if problem := lack(address):
-            raise Refused(problem, ENVIRONMENT)
+            raise Refused(problem, ExitCode.ENVIRONMENT)
         pages = serve(address, sweep.name, port)
         if not pages.recorded:
-            raise Refused(f"nothing is recorded yet; `ouro run {file}` does", BAD_INPUT)
+            raise Refused(f"nothing is recorded yet; `ouro run {file}` does", ExitCode.BAD_INPUT)
         if not pages.command:
             console().print(f"this sweep is tracked at {pages.url()}: open it there")
             return
         if _answers(port):
-            raise Refused(f"port {port} is taken; choose another with --port", ENVIRONMENT)
+            raise Refused(f"port {port} is taken; choose another with --port", ExitCode.ENVIRONMENT)
         _serve(pages, port)
 
 
@@ -72,7 +75,7 @@ def _serve(pages: Pages, port: int) -> None:
         if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
             log.seek(0)
             said = log.read()[-2000:].decode(errors="replace")
-            raise Refused(f"{pages.name} ended: {said}", ENVIRONMENT)
+            raise Refused(f"{pages.name} ended: {said}", ExitCode.ENVIRONMENT)
 
 
 def _announce(server: subprocess.Popen[bytes], pages: Pages, port: int) -> None:

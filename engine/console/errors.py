@@ -16,7 +16,6 @@ from rich.text import Text
 
 from engine.status import ExitCode
 
-OK, FAILED, BAD_INPUT, BUSY, ENVIRONMENT, DAMAGED = ExitCode
 BROKEN_PIPE = 141  # as the shell counts a process that SIGPIPE has ended
 MACHINES = {
     errno.ENOSPC,
@@ -32,7 +31,7 @@ MACHINES = {
 class Refused(Exception):
     """Ends the command with a message and an exit code."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
         self.code = code
 
@@ -89,7 +88,7 @@ def errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(code) from None
 
 
-def _code(error: Exception) -> int:
+def _code(error: Exception) -> ExitCode:
     from engine.experiment.reader import SpecError
     from engine.store.disk import Unwritable
     from engine.store.locks import Busy
@@ -98,15 +97,15 @@ def _code(error: Exception) -> int:
     if isinstance(error, Refused):
         return error.code
     if isinstance(error, Unwritable) or type(error).__name__ == "EnvironmentProblem":
-        return ENVIRONMENT
+        return ExitCode.ENVIRONMENT
     if isinstance(error, OSError) and error.errno in MACHINES:
-        return ENVIRONMENT
-    kinds = {SpecError: BAD_INPUT, Busy: BUSY, Damaged: DAMAGED}
-    return next((code for kind, code in kinds.items() if isinstance(error, kind)), FAILED)
+        return ExitCode.ENVIRONMENT
+    kinds = {SpecError: ExitCode.BAD_INPUT, Busy: ExitCode.BUSY, Damaged: ExitCode.DAMAGED}
+    return next((code for kind, code in kinds.items() if isinstance(error, kind)), ExitCode.FAILED)
 
 
-def _sentence(error: Exception, code: int) -> str:
-    if code == FAILED:
+def _sentence(error: Exception, code: ExitCode) -> str:
+    if code == ExitCode.FAILED:
         return f"{type(error).__name__}: {error} (--debug shows where)"
     if type(error) is OSError:
         return f"this machine refuses: {error.strerror or error}" + (

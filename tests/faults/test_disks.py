@@ -19,13 +19,14 @@ import pytest
 from rich.console import Console
 
 from engine.cli.run import run_sweep
-from engine.console.errors import ENVIRONMENT, OK, errors
+from engine.console.errors import errors
 from engine.generators.gaussian import Gaussian
 from engine.running import session
 from engine.running import worker as work
 from engine.running.failure import may_pass
 from engine.running.session import Options
 from engine.spec import Sweep
+from engine.status import ExitCode
 from engine.store import disk, locks
 from engine.store.disk import Disk, Unwritable
 from engine.store.store import Store
@@ -69,7 +70,7 @@ class _File:
 def whole_run(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """`ouro run --local`, in this process: its exit code, and everything that it says."""
     work._stores.clear()  # of a process that ran here before
-    code = OK
+    code = ExitCode.OK
     try:
         with errors(debug=False):
             code = run_sweep(sweep, Console(width=300), Options(local=True))
@@ -84,7 +85,7 @@ def whole_run(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
 def sound(memory: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
     """A folder with `whole`: the output of a run that nothing happened to."""
     sweep = sweep_of(GAUSSIAN, memory, *SMALL, f"out={memory / 'whole'}")
-    assert whole_run(sweep, capsys)[0] == OK
+    assert whole_run(sweep, capsys)[0] == ExitCode.OK
     yield memory
 
 
@@ -95,7 +96,7 @@ def check_ends_well(
     now = files(Path(sweep.out))
     assert before.items() <= now.items()
     code, said = whole_run(sweep, capsys)
-    assert code == OK, said
+    assert code == ExitCode.OK, said
     assert results(sweep, Store(sweep.out)) == results(sweep, Store(str(whole)))
     assert files(Path(sweep.out)) == files(whole) and Store(sweep.out).verify()[1] == []
     assert not Store(sweep.out).names("damaged")
@@ -105,7 +106,7 @@ def written(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> int:
     """The bytes that a whole run writes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disk, "open", (there := Small(10**12)).open, raising=False)
-        assert whole_run(sweep, capsys)[0] == OK
+        assert whole_run(sweep, capsys)[0] == ExitCode.OK
     shutil.rmtree(sweep.out)
     return there.taken
 
@@ -114,7 +115,9 @@ def check_full(sweep: Sweep, whole: Path, room: int, capsys: pytest.CaptureFixtu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disk, "open", Small(room).open, raising=False)
         code, said = whole_run(sweep, capsys)
-    assert code == ENVIRONMENT and "the disk is full" in said, f"{room} bytes: {code}: {said}"
+    assert code == ExitCode.ENVIRONMENT and "the disk is full" in said, (
+        f"{room} bytes: {code}: {said}"
+    )
     assert not list(Path(sweep.out).rglob("*.tmp")), "what did not fit was left there"
     check_ends_well(sweep, whole, files(Path(sweep.out)), capsys)
     shutil.rmtree(sweep.out)
@@ -215,7 +218,7 @@ def test_an_output_that_changes_while_it_is_written(
     sweep = sweep_of(GAUSSIAN, sound, *SMALL)
     out = Path(sweep.out)
     code, said = struck(sweep, mishap, at, capsys)
-    assert code == ENVIRONMENT and MISHAPS[mishap][1] in said and str(out) in said, (
+    assert code == ExitCode.ENVIRONMENT and MISHAPS[mishap][1] in said and str(out) in said, (
         f"{code}: {said}"
     )
     if mishap in ("deleted", "moved"):
@@ -239,7 +242,9 @@ def test_an_output_that_is_gone_at_the_end_is_not_summed_up(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "run_local", local)
         code, said = whole_run(sweep, capsys)
-    assert code == ENVIRONMENT and "deleted or moved" in said and not Path(sweep.out).exists()
+    assert (
+        code == ExitCode.ENVIRONMENT and "deleted or moved" in said and not Path(sweep.out).exists()
+    )
     check_ends_well(sweep, sound / "whole", {}, capsys)
 
 
@@ -297,6 +302,8 @@ def mounted(folder: Path, size: str, before: str = "") -> subprocess.CompletedPr
 def test_a_real_disk(size: str, before: str, said: str, sound: Path) -> None:
     ran = mounted(sound, size, before)
     words = ran.stdout + ran.stderr
-    assert ran.returncode == ENVIRONMENT and said in words and "Traceback" not in words, words
+    assert ran.returncode == ExitCode.ENVIRONMENT and said in words and "Traceback" not in words, (
+        words
+    )
     full = sweep_of(GAUSSIAN, sound, f"out={sound / 'kept'}")
     assert len(results(full, Store(full.out))) == len(full.lineages) * (full.generations + 1)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.console.errors import BROKEN_PIPE, ENVIRONMENT, OK
+from engine.console.errors import BROKEN_PIPE
+from engine.status import ExitCode
 from tests.support.ouro import ROOT, TINY
 from tests.support.zygote import Zygote
 
@@ -42,7 +43,7 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     folder = tmp_path_factory.mktemp("platform")
     (folder / "tiny.yaml").write_text(TINY)
     with Zygote(folder) as zygote:
-        assert zygote.ouro("run", "tiny.yaml", "--local").code == OK
+        assert zygote.ouro("run", "tiny.yaml", "--local").code == ExitCode.OK
         yield zygote
 
 
@@ -70,7 +71,7 @@ def test_twenty_columns_lose_no_word(command: tuple[str, ...], zygote: Zygote) -
         shutil.rmtree(zygote.folder / "new", ignore_errors=True)
         said[columns] = zygote.ouro(*command, settings={"COLUMNS": str(columns), "TERM": ""})
     narrow, wide = said[20], said[400]
-    assert narrow.code == wide.code == OK and "Traceback" not in narrow.text
+    assert narrow.code == wide.code == ExitCode.OK and "Traceback" not in narrow.text
     assert max(len(line.rstrip()) for line in narrow.text.splitlines()) <= 20
     if command[0] in ("parts", "doctor"):  # others become paragraphs, with other words
         words = [
@@ -87,12 +88,12 @@ def test_with_a_path_and_nothing_else(
     shutil.copytree(zygote.folder / "runs", tmp_path / "runs")
     (tmp_path / "tiny.yaml").write_text(TINY)
     ran = bare(tmp_path, *command, settings=NOWHERE, redirected="</dev/null")
-    assert ran.returncode == OK and ran.stdout.strip() and not ran.stderr, ran.stderr
+    assert ran.returncode == ExitCode.OK and ran.stdout.strip() and not ran.stderr, ran.stderr
     closed = bare(tmp_path, *command, redirected="<&- >&- 2>&-")
-    assert closed.returncode == OK
+    assert closed.returncode == ExitCode.OK
     full = bare(tmp_path, *command, redirected=">/dev/full")
     assert (
-        full.returncode == ENVIRONMENT
+        full.returncode == ExitCode.ENVIRONMENT
         and "no space left" in full.stderr.lower()
         and "Traceback" not in full.stderr
     )
@@ -104,6 +105,7 @@ def test_a_reader_that_leaves(command: tuple[str, ...], zygote: Zygote) -> None:
     shutil.rmtree(zygote.folder / "new", ignore_errors=True)
     (zygote.folder / "errors").unlink(missing_ok=True)
     ran = bare(zygote.folder, *command, redirected='2>errors | true; exit "${PIPESTATUS[0]}"')
-    assert (zygote.folder / "errors").read_text() == "" and ran.returncode in (OK, BROKEN_PIPE), (
-        ran.returncode
-    )
+    assert (zygote.folder / "errors").read_text() == "" and ran.returncode in (
+        ExitCode.OK,
+        BROKEN_PIPE,
+    ), ran.returncode

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.console.errors import BUSY, OK
+from engine.status import ExitCode
 from engine.store.locks import Busy
 from engine.store.store import Store
 from tests.support.ouro import TINY, start
@@ -50,7 +50,7 @@ def check_pair(zygotes: list[Zygote], file: str, out: Path) -> None:
         told, at_work = first.result(), ends[second].pid
         os.kill(at_work, signal.SIGKILL)
         killed = second.result()
-    assert (told.code, killed.code) == (BUSY, -9), (
+    assert (told.code, killed.code) == (ExitCode.BUSY, -9), (
         f"{told.code}: {told.text}\n{killed.code}: {killed.text}"
     )
     assert re.search(holder(at_work), " ".join(told.text.split())), told.text
@@ -80,7 +80,7 @@ def test_of_two_sweeps_one_runs_and_the_other_is_told_who_does(
                     "--out",
                     str(memory / "warm"),
                 ).code
-                == OK
+                == ExitCode.OK
             )
         for pair in range(20):
             check_pair([a, b], sweep.source, memory / str(pair))
@@ -98,7 +98,9 @@ def test_a_real_pair_of_commands(tmp_path: Path) -> None:
     told, at_work = sorted(pair, key=lambda process: process.poll() is None)
     at_work.kill()
     said, rest = ("".join(process.communicate(timeout=60)) for process in (told, at_work))
-    assert told.returncode == BUSY and re.search(holder(at_work.pid), " ".join(said.split())), said
+    assert told.returncode == ExitCode.BUSY and re.search(
+        holder(at_work.pid), " ".join(said.split())
+    ), said
     assert "Traceback" not in said + rest
 
 
