@@ -4,7 +4,7 @@
     driver  tracker.open_sweep(question, params, n, columns)  # it alone creates tables, parent run
     actor   tracker.open_lineage(spec, rows)                  # the run is RUNNING now
             tracker.mirror(spec, [row], pictures, checkpoint, keep)   # after each commit
-            tracker.finish_lineage(spec, outcome)             # {"status", "reason"}
+            tracker.finish_lineage(spec, outcome)             # its status and reason
     driver  tracker.open_sweep(...)                           # again: reads all runs at once; then
             mirror(spec, rows, ...), finish_lineage(spec, outcome) fill the gaps of each lineage;
             tracker.finish_sweep("FINISHED", {"collapsed": 3.0}, [report])
@@ -27,9 +27,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from engine.lineage.loop import Outcome
 from engine.names import Names
 from engine.settings import Keep, is_kept
 from engine.spec import LineageSpec
+from engine.store.rows import Generation
 from engine.tracking import mlflow_rows as mirror
 from engine.tracking.backoff import Backoff, Timed, database, must_answer
 from engine.tracking.mlflow_rows import Line, Wanted
@@ -46,7 +48,7 @@ from engine.tracking.mlflow_runs import (
     page,
     pictured,
 )
-from engine.tracking.tracker import Address, Checkpoint, Pages, Pictures, Row
+from engine.tracking.tracker import Address, Checkpoint, Pages, Parameters, Pictures
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "file", "databricks")
 MIRRORED = "ouroboros.mirrored"  # tag of a child run: which rows it has, whole
@@ -115,7 +117,7 @@ class MlflowTracker:
     # ---- the sweep -------------------------------------------------------------------------------
 
     def open_sweep(
-        self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()
+        self, question: str, params: Parameters, lineage_count: int, columns: Sequence[str] = ()
     ) -> bool:
         """Find or create experiment and parent run (driver only), and read all its child runs; ends
         a silence, and is tried again by itself until it succeeds.
@@ -125,7 +127,7 @@ class MlflowTracker:
         return self._try("sweep", self._reopen)
 
     def _open_sweep(
-        self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str]
+        self, question: str, params: Parameters, lineage_count: int, columns: Sequence[str]
     ) -> None:
         client = self._connect(create=True)
         self._experiment = experiment_of(client, self.sweep_name, question, self.artifacts)
@@ -140,7 +142,8 @@ class MlflowTracker:
             )
         elif self._parent.info.status != "RUNNING":
             client.update_run(self._parent.info.run_id, status="RUNNING")
-        texts = {mirror.legal(k): mirror.text(v) for k, v in params.items() if v is not None}
+        given = {k: v for k, v in params.by_name().items() if v is not None}
+        texts = {mirror.legal(k): mirror.text(v) for k, v in given.items()}
         changed = {
             k: v for k, v in texts.items() if self._parent.data.params.get(k, v) != v
         }  # a parameter cannot change
@@ -159,11 +162,8 @@ class MlflowTracker:
     ) -> None:
         client, run_id = self._connect(), self._sweep().info.run_id
         old, now = client.get_run(run_id).data.metrics, int(time.time() * 1000)
-        changed = {
-            k: v
-            for k, v in mirror.points({"values": summary}).items()
-            if repr(old.get(k)) != repr(v)
-        }
+        points = mirror.numbers(summary)
+        changed = {k: v for k, v in points.items() if repr(old.get(k)) != repr(v)}
         steps = {k: len(client.get_metric_history(run_id, k)) for k in changed.keys() & old.keys()}
         for batch in mirror.chunks(
             [Metric(k, v, now, steps.get(k, 0)) for k, v in changed.items()], PER_CALL
@@ -176,7 +176,7 @@ class MlflowTracker:
 
     # ---- a lineage -------------------------------------------------------------------------------
 
-    def open_lineage(self, spec: LineageSpec, rows: Iterable[Row] = ()) -> bool:
+    def open_lineage(self, spec: LineageSpec, rows: Iterable[Generation] = ()) -> bool:
         """Find or create the child run and set it RUNNING."""
         wanted = self._want(spec, rows)
         return self._try(spec.id, lambda: self._set_running(self._line(spec, wanted)))
@@ -184,7 +184,7 @@ class MlflowTracker:
     def mirror(
         self,
         spec: LineageSpec,
-        rows: Iterable[Row],
+        rows: Iterable[Generation],
         pictures: Pictures | None = None,
         checkpoint: Checkpoint | None = None,
         keep: Keep = "all",
@@ -196,16 +196,16 @@ class MlflowTracker:
         wanted.pictures, wanted.checkpoint, wanted.keep = pictures, checkpoint, keep
         return self._try(spec.id, lambda: self._mirror(spec, wanted))
 
-    def finish_lineage(self, spec: LineageSpec, outcome: dict[str, Any]) -> bool:
+    def finish_lineage(self, spec: LineageSpec, outcome: Outcome) -> bool:
         """Set the end state, tags `status` and `reason`; log the last generation's weights."""
         wanted = self._want(spec, ())
         return self._try(spec.id, lambda: self._finish_lineage(spec, wanted, outcome))
 
-    def _want(self, spec: LineageSpec, rows: Iterable[Row]) -> Wanted:
+    def _want(self, spec: LineageSpec, rows: Iterable[Generation]) -> Wanted:
         wanted = self._wanted.setdefault(spec.id, Wanted())
         known = self._lines[spec.id].prints if spec.id in self._lines else {}
         wanted.rows.update(
-            {row["t"]: row for row in rows if known.get(row["t"]) != mirror.fingerprint(row)}
+            {row.t: row for row in rows if known.get(row.t) != mirror.fingerprint(row)}
         )
         return wanted
 
@@ -233,19 +233,13 @@ class MlflowTracker:
             line.last = wanted.rows[max(wanted.rows)]
         wanted.rows.clear()
 
-    def _finish_lineage(self, spec: LineageSpec, wanted: Wanted, outcome: dict[str, Any]) -> None:
+    def _finish_lineage(self, spec: LineageSpec, wanted: Wanted, outcome: Outcome) -> None:
         self._mirror(spec, wanted)
-        client, line, state = (
-            self._connect(),
-            self._lines[spec.id],
-            mirror.end_state(outcome["status"]),
-        )
+        client, line = self._connect(), self._lines[spec.id]
+        state = mirror.end_state(outcome.status)
         if state == "FINISHED" and line.last:
-            self._log_weights(line, line.last["t"], wanted.checkpoint)
-        tags = {
-            "status": outcome["status"] or "unfinished",
-            "reason": str(outcome.get("reason") or "")[:1000],
-        }
+            self._log_weights(line, line.last.t, wanted.checkpoint)
+        tags = {"status": outcome.status.value, "reason": outcome.reason[:1000]}
         if any(line.tags.get(k, "") != v for k, v in tags.items()):
             client.log_batch(line.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         ended = mirror.milliseconds(line.last) if line.last else line.ended
@@ -260,9 +254,9 @@ class MlflowTracker:
             self._connect().update_run(line.run_id, status="RUNNING")
             line.state = "RUNNING"
 
-    def _log_points(self, line: Line, fresh: list[Row]) -> None:
+    def _log_points(self, line: Line, fresh: list[Generation]) -> None:
         new = [
-            (k, v, mirror.milliseconds(row), row["t"])
+            (k, v, mirror.milliseconds(row), row.t)
             for row in fresh
             for k, v in mirror.points(row).items()
         ]
@@ -270,14 +264,16 @@ class MlflowTracker:
             self._connect().log_batch(line.run_id, metrics=[Metric(*point) for point in batch])
             line.points |= {(key, step) for key, _, _, step in batch}
 
-    def _log_rows(self, line: Line, fresh: list[Row]) -> None:
+    def _log_rows(self, line: Line, fresh: list[Generation]) -> None:
         client = self._connect()
         if line.files is None:
             line.files = len(client.list_artifacts(line.run_id, "rows")) if line.resumed else 0
         client.log_text(line.run_id, mirror.to_json(fresh), mirror.rows_file(line.files, fresh))
         line.files += 1
 
-    def _log_pictures(self, line: Line, fresh: dict[int, Row], pictures: Pictures | None) -> None:
+    def _log_pictures(
+        self, line: Line, fresh: dict[int, Generation], pictures: Pictures | None
+    ) -> None:
         if pictures is None:
             return
         client = self._connect()

@@ -18,22 +18,19 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.registry import KINDS, describe
 from engine.settings import Keep
 from engine.spec import LineageSpec
+from engine.status import Status
+from engine.store.rows import Generation, Reported
 
-Row = Mapping[str, Any]
+T = TypeVar("T")
+JsonRow = dict[str, Any]  # a row as a file of MLflow's artifacts holds it
 LONGEST = 250  # characters of a metric's or parameter's name
-GROUPS = (
-    "fit",
-    "report",
-    "counts",
-    "speed",
-)  # parts of a row whose numbers are charted as `<group>/<key>`
 SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -43,8 +40,7 @@ SETTINGS = {  # of MLflow, from the environment unless set there; read when it i
     # of one answer; what was not heard in time is found or sent again later
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
 }
-KILLED = ("", "unfinished", "interrupted", "killed")
-FAILED = ("failed", "error")
+END_STATES = {Status.FAILED: "FAILED", Status.UNFINISHED: "KILLED"}
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -93,23 +89,23 @@ def view(columns: Sequence[str]) -> str:
     )
 
 
-def end_state(status: str) -> str:
+def end_state(status: Status) -> str:
     """MLflow's end state of a lineage: a collapse or any other finding is a finished study, not a
     failed one.
     """
-    return "FAILED" if status in FAILED else "KILLED" if status in KILLED else "FINISHED"
+    return END_STATES.get(status, "FINISHED")
 
 
-def milliseconds(row: Row) -> int:
+def milliseconds(row: Generation) -> int:
     """The row's own time, as MLflow stamps points: the same row mirrored again gives the same
     points.
     """
-    return int(row["time"] * 1000)
+    return int(row.time * 1000)
 
 
-def start_of(row: Row) -> int:
+def start_of(row: Generation) -> int:
     """When the work on it began, as MLflow stamps the start of a run."""
-    return int((row["time"] - row.get("seconds", 0)) * 1000)
+    return int((row.time - row.seconds) * 1000)
 
 
 # ---- what changes the samples: parameters --------------------------------------------------------
@@ -157,41 +153,46 @@ def text(value: Any) -> str:
 # ---- what was measured: points -------------------------------------------------------------------
 
 
-def points(row: Row) -> dict[str, float]:
+def points(row: Generation) -> dict[str, float]:
     """The numbers of a row by chart name.
 
     Undefined values are NaN with a flag `undefined/<key>` = 1; infinite ones are NaN with a flag
     `infinite/<key>` = 1 or -1, because MLflow would store 1.8e308 for them.
     """
-    flat: dict[str, float] = {"seconds": float(row["seconds"])} if "seconds" in row else {}
-    for group in GROUPS:
-        for key, value in row.get(group, {}).items():
-            flat |= _point(f"{group}/{key}", value)
-    for key, value in row.get("values", {}).items():
-        flat |= _point(key, value)
-    for key in row.get("undefined", {}):
+    flat = {"seconds": float(row.seconds)}
+    for group, reported in groups(row).items():
+        flat |= numbers({f"{group}/{key}": value for key, value in reported.items()})
+    flat |= numbers(row.values)
+    for key in row.undefined:
         flat |= {legal(key): math.nan, legal(f"undefined/{key}"): 1.0}
     return flat
 
 
-def _point(key: str, value: Any) -> dict[str, float]:
+def groups(row: Generation) -> dict[str, Reported]:
+    """The numbers of a row beside those of its metrics, charted as `<group>/<key>`."""
+    return {"fit": row.fit, "report": row.report, "counts": row.counts, "speed": row.speed}
+
+
+def numbers(values: Reported) -> dict[str, float]:
+    """Numbers by chart name."""
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        flat |= _point(key, value)
+    return flat
+
+
+def _point(key: str, value: float | None) -> dict[str, float]:
     if value is None:  # a loss that was not finite
         return {legal(key): math.nan}
-    if not isinstance(value, (int, float)):
-        return {}
     if math.isinf(value):
         return {legal(key): math.nan, legal(f"infinite/{key}"): math.copysign(1.0, value)}
     return {legal(key): float(value)}
 
 
-def fingerprint(row: Row) -> int:
+def fingerprint(row: Generation) -> int:
     """Changes when a row was computed again (another time) or measured further (more keys)."""
-    groups = ("values", "undefined", *GROUPS)
-    return zlib.crc32(
-        repr(
-            (row["t"], row["time"], row.get("status"), [sorted(row.get(g, ())) for g in groups])
-        ).encode()
-    )
+    keys = [sorted(found) for found in (row.values, row.undefined, *groups(row).values())]
+    return zlib.crc32(repr((row.t, row.time, row.status.value, keys)).encode())
 
 
 def summary(prints: Iterable[int]) -> str:
@@ -203,13 +204,14 @@ def summary(prints: Iterable[int]) -> str:
 # ---- whole rows: files ---------------------------------------------------------------------------
 
 
-def to_json(rows: Iterable[Row]) -> str:
+def to_json(rows: Iterable[Generation]) -> str:
     """Strict JSON, a row a line; numbers that JSON has no words for are {"nonfinite": "inf"}."""
-    return "[\n" + ",\n".join(json.dumps(_strict(row), allow_nan=False) for row in rows) + "\n]\n"
+    lines = [json.dumps(_strict(row.to_json()), allow_nan=False) for row in rows]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-def from_json(text: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(text, object_hook=_number)
+def from_json(text: str) -> list[JsonRow]:
+    rows: list[JsonRow] = json.loads(text, object_hook=_number)
     return rows
 
 
@@ -227,12 +229,12 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def rows_file(number: int, rows: Sequence[Row]) -> str:
+def rows_file(number: int, rows: Sequence[Generation]) -> str:
     """Numbered: where two files have the same generation, the later one says how it is."""
-    return f"rows/{number:05d}_generation_{rows[0]['t']}-{rows[-1]['t']}.json"
+    return f"rows/{number:05d}_generation_{rows[0].t}-{rows[-1].t}.json"
 
 
-def merged(texts: Iterable[str]) -> list[dict[str, Any]]:
+def merged(texts: Iterable[str]) -> list[JsonRow]:
     """All rows of a lineage from its row files, in the order of their names."""
     by_t = {row["t"]: row for text in texts for row in from_json(text)}
     return [by_t[t] for t in sorted(by_t)]
@@ -249,7 +251,7 @@ def sizes(folder: Path, place: str) -> dict[str, int]:
     }
 
 
-def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+def chunks(items: list[T], size: int) -> Iterator[list[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -263,7 +265,7 @@ class Wanted:
     weights are to be had.
     """
 
-    rows: dict[int, Row] = field(default_factory=dict)
+    rows: dict[int, Generation] = field(default_factory=dict)
     pictures: Callable[[int], np.ndarray | None] | None = None
     checkpoint: Callable[[int], Path | None] | None = None
     keep: Keep = "all"
@@ -287,17 +289,17 @@ class Line:
     )  # generations whose weights were logged by this process
     files: int | None = None  # row files; None: not listed yet
     pictured: set[int] | None = None  # steps with a picture; None: not listed yet
-    last: Row | None = None
+    last: Generation | None = None
 
     def recognise(self, tag: str, wanted: Wanted) -> bool:
         """Whether the run, by its tag, has exactly the first of these rows; then nothing need be
         read back.
         """
         rows = [row for _, row in sorted(wanted.rows.items())][: int(tag.split()[0])] if tag else []
-        prints = {row["t"]: fingerprint(row) for row in rows}
+        prints = {row.t: fingerprint(row) for row in rows}
         if not rows or summary(prints.values()) != tag:
             return False
-        self.prints, self.points = prints, {(key, row["t"]) for row in rows for key in points(row)}
+        self.prints, self.points = prints, {(key, row.t) for row in rows for key in points(row)}
         return True
 
 

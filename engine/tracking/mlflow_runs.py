@@ -76,8 +76,8 @@ def log_texts(client: MlflowClient, run: Run, params: dict[str, str], tags: dict
     lacking = [Param(k, v) for k, v in params.items() if k not in run.data.params]
     for batch in mirror.chunks(lacking, PER_CALL):
         client.log_batch(run.info.run_id, params=batch)
-    for batch in mirror.chunks([RunTag(k, v) for k, v in tags.items()], PER_CALL):
-        client.log_batch(run.info.run_id, tags=batch)
+    for some in mirror.chunks([RunTag(k, v) for k, v in tags.items()], PER_CALL):
+        client.log_batch(run.info.run_id, tags=some)
 
 
 def children_of(client: MlflowClient, parent: Run) -> list[Run]:
@@ -122,7 +122,7 @@ def page(uri: str, sweep_name: str) -> str:
     return f"/#/experiments/{found.experiment_id}/{table}" if found else "/"
 
 
-def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[dict[str, Any]]:
+def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[mirror.JsonRow]:
     """Every row of every lineage of the question (of one of its sweeps, if given), as it was
     committed.
     """

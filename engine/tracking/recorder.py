@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine import files
 from engine.lineage.history import History, history
+from engine.lineage.loop import Outcome
 from engine.names import names_of
 from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
@@ -25,7 +25,7 @@ from engine.store import artifacts as archive
 from engine.store.rows import Address
 from engine.store.store import Store
 from engine.tracking.mlflow_rows import fingerprint, summary
-from engine.tracking.tracker import Nop, Tracker, address_of, open_tracker
+from engine.tracking.tracker import Nop, Parameters, Tracker, address_of, open_tracker
 
 log = logging.getLogger(__name__)
 HEALTHY_SECONDS = 1.0  # for the tracker to end the call it is in
@@ -109,12 +109,9 @@ class Recorder:
         self.tracker = tracker
 
     def _introduce(self, tracker: Tracker) -> None:
-        columns = dict.fromkeys(
-            filter(None, [headline(self.sweep), *(metric.id for metric in self.sweep.metrics)])
-        )
-        tracker.open_sweep(
-            self.sweep.question, _parameters(self.sweep), len(self.specs), list(columns)
-        )
+        parameters = Parameters.of(self.sweep)
+        columns = dict.fromkeys(filter(None, [headline(self.sweep), *parameters.metrics]))
+        tracker.open_sweep(self.sweep.question, parameters, len(self.specs), list(columns))
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:
@@ -126,7 +123,7 @@ class Recorder:
         """What the store has of a lineage, and its end state if it has an outcome or the sweep is
         over.
         """
-        spec, rows = found.spec, [row.to_json() for row in found.rows]
+        spec, rows = found.spec, found.rows
         all_of_it = (summary(map(fingerprint, rows)), found.status, found.reason)
         if self.recorded.get(spec.id) == all_of_it:
             return
@@ -141,7 +138,7 @@ class Recorder:
                 self.sweep.keep,
             )
             if found.finished or over:
-                outcome = {"status": found.status.value, "reason": found.reason}
+                outcome = Outcome(found.status, found.reason, found.t)
                 if self.tracker.finish_lineage(spec, outcome) and there:
                     self.recorded[spec.id] = all_of_it
 
@@ -154,15 +151,6 @@ class Recorder:
         from engine.tracking.pictures import of_generation  # matplotlib: seconds to import
 
         return of_generation(self.store, spec, where.draw, where.t)
-
-
-def _parameters(sweep: Sweep) -> dict[str, Any]:
-    plain = {
-        k: v
-        for k, v in sweep.to_dict().items()
-        if k in ("generations", "collapse", "keep", "source")
-    }
-    return {**plain, "metrics": ", ".join(m.id for m in sweep.metrics)}
 
 
 def weights(store: Store, key: str, folder: Path) -> Path | None:

@@ -14,10 +14,9 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +26,14 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from engine.files import write_atomically
+from engine.lineage.loop import Outcome
 from engine.names import Names
 from engine.settings import Keep
 from engine.spec import LineageSpec
+from engine.store.rows import Generation
 from engine.tracking.backoff import Backoff
 from engine.tracking.mlflow_rows import fingerprint, points
-from engine.tracking.tracker import Address, Checkpoint, Pages, Pictures, Row
+from engine.tracking.tracker import Address, Checkpoint, Pages, Parameters, Pictures
 
 SCHEMES = ("tensorboard",)
 NEEDS = {"tensorboard": "tensorboard"}  # package: extra
@@ -86,14 +87,14 @@ class TensorBoardTracker:
         return self._backoff.trouble
 
     def open_sweep(
-        self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()
+        self, question: str, params: Parameters, lineage_count: int, columns: Sequence[str] = ()
     ) -> bool:
         """Write question and parameters; ends a silence."""
-        about = {"question": question, **params, "lineages": lineage_count}
+        about = {"question": question, **params.by_name(), "lineages": lineage_count}
         self._backoff.forget()
         return self._try("sweep", lambda: _write_texts(self.folder, about))
 
-    def open_lineage(self, spec: LineageSpec, rows: Iterable[Row] = ()) -> bool:
+    def open_lineage(self, spec: LineageSpec, rows: Iterable[Generation] = ()) -> bool:
         """Write the spec."""
         about = {"spec": json.dumps(spec.to_dict(), indent=1)}
         return self._try(spec.id, lambda: _write_texts(self._place(spec), about))
@@ -101,18 +102,19 @@ class TensorBoardTracker:
     def mirror(
         self,
         spec: LineageSpec,
-        rows: Iterable[Row],
+        rows: Iterable[Generation],
         pictures: Pictures | None = None,
         checkpoint: Checkpoint | None = None,
         keep: Keep = "all",
     ) -> bool:
         """Write what is lacking of these rows."""
-        given = {row["t"]: row for row in rows}
+        given = {row.t: row for row in rows}
         return self._try(spec.id, lambda: self._write(spec, given, pictures))
 
-    def finish_lineage(self, spec: LineageSpec, outcome: dict[str, Any]) -> bool:
+    def finish_lineage(self, spec: LineageSpec, outcome: Outcome) -> bool:
         """Write how it ended."""
-        about = {"spec": json.dumps(spec.to_dict(), indent=1), **outcome}
+        ended = {"status": outcome.status.value, "reason": outcome.reason}
+        about = {"spec": json.dumps(spec.to_dict(), indent=1), **ended}
         return self._try(spec.id, lambda: _write_texts(self._place(spec), about))
 
     def finish_sweep(
@@ -127,7 +129,9 @@ class TensorBoardTracker:
 
         return self._try("sweep", write)
 
-    def _write(self, spec: LineageSpec, rows: dict[int, Row], pictures: Pictures | None) -> None:
+    def _write(
+        self, spec: LineageSpec, rows: dict[int, Generation], pictures: Pictures | None
+    ) -> None:
         place, there = self._place(spec), self._there(spec)
         lacking = [t for t, row in rows.items() if there.rows.get(t) != fingerprint(row)]
         if not lacking:
@@ -135,7 +139,7 @@ class TensorBoardTracker:
         if there.rows.keys() & set(lacking):  # made again
             there, lacking = Mirrored(), list(rows)
         _remove_others(place, there.files)
-        events = [_event(_values(rows[t], pictures), t, rows[t]["time"]) for t in sorted(lacking)]
+        events = [_event(_values(rows[t], pictures), t, rows[t].time) for t in sorted(lacking)]
         file = _write_events(place, events)
         prints = {t: fingerprint(rows[t]) for t in lacking}
         there = Mirrored(there.rows | prints, [*there.files, file])
@@ -166,10 +170,10 @@ class TensorBoardTracker:
 # ---- event files ---------------------------------------------------------------------------------
 
 
-def _values(row: Row, pictures: Pictures | None) -> list[Summary.Value]:
+def _values(row: Generation, pictures: Pictures | None) -> list[Summary.Value]:
     """One row's numbers, and its picture where there is one."""
     values = [_scalar(key, value) for key, value in points(row).items()]
-    picture = pictures(row["t"]) if pictures is not None else None
+    picture = pictures(row.t) if pictures is not None else None
     return values if picture is None else [*values, _image("samples", picture)]
 
 
@@ -216,7 +220,7 @@ def _remove_others(folder: Path, files: list[str]) -> None:
             path.unlink()
 
 
-def _write_texts(folder: Path, texts: dict[str, Any]) -> None:
+def _write_texts(folder: Path, texts: Mapping[str, object]) -> None:
     """Write texts of a folder, in place of those that were there."""
     about, values = folder / "about", [_text(key, str(value)) for key, value in texts.items()]
     _remove_others(about, [_write_events(about, [_event(values, 0)])])

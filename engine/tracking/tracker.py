@@ -17,18 +17,47 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from engine.names import Names
-from engine.settings import Keep
+from engine.settings import CollapseRule, Every, Keep
 from engine.spec import LineageSpec, Sweep
+from engine.store.rows import Generation
 from engine.store.store import Store
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from engine.lineage.loop import Outcome  # training: seconds to import
+
 Pictures = Callable[[int], np.ndarray | None]  # generation -> RGB [height, width, 3] uint8
 Checkpoint = Callable[[int], Path | None]  # generation -> folder of its weights
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What all lineages of a sweep have in common, as a tracker shows it."""
+
+    generations: int
+    collapse: CollapseRule | None = None
+    keep: Keep = "all"
+    source: str = ""
+    metrics: tuple[str, ...] = ()  # their ids
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> Parameters:
+        metrics = tuple(metric.id for metric in sweep.metrics)
+        return cls(sweep.generations, sweep.collapse, sweep.keep, sweep.source, metrics)
+
+    def by_name(self) -> dict[str, object]:
+        """Plain values, as an experiment file has them."""
+        return {
+            "generations": self.generations,
+            "source": self.source,
+            "collapse": None if self.collapse is None else self.collapse.to_dict(),
+            "keep": self.keep.to_dict() if isinstance(self.keep, Every) else self.keep,
+            "metrics": ", ".join(self.metrics),
+        }
 
 
 class Tracker(Protocol):
@@ -49,25 +78,25 @@ class Tracker(Protocol):
         """The last failure, or ''."""
 
     def open_sweep(
-        self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()
+        self, question: str, params: Parameters, lineage_count: int, columns: Sequence[str] = ()
     ) -> bool:
         """Find or create the sweep; columns: the metrics that a table of it should show."""
 
-    def open_lineage(self, spec: LineageSpec, rows: Iterable[Row] = ()) -> bool:
+    def open_lineage(self, spec: LineageSpec, rows: Iterable[Generation] = ()) -> bool:
         """Find or create the lineage; rows: all that are committed (`mirror` logs them)."""
 
     def mirror(
         self,
         spec: LineageSpec,
-        rows: Iterable[Row],
+        rows: Iterable[Generation],
         pictures: Pictures | None = None,
         checkpoint: Checkpoint | None = None,
         keep: Keep = "all",
     ) -> bool:
         """Log what is lacking of these rows, of their pictures and, by the keep rule, weights."""
 
-    def finish_lineage(self, spec: LineageSpec, outcome: dict[str, Any]) -> bool:
-        """Set the end state; outcome: `status` ("" or "unfinished" is no end) and `reason`."""
+    def finish_lineage(self, spec: LineageSpec, outcome: Outcome) -> bool:
+        """Set the end state; the status `unfinished` is no end."""
 
     def finish_sweep(
         self, status: str, summary: dict[str, float], artifacts: Iterable[Path] = ()
@@ -83,24 +112,24 @@ class Nop:
     trouble = ""
 
     def open_sweep(
-        self, question: str, params: dict[str, Any], lineage_count: int, columns: Sequence[str] = ()
+        self, question: str, params: Parameters, lineage_count: int, columns: Sequence[str] = ()
     ) -> bool:
         return True
 
-    def open_lineage(self, spec: LineageSpec, rows: Iterable[Row] = ()) -> bool:
+    def open_lineage(self, spec: LineageSpec, rows: Iterable[Generation] = ()) -> bool:
         return True
 
     def mirror(
         self,
         spec: LineageSpec,
-        rows: Iterable[Row],
+        rows: Iterable[Generation],
         pictures: Pictures | None = None,
         checkpoint: Checkpoint | None = None,
         keep: Keep = "all",
     ) -> bool:
         return True
 
-    def finish_lineage(self, spec: LineageSpec, outcome: dict[str, Any]) -> bool:
+    def finish_lineage(self, spec: LineageSpec, outcome: Outcome) -> bool:
         return True
 
     def finish_sweep(

@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,22 @@ import pytest
 import requests
 
 from engine.lineage.history import histories
+from engine.lineage.loop import Outcome
 from engine.spec import LineageSpec, Part, Sweep
+from engine.status import Status
+from engine.store.measured import Measured
+from engine.store.rows import Generation
 from engine.store.store import Store
 from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror
 from engine.tracking import mlflow_runs
 from engine.tracking.mlflow import LINEAGE, MlflowTracker
-from engine.tracking.tracker import address_of
+from engine.tracking.tracker import Parameters, address_of
+from tests.support.rows import NOTHING, generation
 
 NAME, SWEEP = "how_much", "5eed"
-OK = {"status": "ok", "reason": ""}
+OK = Outcome(Status.OK)
+PARAMETERS = Parameters(generations=5)
 Opened = Callable[..., MlflowTracker]
 
 
@@ -47,38 +54,45 @@ def spec(share: float = 0.5, seed: int = 0) -> LineageSpec:
     return LineageSpec(**parts, sampling=Part("sampling", "plain", {}), n_real=60, seed=seed)
 
 
-def row(of: LineageSpec, t: int, **changes: Any) -> dict[str, Any]:
+def row(of: LineageSpec, t: int, **changes: Any) -> Generation:
+    """An imagined row of a lineage; changes: of its fields."""
     rng = np.random.default_rng([of.seed, t])
     values = {
         "fid": float(rng.exponential()),
         "fid/floor": 0.1 + 0.2,
         "moments/trace/se": 1e-17 * t,
     }
-    counts = {"real": 600.0, "synthetic": 600.0, "fraction": 0.5}
-    plain = {
-        "lineage": of.id,
-        "t": t,
-        "model": f"m{t}",
-        "draw": f"d{t}",
-        "status": "ok",
-        "reason": "",
-        "found": ["model"],
-    }
-    numbers = {
-        "time": 1790000000.123 + 1.7 * t,
-        "seconds": 1.25,
-        "counts": counts,
-        "fit": {"loss": 1 / (t + 1)},
-    }
-    return (
-        plain
-        | numbers
-        | {"report": {"acceptance": 1 / 3}, "values": values, "undefined": {}}
-        | changes
+    made = generation(
+        of.id,
+        t,
+        values,
+        time=1790000000.123 + 1.7 * t,
+        seconds=1.25,
+        counts={"real": 600.0, "synthetic": 600.0, "fraction": 0.5},
+        fit={"loss": 1 / (t + 1)},
+        report={"acceptance": 1 / 3},
     )
+    return replace(made, **changes)
 
 
-def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[dict[str, Any]]:
+def remeasured(
+    row: Generation, values: Mapping[str, float], undefined: Mapping[str, str] = NOTHING
+) -> Generation:
+    """The row with these numbers instead."""
+    return replace(row, measured=Measured(values, undefined))
+
+
+def with_values(row: Generation, **values: float) -> Generation:
+    """The row, measured further."""
+    return remeasured(row, {**row.values, **values})
+
+
+def as_json(rows: Iterable[Generation]) -> list[dict[str, Any]]:
+    """As MLflow gives rows back."""
+    return [row.to_json() for row in rows]
+
+
+def rows_of(of: LineageSpec, n: int, **changes: Any) -> list[Generation]:
     return [row(of, t, **changes) for t in range(n)]
 
 
@@ -95,7 +109,7 @@ def opened(tmp_path: Path, empty_database: Path) -> Opened:
     """A function that gives a new tracker, as a new process would have; the sweep is there."""
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
     uri, artifacts = mirror.local(tmp_path)
-    assert MlflowTracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", {"generations": 5}, 1)
+    assert MlflowTracker(uri, NAME, SWEEP, artifacts).open_sweep("How much?", PARAMETERS, 1)
     return lambda: MlflowTracker(uri, NAME, SWEEP, artifacts)
 
 
@@ -128,10 +142,8 @@ def charted(
     return points
 
 
-def expected(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[tuple[float, int]]]:
-    return {
-        (k, r["t"]): [(v, int(r["time"] * 1000))] for r in rows for k, v in mirror.points(r).items()
-    }
+def expected(rows: Iterable[Generation]) -> dict[tuple[str, int], list[tuple[float, int]]]:
+    return {(k, r.t): [(v, int(r.time * 1000))] for r in rows for k, v in mirror.points(r).items()}
 
 
 def same(a: Any, b: Any) -> bool:
@@ -166,7 +178,7 @@ def check_mirror(sweep: Sweep) -> None:
     assert sorted(r.data.tags[tracking.LINEAGE] for r in runs) == sorted(
         spec.id for spec in sweep.lineages
     )
-    rows = {h.spec.id: [row.to_json() for row in h.rows] for h in histories(sweep, store).values()}
+    rows = {h.spec.id: h.rows for h in histories(sweep, store).values()}
     for found in runs:
         points: dict[tuple[str, int], list[tuple[float, int]]] = {}
         for key in found.data.metrics:
@@ -178,7 +190,8 @@ def check_mirror(sweep: Sweep) -> None:
             and same(points, expected(mine))
             and found.info.status == "FINISHED"
         )
-    assert mlflow_runs.rows(uri, sweep.name) == [row for key in sorted(rows) for row in rows[key]]
+    stored = [row for key in sorted(rows) for row in rows[key]]
+    assert mlflow_runs.rows(uri, sweep.name) == as_json(stored)
 
 
 # ---- servers -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from engine.store.store import Store
 from engine.tracking import tracker
 from engine.tracking.mlflow_rows import points
 from engine.tracking.tracker import Address, open_tracker, serve
-from tests.support.mirrored import OK, picture, rows_of, spec
+from tests.support.mirrored import OK, PARAMETERS, picture, remeasured, rows_of, spec
 from tests.support.ouro import TINY, ouro
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -43,7 +44,7 @@ def check(sweep: Sweep, boards: Path) -> None:
         (folder,) = (boards / sweep.name).glob(f"*{history.spec.id[:8]}")
         expected = {}
         for row in history.rows:
-            for key, value in points(row.to_json()).items():
+            for key, value in points(row).items():
                 expected[key, row.t] = [float(np.float32(value))]
         assert len(history.rows) == sweep.generations + 1
         assert repr(sorted(scalars(folder).items())) == repr(sorted(expected.items()))
@@ -65,8 +66,8 @@ def test_rows_made_again_replace_what_was_there(tmp_path: Path) -> None:
     (first, again) = (open_tracker(address, "q", "1") for _ in range(2))
     old, new = rows_of(s, 4), rows_of(s, 4)
     for t in (2, 3):
-        new[t] = {**new[t], "time": new[t]["time"] + 60, "values": {"fid": 7.0}}
-    assert first.open_sweep("How much?", {}, 1) and first.mirror(s, old, picture)
+        new[t] = remeasured(replace(new[t], time=new[t].time + 60), {"fid": 7.0})
+    assert first.open_sweep("How much?", PARAMETERS, 1) and first.mirror(s, old, picture)
     assert again.mirror(s, new, picture) and again.finish_lineage(s, OK)
     (folder,) = (tmp_path / "q").glob(f"*{s.id[:8]}")
     before = len(list(folder.iterdir()))
@@ -82,7 +83,7 @@ def test_rows_made_again_replace_what_was_there(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     blocked = open_tracker(Address(f"tensorboard://{tmp_path}/file"), "q", "1")
-    assert not blocked.open_sweep("How much?", {}, 1) and blocked.behind
+    assert not blocked.open_sweep("How much?", PARAMETERS, 1) and blocked.behind
     assert "file" in blocked.trouble
     assert not blocked.mirror(spec(), rows_of(spec(), 2)) and not blocked.finish_sweep("FAILED", {})
 
@@ -93,7 +94,7 @@ def test_its_pages_are_served_from_the_folder(tmp_path: Path) -> None:
     assert pages.command[:3] == (sys.executable, "-m", "tensorboard.main")
     assert str(tmp_path / "a question") in pages.command
     assert open_tracker(Address(f"tensorboard://{tmp_path}"), "a question", "1").open_sweep(
-        "How much?", {}, 1
+        "How much?", PARAMETERS, 1
     )
     assert serve(Address(f"tensorboard://{tmp_path}"), "a question", 6006).recorded
 
@@ -109,7 +110,7 @@ def test_without_the_package_the_extra_is_named_before_anything_runs(
 
 def test_the_spec_of_a_lineage_can_be_read_back(tmp_path: Path) -> None:
     s, made = spec(), open_tracker(Address(f"tensorboard://{tmp_path}"), "q", "1")
-    assert made.open_lineage(s) and made.finish_lineage(s, {"status": "ok", "reason": ""})
+    assert made.open_lineage(s) and made.finish_lineage(s, OK)
     (folder,) = (tmp_path / "q").glob(f"*{s.id[:8]}")
     read = EventAccumulator(str(folder / "about"))
     read.Reload()

@@ -48,10 +48,10 @@ class Ledger:
         return self.put("open_lineage", spec.id)
 
     def mirror(self, spec, rows, pictures=None, checkpoint=None, keep="all"):
-        return self.put("mirror", spec.id, [row["t"] for row in rows])
+        return self.put("mirror", spec.id, [row.t for row in rows])
 
     def finish_lineage(self, spec, outcome):
-        return self.put("finish_lineage", spec.id, outcome["status"])
+        return self.put("finish_lineage", spec.id, outcome.status)
 
     def finish_sweep(self, status, summary, artifacts=()):
         return self.put("finish_sweep", status, [path.name for path in artifacts])

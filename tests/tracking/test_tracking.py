@@ -4,39 +4,49 @@ number comes back.
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.lineage.loop import Lineage
+from engine.lineage.loop import Lineage, Outcome
 from engine.registry import describe, make
 from engine.samples import Samples
 from engine.settings import Every
 from engine.spec import LineageSpec, MeasureSpec, Part
+from engine.status import Status
+from engine.store.rows import Generation
 from engine.store.store import Store
 from engine.tracking import mlflow as tracking
 from engine.tracking import mlflow_rows as mirror
 from engine.tracking import mlflow_runs
 from engine.tracking.mlflow import MlflowTracker
+from engine.tracking.tracker import Parameters
 from tests.support import mirrored
 from tests.support.mirrored import (
     NAME,
     OK,
+    PARAMETERS,
     SWEEP,
     Opened,
     artifacts,
+    as_json,
     charted,
     client_of,
     expected,
     picture,
+    remeasured,
     row,
     rows_of,
     runs,
     same,
     spec,
+    with_values,
 )
 
 opened, empty_database = mirrored.opened, mirrored.empty_database  # fixtures
@@ -51,20 +61,15 @@ pytestmark = pytest.mark.filterwarnings(
 def test_every_number_comes_back_by_the_api_alone(opened: Opened) -> None:
     first, second = spec(0.5), spec(0.9)
     logged = {s.id: rows_of(s, 4) for s in (first, second)}
-    bad = {
-        "values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan},
-        "undefined": {"w2": "class 3 has no samples"},
-    }
-    logged[second.id][3] |= {
-        "status": "diverged",
-        "reason": "loss is nan",
-        "fit": {"loss": None},
-        **bad,
-    }
+    bad = {"fid": math.inf, "nll": -math.inf, "kl": math.nan}
+    last = row(second, 3, status=Status.DIVERGED, reason="loss is nan", fit={"loss": None})
+    logged[second.id][3] = remeasured(last, bad, {"w2": "class 3 has no samples"})
     tracker = opened()
     assert tracker.mirror(first, logged[first.id]) and tracker.mirror(second, logged[second.id])
     back = mlflow_runs.rows(tracker.uri, NAME)
-    assert repr(back) == repr([r for lineage in sorted(logged) for r in logged[lineage]])
+    assert repr(back) == repr(
+        [row for lineage in sorted(logged) for row in as_json(logged[lineage])]
+    )
     assert (
         repr(mlflow_runs.rows(tracker.uri, NAME, SWEEP)) == repr(back)
         and mlflow_runs.rows(tracker.uri, NAME, "other") == []
@@ -84,11 +89,11 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
     for lineage in lineages:
         while not lineage.done:
             lineage.advance()
-            assert tracker.mirror(lineage.spec, [row.to_json() for row in lineage.rows()])
+            assert tracker.mirror(lineage.spec, lineage.rows())
         assert tracker.finish_lineage(lineage.spec, OK)
-    stored = {lineage.spec.id: [row.to_json() for row in lineage.rows()] for lineage in lineages}
+    stored = {lineage.spec.id: list(lineage.rows()) for lineage in lineages}
     assert mlflow_runs.rows(tracker.uri, NAME) == [
-        row for key in sorted(stored) for row in stored[key]
+        row for key in sorted(stored) for row in as_json(stored[key])
     ]
     for lineage in lineages:
         points = charted(tracker, lineage.spec)
@@ -98,11 +103,8 @@ def test_what_a_lineage_committed_is_what_mlflow_gives(opened: Opened, tmp_path:
 
 def test_infinite_and_undefined_values_are_flagged(opened: Opened) -> None:
     s, tracker = spec(), opened()
-    values = {
-        "values": {"fid": math.inf, "nll": -math.inf, "kl": math.nan, "ok": 2},
-        "undefined": {"w2": "no samples"},
-    }
-    assert tracker.mirror(s, [row(s, 0, **values)])
+    values = {"fid": math.inf, "nll": -math.inf, "kl": math.nan, "ok": 2}
+    assert tracker.mirror(s, [remeasured(row(s, 0), values, {"w2": "no samples"})])
     shown = {key: points[0][0] for (key, _), points in charted(tracker, s).items()}
     assert (shown["infinite/fid"], shown["infinite/nll"], shown["undefined/w2"], shown["ok"]) == (
         1,
@@ -181,11 +183,28 @@ def test_a_nested_part_is_flat_too() -> None:
 # ---- nothing doubled -----------------------------------------------------------------------------
 
 
+def test_a_row_has_the_fingerprint_that_versions_with_loose_rows_gave_it() -> None:
+    """Else every store that they mirrored would be mirrored again.  The numbers are theirs."""
+    plain = row(spec(), 3)
+    odd = row(spec(), 3, time=1790000000.0, fit={"loss": None}, speed={"rows/s": 2.5})
+    odd = remeasured(replace(odd, status=Status.DIVERGED), {"b": 1.0, "a": 2.0}, {"w2": "none"})
+    assert [mirror.fingerprint(r) for r in (plain, odd)] == [3254937650, 1144221199]
+    for r in (plain, odd):
+        assert mirror.fingerprint(Generation.from_json(r.to_json())) == mirror.fingerprint(r)
+        assert mirror.fingerprint(r) == _fingerprint_of_json(json.loads(json.dumps(r.to_json())))
+
+
+def _fingerprint_of_json(row: dict[str, Any]) -> int:
+    groups = ("values", "undefined", "fit", "report", "counts", "speed")
+    keys = [sorted(row.get(group, ())) for group in groups]
+    return zlib.crc32(repr((row["t"], row["time"], row.get("status"), keys)).encode())
+
+
 def test_mirroring_three_times_is_mirroring_once(opened: Opened) -> None:
     s = spec()
     logged = [
         *rows_of(s, 3),
-        row(s, 3, values={"fid": math.inf, "kl": math.nan}, undefined={"w2": "none"}),
+        remeasured(row(s, 3), {"fid": math.inf, "kl": math.nan}, {"w2": "none"}),
     ]
     for tracker in (opened(), opened(), opened()):
         assert (
@@ -200,7 +219,7 @@ def test_a_lineage_goes_on_in_its_run(opened: Opened) -> None:
     s, tracker = spec(), opened()
     logged = rows_of(s, 6)
     assert all(tracker.mirror(s, [r]) for r in logged[:3])
-    assert tracker.finish_lineage(s, {"status": "unfinished", "reason": ""})
+    assert tracker.finish_lineage(s, Outcome())
     before = runs(tracker)[s.id]
     assert before.info.status == "KILLED"
     tracker = opened()
@@ -208,11 +227,10 @@ def test_a_lineage_goes_on_in_its_run(opened: Opened) -> None:
     assert all(tracker.mirror(s, [r]) for r in logged[3:]) and tracker.finish_lineage(s, OK)
     after = runs(tracker)[s.id]
     assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
-    assert after.info.end_time == int(logged[-1]["time"] * 1000)
-    assert (
-        same(charted(tracker, s), expected(logged))
-        and mlflow_runs.rows(tracker.uri, NAME) == logged
-    )
+    assert after.info.end_time == int(logged[-1].time * 1000)
+    assert same(charted(tracker, s), expected(logged)) and mlflow_runs.rows(
+        tracker.uri, NAME
+    ) == as_json(logged)
 
 
 def test_killed_between_points_and_the_rest(opened: Opened, tmp_path: Path) -> None:
@@ -225,19 +243,18 @@ def test_killed_between_points_and_the_rest(opened: Opened, tmp_path: Path) -> N
     tracker._log_points(tracker._lines[s.id], logged[1:])
     tracker = opened()
     assert tracker.mirror(s, logged) and same(charted(tracker, s), expected(logged))
-    assert mlflow_runs.rows(tracker.uri, NAME) == logged
+    assert mlflow_runs.rows(tracker.uri, NAME) == as_json(logged)
 
 
 def test_a_metric_that_was_added_later(opened: Opened) -> None:
     s = spec()
     assert opened().mirror(s, rows_of(s, 3))
-    richer = [r | {"values": {**r["values"], "nll": 1.0 + r["t"]}} for r in rows_of(s, 4)]
+    richer = [with_values(r, nll=1.0 + r.t) for r in rows_of(s, 4)]
     tracker = opened()
     assert tracker.mirror(s, richer)
-    assert (
-        same(charted(tracker, s), expected(richer))
-        and mlflow_runs.rows(tracker.uri, NAME) == richer
-    )
+    assert same(charted(tracker, s), expected(richer)) and mlflow_runs.rows(
+        tracker.uri, NAME
+    ) == as_json(richer)
 
 
 def test_a_row_computed_again_does_not_double_its_step(opened: Opened) -> None:
@@ -247,12 +264,12 @@ def test_a_row_computed_again_does_not_double_its_step(opened: Opened) -> None:
     for tracker in (first, opened()):
         assert tracker.mirror(s, again)
         assert all(len(points) == 1 for points in charted(tracker, s).values())
-        assert mlflow_runs.rows(tracker.uri, NAME) == again
+        assert mlflow_runs.rows(tracker.uri, NAME) == as_json(again)
 
 
 def test_a_sweep_is_found_again(opened: Opened) -> None:
     for n in (1, 2):
-        assert opened().open_sweep("How much?", {"generations": 5 * n}, n)
+        assert opened().open_sweep("How much?", Parameters(generations=5 * n), n)
     for value in (1.0, 1.0, 2.0):
         assert opened().finish_sweep("FINISHED", {"collapsed": value, "drift": math.nan})
     client, tracker = client_of(opened()), opened()
@@ -293,7 +310,7 @@ def test_a_sweep_is_found_again(opened: Opened) -> None:
 def test_true_end_states(opened: Opened, status: str, state: str) -> None:
     s, tracker = spec(), opened()
     assert tracker.mirror(s, rows_of(s, 2)) and tracker.finish_lineage(
-        s, {"status": status, "reason": "because"}
+        s, Outcome(Status(status), "because")
     )
     run = runs(tracker)[s.id]
     assert (run.info.status, run.data.tags["status"], run.data.tags["reason"]) == (
@@ -308,7 +325,7 @@ def test_a_run_left_running_by_a_killed_driver_gets_its_state(opened: Opened) ->
     assert opened().mirror(s, rows_of(s, 2))
     driver = opened()
     assert (
-        driver.open_sweep("How much?", {}, 1)
+        driver.open_sweep("How much?", PARAMETERS, 1)
         and driver.mirror(s, rows_of(s, 2))
         and driver.finish_lineage(s, OK)
     )
@@ -336,7 +353,7 @@ def test_pictures_are_not_doubled(opened: Opened) -> None:
         return picture(t) if t != 1 else None
 
     assert opened().mirror(s, rows_of(s, 3), pictures)
-    richer = [r | {"values": {**r["values"], "nll": 1.0}} for r in rows_of(s, 4)]
+    richer = [with_values(r, nll=1.0) for r in rows_of(s, 4)]
     for tracker in (opened(), opened()):
         assert tracker.mirror(s, richer, pictures)
     names = artifacts(tracker, s, "images")
@@ -345,7 +362,7 @@ def test_pictures_are_not_doubled(opened: Opened) -> None:
     ]
     assert asked == [0, 1, 2, 1, 3]
     stamps = {int(n.split("+")[4].split(".")[0]) for n in names}
-    assert stamps == {int(r["time"] * 1000) for r in richer if r["t"] != 1}
+    assert stamps == {int(r.time * 1000) for r in richer if r.t != 1}
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ from tests.support import mirrored
 from tests.support.mirrored import (
     NAME,
     OK,
+    PARAMETERS,
     SWEEP,
     Opened,
     artifacts,
+    as_json,
     charted,
     client_of,
     expected,
@@ -56,7 +58,7 @@ def test_a_dead_server_costs_less_than_five_seconds(answering: bool) -> None:
     with port(answering) as number:
         tracker = MlflowTracker(f"http://127.0.0.1:{number}", NAME, SWEEP)
         started = time.monotonic()
-        assert not tracker.open_sweep("How much?", {}, 1)
+        assert not tracker.open_sweep("How much?", PARAMETERS, 1)
         assert not any(tracker.mirror(s, [r]) for r in rows_of(s, 200))
         assert not tracker.finish_lineage(s, OK) and not tracker.finish_sweep("FINISHED", {})
         assert time.monotonic() - started < 5 and tracker.behind and tracker.trouble
@@ -76,7 +78,8 @@ def test_what_a_dead_server_missed_is_filled_in(opened: Opened) -> None:
         and tracker.finish_lineage(s, OK)
         and not tracker.behind
     )
-    assert same(charted(tracker, s), expected(logged)) and mlflow_runs.rows(uri, NAME) == logged
+    assert same(charted(tracker, s), expected(logged))
+    assert mlflow_runs.rows(uri, NAME) == as_json(logged)
     assert len(artifacts(tracker, s, "images")) == 12
 
 
@@ -85,11 +88,13 @@ def test_a_driver_that_found_no_server_at_first(tmp_path: Path, empty_database: 
     (uri, place), s, logged = mirror.local(tmp_path), spec(), rows_of(spec(), 3)
     with port(answering=False) as number:
         tracker = MlflowTracker(f"http://127.0.0.1:{number}", NAME, SWEEP, place)
-        assert not tracker.open_sweep("How much?", {}, 1) and not tracker.mirror(s, logged[:2])
+        assert not tracker.open_sweep("How much?", PARAMETERS, 1) and not tracker.mirror(
+            s, logged[:2]
+        )
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
     tracker.uri, tracker._client = uri, None
     tracker._backoff.forget()
-    assert tracker.mirror(s, logged[2:]) and mlflow_runs.rows(uri, NAME) == logged
+    assert tracker.mirror(s, logged[2:]) and mlflow_runs.rows(uri, NAME) == as_json(logged)
 
 
 def test_opening_again_ends_the_silence(opened: Opened) -> None:
@@ -101,10 +106,10 @@ def test_opening_again_ends_the_silence(opened: Opened) -> None:
     tracker.uri = uri
     assert (
         not tracker.mirror(spec(), [])
-        and tracker.open_sweep("How much?", {}, 1)
+        and tracker.open_sweep("How much?", PARAMETERS, 1)
         and tracker.mirror(spec(), [])
     )
-    assert not tracker.behind and mlflow_runs.rows(uri, NAME) == rows_of(spec(), 1)
+    assert not tracker.behind and mlflow_runs.rows(uri, NAME) == as_json(rows_of(spec(), 1))
 
 
 def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_server_that_dies_in_the_middle(opened: Opened, tmp_path: Path) -> Non
     assert (
         tracker.mirror(s, [])
         and not tracker.behind
-        and mlflow_runs.rows(tracker.uri, NAME) == rows_of(s, 2)
+        and mlflow_runs.rows(tracker.uri, NAME) == as_json(rows_of(s, 2))
     )
 
 
@@ -132,7 +137,7 @@ def test_a_run_whose_creation_was_not_answered_is_found(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s, tracker = spec(), opened()
-    assert tracker.open_sweep("How much?", {}, 1)
+    assert tracker.open_sweep("How much?", PARAMETERS, 1)
     client = tracker._connect()
     create = client.create_run
 
@@ -174,7 +179,7 @@ def test_a_thousand_generations_at_once(opened: Opened) -> None:
     tracker = opened()
     started = time.monotonic()
     assert tracker.mirror(s, logged) and time.monotonic() - started < 2
-    assert mlflow_runs.rows(tracker.uri, NAME) == logged
+    assert mlflow_runs.rows(tracker.uri, NAME) == as_json(logged)
     assert len(charted(tracker, s)) == sum(len(mirror.points(r)) for r in logged)
 
 
@@ -187,7 +192,7 @@ def test_the_driver_reads_all_runs_at_once(opened: Opened) -> None:
     for s in specs:
         assert tracker.mirror(s, rows_of(s, 2)) and tracker.finish_lineage(s, OK)
     driver = opened()
-    assert driver.open_sweep("How much?", {"generations": 5}, 5)
+    assert driver.open_sweep("How much?", PARAMETERS, 5)
     file = Path(driver.uri.removeprefix("sqlite:///"))
     before = file.read_bytes()
     driver._find = lambda query: pytest.fail(f"asked for {query}")  # type: ignore[method-assign]
@@ -236,7 +241,7 @@ def test_the_do_nothing_member_has_every_method() -> None:
     nop = Nop()
     assert (
         nop.mirror(spec(), [])
-        and nop.open_sweep("", {}, 0)
+        and nop.open_sweep("", PARAMETERS, 0)
         and nop.finish_sweep("FINISHED", {})
         and not nop.behind
     )
@@ -256,7 +261,7 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
     number = free_port()
     with server(tmp_path, number) as uri:
         tracker = MlflowTracker(uri, NAME, SWEEP)
-        assert tracker.open_sweep("How much?", {}, 1), tracker.trouble
+        assert tracker.open_sweep("How much?", PARAMETERS, 1), tracker.trouble
         assert all(
             tracker.mirror(s, [r], picture, lambda t: tmp_path / "model") for r in logged[:3]
         ), tracker.trouble
@@ -269,13 +274,15 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, empty_database: 
         tracker._backoff.forget()
         assert tracker.mirror(s, logged[6:], picture, lambda t: tmp_path / "model"), tracker.trouble
         again = MlflowTracker(uri, NAME, SWEEP)  # a second process, and the driver at the end
-        assert again.open_sweep("How much?", {}, 1) and again.mirror(
+        assert again.open_sweep("How much?", PARAMETERS, 1) and again.mirror(
             s, logged, picture, lambda t: tmp_path / "model"
         )
         assert again.finish_lineage(s, OK) and again.finish_sweep(
             "FINISHED", {"collapsed": 0.0}, [tmp_path / "server.log"]
         )
-        assert mlflow_runs.rows(uri, NAME) == logged and same(charted(again, s), expected(logged))
+        assert mlflow_runs.rows(uri, NAME) == as_json(logged) and same(
+            charted(again, s), expected(logged)
+        )
         assert (
             len(artifacts(again, s, "images")) == 16
             and len(artifacts(again, s, "checkpoints")) == 8
