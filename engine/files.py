@@ -15,7 +15,9 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+JsonObject = dict[str, Any]  # as a file or a message between processes holds it
 PREFIX = "ouro-"
 TRIES = 10
 # characters of the folder above: Ray puts sockets below, and their paths are limited to about 100

@@ -35,6 +35,8 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 Extractor = Literal[
     "auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception"
 ]  # see features.py
+Params = dict[str, Any]  # a part's parameters by name
+Needs = Mapping[str, Mapping[str, tuple[Any, ...]]]  # see NEEDS below
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
 
@@ -131,7 +133,7 @@ class Dataset(Protocol):
     CLASSES, REPLICATES, SIZE, KNOWS.
     """
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
     GIVES: ClassVar[str]  # points, tokens, text, regression or images
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
@@ -153,7 +155,7 @@ class Generator(Protocol):
     CONDITIONAL, CONTINUES, STACKS, COST, KNOWS.
     """
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
     ACCEPTS: ClassVar[tuple[str, ...]]  # the `GIVES` of data sets it can be fitted to
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
@@ -208,7 +210,7 @@ Recipe = tuple[Pick, ...]
 class Policy(Protocol):
     """What generation t trains on: pure arithmetic on set sizes, it never sees the data."""
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
 
     def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         """The picks of generation t >= 1 from sources of these sizes: -1 the real set that arrives
@@ -264,7 +266,7 @@ class Around:
 class Sampling(Protocol):
     """How the synthetic set is drawn from the model."""
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
 
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
@@ -280,7 +282,7 @@ class Sampling(Protocol):
 class Reward(Protocol):
     """Scores samples; higher is better."""
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
 
     def fit(
         self, dataset: Dataset, real: Samples, generator: Generator, rng: np.random.Generator
@@ -301,7 +303,7 @@ class Metric(Protocol):
     is kept beside the values.
     """
 
-    TINY: ClassVar[dict[str, Any]]
+    TINY: ClassVar[Params]
     ACCEPTS: ClassVar[tuple[str, ...]]
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:

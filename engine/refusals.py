@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from engine.parts import Params
 from engine.registry import KINDS, Description, describe
 from engine.samples import Traits
 
@@ -23,7 +24,7 @@ class Chosen(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def params(self) -> dict[str, Any]: ...
+    def params(self) -> Params: ...
     @property
     def traits(self) -> Traits: ...
     @property

@@ -144,7 +144,7 @@ class Joined(Samples):
     """Sets one after the other; the long arrays are only made when somebody reads them."""
 
     def __init__(self, blocks: tuple[Samples, ...]) -> None:
-        own: dict[str, Any] = {"blocks": blocks, "memo": {}, "traits": blocks[0].traits}
+        own: dict[str, object] = {"blocks": blocks, "memo": {}, "traits": blocks[0].traits}
         for name, value in own.items():
             object.__setattr__(self, name, value)
 

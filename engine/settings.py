@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.files import JsonObject
 from engine.parts import PositiveFloat, PositiveInt
 from engine.status import Status
 
@@ -44,7 +45,7 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values, as in JSON; what is left out there is left out here."""
         return self.model_dump(mode="json", exclude_none=True)
 

@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from engine.contents import Contents, Lack
+from engine.files import JsonObject
+from engine.parts import Params, PartDict
 from engine.refusals import lacking
 from engine.registry import KINDS, describe, make
 from engine.samples import Traits
@@ -39,10 +41,10 @@ class Part:
 
     kind: str
     name: str
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
 
     @cached_property
-    def canonical(self) -> dict[str, Any]:
+    def canonical(self) -> PartDict:
         """Name and the parameters that differ from their defaults: what a key is made of."""
         known = describe(self.kind, self.name).parameters
         given = {
@@ -155,7 +157,7 @@ class LineageSpec:
         return digest({"lineage": self.identity}, 16)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         parts = {
             kind: getattr(self, kind).canonical
             for kind in ("dataset", "generator", "policy", "sampling")
@@ -213,7 +215,7 @@ class LineageSpec:
         rest = {k: v for k, v in self.identity.items() if k not in ("policy", "n_drawn", "seed")}
         return digest({**rest, "policy": policy, "n_synthetic": self.n_synthetic}, 16)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         parts = {kind: {"name": p.name, **p.params} for kind, p in self._parts()}
         sizes = {
             "n_real": self.n_real,
@@ -229,7 +231,7 @@ class LineageSpec:
         )
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LineageSpec:
+    def from_dict(cls, values: JsonObject) -> LineageSpec:
         """The inverse of `to_dict`."""
         kinds = ("dataset", "generator", "policy", "sampling")
         parts: dict[str, Any] = {}
@@ -261,7 +263,7 @@ class MeasureSpec:
         return t % self.every == 0 or t == last
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MeasureSpec:
+    def from_dict(cls, values: JsonObject) -> MeasureSpec:
         """From name, parameters and `every`, as in a file."""
         params = {k: v for k, v in values.items() if k not in ("name", "every")}
         return cls(Part("metric", values["name"], params), values["every"])
@@ -274,12 +276,12 @@ class Refused:
     cell: LineageSpec  # of any seed
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values, as in JSON."""
         return {"cell": self.cell.to_dict(), "reason": self.reason}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Refused:
+    def from_dict(cls, values: JsonObject) -> Refused:
         """The inverse of `to_dict`."""
         return cls(LineageSpec.from_dict(values["cell"]), values["reason"])
 
@@ -329,7 +331,7 @@ class Sweep:
         """What one lineage takes of a machine, and what its generations are declared to cost."""
         return self.resources.of(spec.generator.name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values, as in JSON."""
         plain = {name: getattr(self, name) for name in PLAIN}
         settings = {
@@ -350,7 +352,7 @@ class Sweep:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Sweep:
+    def from_dict(cls, values: JsonObject) -> Sweep:
         """The inverse of `to_dict`."""
         collapse, threshold, keep = values["collapse"], values["threshold"], values["keep"]
         kept: Keep = Every.from_dict(keep) if isinstance(keep, dict) else keep

@@ -74,8 +74,16 @@ LONGEST_FUNCTION = 50
 LONG_FUNCTIONS = {"train": 100, "__init__": 100}  # one loop from top to bottom; what a class takes
 WIDEST = 100  # columns
 MOST_IGNORED = 20  # errors of mypy --strict
-MOST_LOOSE = 135  # may only sink
-LOOSE = ("engine/experiment/", "engine/store/rows.py", "engine/tracking/mlflow_rows.py")
+MOST_LOOSE = 49  # may only sink
+LOOSE = (
+    "engine/experiment/",
+    "engine/store/rows.py",
+    "engine/store/measured.py",
+    "engine/store/failures.py",
+    "engine/tracking/mlflow_rows.py",
+    "engine/parts.py",  # Params: of a part
+    "engine/files.py",  # JsonObject: of a file or message
+)
 MOST_FILES = 14  # public ones, in a folder that does not hold parts
 ONLY = {
     "ray": {"engine.running.ray_tune"},

@@ -131,7 +131,7 @@ def told_apart(frame: pd.DataFrame, specs: Iterable[LineageSpec]) -> pd.DataFram
     """The frame with its parts called as in the names of the grid's cells: by what varies."""
     about = {spec.id: spec for spec in specs}
     names, lineages = Names(about.values()), pd.Categorical(frame["lineage"])
-    kinds: dict[str, Any] = {}
+    kinds: dict[str, pd.Categorical] = {}
     for kind in PARTS:
         said = [names.part(about[str(lineage)], kind) for lineage in lineages.categories]
         kinds[kind] = spread(said, lineages.codes)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis.threshold.workflows import Workflow, read
 from engine.console.live import Display
 from engine.console.tables import duration
-from engine.files import write_atomically
+from engine.files import JsonObject, write_atomically
 from engine.lineage.history import History, history
 from engine.outcome.answer import Answer
 from engine.running.job import Job
@@ -114,7 +113,7 @@ class Line:
         return self.workflow.said()
 
 
-def report(sweep: Sweep, found: list[Workflow]) -> dict[str, Any]:
+def report(sweep: Sweep, found: list[Workflow]) -> JsonObject:
     """What threshold.json holds."""
     assert sweep.collapse is not None and sweep.threshold is not None
     head = {

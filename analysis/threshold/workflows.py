@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis.threshold import estimate as threshold
 from analysis.threshold.estimate import Estimate, Outcome
+from engine.files import JsonObject
 from engine.lineage.history import History, history
 from engine.names import names_of
 from engine.outcome.answer import Answer
@@ -127,7 +128,7 @@ class Workflow:
         how = (f"{a.confidence:.0%}", ", ".join(rests), self.why)
         return Answer(self.label, a.words, how, a.verdict, a.likely)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         a, spec = self.answer, self.template
         about = {
             "label": self.label,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from engine.files import JsonObject
 from engine.registry import Description
 
 
-def described(part: Description) -> dict[str, Any]:
+def described(part: Description) -> JsonObject:
     """A part for machines."""
     fields = {
         p.name: {"type": p.annotation, "required": p.required, "default": p.default}

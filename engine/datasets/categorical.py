@@ -6,11 +6,11 @@ One fixed context; not a language: tokens do not depend on those before them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, PositiveFloat, PositiveInt, traits_of
+from engine.parts import NonNegativeFloat, Params, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_004  # names the stream of held-out tokens
@@ -24,7 +24,7 @@ class Categorical:
                    not looked at.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"outcomes": 4, "replicates": 3}
+    TINY: ClassVar[Params] = {"outcomes": 4, "replicates": 3}
     GIVES = "tokens"
     CLASSES = 0
     REPLICATES = "replicates"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, shuffled
 from engine.datasets._listing import fingerprint, npz_labels
 from engine.datasets._torchvision import data_root, official, read_arrays
+from engine.parts import Params
 from engine.samples import Samples
 
 SUBSET = Path("cifar10") / "cifar10_lossless_subset.npz"
@@ -34,7 +35,7 @@ class Cifar10(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (50000, 10000)
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

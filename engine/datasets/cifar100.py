@@ -5,11 +5,12 @@ out.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
 from engine.datasets._torchvision import data_root, official, read_arrays
+from engine.parts import Params
 from engine.samples import Samples
 
 
@@ -20,7 +21,7 @@ class Cifar100(FiniteImages):
     CLASSES = 100
     FINITE = True
     SIZE = (50000, 10000)
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from engine.contents import Contents
 from engine.datasets._finite import FiniteImages, stratified_split
 from engine.datasets._listing import split_of
+from engine.parts import Params
 from engine.samples import Samples
 
 COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)  # of each digit
@@ -28,7 +29,7 @@ class Digits(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (1200, 597)
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

@@ -7,11 +7,11 @@ analysis/theory.py is about this truth.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from engine.parts import PositiveFloat, PositiveInt, traits_of
+from engine.parts import Params, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_001  # names the stream of held-out points
@@ -23,7 +23,7 @@ class Gaussian:
     spread  covariance eigenvalues: one number for all axes, or one per axis.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
+    TINY: ClassVar[Params] = {"d": 2, "replicates": 3}
     GIVES = "points"
     CLASSES = 0
     REPLICATES = "replicates"

@@ -8,11 +8,11 @@ centre.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from engine.parts import Finite, PositiveFloat, PositiveInt, traits_of
+from engine.parts import Finite, Params, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_002  # names the stream of held-out points
@@ -29,7 +29,7 @@ class Mixture:
     weights  of the components, normalised here; left out: equal.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"modes": 2, "replicates": 2}
+    TINY: ClassVar[Params] = {"modes": 2, "replicates": 2}
     GIVES = "points"
     CLASSES = "modes"
     REPLICATES = "replicates"

@@ -5,11 +5,12 @@ held out.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
 from engine.datasets._torchvision import data_root, idx_contents, read_arrays
+from engine.parts import Params
 from engine.samples import Samples
 
 
@@ -22,7 +23,7 @@ class Mnist(FiniteImages):
     CLASSES = 10
     FINITE = True
     SIZE = (60000, 10000)
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, root: str | None = None, balanced: bool = False) -> None:
         super().__init__(balanced=balanced)

@@ -8,11 +8,11 @@ them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, NonNegativeInt, PositiveInt, traits_of
+from engine.parts import NonNegativeFloat, NonNegativeInt, Params, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_003  # names the stream of held-out points
@@ -28,7 +28,7 @@ class Regression:
                  are always drawn anew.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"d": 2, "replicates": 3}
+    TINY: ClassVar[Params] = {"d": 2, "replicates": 3}
     GIVES = "regression"
     CLASSES = 0
     REPLICATES = "replicates"

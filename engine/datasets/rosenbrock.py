@@ -8,11 +8,11 @@ normal, so it is sampled exactly.  Not Rosenbrock's function, which is an object
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from engine.parts import Finite, PositiveFloat, PositiveInt, traits_of
+from engine.parts import Finite, Params, PositiveFloat, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_008  # names the stream of held-out points
@@ -25,7 +25,7 @@ class Rosenbrock:
     The defaults, x1 ~ N(0, 1) and a variance of 1/2 about the parabola, are ours.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
+    TINY: ClassVar[Params] = {"replicates": 2}
     GIVES = "points"
     CLASSES = 0
     REPLICATES = "replicates"

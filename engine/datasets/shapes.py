@@ -7,11 +7,11 @@ draws of one distribution, where scikit-learn's makers of the same names place t
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from engine.parts import NonNegativeFloat, PositiveInt, traits_of
+from engine.parts import NonNegativeFloat, Params, PositiveInt, traits_of
 from engine.samples import Samples
 
 HELD_OUT = 7_140_005  # names the stream of held-out points
@@ -26,7 +26,7 @@ class Shapes:
            the others.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"replicates": 2}
+    TINY: ClassVar[Params] = {"replicates": 2}
     GIVES = "points"
     CLASSES = 0
     REPLICATES = "replicates"

@@ -7,10 +7,11 @@ A token that was not drawn has probability 0 for ever after under replace: no sm
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from engine.parts import Params
 from engine.samples import Samples
 
 
@@ -20,7 +21,7 @@ class Categorical:
     bias = temperature: draws from probabilities proportional to frequencies_ ** (1 / temperature).
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("tokens",)
     KNOWS = ("density", "frequencies")
     COST = "tiny"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from engine.generators._normals import normals
-from engine.parts import Finding
+from engine.parts import Finding, Params
 from engine.samples import Samples
 
 # up to this many points per dimension the centred points are the factor: no root, and no trouble
@@ -44,7 +44,7 @@ class Gaussian:
              covariance).
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("points",)
     KNOWS = ("density", "moments")
     COST = "tiny"

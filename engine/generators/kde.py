@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.generators._normals import add_noise
-from engine.parts import PositiveFloat
+from engine.parts import Params, PositiveFloat
 from engine.samples import Samples
 
 CHUNK = 150_000  # kernel values worked on at once, so that they stay in the second-level cache
@@ -30,7 +30,7 @@ class Kde:
     bias multiplies the kernel's variance: at 0 training points are drawn.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("points",)
     KNOWS = ("density",)
     COST = "tiny"

@@ -12,12 +12,12 @@ import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from engine.generators._normals import add_noise, normals
-from engine.parts import Finding, NonNegativeFloat
+from engine.parts import Finding, NonNegativeFloat, Params
 from engine.samples import Samples
 
 
@@ -56,7 +56,7 @@ class LinearRegression:
     noise       standard deviation of the label noise put back.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("regression",)
     KNOWS = ("weights",)
     CONDITIONAL = True

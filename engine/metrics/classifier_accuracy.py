@@ -10,7 +10,7 @@ diversity can bring to 1.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from engine.parts import (
     Dataset,
     Finding,
     Generator,
+    Needs,
     PositiveFloat,
     PositiveInt,
     Undefined,
@@ -39,7 +40,7 @@ class ClassifierAccuracy:
     """
 
     ACCEPTS = {"images": {}, "points": {"network": ("auto",)}}
-    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
+    NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"steps": 20}
 
     def __init__(

@@ -9,14 +9,14 @@ real sets of the very same counts.  Not the distance of the whole set (`fid`), w
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from engine.distances import features
 from engine.distances.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.distances.frechet import Moments, frechet, moments_by_group
-from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Extractor, Generator, Needs, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 MOST_CACHED = 8  # sets of counts whose real side is kept; labels drawn in fixed shares need one
@@ -32,7 +32,7 @@ class ConditionalFid:
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
-    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
+    NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict[str, object] = {}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:

@@ -7,12 +7,12 @@ of the real set, not the truth behind them; `tv` is the distance to the truth.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 
 from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
-from engine.parts import Around, Dataset, Generator, Value
+from engine.parts import Around, Dataset, Generator, Needs, Params, Value
 from engine.samples import Samples
 
 
@@ -22,9 +22,9 @@ class Discrete:
     the collapsed share.   All [replicates].
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("tokens",)
-    NEEDS: ClassVar[dict[str, Any]] = {"data.frequencies": {}}
+    NEEDS: ClassVar[Needs] = {"data.frequencies": {}}
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._truth = cast(TrueFrequencies, dataset).probabilities_[None, :]  # [1, K]

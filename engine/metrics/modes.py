@@ -7,13 +7,13 @@ count shape.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from scipy.stats import chi2
 
 from engine.knowledge import Components, knows
-from engine.parts import Around, Dataset, Generator, PositiveFloat, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Params, PositiveFloat, Undefined, Value
 from engine.samples import Samples
 
 
@@ -23,9 +23,9 @@ class Modes:
     the truth: modes/ceiling).   [replicates].
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("points",)
-    NEEDS: ClassVar[dict[str, Any]] = {"data.components": {}}
+    NEEDS: ClassVar[Needs] = {"data.components": {}}
 
     def __init__(self, *, share: PositiveFloat = 0.1, radius: PositiveFloat = 3.0) -> None:
         self.share, self.radius = share, radius

@@ -8,12 +8,12 @@ divisor n.  KL and W2 are those between the normal distributions with these mome
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 
 from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
-from engine.parts import Around, Dataset, Generator, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Params, Undefined, Value
 from engine.samples import Samples
 
 
@@ -24,9 +24,9 @@ class Moments:
                        covariates N(0, I); Kazdan estimates it on 1,000 of them.   All [replicates].
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
     ACCEPTS = ("points", "regression")
-    NEEDS: ClassVar[dict[str, Any]] = {
+    NEEDS: ClassVar[Needs] = {
         "data.moments": {"GIVES": ("points",)},
         "data.weights": {"GIVES": ("regression",)},
         "model.weights": {"GIVES": ("regression",)},

@@ -9,12 +9,12 @@ was trained for.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 
 from engine.knowledge import Bound, Density, knows
-from engine.parts import Around, Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
@@ -24,7 +24,7 @@ class Nelbo:
     """
 
     ACCEPTS = ("images", "points")
-    NEEDS: ClassVar[dict[str, Any]] = {"model.bound|model.density": {}}
+    NEEDS: ClassVar[Needs] = {"model.bound|model.density": {}}
     MODEL_ONLY = True
     TINY = {"n_test": 20}
 

@@ -7,12 +7,12 @@ In nats per sample.  It reads the model and not its samples; a family without a 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 
 from engine.knowledge import Density, knows
-from engine.parts import Around, Dataset, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Params, PositiveInt, Undefined, Value
 from engine.samples import Samples
 
 
@@ -24,9 +24,9 @@ class Nll:
             generation, so that a model may keep what it worked out for it.
     """
 
-    TINY: ClassVar[dict[str, Any]] = {"points": 20}
+    TINY: ClassVar[Params] = {"points": 20}
     ACCEPTS = ("points", "tokens", "text")
-    NEEDS: ClassVar[dict[str, Any]] = {"model.density": {}}
+    NEEDS: ClassVar[Needs] = {"model.density": {}}
     MODEL_ONLY = True
 
     def __init__(self, *, points: PositiveInt = 500) -> None:

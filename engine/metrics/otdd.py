@@ -11,7 +11,7 @@ published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with eq
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
-from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Extractor, Generator, Needs, PositiveInt, Undefined, Value
 from engine.samples import Samples, proportional_labels
 
 
@@ -41,7 +41,7 @@ class Otdd:
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
-    NEEDS: ClassVar[dict[str, Any]] = {"data.labels": {}, "draws.labels": {}}
+    NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
 
     def __init__(

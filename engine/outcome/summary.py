@@ -10,8 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from engine.files import JsonObject
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.settings import CollapseRule, Point
@@ -154,7 +154,7 @@ def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Ce
     )
 
 
-def to_json(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Any]:
+def to_json(sweep: Sweep, histories: Mapping[str, History]) -> JsonObject:
     """What `summary.json` holds: the cells, and every lineage's end."""
     cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
     names = names_of(sweep)

@@ -11,8 +11,8 @@ import contextlib
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from engine.files import JsonObject
 from engine.lineage.recipe import Node, path
 from engine.names import names_of, refusals
 from engine.planning.cost import Cost, Lack, forecast
@@ -158,7 +158,7 @@ def rows_there(store: Store, known: Paths) -> dict[str, int]:
     return found
 
 
-def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> dict[str, Any]:
+def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> JsonObject:
     """The plan for machines, with every lineage."""
     names = names_of(sweep)
     each = [

@@ -8,13 +8,13 @@ rest from the real set. Dey-Donoho 2410.22812 call the growing form "augment".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Fraction, Pick, Recipe, rounded
+from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Accumulate:
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction | None = None) -> None:
         self.synthetic_fraction = synthetic_fraction

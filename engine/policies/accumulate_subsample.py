@@ -8,13 +8,13 @@ sets are of equal size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Pick, Recipe
+from engine.parts import Params, Pick, Recipe
 
 
 class AccumulateSubsample:
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         return (Pick(tuple(range(-1, t)), sizes[-1]),)

@@ -8,13 +8,13 @@ Bertrand's lambda = n_synthetic / n_real is synthetic_fraction / (1 - synthetic_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Fraction, Pick, Recipe, rounded
+from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Augment:
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction = 0.5) -> None:
         if synthetic_fraction >= 1:

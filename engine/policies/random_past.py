@@ -6,13 +6,13 @@ accumulate_subsample draws without replacement.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Pick, Recipe
+from engine.parts import Params, Pick, Recipe
 
 
 class RandomPast:
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         return (Pick(tuple(range(-1, t)), sizes[-1], "uniform_source"),)

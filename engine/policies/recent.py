@@ -9,13 +9,13 @@ generations: that is this project's choice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Pick, PositiveInt, Recipe
+from engine.parts import Params, Pick, PositiveInt, Recipe
 
 
 class Recent:
-    TINY: ClassVar[dict[str, Any]] = {"k": 2}
+    TINY: ClassVar[Params] = {"k": 2}
 
     def __init__(self, *, k: PositiveInt = 2) -> None:
         self.k = k

@@ -8,9 +8,9 @@ keeps all real data and grows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.parts import Fraction, Pick, Recipe, rounded
+from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Replace:
@@ -18,7 +18,7 @@ class Replace:
     are real rows).
     """
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction = 1.0, whole: bool = False) -> None:
         if whole and synthetic_fraction < 1:

@@ -5,8 +5,9 @@ asked for jobs, and who hears of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Protocol
 
+from engine.files import JsonObject
 from engine.outcome.summary import headline
 from engine.settings import Share
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
@@ -42,7 +43,7 @@ class Job:
             sweep.resources_of(spec),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values, as they travel to an actor."""
         metrics = [
             {"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics
@@ -55,7 +56,7 @@ class Job:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Job:
+    def from_dict(cls, values: JsonObject) -> Job:
         metrics = tuple(
             MeasureSpec(Part("metric", m["name"], m["params"]), m["every"])
             for m in values["metrics"]

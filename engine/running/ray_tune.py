@@ -48,6 +48,7 @@ from engine.store.store import Store  # noqa: E402
 
 RETRIES = 3  # of a lineage whose process died
 OBJECTS_BYTES = 100 * 2**20  # Ray's shared memory; our data do not go through it
+TrialConfig = dict[str, str]  # Tune's, of one lineage: its job as one text
 LINEAGES = "ray::LineageActor"  # how Ray names the processes of lineages
 
 
@@ -64,11 +65,11 @@ class LineageActor(tune.Trainable):
     Everything is opened in the first step: `setup` may run twice, in two processes, for one trial.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: TrialConfig) -> None:
         self.job = _job(config)
         self.work: Work | None = None
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: TrialConfig) -> bool:
         self.setup(new_config)
         return True
 
@@ -77,7 +78,7 @@ class LineageActor(tune.Trainable):
         return self.work.step()
 
     @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    def default_resource_request(cls, config: TrialConfig) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([_share(_job(config).resources)])
 
 
@@ -88,7 +89,7 @@ def _packed(job: Job) -> str:
     return json.dumps(job.to_dict())
 
 
-def _job(config: dict[str, Any]) -> Job:
+def _job(config: TrialConfig) -> Job:
     return Job.from_dict(json.loads(config["job"]))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from engine.parts import Around, Dataset, Draw, Generator
+from engine.parts import Around, Dataset, Draw, Generator, Params
 from engine.samples import Samples
 
 
 class Plain:
     """The synthetic set of most papers: every sample counts, none is chosen."""
 
-    TINY: ClassVar[dict[str, Any]] = {}
+    TINY: ClassVar[Params] = {}
 
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
