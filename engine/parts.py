@@ -63,7 +63,26 @@ class Undefined:
     reason: str
 
 
-Value = float | np.ndarray | Undefined  # an array holds one value per replicate: [replicates]
+Number = float | np.ndarray | Undefined  # an array holds one value per replicate: [replicates]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A metric's number and what it is to be read against; None: the metric has no such thing.
+
+    value     the number.
+    floor     what it is between disjoint real sets of the same size.
+    floor_sd  the spread of the floor.
+    n         how many samples were compared: one count for all numbers of a metric.
+    """
+
+    value: Number
+    floor: Number | None = None
+    floor_sd: Number | None = None
+    n: float | None = None
+
+
+Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 
 
 # ---- what parts declare --------------------------------------------------------------------------
@@ -297,7 +316,7 @@ class Reward(Protocol):
 
 class Metric(Protocol):
     """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a
-    slash: `fid/floor`.
+    slash: `nelbo/kl`.
 
     What "auto" came to mean (the extractor, the network) may stand in `about_`, texts by name: it
     is kept beside the values.
@@ -312,6 +331,6 @@ class Metric(Protocol):
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
-        """Values, [replicates] arrays, or Undefined with a reason."""
+    ) -> Answer:
+        """By key a Value, or a Number where there is no floor; Undefined with a reason."""
         ...

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from analysis.frame.tidy import REPORTS, spread
 from engine.names import PARTS, Names
 from engine.spec import LineageSpec
+from engine.store.keys import metric_of
 
 WHAT = [
     "dataset",
@@ -45,9 +46,7 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds
     without), floor, floor_sd.
     """
-    measured = (
-        key.split("/")[0] not in REPORTS
-    )  # a generation without any value lacks this one, too
+    measured = metric_of(key) not in REPORTS  # a generation without any value lacks this one, too
     rows = frame[(frame["key"] == key) | (frame["key"] == "") & measured]
     if rows.empty:
         return pd.DataFrame(

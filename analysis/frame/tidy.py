@@ -4,10 +4,7 @@ per key is computed once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,20 +13,12 @@ import pandas as pd
 from engine.names import Names
 from engine.spec import LineageSpec, Part
 from engine.status import Status
+from engine.store.keys import BESIDE, Layout, class_of, metric_of
 from engine.store.measured import Numbers
 from engine.store.rows import Generation
 
-BESIDE = (
-    "se",
-    "q05",
-    "q50",
-    "q95",
-    "n",
-    "floor",
-    "floor_sd",
-)  # numbers that stand beside the one they belong to
+NUMBERS = ("value", *BESIDE)
 REPORTS = ("fit", "report")  # of a generation: their numbers are metrics of the frame, too
-REPLICATES = ("se", "q05", "q50", "q95")
 COLUMNS = [
     *(
         "sweep",
@@ -58,68 +47,6 @@ COLUMNS = [
         "reason",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which output rows a generation with these keys gives, and where in its values their numbers
-    stand (-1: nowhere).
-    """
-
-    values: tuple[str, ...]
-    undefined: tuple[str, ...]
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """The output rows: every key that is not folded into another one's row."""
-        known = {*self.values, *self.undefined}
-        shown = {k for k in self.values if not _folded(k, known)} | set(self.undefined)
-        return sorted(shown) or [""]
-
-    @cached_property
-    def places(self) -> dict[str, np.ndarray]:
-        """By column, where in the values each output row finds its number."""
-        at = {key: i for i, key in enumerate(self.values)}
-        places = {"value": np.array([at.get(key, -1) for key in self.keys])}
-        for column in BESIDE:
-            places[column] = np.array([at.get(_beside(key, column), -1) for key in self.keys])
-        return places
-
-    @cached_property
-    def reasons(self) -> list[int]:
-        """Which undefined key each output row is, or -1."""
-        return [self.undefined.index(key) if key in self.undefined else -1 for key in self.keys]
-
-
-def _owner(key: str) -> tuple[str, str]:
-    """The key whose row a number stands beside, and in which column; ('', '') for a key with a row
-    of its own.
-    """
-    base, _, last = key.rpartition("/")
-    if base and last in BESIDE:
-        return base, last
-    for column in ("floor_sd", "floor"):  # precision_recall/recall_floor
-        if base and last.endswith(f"_{column}"):
-            return f"{base}/{last.removesuffix(f'_{column}')}", column
-    return "", ""
-
-
-def _folded(key: str, known: set[str]) -> bool:
-    owner, column = _owner(key)
-    if column == "n":
-        return any(k.split("/")[0] == owner and k != key for k in known)
-    return owner != "" and owner in known
-
-
-def _beside(key: str, column: str) -> str:
-    """Where the number of a column stands for a key; floors belong to the key itself, n to all keys
-    of the metric.
-    """
-    if column in REPLICATES:
-        return f"{key}/{column}"
-    if column == "n":
-        return f"{key.split('/')[0]}/n"
-    return f"{key}_{column}" if "/" in key else f"{key}/{column}"
 
 
 class Words(dict[str, int]):
@@ -199,7 +126,7 @@ class Table:
         reasons = np.array(self._reasons.get(layout, ()), dtype=np.int32).reshape(
             len(rows), len(layout.undefined) + 1
         )
-        columns = {name: values[:, place].ravel() for name, place in layout.places.items()}
+        columns = {name: values[:, layout.places(name)].ravel() for name in NUMBERS}
         columns |= {
             name: np.repeat(rows[:, i], across)
             for i, name in enumerate(("lineage", "t", "status", "reason"))
@@ -216,15 +143,9 @@ class Table:
         lineage = columns.pop("lineage")
         about = {name: spread(values, lineage) for name, values in self._about().items()}
         keys, codes = [str(k) for k in texts["key"].categories], texts["key"].codes
-        metric = pd.Categorical.from_codes(*_merged(codes, [k.split("/")[0] for k in keys]))
-        classes = np.array(
-            [int(m[1]) if (m := re.search(r"/class_(\d+)$", k)) else -1 for k in keys],
-            dtype=np.int16,
-        )
-        class_ = classes[codes]
-        of_class = pd.arrays.IntegerArray(
-            np.where(class_ < 0, 1, class_).astype(np.int16), class_ < 0
-        )
+        metric = pd.Categorical.from_codes(*_merged(codes, map(metric_of, keys)))
+        classes = pd.array([class_of(key) for key in keys], dtype="Int16")
+        of_class = classes.take(codes)
         return pd.DataFrame({**about, **texts, "metric": metric, "class_": of_class, **columns})[
             COLUMNS
         ]

@@ -26,10 +26,11 @@ from analysis.report.answers import grouped, thresholds
 from analysis.theory.laws import against
 from analysis.threshold.workflows import Workflow
 from engine.spec import LineageSpec, Sweep
+from engine.store.keys import BESIDE, metric_of
 from engine.store.store import Store
 
 HELPERS = re.compile(
-    r"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|floor|floor_sd|q\d+|n)$"
+    rf"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|{'|'.join(BESIDE)})$"
 )
 MOST_CURVES = 14
 Specs = Mapping[str, LineageSpec]  # by the name in the figures
@@ -91,7 +92,7 @@ def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
     then what fitting and sampling told, where it changes.
     """
     keys = [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
-    told = [k for k in keys if k.split("/")[0] in REPORTS]
+    told = [k for k in keys if metric_of(k) in REPORTS]
     same = {k for k in told if frame.loc[frame["key"] == k, "value"].nunique() < 2}
     return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[
         :MOST_CURVES
@@ -103,7 +104,7 @@ def _curves(findings: Findings) -> Iterator[Shown]:
     judged = shown_key(frame, rule.metric) if rule else ""
     for key in keys_shown(frame, judged):
         table = over_seeds(frame, key)
-        mapped = key == LOSS or key.split("/")[0] in REPORTS
+        mapped = key == LOSS or metric_of(key) in REPORTS
         if mapped and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
             continue  # the gain map shows it, and two points are no curve
         compared = findings.laws[findings.laws["key"] == key]

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from engine.knowledge import AllRows, knows
-from engine.parts import Dataset, Undefined, Value
+from engine.parts import Dataset, Number, Undefined
 from engine.samples import Samples, concat
 
 
@@ -95,14 +95,14 @@ def degenerate(features: np.ndarray) -> str:
     return ""
 
 
-def excess(value: Value, floor: Value) -> Value:
+def excess(value: Number, floor: Number) -> Number:
     """value - floor, undefined where one of them is."""
     if isinstance(value, Undefined):
         return value
     return floor if isinstance(floor, Undefined) else value - floor
 
 
-def mean_and_spread(values: np.ndarray, reason: str) -> tuple[Value, Value]:
+def mean_and_spread(values: np.ndarray, reason: str) -> tuple[Number, Number]:
     """A floor and its standard deviation over splits and replicates; reason: why there would be no
     values.
     """
@@ -114,7 +114,7 @@ def mean_and_spread(values: np.ndarray, reason: str) -> tuple[Value, Value]:
     return mean, float(values.std(ddof=1))
 
 
-def defined(value: float | np.ndarray, reason: str) -> Value:
+def defined(value: float | np.ndarray, reason: str) -> Number:
     """The value, or Undefined where any part of it is not finite: the gate after a metric."""
     value = np.asarray(value)
     if not np.isfinite(value).all():

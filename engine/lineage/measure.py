@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from engine.lineage.recipe import real_key, rng
-from engine.parts import Around, Dataset, Generator, Metric, Undefined, Value
+from engine.parts import Answer, Around, Dataset, Generator, Metric, Number, Undefined, Value
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec
+from engine.store.keys import QUANTILES, beside
 from engine.store.measured import Measured
 
-QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
 MOST_PREPARED = 64
 
 
@@ -65,18 +65,35 @@ def prepared(
     return _prepared[key]
 
 
-def flatten(answer: dict[str, Value]) -> Measured:
-    """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes /se, /q05,
-    /q50, /q95 and its mean.
+def numbers_of(answer: Answer) -> dict[str, Number]:
+    """Every number of an answer under the key that a row has for it; a Value becomes up to four."""
+    found: dict[str, Number] = {}
+    for key, given in answer.items():
+        value = given if isinstance(given, Value) else Value(given)
+        found[key] = value.value
+        for column, number in (
+            ("n", value.n),
+            ("floor", value.floor),
+            ("floor_sd", value.floor_sd),
+        ):
+            if number is not None:
+                found[beside(key, column)] = number
+    return found
+
+
+def flatten(answer: Answer) -> Measured:
+    """Numbers under `values`, reasons under `undefined`; an array [replicates] becomes its mean,
+    standard error and quantiles.
     """
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
+    numbers = numbers_of(answer)
     arrays = {
         k: np.asarray(v, dtype=float)
-        for k, v in answer.items()
+        for k, v in numbers.items()
         if isinstance(v, np.ndarray) and np.size(v) > 1
     }
-    for key, value in answer.items():
+    for key, value in numbers.items():
         if key in arrays:
             continue
         if isinstance(value, Undefined):
@@ -100,13 +117,13 @@ def _summarise(
         quantiles = _quantiles(table)
     for i, key in enumerate(arrays):
         if finite[i].all():
-            values |= {key: float(mean[i]), f"{key}/se": float(se[i])}
+            values |= {key: float(mean[i]), beside(key, "se"): float(se[i])}
         else:
             undefined[key] = (
                 f"{int((~finite[i]).sum())} of {table.shape[1]} replicates have no finite value"
             )
         values |= {
-            f"{key}/{name}": float(q)
+            beside(key, name): float(q)
             for name, q in zip(QUANTILES, quantiles[:, i], strict=True)
             if np.isfinite(q)
         }

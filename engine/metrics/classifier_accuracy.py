@@ -21,10 +21,10 @@ from engine.parts import (
     Finding,
     Generator,
     Needs,
+    Number,
     PositiveFloat,
     PositiveInt,
     Undefined,
-    Value,
 )
 from engine.samples import Samples
 from engine.training import classifiers
@@ -90,7 +90,7 @@ class ClassifierAccuracy:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         if (reason := _unusable(synthetic)) is not None:
             return self._controls() | {key: Undefined(reason) for key in KEYS}
         try:
@@ -98,12 +98,12 @@ class ClassifierAccuracy:
         except Finding as finding:  # the classifier's, not the lineage's
             return self._controls() | {key: Undefined(f"the classifier {finding}") for key in KEYS}
         above = np.asarray(self.ceiling_) - self.chance_
-        relative: Value = Undefined("the ceiling is not above chance")
+        relative: Number = Undefined("the ceiling is not above chance")
         if np.all(above > 0):
             relative = _value((np.asarray(score) - self.chance_) / above)
         return self._controls() | dict(zip(KEYS, (score, relative), strict=True))
 
-    def _controls(self) -> dict[str, Value]:
+    def _controls(self) -> dict[str, Number]:
         return {
             "classifier_accuracy/ceiling": self.ceiling_,
             "classifier_accuracy/chance": self.chance_,

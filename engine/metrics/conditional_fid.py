@@ -16,7 +16,17 @@ import numpy as np
 from engine.distances import features
 from engine.distances.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.distances.frechet import Moments, frechet, moments_by_group
-from engine.parts import Around, Dataset, Extractor, Generator, Needs, PositiveInt, Undefined, Value
+from engine.parts import (
+    Around,
+    Dataset,
+    Extractor,
+    Generator,
+    Needs,
+    Number,
+    PositiveInt,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples, proportional_labels
 
 MOST_CACHED = 8  # sets of counts whose real side is kept; labels drawn in fixed shares need one
@@ -24,10 +34,10 @@ NOT_FINITE = "the distance is not finite: features too large"
 
 
 class ConditionalFid:
-    """conditional_fid, /class_k, /coverage (share of classes with two samples or more), /floor,
-    /floor_sd, /excess, /n.
+    """conditional_fid, with its floor; /class_k; /coverage (share of classes with two samples or
+    more); /excess.
 
-    A class that vanished is Undefined and leaves the mean; coverage then falls.  /n is the smallest
+    A class that vanished is Undefined and leaves the mean; coverage then falls.  n is the smallest
     number compared in a class.
     """
 
@@ -65,11 +75,11 @@ class ConditionalFid:
         self._usual = tuple(
             min(int((wanted == k).sum()), len(self._reference[k])) for k in self.classes_
         )
-        self._cached: dict[tuple[int, ...], tuple[Moments, Value, Value]] = {}
+        self._cached: dict[tuple[int, ...], tuple[Moments, Number, Number]] = {}
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Value | Number]:
         reason = refusal(synthetic, self._like) or (
             "" if synthetic.y is not None else "the synthetic samples have no labels"
         )
@@ -87,7 +97,7 @@ class ConditionalFid:
 
     def _report(
         self, groups: list[np.ndarray], counts: tuple[int, ...], found: list[int]
-    ) -> dict[str, Value]:
+    ) -> dict[str, Value | Number]:
         live = [n >= 2 for n in counts]
         coverage = {"conditional_fid/coverage": float(np.mean(live))}
         if not any(live):
@@ -97,26 +107,26 @@ class ConditionalFid:
             moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]),
         )
         remaining = iter(each)  # [live classes] or [live classes, replicates]
-        values: dict[str, Value] = {}
+        values: dict[str, Value | Number] = {}
         for k, n, alive in zip(self.classes_, found, live, strict=True):
             gone = Undefined(f"class {k} has {n} synthetic samples; at least 2 are needed")
             values[f"conditional_fid/class_{k}"] = (
                 defined(next(remaining), NOT_FINITE) if alive else gone
             )
-        smallest = {"conditional_fid/n": float(min(n for n in counts if n >= 2))}
-        return (
-            self._with_floor(defined(each.mean(0), NOT_FINITE), counts)
-            | coverage
-            | values
-            | smallest
-        )
+        smallest = min(n for n in counts if n >= 2)
+        mean = defined(each.mean(0), NOT_FINITE)
+        return self._with_floor(mean, counts, smallest) | coverage | values
 
-    def _with_floor(self, value: Value, counts: tuple[int, ...]) -> dict[str, Value]:
+    def _with_floor(
+        self, value: Number, counts: tuple[int, ...], n: int | None = None
+    ) -> dict[str, Value | Number]:
         _, floor, spread = self._at(counts)
-        floors = {"conditional_fid/floor": floor, "conditional_fid/floor_sd": spread}
-        return {"conditional_fid": value, "conditional_fid/excess": excess(value, floor), **floors}
+        return {
+            "conditional_fid": Value(value, floor, spread, n),
+            "conditional_fid/excess": excess(value, floor),
+        }
 
-    def _at(self, counts: tuple[int, ...]) -> tuple[Moments, Value, Value]:
+    def _at(self, counts: tuple[int, ...]) -> tuple[Moments, Number, Number]:
         """The real moments of so many samples in each live class, the floor at these counts, and
         its spread.
         """
@@ -130,7 +140,7 @@ class ConditionalFid:
             self._cached[counts] = (reference, *self._floor(live))
         return self._cached[counts]
 
-    def _floor(self, live: list[tuple[int, int]]) -> tuple[Value, Value]:
+    def _floor(self, live: list[tuple[int, int]]) -> tuple[Number, Number]:
         rng = np.random.default_rng(self._floor_seed)
         means = []
         for _ in range(self.splits if live else 0):

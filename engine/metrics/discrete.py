@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
-from engine.parts import Around, Dataset, Generator, Needs, Params, Value
+from engine.parts import Around, Dataset, Generator, Needs, Number, Params
 from engine.samples import Samples
 
 
@@ -32,7 +32,7 @@ class Discrete:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         p = self._padded(generator, synthetic)  # [replicates, K]
         support = np.count_nonzero(p, axis=1)
         return {

@@ -27,6 +27,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Number,
     PositiveInt,
     Undefined,
     Value,
@@ -36,8 +37,8 @@ from engine.samples import Samples
 
 
 class Fid:
-    """fid; fid/floor: its mean between disjoint real sets of the same n; fid/floor_sd: their
-    spread; fid/excess: the rest.
+    """fid, with its mean between disjoint real sets of the same n as the floor; fid/excess: what
+    is above it.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
@@ -68,14 +69,12 @@ class Fid:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Value | Number]:
         value = self._distance(synthetic)
-        floor = {
-            "fid/floor": self.floor_,
-            "fid/floor_sd": self.floor_sd_,
+        return {
+            "fid": Value(value, self.floor_, self.floor_sd_, self.n_),
             "fid/excess": excess(value, self.floor_),
         }
-        return {"fid": value, "fid/n": float(self.n_), **floor}
 
     def _pairs(self, dataset: Dataset, x: np.ndarray) -> int:
         """Splits of the pool: replicates that share no labels are splits already."""
@@ -83,7 +82,7 @@ class Fid:
         own = x.shape[1] if data.replicates is not None and not data.classes else 1
         return -(-self.splits // own)
 
-    def _distance(self, synthetic: Samples) -> Value:
+    def _distance(self, synthetic: Samples) -> Number:
         reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"

@@ -27,6 +27,7 @@ from engine.parts import (
     Extractor,
     Generator,
     NonNegativeInt,
+    Number,
     PositiveInt,
     Undefined,
     Value,
@@ -37,7 +38,7 @@ CHUNK = 4_000_000  # kernel values worked on at once
 
 
 class Kid:
-    """kid, /standard_error (of this sample, see `mmd`), /floor, /floor_sd, /excess, /n."""
+    """kid, with its floor; /standard_error (of this sample, see `mmd`); /excess."""
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"splits": 2}
@@ -82,16 +83,15 @@ class Kid:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Value | Number]:
         value, error = self._value(synthetic, rng)
-        floor = {
-            "kid/floor": self.floor_,
-            "kid/floor_sd": self.floor_sd_,
+        return {
+            "kid": Value(value, self.floor_, self.floor_sd_, self.n_),
+            "kid/standard_error": error,
             "kid/excess": excess(value, self.floor_),
         }
-        return {"kid": value, "kid/standard_error": error, "kid/n": float(self.n_), **floor}
 
-    def _value(self, synthetic: Samples, rng: np.random.Generator) -> tuple[Value, Value]:
+    def _value(self, synthetic: Samples, rng: np.random.Generator) -> tuple[Number, Number]:
         reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from engine.knowledge import Components, knows
-from engine.parts import Around, Dataset, Generator, Needs, Params, PositiveFloat, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Number, Params, PositiveFloat, Undefined
 from engine.samples import Samples
 
 
@@ -45,7 +45,7 @@ class Modes:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         bad = "" if np.isfinite(synthetic.x).all() else "some samples are not finite"
         reason = self._none or bad or ("" if len(synthetic) else "there are no samples")
         if reason:

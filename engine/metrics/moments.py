@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
-from engine.parts import Around, Dataset, Generator, Needs, Params, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Number, Params, Undefined
 from engine.samples import Samples
 
 
@@ -41,7 +41,7 @@ class Moments:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         if self._truth is None:
             return self._of_regression(generator)
         if knows(generator, "moments"):
@@ -53,7 +53,7 @@ class Moments:
             return dict.fromkeys(KEYS, Undefined("there are no samples"))
         return _compare(self._truth, *_moments(synthetic.x.astype(float)))
 
-    def _of_regression(self, generator: Generator) -> dict[str, Value]:
+    def _of_regression(self, generator: Generator) -> dict[str, Number]:
         if not knows(generator, "weights"):
             return {
                 "moments/weight_error": Undefined(
@@ -86,7 +86,7 @@ class _Normal:
         return values
 
 
-def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
+def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[str, Number]:
     """Mean [replicates, d] and covariance [replicates, d, d] against the truth."""
     gap = mean - truth.mean  # [replicates, d]
     relative = truth.whitened(covariance)

@@ -14,7 +14,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Bound, Density, knows
-from engine.parts import Around, Dataset, Generator, Needs, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Number, PositiveInt, Undefined
 from engine.samples import Samples
 
 
@@ -42,7 +42,7 @@ class Nelbo:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         if knows(generator, "bound"):
             reconstruction, kl = (
                 part.mean(0) for part in cast(Bound, generator).nelbo(self.test_, rng)

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Density, knows
-from engine.parts import Around, Dataset, Generator, Needs, Params, PositiveInt, Undefined, Value
+from engine.parts import Around, Dataset, Generator, Needs, Number, Params, PositiveInt, Undefined
 from engine.samples import Samples
 
 
@@ -34,13 +34,13 @@ class Nll:
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._test = dataset.held_out(self.points).x
-        self._truth: Value = Undefined(f"the density of {type(dataset).__name__} is not known")
+        self._truth: Number = Undefined(f"the density of {type(dataset).__name__} is not known")
         if knows(dataset, "density"):
             self._truth = -cast(Density, dataset).log_density(self._test).mean(0)
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Number]:
         if not knows(generator, "density"):
             return {
                 "nll": Undefined(f"{type(generator).__name__} has no density"),

@@ -26,12 +26,22 @@ from engine.distances.floors import (
     refusal,
 )
 from engine.distances.transport import Labelled, exact, labelled, sinkhorn
-from engine.parts import Around, Dataset, Extractor, Generator, Needs, PositiveInt, Undefined, Value
+from engine.parts import (
+    Around,
+    Dataset,
+    Extractor,
+    Generator,
+    Needs,
+    Number,
+    PositiveInt,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples, proportional_labels
 
 
 class Otdd:
-    """otdd, /floor, /floor_sd, /excess, /n, and /coverage: the share of real classes that have a
+    """otdd, with its floor; /excess; and /coverage: the share of real classes that have a
     synthetic sample.
 
     The floor is between real sets with the reference's class counts and with those of a draw in the
@@ -97,21 +107,15 @@ class Otdd:
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, Value | Number]:
         value = self._value(synthetic, rng)
-        floor = {
-            "otdd/floor": self.floor_,
-            "otdd/floor_sd": self.floor_sd_,
+        return {
+            "otdd": Value(value, self.floor_, self.floor_sd_, self.n_),
+            "otdd/coverage": self._coverage(synthetic),
             "otdd/excess": excess(value, self.floor_),
         }
-        return {
-            "otdd": value,
-            "otdd/n": float(self.n_),
-            "otdd/coverage": self._coverage(synthetic),
-            **floor,
-        }
 
-    def _value(self, synthetic: Samples, rng: np.random.Generator) -> Value:
+    def _value(self, synthetic: Samples, rng: np.random.Generator) -> Number:
         reason = refusal(synthetic, self._like) or (
             "" if synthetic.y is not None else "the synthetic samples have no labels"
         )
@@ -136,7 +140,7 @@ class Otdd:
     def _distance(self, real: Labelled, other: Labelled) -> float:
         return exact(real, other) if self.method == "exact" else sinkhorn(real, other)
 
-    def _coverage(self, synthetic: Samples) -> Value:
+    def _coverage(self, synthetic: Samples) -> Number:
         if synthetic.y is None:
             return Undefined("the synthetic samples have no labels")
         return float(np.isin(self.classes_, synthetic.y[: self.n_]).mean())

@@ -20,7 +20,16 @@ from engine.distances.floors import (
     real_pool,
     refusal,
 )
-from engine.parts import Around, Dataset, Extractor, Generator, PositiveInt, Undefined, Value
+from engine.parts import (
+    Around,
+    Dataset,
+    Extractor,
+    Generator,
+    Number,
+    PositiveInt,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples
 
 CHUNK = 4_000_000  # distances worked on at once
@@ -30,9 +39,7 @@ ROUNDING = 1e-12
 
 
 class PrecisionRecall:
-    """precision_recall/precision and /recall; /precision_floor and /recall_floor: what a real set
-    of the same n scores; /n.
-    """
+    """precision_recall/precision and /recall; floor: what a real set of the same n scores."""
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"k": 2}
@@ -81,14 +88,12 @@ class PrecisionRecall:
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Value]:
         precision, recall = self._scores(synthetic)
-        floors = {
-            "precision_recall/precision_floor": self.floor_[0],
-            "precision_recall/recall_floor": self.floor_[1],
+        return {
+            "precision_recall/precision": Value(precision, self.floor_[0], n=self.n_),
+            "precision_recall/recall": Value(recall, self.floor_[1], n=self.n_),
         }
-        values = {"precision_recall/precision": precision, "precision_recall/recall": recall}
-        return {**values, **floors, "precision_recall/n": float(self.n_)}
 
-    def _scores(self, synthetic: Samples) -> tuple[Value, Value]:
+    def _scores(self, synthetic: Samples) -> tuple[Number, Number]:
         reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"

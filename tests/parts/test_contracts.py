@@ -11,7 +11,7 @@ import pytest
 
 from engine.experiment.values import checked_part
 from engine.knowledge import OF_DATA, OF_MODELS, knows
-from engine.lineage.measure import flatten
+from engine.lineage.measure import flatten, numbers_of
 from engine.lineage.recipe import rng
 from engine.parts import Undefined, declared, traits_of
 from engine.registry import KINDS, class_name, describe, make, names
@@ -220,7 +220,7 @@ def test_a_metric_never_makes_a_number_of_what_is_not_finite(name: str) -> None:
     blank = make(
         "generator", "wgan", **constant("generator", "wgan", "TINY")
     )  # has no moments of its own
-    answer = metric(Samples(x, real.y).drawn_at(0), blank, NOTHING, rng(0, "metric"))
+    answer = numbers_of(metric(Samples(x, real.y).drawn_at(0), blank, NOTHING, rng(0, "metric")))
     own = {
         k: v
         for k, v in answer.items()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.lineage.measure import flatten
+from engine.lineage.measure import flatten, numbers_of
 from engine.lineage.recipe import rng
 from engine.parts import Undefined
 from engine.registry import describe, make, names
@@ -137,7 +137,7 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
     started = time.process_time()
     try:
         with np.errstate(all="ignore"):
-            answer = metric(samples, Blank(), NOTHING, rng(0, "metric"))
+            answer = numbers_of(metric(samples, Blank(), NOTHING, rng(0, "metric")))
         values = flatten(answer).values
     except Exception as error:
         return f"{type(error).__name__}: {error}"

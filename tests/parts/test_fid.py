@@ -12,6 +12,7 @@ import pytest
 
 from engine.distances import features
 from engine.distances.floors import disjoint_pairs, real_pool
+from engine.lineage.measure import numbers_of
 from engine.parts import Undefined
 from engine.registry import make
 from engine.samples import Samples
@@ -51,7 +52,7 @@ def prepared(name: str, dataset: Any, n_real: int, n: int, **params: Any) -> Any
 
 
 def measured(metric: Any, samples: Samples) -> dict[str, Any]:
-    return metric(samples, None, NOTHING, np.random.default_rng(3))
+    return numbers_of(metric(samples, None, NOTHING, np.random.default_rng(3)))
 
 
 def test_fid_is_the_distance_of_equally_many_samples() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.distances.floors import disjoint_pairs, real_pool
+from engine.lineage.measure import numbers_of
 from engine.metrics.precision_recall import Manifold, scored
 from engine.parts import Undefined
 from engine.registry import make
@@ -53,7 +54,7 @@ def measured(samples: Samples, dataset: Any, n: int, **params: Any) -> dict[str,
     metric.prepare(
         dataset, dataset.sample(200, np.random.default_rng(1)), n, np.random.default_rng(2)
     )
-    return metric(samples, None, NOTHING, np.random.default_rng(3))
+    return numbers_of(metric(samples, None, NOTHING, np.random.default_rng(3)))
 
 
 def test_collapse_loses_recall_and_noise_loses_precision() -> None:
@@ -136,7 +137,7 @@ def test_the_floors_are_the_means_over_disjoint_real_sets_a_replicate_for_each()
     for i, (one, other) in enumerate(disjoint_pairs(len(pool), n, splits, stream)):
         x = pool.x[:, i % 2]
         between.append(literal(x[one], x[other], k))
-    row = metric(dataset.sample(n, np.random.default_rng(9)), None, NOTHING, None)
+    row = numbers_of(metric(dataset.sample(n, np.random.default_rng(9)), None, NOTHING, None))
     precision, recall = np.mean(between, axis=0)
     assert precision != recall
     assert row["precision_recall/precision_floor"] == pytest.approx(precision)
