@@ -17,6 +17,7 @@ from engine.names import by_cell, names_of
 from engine.settings import CollapseRule, Point
 from engine.spec import Sweep
 from engine.status import Status
+from engine.store.keys import beside
 from engine.store.rows import Generation
 
 ACCURACY = "classifier_accuracy"
@@ -104,7 +105,7 @@ def curve(rows: Iterable[Generation], rule: CollapseRule) -> list[Point]:
     points = []
     for row in rows:
         key = _key_at(row, metric)
-        floor = row.values.get(f"{key}/floor", row.values.get(f"{key}_floor"))
+        floor = row.values.get(beside(key, "floor"))
         seen = row.values.get(_key_at(row, watched)) if watched else None
         due = any(_is_of(k, metric) for k in [*row.values, *row.undefined])
         points.append(Point(row.t, row.values.get(key), floor, seen, row.status, due))

@@ -195,6 +195,12 @@ def test_first_passage_is_the_first_generation_past_the_level() -> None:
     assert ABOVE.first_passage(curve(1.0, 2.0, 2.5)) is None
 
 
+def test_the_floor_of_a_part_of_a_metric_is_read() -> None:
+    values = {"precision_recall/recall": 0.5, "precision_recall/recall_floor": 0.9}
+    rule = rule_of(metric="precision_recall/recall", above=None, below=0.5, of="floor")
+    assert summary.curve([generation("a", 0, values)], rule) == [Point(0, 0.5, 0.9)]
+
+
 def test_the_frame_and_the_rows_give_the_same_verdict() -> None:
     cases = [
         ("ok", (2.0, 8.0)),
