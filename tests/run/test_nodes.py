@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,14 +161,17 @@ def test_what_travels_to_a_node_is_small() -> None:
 
 
 def test_lineages_of_one_process_open_a_dataset_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.datasets
+
     from engine.datasets import digits
 
-    opened, load_digits = list[str](), digits.load_digits
-    monkeypatch.setattr(
-        digits,
-        "load_digits",
-        lambda **how: load_digits(**how) if not opened.append("digits") else None,
-    )
+    opened, load_digits = list[str](), sklearn.datasets.load_digits
+
+    def counted(**how: Any) -> Any:
+        opened.append("digits")
+        return load_digits(**how)
+
+    monkeypatch.setattr(sklearn.datasets, "load_digits", counted)
     digits.read_digits.cache_clear()
     for seed in range(3):
         make("dataset", "digits").sample(50, np.random.default_rng(seed))
