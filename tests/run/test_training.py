@@ -183,7 +183,9 @@ def test_micro_batches_make_the_same_step() -> None:
 
 
 def test_turns_of_one_model_share_an_optimiser_and_lazy_ones_come_rarely() -> None:
-    model, seen = nn.Linear(2, 1), []
+    with seeded(np.random.default_rng(0)):
+        model = nn.Linear(2, 1)
+    seen: list[str] = []
     x = np.ones((8, 2), np.float32)
 
     def loss(which: str) -> Loss:
