@@ -30,6 +30,7 @@ Finite = Annotated[float, _FromText, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, _FromText, Field(ge=0, le=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, _FromText, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, _FromText, Field(ge=0, allow_inf_nan=False)]
+OnDisk = Annotated[str, Field(min_length=1)]  # a file or folder; a key holds what is in it
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Extractor = Literal[
@@ -99,6 +100,8 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 CONTINUES   a fit goes on from the generation before it
 #                 STACKS      kinds of data on which lineages are trained together
 #                 COST        tiny (closed forms: milliseconds), small or large
+#                 DRAWING     names of the parameters that change how a model is drawn from and not
+#                             how it is fitted: they are in the draw's key, not in the model's
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
 # of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
 #                             under which it is accepted: {"points": {"rule": ("top",)}}
@@ -106,8 +109,11 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                             knowledge.py; "a|b": one of both suffices), each with the parameters,
 #                             or the kind of data (GIVES), under which it is needed: {} is always
 # of all          TINY        the smallest parameters that work
+#                 REVISION    raised when the same parameters come to give other bits; in the key
+#                             from 2 on
 DEFAULT_TRAITS: dict[str, Any] = {
     "TINY": {},
+    "REVISION": 1,
     "GIVES": None,
     "CLASSES": 0,
     "REPLICATES": None,
@@ -116,6 +122,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "CONDITIONAL": False,
     "CONTINUES": False,
     "STACKS": (),
+    "DRAWING": (),
     "COST": "small",
     "KNOWS": (),
     "ACCEPTS": None,

@@ -27,7 +27,7 @@ from engine.datasets._listing import (
     split_of,
 )
 from engine.datasets._torchvision import data_root, kept, thumbnails
-from engine.parts import Fraction, PositiveInt
+from engine.parts import Fraction, OnDisk, PositiveInt
 from engine.samples import Samples
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Images(FiniteImages):
     def __init__(
         self,
         *,
-        path: str,  # under the data root, or absolute
+        path: OnDisk,  # under the data root, or absolute
         size: PositiveInt = 32,
         held_out_fraction: Fraction = 0.2,
         root: str | None = None,
