@@ -11,12 +11,13 @@ import ast
 import difflib
 import importlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+from engine._docstrings import split_docstring
 from engine._literals import Module, Unreadable, module
 from engine.parts import DECIDED, DEFAULT_TRAITS, Extractor
 
@@ -46,6 +47,7 @@ class Parameter:
     annotation: str
     default: Any
     required: bool
+    words: str = ""  # what the class's docstring says of it
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Description:
     summary: str
     parameters: dict[str, Parameter]
     constants: dict[str, Any]
+    about: str = ""  # all that the file says of itself
+    text: str = ""  # the docstring of its class
 
     def trait(self, name: str, params: Mapping[str, Any]) -> Any:
         """What the part declares of itself, as these parameters decide it; its default if nothing.
@@ -146,7 +150,10 @@ def _described(kind: str, name: str, file: Path) -> Description:
     constants = _constants(chain)
     for trait in DECIDED & constants.keys():
         _decided(home, chain[0][1], trait, constants[trait], parameters)
-    return Description(kind, name, _summary(home, chain[0][1]), parameters, constants)
+    texts = [ast.get_docstring(cls) or "" for _, cls in chain]
+    parameters = _worded(parameters, texts)
+    about, summary = ast.get_docstring(home.tree) or "", _summary(home, chain[0][1])
+    return Description(kind, name, summary, parameters, constants, about, texts[0])
 
 
 def broken(kind: str) -> dict[str, PartError]:
@@ -215,6 +222,14 @@ def _parameters(home: Module, init: ast.FunctionDef) -> dict[str, Parameter]:
         value = None if default is None else _default(home, arg, default)
         found[arg.arg] = Parameter(arg.arg, _annotation(home, arg), value, default is None)
     return found
+
+
+def _worded(parameters: Mapping[str, Parameter], texts: Sequence[str]) -> dict[str, Parameter]:
+    """With what the docstrings of a chain of classes say of them; the nearest one counts."""
+    said: dict[str, str] = {}
+    for text in texts:
+        said = split_docstring(text, parameters)[1] | said
+    return {name: replace(own, words=said.get(name, "")) for name, own in parameters.items()}
 
 
 def _default(home: Module, arg: ast.arg, default: ast.expr) -> Any:
