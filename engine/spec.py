@@ -303,6 +303,7 @@ class Sweep:
     question: str = ""
     source: str = ""
     refused: tuple[Refused, ...] = ()  # cells of the grid that make no sense
+    document: JsonObject = field(default_factory=dict)  # the file's values, overrides applied
 
     def metrics_of(self, spec: LineageSpec) -> tuple[MeasureSpec, ...]:
         """The metrics that have a value on the lineage's data under its generator."""
@@ -349,6 +350,7 @@ class Sweep:
             "metrics": metrics,
             "lineages": lineages,
             "refused": refused,
+            "document": self.document,
         }
 
     @classmethod
@@ -365,4 +367,5 @@ class Sweep:
             metrics=tuple(MeasureSpec.from_dict(m) for m in values["metrics"]),
             lineages=tuple(LineageSpec.from_dict(s) for s in values["lineages"]),
             refused=tuple(Refused.from_dict(r) for r in values["refused"]),
+            document=values.get("document", {}),
         )

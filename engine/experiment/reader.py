@@ -7,6 +7,7 @@ needs none of torch.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.experiment.consistency import affordable, judgeable
+from engine.experiment.given import Overrides, pairs
 from engine.experiment.grid import (
     PART_KEYS,
     Axes,
@@ -30,7 +32,8 @@ from engine.experiment.grid import (
 )
 from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
-from engine.experiment.yaml import Document, Problem, parse, parse_value
+from engine.experiment.yaml import Document, Problem, parse
+from engine.files import JsonObject
 from engine.lineage.recipe import path as plan_path
 from engine.names import refusals
 from engine.refusals import lacking, unmeasurable
@@ -48,9 +51,10 @@ class SpecError(Exception):
         super().__init__("\n".join(f"{source}: {p}" for p in self.problems))
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
-    """The sweep of an experiment file; SpecError with all problems, FileNotFoundError when it is
-    not there.
+def load(path: str | Path, overrides: Overrides = ()) -> Sweep:
+    """Read the sweep of an experiment file, with these overrides of its values.
+
+    SpecError with all problems, FileNotFoundError when it is not there.
     """
     path = Path(path)
     try:
@@ -62,15 +66,30 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Sweep:
     document = parse(text)
     if document.problems:
         raise SpecError(str(path), document.problems)
-    checked_part.cache_clear()  # a part looks at its files once: those of now
-    return _Reader(path, document, text, overrides or []).sweep()
+    asked = re.findall(r"^#\s*Question:\s*(.+)$", text, re.M)
+    return _Reader(path.stem, str(path), document, overrides, (asked or [""])[0]).sweep()
+
+
+def read(
+    values: JsonObject, *, name: str = "sweep", source: str = "", overrides: Overrides = ()
+) -> Sweep:
+    """Make the sweep of an experiment's values, as a file would hold them.
+
+    name: of the sweep, which also names its default output; source: where the values are from, as
+    problems say it.  SpecError with all problems.
+    """
+    document = Document(copy.deepcopy(values))
+    return _Reader(name, source or name, document, overrides, "").sweep()
 
 
 class _Reader:
     """Collects problems while it turns one document into a sweep."""
 
-    def __init__(self, path: Path, document: Document, text: str, overrides: list[str]) -> None:
-        self.path, self.document, self.text = path, document, text
+    def __init__(
+        self, name: str, source: str, document: Document, overrides: Overrides, question: str
+    ) -> None:
+        checked_part.cache_clear()  # a part looks at its files once: those of now
+        self.name, self.source, self.document, self.question = name, source, document, question
         self.problems: list[Problem] = []
         self.refused: list[Refused] = []
         self.values = document.values if isinstance(document.values, dict) else {}
@@ -80,8 +99,8 @@ class _Reader:
                 f"{document.values!r:.60}",
                 (),
             )
-        for text_of in overrides:
-            self._override(text_of)
+        for key, value in pairs(overrides, lambda said: self.problems.append(Problem(said))):
+            set_value(self.values, key, value)
 
     def sweep(self) -> Sweep:
         head = self._model(File, self.values, ())
@@ -121,11 +140,9 @@ class _Reader:
             self._metric(value, i)
 
     def _sweep(self, head: File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
-        question = (
-            head.question or (re.findall(r"^#\s*Question:\s*(.+)$", self.text, re.M) or [""])[0]
-        )
+        question = (head.question or self.question).strip()
         return Sweep(
-            name=self.path.stem,
+            name=self.name,
             lineages=tuple(lineages),
             generations=head.generations,
             metrics=tuple(metrics),
@@ -133,11 +150,12 @@ class _Reader:
             threshold=head.threshold,
             resources=head.resources,
             keep=head.keep,
-            out=head.out or str(Path("runs") / self.path.stem),
+            out=head.out or str(Path("runs") / self.name),
             tracking=head.tracking,
-            question=question.strip(),
-            source=str(self.path),
+            question=question,
+            source=self.source,
             refused=tuple(self.refused),
+            document={**self.values, **({"question": question} if question else {})},
         )
 
     # ---- problems ----
@@ -154,7 +172,7 @@ class _Reader:
 
     def _stop(self) -> None:
         if self.problems:
-            raise SpecError(str(self.path), self.problems)
+            raise SpecError(self.source, self.problems)
 
     def _model(self, model: type[BaseModel], values: Any, path: Where) -> Any:
         """Values checked against a model; None, and problems, when they do not fit."""
@@ -164,17 +182,6 @@ class _Reader:
             for e in distinct(error):
                 self._problem(explain(e, list(model.model_fields)), (*path, *e["loc"]))
         return None
-
-    def _override(self, text: str) -> None:
-        """Apply one `--set key.path=value`."""
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            return self.problems.append(Problem(f"--set wants key=value, got {text!r}"))
-        try:
-            parsed = parse_value(value)
-        except ValueError as error:
-            return self.problems.append(Problem(f"--set {key}: {error}"))
-        set_value(self.values, key, parsed)
 
     # ---- the grid ----
 

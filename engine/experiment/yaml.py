@@ -48,6 +48,11 @@ class Document:
         return self.lines.get(path)
 
 
+def is_scientific(text: str) -> bool:
+    """Whether plain text such as 1e-4 is read as a number."""
+    return _SCIENTIFIC.fullmatch(text) is not None
+
+
 def parse(text: str) -> Document:
     """Read one YAML document; problems are collected, not raised."""
     document = Document()
@@ -119,11 +124,7 @@ def _scalar(node: yaml.Node, path: Path, document: Document) -> Any:
     if node.tag.endswith(":timestamp"):
         return node.value
     if node.tag.endswith(":str"):
-        return (
-            float(node.value)
-            if node.style is None and _SCIENTIFIC.fullmatch(node.value)
-            else node.value
-        )
+        return float(node.value) if node.style is None and is_scientific(node.value) else node.value
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (ValueError, OverflowError) as error:

@@ -1,0 +1,45 @@
+"""The values of an experiment -> the text of a file that means the same experiment.
+
+PyYAML would write the text "1e-4" without quotes, which is a number where files are read here, and
+an anchor where one list stands in two places, which is refused there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from engine.experiment.yaml import is_scientific
+from engine.files import JsonObject
+
+WIDTH = 100  # columns
+FIRST = ("question",)  # then the keys as they are
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that looks like a number; knows no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        style = '"' if is_scientific(value) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def to_yaml(document: JsonObject) -> str:
+    """Write an experiment's values (`Sweep.document`) as YAML that the reader reads back equal."""
+    first = {key: document[key] for key in FIRST if key in document}
+    values = first | {key: value for key, value in document.items() if key not in first}
+    return yaml.dump(
+        values,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=WIDTH,
+    )
