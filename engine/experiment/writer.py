@@ -1,7 +1,8 @@
 """The values of an experiment -> the text of a file that means the same experiment.
 
-PyYAML would write the text "1e-4" without quotes, which is a number where files are read here, and
-an anchor where one list stands in two places, which is refused there.
+PyYAML would write the text "1e-4" without quotes, which is a number where files are read here, an
+anchor where one list stands in two places, which is refused there, and rare line breaks as they
+are, which are read as spaces.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from engine.experiment.yaml import is_scientific
 from engine.files import JsonObject
 
 WIDTH = 100  # columns
+BREAKS = "\x85\u2028\u2029\ufeff"  # written as escapes between double quotes
 FIRST = ("question",)  # then the keys as they are
 
 
@@ -24,7 +26,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, value: str) -> yaml.ScalarNode:
-        style = '"' if is_scientific(value) else None
+        style = '"' if is_scientific(value) or any(c in value for c in BREAKS) else None
         return self.represent_scalar("tag:yaml.org,2002:str", value, style)
 
 

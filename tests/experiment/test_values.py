@@ -142,7 +142,9 @@ def test_overrides_stay_in_what_is_written(tmp_path: Path) -> None:
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
-TRAPS = st.sampled_from(["1e-4", "1E5", "yes", "null", "1:30", "2026-01-02", "<<", "0x1", "~", ""])
+TRAPS = st.sampled_from(
+    ["1e-4", "1E5", "yes", "null", "1:30", "2026-01-02", "<<", "0x1", "~", "", "\x85"]
+)
 TREES = st.recursive(
     PLAIN | TRAPS,
     lambda inner: (
