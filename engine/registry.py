@@ -1,81 +1,33 @@
 """The parts an experiment can be made of, and how they are found.
 
 The file name is the registry: `{name: kde, bandwidth: 0.3}` is class `Kde` in
-`engine/generators/kde.py`.  The constructor's signature is the schema: `describe` reads it from the
-source without importing the file, so that a plan needs none of torch.
+`engine/generators/kde.py`.  What is in the file is read by engine/_signatures.py.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from engine._docstrings import split_docstring
-from engine._literals import Module, Unreadable, module
-from engine.parts import DECIDED, DEFAULT_TRAITS, Extractor
+from engine._signatures import KINDS, Description, Parameter, PartError, class_name, described
 
-KINDS = {
-    "dataset": "datasets",
-    "generator": "generators",
-    "policy": "policies",
-    "sampling": "samplings",
-    "reward": "rewards",
-    "metric": "metrics",
-}
-
-
-class PartError(ValueError):
-    """A part's file that breaks a rule of parts: where, which rule, and how to mend it."""
-
-    def __init__(self, file: Path, line: int, rule: str, mend: str) -> None:
-        super().__init__(f"{file}:{line}: {rule}; {mend}")
-        self.file, self.line, self.rule, self.mend = file, line, rule, mend
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One keyword of a part's constructor."""
-
-    name: str
-    annotation: str
-    default: Any
-    required: bool
-    words: str = ""  # what the class's docstring says of it
-
-
-@dataclass(frozen=True)
-class Description:
-    """A part's signature and class constants, read from its source."""
-
-    kind: str
-    name: str
-    summary: str
-    parameters: dict[str, Parameter]
-    constants: dict[str, Any]
-    about: str = ""  # all that the file says of itself
-    text: str = ""  # the docstring of its class
-
-    def trait(self, name: str, params: Mapping[str, Any]) -> Any:
-        """What the part declares of itself, as these parameters decide it; its default if nothing.
-
-        `CONTINUES = "warm_start"` is the value of the parameter warm_start, given or by default.
-        """
-        value = self.constants.get(name, DEFAULT_TRAITS.get(name))
-        if name in DECIDED and isinstance(value, str):
-            return self.value(value, params)
-        return value
-
-    def value(self, parameter: str, params: Mapping[str, Any]) -> Any:
-        """A parameter's value: given, or by default."""
-        return params.get(parameter, self.parameters[parameter].default)
-
+__all__ = [
+    "KINDS",
+    "Description",
+    "Parameter",
+    "PartError",
+    "broken",
+    "class_name",
+    "describe",
+    "described",
+    "make",
+    "names",
+    "readable",
+    "unknown",
+]
 
 # ---- finding them --------------------------------------------------------------------------------
 
@@ -85,11 +37,6 @@ def names(kind: str) -> list[str]:
     """All parts of a kind: the files of its folder."""
     folder = Path(__file__).parent / KINDS[kind]
     return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
-
-
-def class_name(name: str) -> str:
-    """The class that the file of a part holds."""
-    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def unknown(kind: str, name: str) -> str:
@@ -125,37 +72,6 @@ def describe(kind: str, name: str) -> Description:
     return described(kind, name, Path(__file__).parent / KINDS[kind] / f"{name}.py")
 
 
-def described(kind: str, name: str, file: Path) -> Description:
-    """The description of the part in a file; PartError."""
-    try:
-        return _described(kind, name, file)
-    except SyntaxError as error:  # here, or in a file it imports from
-        where, fault = Path(error.filename or file), f"this is not Python: {error.msg}"
-        raise PartError(where, error.lineno or 1, fault, "mend the line") from None
-    except UnicodeDecodeError as error:
-        fault = f"this is not text in UTF-8: {error.reason} at byte {error.start}"
-        raise PartError(file, 1, fault, "save it as UTF-8") from None
-    except RecursionError:
-        raise PartError(file, 1, "its class inherits from itself", "name another base") from None
-
-
-def _described(kind: str, name: str, file: Path) -> Description:
-    home = module(file)
-    chain = _chain(home, home.class_of(class_name(name)) or _no_class(home, name))
-    parameters: dict[str, Parameter] = {}
-    for where, cls in chain:
-        if init := _method(cls, "__init__"):
-            parameters = _parameters(where, init)
-            break
-    constants = _constants(chain)
-    for trait in DECIDED & constants.keys():
-        _decided(home, chain[0][1], trait, constants[trait], parameters)
-    texts = [ast.get_docstring(cls) or "" for _, cls in chain]
-    parameters = _worded(parameters, texts)
-    about, summary = ast.get_docstring(home.tree) or "", _summary(home, chain[0][1])
-    return Description(kind, name, summary, parameters, constants, about, texts[0])
-
-
 def broken(kind: str) -> dict[str, PartError]:
     """The parts of a kind whose files break a rule, by name: the others are not touched by it."""
     found = {}
@@ -171,135 +87,3 @@ def readable(kind: str) -> list[str]:
     """The names of the parts that can be read."""
     bad = broken(kind)
     return [name for name in names(kind) if name not in bad]
-
-
-def _no_class(home: Module, name: str) -> ast.ClassDef:
-    """PartError: the class is not called as the file."""
-    classes = [n for n in home.tree.body if isinstance(n, ast.ClassDef)]
-    public = [c.name for c in classes if not c.name.startswith("_")]
-    line = classes[0].lineno if classes else 1
-    rule = f"{home.file.name} holds no class {class_name(name)}"
-    has = f"it has {', '.join(public)}" if public else "it has no class"
-    mend = f"{has}; call the part's class {class_name(name)}, or the file otherwise"
-    raise PartError(home.file, line, rule, mend)
-
-
-def _chain(home: Module, cls: ast.ClassDef) -> list[tuple[Module, ast.ClassDef]]:
-    """A class and those it inherits from, as far as their sources are ours; nearest first."""
-    chain = [(home, cls)]
-    for base in cls.bases:
-        found = home.base(base)
-        if found is not None and found[1] is not cls:
-            chain += _chain(*found)
-    return chain
-
-
-def _method(cls: ast.ClassDef, name: str) -> ast.FunctionDef | None:
-    for node in cls.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return node
-    return None
-
-
-def _summary(home: Module, cls: ast.ClassDef) -> str:
-    """The first paragraph of what the file says of itself."""
-    text = ast.get_docstring(home.tree) or ast.get_docstring(cls) or ""
-    return text.split("\n\n")[0].replace("\n", " ")
-
-
-def _parameters(home: Module, init: ast.FunctionDef) -> dict[str, Parameter]:
-    """The keywords of a constructor; PartError for what no plan can read."""
-    plain = [*init.args.posonlyargs, *init.args.args][1:]  # without self
-    if plain:
-        rule = f"the parameter {plain[0].arg!r} is not keyword-only"
-        raise PartError(home.file, plain[0].lineno, rule, "write `*,` after `self,`")
-    several = init.args.vararg or init.args.kwarg
-    if several:
-        rule = f"*{several.arg} hides the names of parameters"
-        raise PartError(home.file, several.lineno, rule, "name each parameter")
-    found = {}
-    for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
-        value = None if default is None else _default(home, arg, default)
-        found[arg.arg] = Parameter(arg.arg, _annotation(home, arg), value, default is None)
-    return found
-
-
-def _worded(parameters: Mapping[str, Parameter], texts: Sequence[str]) -> dict[str, Parameter]:
-    """With what the docstrings of a chain of classes say of them; the nearest one counts."""
-    said: dict[str, str] = {}
-    for text in texts:
-        said = split_docstring(text, parameters)[1] | said
-    return {name: replace(own, words=said.get(name, "")) for name, own in parameters.items()}
-
-
-def _default(home: Module, arg: ast.arg, default: ast.expr) -> Any:
-    try:
-        return _plain(home, default)
-    except Unreadable as error:
-        rule = f"the default of {arg.arg!r} cannot be read without running the file ({error})"
-        mend = "write a literal, or a constant that this file gives a literal"
-        raise PartError(home.file, default.lineno, rule, mend) from None
-
-
-def _plain(home: Module, node: ast.expr) -> Any:
-    """A value that an experiment file could hold too; Unreadable."""
-    value = home.value(node)
-    try:
-        json.dumps(value)
-    except TypeError:
-        kinds = "numbers, texts, tuples, lists and mappings only"
-        raise Unreadable(f"{ast.unparse(node)}: {kinds}") from None
-    return value
-
-
-def _annotation(home: Module, arg: ast.arg) -> str:
-    """The type as a reader wants it; a nested part stands under the key of its kind."""
-    text = ast.unparse(arg.annotation) if arg.annotation else "Any"
-    if "PartDict" in text and arg.arg not in KINDS:
-        rule = f"the parameter {arg.arg!r} takes a part, but is not called after a kind of part"
-        mend = f"call it one of: {', '.join(KINDS)}; then it is checked and enters the key"
-        raise PartError(home.file, arg.lineno, rule, mend)
-    return f"Literal{list(get_args(Extractor))}" if text == "Extractor" else text
-
-
-def _constants(chain: list[tuple[Module, ast.ClassDef]]) -> dict[str, Any]:
-    """The class constants of a chain, the nearest of each name."""
-    found: dict[str, Any] = {}
-    for home, cls in chain:
-        for node in cls.body:
-            name = _constant_name(node)
-            if name is not None and name not in found:
-                found[name] = _constant(home, name, node)
-    return {name: value for name, value in found.items() if not isinstance(value, Unreadable)}
-
-
-def _constant_name(node: ast.stmt) -> str | None:
-    target: ast.expr | None = None
-    if isinstance(node, ast.Assign):
-        target = node.targets[0]
-    if isinstance(node, ast.AnnAssign) and node.value is not None:
-        target = node.target
-    return target.id if isinstance(target, ast.Name) and target.id.isupper() else None
-
-
-def _constant(home: Module, name: str, node: ast.stmt) -> Any:
-    """Its value; of a constant that no plan reads, why there is none."""
-    assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-    try:
-        return _plain(home, node.value)
-    except Unreadable as error:
-        if name not in DEFAULT_TRAITS:
-            return error
-        rule = f"{name} cannot be read without running the file ({error})"
-        mend = "write a literal, or a constant that a file of the package gives a literal"
-        raise PartError(home.file, node.lineno, rule, mend) from None
-
-
-def _decided(
-    home: Module, cls: ast.ClassDef, trait: str, value: Any, parameters: Mapping[str, Parameter]
-) -> None:
-    """PartError when a trait is left to a parameter that is not there."""
-    if isinstance(value, str) and value not in parameters:
-        rule = f"{trait} is left to the parameter {value!r}, which {cls.name} does not take"
-        mend = f"name one of: {', '.join(parameters) or 'none'}; or write the value itself"
-        raise PartError(home.file, cls.lineno, rule, mend)

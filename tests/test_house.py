@@ -43,6 +43,7 @@ FLOORS = [
     "engine._docstrings",
     "engine.parts",
     "engine.knowledge",
+    "engine._signatures",
     "engine.registry",
     "engine.descriptions",
     "engine.refusals",
