@@ -102,6 +102,7 @@ def status(
     """What the store has of a sweep: reads only, also while it runs."""
     with errors(debug):
         from engine.console import tables
+        from engine.console.summary import show_summary
         from engine.lineage.history import histories
         from engine.outcome.summary import summarise, to_json
 
@@ -112,7 +113,7 @@ def status(
             return
         terminal = console()
         tables.show_status(terminal, sweep, found)
-        tables.show_summary(terminal, summarise(sweep, found), sweep)
+        show_summary(terminal, summarise(sweep, found), sweep)
 
 
 def verify(

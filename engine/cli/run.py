@@ -56,15 +56,15 @@ def run(
     with errors(debug):
         sweep, address = load(file, sets, out), cluster(address, local)
         open_store(sweep)
-        _refuse_unknown(sweep, only or (), file)
+        again = words(file, sets, out)
+        _refuse_unknown(sweep, only or (), again)
         from engine.running.restart import own_command
         from engine.running.session import Options
 
-        again = words(file, sets, out)
         how = Options(tuple(only or ()), local, address, cpus, as_json, again, own_command())
         terminal = console(as_json)
         code = run_sweep(sweep, terminal, how)
-        for text in theory_check(sweep):
+        for text in theory_check(sweep, again):
             terminal.print(Text(text, style="yellow"))
     leave(code)
 
@@ -106,17 +106,17 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     return ending.code
 
 
-def _refuse_unknown(sweep: Sweep, only: Sequence[str], file: str) -> None:
+def _refuse_unknown(sweep: Sweep, only: Sequence[str], again: str) -> None:
     for beginning in only:
         if not any(spec.id.startswith(beginning) for spec in sweep.lineages):
             raise Refused(
-                f"no lineage of {file} has the id {beginning!r}; `ouro plan {file} --json` "
-                "lists them",
+                f"no lineage of {sweep.source} has the id {beginning!r}; "
+                f"`ouro plan {again} --json` lists them",
                 ExitCode.BAD_INPUT,
             )
 
 
-def theory_check(sweep: Sweep) -> list[str]:
+def theory_check(sweep: Sweep, again: str) -> list[str]:
     """Say which lineages of closed-form families are further than five standard errors from their
     laws.
     """
@@ -131,5 +131,5 @@ def theory_check(sweep: Sweep) -> list[str]:
     said = [f"theory disagrees: {text}" for text in found[:MOST_SAID]]
     if len(found) > MOST_SAID:
         more = len(found) - MOST_SAID
-        said.append(f"... and {more} more; `ouro report {sweep.source}` lists them")
+        said.append(f"... and {more} more; `ouro report {again}` lists them")
     return said

@@ -16,6 +16,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engine.console.summary import show_summary
 from engine.console.tables import (
     NARROW,
     answer_text,
@@ -23,7 +24,6 @@ from engine.console.tables import (
     duration,
     number,
     one_line_each,
-    show_summary,
     table,
 )
 from engine.lineage.history import History

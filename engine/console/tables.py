@@ -1,11 +1,11 @@
-"""What the terminal shows before and after a sweep: plan, status, summary, parts, findings.
+"""What the terminal shows before and after a sweep: plan, status, findings; the summary of cells is
+in summary.py.
 
 Narrow ones get paragraphs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console, JustifyMethod
@@ -15,7 +15,7 @@ from rich.text import Text
 from engine.lineage.history import History
 from engine.names import Names, by_cell, names_of, refusals
 from engine.outcome.answer import Answer
-from engine.outcome.summary import Cell, Spread
+from engine.outcome.summary import Spread
 from engine.planning.plan import Plan
 from engine.planning.preflight import Preflight, Training
 from engine.spec import Sweep
@@ -232,123 +232,7 @@ def _named(members: Sequence[History], names: Names) -> str:
     return f"{names.lineage(members[0].spec)}{also}"
 
 
-# ---- the summary ---------------------------------------------------------------------------------
-
-
-def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
-    """Per cell over its seeds: drift, accuracy, verdict, statuses."""
-    console.print()
-    lines = 4 if console.width < NARROW else 1
-    shown = loudest(cells, room(console, lines * len(cells), 13) // lines)
-    if console.width < NARROW:
-        for cell in shown:
-            _paragraph(console, cell)
-    else:
-        console.print(_overview(shown) if len(shown) < len(cells) else _summary_table(cells))
-    if hidden := len(cells) - len(shown):
-        console.print(
-            Text(
-                f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` "
-                "has all)",
-                style="dim",
-            )
-        )
-    console.print(Text(_caption(cells, sweep), style="dim"))
-
-
-def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
-    """All cells in the order of the file; where they are more than n, first failures, then
-    collapse, then drift.
-    """
-    return list(cells) if len(cells) <= n else sorted(cells, key=_loudness, reverse=True)[:n]
-
-
-def _loudness(cell: Cell) -> tuple[bool, float, float]:
-    drifted = abs(math.log(cell.drift.mean)) if cell.drift and cell.drift.mean > 0 else -1.0
-    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), drifted
-
-
-def _summary_table(cells: Sequence[Cell]) -> Table:
-    accuracy = any(c.accuracy for c in cells)
-    rows = table(
-        ("cell", "left"),
-        ("start", "right"),
-        ("end", "right"),
-        ("drift", "right"),
-        *((("accuracy", "right"),) if accuracy else ()),
-        ("collapsed", "left"),
-        ("status", "left"),
-    )
-    for c in cells:
-        extra = (spread_short(c.accuracy),) if accuracy else ()
-        cells_of = (c.label, spread_short(c.start), spread_short(c.last), spread(c.drift, " x"))
-        rows.add_row(*cells_of, *extra, _verdict(c), _statuses(c))
-    return rows
-
-
-def _overview(cells: Sequence[Cell]) -> Table:
-    """The same of a few among very many: a line each."""
-    rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
-    for c in cells:
-        drifted = f"{number(c.drift.mean)} x" if c.drift else "-"
-        rows.add_row(c.label, drifted, _verdict(c), _statuses(c))
-    return one_line_each(rows)
-
-
-def spread_short(s: Spread | None) -> str:
-    return "-" if s is None else number(s.mean)
-
-
-def _verdict(cell: Cell) -> Text:
-    if cell.collapsed is None:
-        word = "-"
-    elif cell.collapsed in (0, cell.judged):
-        word = "yes" if cell.collapsed else "no"
-    else:
-        word = f"{cell.collapsed}/{cell.judged}"
-    return Text(word, style="bold yellow" if cell.collapsed else "")
-
-
-def _statuses(cell: Cell) -> Text:
-    rest = {s: n for s, n in sorted(cell.statuses.items()) if s not in ("ok", "unfinished")}
-    done, of = (
-        cell.statuses.get("ok", 0),
-        f" of {cell.lineages}" if "unfinished" in cell.statuses else "",
-    )
-    words = [f"{done}{of} done"] if done or of else []
-    words += [f"{n} {s.replace('_', ' ')}" for s, n in rest.items()]
-    return Text(
-        ", ".join(words),
-        style="red"
-        if "failed" in cell.statuses
-        else "yellow"
-        if set(cell.statuses) - {"ok"}
-        else "dim",
-    )
-
-
-def _paragraph(console: Console, cell: Cell) -> None:
-    console.print(Text(cell.label, style="bold"))
-    console.print(f"  drift {spread(cell.drift, ' x')}", highlight=False)
-    if cell.accuracy:
-        console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
-    console.print(Text("  collapsed: ") + _verdict(cell))
-    console.print(Text("  ") + _statuses(cell))
-
-
-def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
-    metric = cells[0].metric if cells else ""
-    text = (
-        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means "
-        "over seeds (range)."
-        if metric
-        else ""
-    )
-    if sweep.collapse and all(c.start is None for c in cells):
-        text += f" No row has a finite {sweep.collapse.metric} yet, so nothing is judged."
-    elif sweep.collapse:
-        text += f" Collapsed: {sweep.collapse.words()}."
-    return text.strip()
+# ---- the end ------------------------------------------------------------------------------------
 
 
 def show_end(

@@ -12,7 +12,8 @@ import pytest
 
 from engine.console.boards import SweepBoard
 from engine.console.live import Lines, LiveTable, display
-from engine.console.tables import duration, number, show_plan, show_summary, size, spread
+from engine.console.summary import show_summary
+from engine.console.tables import duration, number, show_plan, size, spread
 from engine.outcome.summary import Cell, Spread
 from engine.planning.plan import make_plan
 from engine.running.doctor import preflight
@@ -390,6 +391,17 @@ def test_summary_and_plan_fit_any_width(width: int, tmp_path: Path) -> None:
     assert max(len(line.rstrip()) for line in lines) <= width
     words = " ".join(" ".join(lines).split())
     assert "1/3" in words and "quota" in words and "unfilled" in words
+
+
+@pytest.mark.parametrize("length", [20, 30, 40])
+def test_a_cell_of_any_name_is_one_line_of_80_columns(length: int, tmp_path: Path) -> None:
+    board, shown = board_of(tmp_path), console(80)
+    name = "accumulate 0.5, bandwidth=0.125, latent=16"[:length]
+    s = Spread(2.17, 1.58, 3.21, 3)
+    cell = Cell(name, 3, 15, {"ok": 3}, "fid", s, s, s, s, 3, 3)
+    show_summary(shown, [cell], board.sweep)  # type: ignore[arg-type]
+    line = next(line for line in text_of(shown).splitlines() if name in line)
+    assert "2.17 x" in line and " yes " in line and line.rstrip().endswith("3 done")
 
 
 def test_interrupts_are_counted_not_obeyed_at_once() -> None:

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from engine.console.boards import SweepBoard
 from engine.console.live import LiveTable
-from engine.console.tables import failures, show_cells, show_plan, show_status, show_summary
+from engine.console.summary import show_summary
+from engine.console.tables import failures, show_cells, show_plan, show_status
 from engine.experiment.reader import load
 from engine.lineage.history import History
 from engine.lineage.recipe import path

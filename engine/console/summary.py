@@ -1,0 +1,156 @@
+"""The summary: per cell over its seeds the drift, the accuracy, the verdict and how its lineages
+ended.
+
+Narrow terminals get paragraphs.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Collection, Sequence
+
+from rich.console import Console, JustifyMethod
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from engine.console.tables import NARROW, number, one_line_each, room, spread, table
+from engine.outcome.summary import Cell, Spread
+from engine.spec import Sweep
+
+
+def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
+    """Per cell over its seeds: drift, accuracy, verdict, statuses."""
+    console.print()
+    lines = 4 if console.width < NARROW else 1
+    shown = loudest(cells, room(console, lines * len(cells), 13) // lines)
+    if console.width < NARROW:
+        for cell in shown:
+            _paragraph(console, cell)
+    else:
+        console.print(
+            _overview(shown) if len(shown) < len(cells) else _summary_table(console, cells)
+        )
+    if hidden := len(cells) - len(shown):
+        console.print(
+            Text(
+                f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` "
+                "has all)",
+                style="dim",
+            )
+        )
+    console.print(Text(_caption(cells, sweep), style="dim"))
+
+
+def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
+    """All cells in the order of the file; where they are more than n, first failures, then
+    collapse, then drift.
+    """
+    return list(cells) if len(cells) <= n else sorted(cells, key=_loudness, reverse=True)[:n]
+
+
+def _loudness(cell: Cell) -> tuple[bool, float, float]:
+    drifted = abs(math.log(cell.drift.mean)) if cell.drift and cell.drift.mean > 0 else -1.0
+    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), drifted
+
+
+def _summary_table(console: Console, cells: Sequence[Cell]) -> Table:
+    """A line per cell.  Where its name lacks room, ranges go first, then start and end, of which
+    the drift remains.
+    """
+    unbounded = console.options.update(max_width=sys.maxsize)
+    for left_out in ((), ("range",), ("range", "start", "end")):
+        rows = _summary(cells, left_out)
+        if Measurement.get(console, unbounded, rows).maximum <= console.width:
+            break
+    return rows
+
+
+def _summary(cells: Sequence[Cell], left_out: Collection[str]) -> Table:
+    columns: dict[str, tuple[JustifyMethod, Callable[[Cell], str | Text]]] = {
+        "cell": ("left", lambda c: c.label),
+        "start": ("right", lambda c: spread_short(c.start)),
+        "end": ("right", lambda c: spread_short(c.last)),
+        "drift": ("right", lambda c: _drift(c, "range" not in left_out)),
+        "accuracy": ("right", lambda c: spread_short(c.accuracy)),
+        "collapsed": ("left", _verdict),
+        "status": ("left", _statuses),
+    }
+    if not any(c.accuracy for c in cells):
+        del columns["accuracy"]
+    shown = {name: column for name, column in columns.items() if name not in left_out}
+    rows = table(*((name, justify) for name, (justify, _) in shown.items()))
+    for cell in cells:
+        rows.add_row(*(say(cell) for _, say in shown.values()))
+    return rows
+
+
+def _drift(cell: Cell, ranges: bool) -> str:
+    if ranges:
+        return spread(cell.drift, " x")
+    return f"{number(cell.drift.mean)} x" if cell.drift else "-"
+
+
+def _overview(cells: Sequence[Cell]) -> Table:
+    """The same of a few among very many: a line each."""
+    rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
+    for c in cells:
+        rows.add_row(c.label, _drift(c, ranges=False), _verdict(c), _statuses(c))
+    return one_line_each(rows)
+
+
+def spread_short(s: Spread | None) -> str:
+    return "-" if s is None else number(s.mean)
+
+
+def _verdict(cell: Cell) -> Text:
+    if cell.collapsed is None:
+        word = "-"
+    elif cell.collapsed in (0, cell.judged):
+        word = "yes" if cell.collapsed else "no"
+    else:
+        word = f"{cell.collapsed}/{cell.judged}"
+    return Text(word, style="bold yellow" if cell.collapsed else "")
+
+
+def _statuses(cell: Cell) -> Text:
+    rest = {s: n for s, n in sorted(cell.statuses.items()) if s not in ("ok", "unfinished")}
+    done, of = (
+        cell.statuses.get("ok", 0),
+        f" of {cell.lineages}" if "unfinished" in cell.statuses else "",
+    )
+    words = [f"{done}{of} done"] if done or of else []
+    words += [f"{n} {s.replace('_', ' ')}" for s, n in rest.items()]
+    return Text(
+        ", ".join(words),
+        style="red"
+        if "failed" in cell.statuses
+        else "yellow"
+        if set(cell.statuses) - {"ok"}
+        else "dim",
+    )
+
+
+def _paragraph(console: Console, cell: Cell) -> None:
+    console.print(Text(cell.label, style="bold"))
+    console.print(f"  drift {spread(cell.drift, ' x')}", highlight=False)
+    if cell.accuracy:
+        console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
+    console.print(Text("  collapsed: ") + _verdict(cell))
+    console.print(Text("  ") + _statuses(cell))
+
+
+def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
+    metric = cells[0].metric if cells else ""
+    text = (
+        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means "
+        "over seeds (range)."
+        if metric
+        else ""
+    )
+    if sweep.collapse and all(c.start is None for c in cells):
+        text += f" No row has a finite {sweep.collapse.metric} yet, so nothing is judged."
+    elif sweep.collapse:
+        text += f" Collapsed: {sweep.collapse.words()}."
+    return text.strip()
