@@ -372,11 +372,13 @@ def test_a_draw_that_lost_a_class_says_which_and_ends_nothing(tmp_path: Path) ->
     assert not lost[0].ends and not lost[0].absorbing and lost[0].measurable
 
 
+@pytest.mark.parametrize("policy", ["replace", "accumulate"])  # which keeps all draws at hand
 @pytest.mark.parametrize("seconds", [0.0, 60.0], ids=["one by one", "together"])
 def test_of_generations_committed_together_the_first_and_the_last_have_arrays(
-    seconds: float, tmp_path: Path
+    seconds: float, policy: str, tmp_path: Path
 ) -> None:
-    chain = run(sweep_of(GAUSSIAN, tmp_path, "grid={}", "seeds=1"), seconds=seconds)[0]
+    alone = ("grid={}", "seeds=1", f"base.policy={policy}")
+    chain = run(sweep_of(GAUSSIAN, tmp_path, *alone), seconds=seconds)[0]
     store = Store(chain.store.url)
     store.refresh()
     rows = [store.row("draw", node.draw) for node in chain.path]
