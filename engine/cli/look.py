@@ -21,9 +21,11 @@ from engine.cli.options import (
     Out,
     Set,
     load,
+    open_output,
     open_store,
     print_json,
     words,
+    writable,
 )
 from engine.console.errors import Refused, console, errors
 from engine.status import ExitCode
@@ -107,7 +109,7 @@ def status(
         from engine.outcome.summary import summarise, to_json
 
         sweep = load(file, sets, out)
-        found = histories(sweep, open_store(sweep))
+        found = histories(sweep, open_output(sweep, words(file, sets, out)))
         if as_json:
             print_json(to_json(sweep, found))
             return
@@ -124,13 +126,14 @@ def verify(
     Changes nothing: the next run sets aside what is damaged and makes it again.
     """
     with errors(debug):
-        store = open_store(load(file, sets, out))
+        again = words(file, sets, out)
+        store = open_output(load(file, sets, out), again)
         rows, found = store.verify()
         damage = sorted(set(found))
         if as_json:
             print_json({"rows": rows, "damaged": damage})
         else:
-            _show_damage(store, rows, damage, words(file, sets, out))
+            _show_damage(store, rows, damage, again)
     raise typer.Exit(ExitCode.DAMAGED if damage else ExitCode.OK)
 
 
@@ -245,16 +248,16 @@ def export(
         from analysis.frame.export import write
         from engine.running.logs import folder_of
 
-        sweep = load(file, sets, out)
-        store = open_store(sweep)
+        sweep, again = load(file, sets, out), words(file, sets, out)
+        store = open_output(sweep, again)
         try:
             frame = _frame(sweep, store, tracked)
             if frame.empty:
-                again = words(file, sets, out)
                 raise ValueError(f"nothing has been measured yet; `ouro run {again}` does")
             folder = folder_of(sweep, store)
             own = [folder / f"{sweep.name}.parquet", folder / f"{sweep.name}.csv"]
             for path in [Path(t) for t in to or ()] or own:
+                writable(path.parent)
                 write(frame, path)
                 said = Text(f"wrote {len(frame):,} rows to {path}")
                 console().print(said, soft_wrap=True)

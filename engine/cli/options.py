@@ -4,12 +4,14 @@ output, say it in JSON, leave.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -70,15 +72,40 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
 
 
 def open_store(sweep: Sweep) -> Store:
-    """Open the output to read it; makes nothing."""
+    """Open an output, which need not be there yet; makes nothing."""
     from engine.store.store import Store
 
     try:
-        return Store(sweep.out, repairs=False)
-    except (ValueError, ImportError) as error:
-        raise Refused(
-            f"cannot open the output {sweep.out}: {error}", ExitCode.ENVIRONMENT
-        ) from None
+        store = Store(sweep.out, repairs=False)
+        if not store.local:
+            store.names("")  # whether the object store lets us in
+    except Exception as error:  # of fsspec's libraries, each of which has its own
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise Refused(f"cannot open the output {sweep.out}: {said}", ExitCode.ENVIRONMENT) from None
+    return store
+
+
+def open_output(sweep: Sweep, again: str) -> Store:
+    """Open an output that is there, to read it; again: what `ouro run` is to be given to make it.
+
+    NoOutput when nothing of ours is there.
+    """
+    from engine.store.outputs import NoOutput, existing
+
+    try:
+        return existing(open_store(sweep))
+    except NoOutput as error:
+        raise NoOutput(f"{error}; `ouro run {again}` makes it") from None
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder to write to; Unwritable says why that cannot be."""
+    from engine.store.disk import Disk, Unwritable
+
+    Disk(str(folder)).make(str(folder))
+    if not os.access(folder, os.W_OK):
+        raise Unwritable.of(str(folder), PermissionError(errno.EACCES, "denied"))
+    return folder
 
 
 def cluster(address: str | None, local: bool) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Debug, File, Out, Set, load, open_store
+from engine.cli.options import Debug, File, Out, Set, load, open_output, words, writable
 from engine.console.errors import console, errors
 
 To = Annotated[
@@ -30,11 +30,11 @@ def report(
     """Write the answer: one HTML page, and every figure with its numbers."""
     with errors(debug):
         sweep = load(file, sets, out)
-        store = open_store(sweep)
+        store = open_output(sweep, words(file, sets, out))
         from analysis.report.page import write
         from engine.running.logs import folder_of
 
-        folder = Path(to) if to else folder_of(sweep, store) / "report"
+        folder = writable(Path(to) if to else folder_of(sweep, store) / "report")
         terminal = console()
         with terminal.status("reading") as status:
             page = write(

@@ -21,6 +21,7 @@ from engine.cli.options import (
     cluster,
     leave,
     load,
+    open_output,
     open_store,
     show_ending,
     words,
@@ -55,7 +56,7 @@ def threshold(
     """Search the synthetic fraction at which collapse begins.  The same command again continues."""
     with errors(debug):
         sweep, address = load(file, sets, out), cluster(address, local)
-        open_store(sweep)
+        again = words(file, sets, out)
         if sweep.threshold is None:
             raise Refused(
                 f"{file} has no threshold section; add one, such as  threshold: {{width: 0.05}}",
@@ -66,9 +67,10 @@ def threshold(
 
         terminal = console(as_json)
         if look:
+            open_output(sweep, again)
             code = look_up(sweep, terminal, as_json)
         else:
-            again = words(file, sets, out)
+            open_store(sweep)
             how = Options((), local, address, cpus, as_json, again, own_command())
             code = search(sweep, terminal, how)
     leave(code)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Debug, File, Out, Set, load, open_store
+from engine.cli.options import Debug, File, Out, Set, load, open_output, open_store, words
 from engine.console.errors import Refused, console, errors
 from engine.status import ExitCode
 
@@ -42,6 +42,7 @@ def ui(
             raise Refused(
                 f"{file} says tracking: none, so there is nothing to show", ExitCode.BAD_INPUT
             )
+        open_output(sweep, words(file, sets, out))
         if problem := lack(address):
             raise Refused(problem, ExitCode.ENVIRONMENT)
         pages = serve(address, sweep.name, port)

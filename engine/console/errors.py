@@ -92,6 +92,7 @@ def _code(error: Exception) -> ExitCode:
     from engine.experiment.reader import SpecError
     from engine.store.disk import Unwritable
     from engine.store.locks import Busy
+    from engine.store.outputs import NoOutput
     from engine.store.seal import Damaged
 
     if isinstance(error, Refused):
@@ -100,7 +101,12 @@ def _code(error: Exception) -> ExitCode:
         return ExitCode.ENVIRONMENT
     if isinstance(error, OSError) and error.errno in MACHINES:
         return ExitCode.ENVIRONMENT
-    kinds = {SpecError: ExitCode.BAD_INPUT, Busy: ExitCode.BUSY, Damaged: ExitCode.DAMAGED}
+    kinds = {
+        SpecError: ExitCode.BAD_INPUT,
+        NoOutput: ExitCode.BAD_INPUT,
+        Busy: ExitCode.BUSY,
+        Damaged: ExitCode.DAMAGED,
+    }
     return next((code for kind, code in kinds.items() if isinstance(error, kind)), ExitCode.FAILED)
 
 

@@ -24,9 +24,12 @@ REASONS = {
     errno.EROFS: "it is read-only; mount it for writing, or give another --out",
     errno.EACCES: "this user may not write there; change its permissions, or give another --out",
     errno.EPERM: "this user may not write there; change its permissions, or give another --out",
-    errno.ENOENT: "it was deleted or moved while it was in use; put it back, or begin anew",
+    errno.ENOENT: "it is not there and cannot be made; give another folder",
     errno.EMFILE: "too many files are open; raise `ulimit -n`",
 }
+
+
+GONE = "it was deleted or moved while it was in use; put it back, or begin anew"
 
 
 class Unwritable(OSError):
@@ -35,7 +38,10 @@ class Unwritable(OSError):
     """
 
     @classmethod
-    def of(cls, folder: str, error: OSError) -> Unwritable:
+    def of(cls, folder: str, error: OSError, was_there: bool = False) -> Unwritable:
+        """was_there: whether the folder had been there."""
+        if was_there and error.errno == errno.ENOENT:
+            return cls(errno.ENOENT, f"cannot write to {folder}: {GONE}")
         reason = REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
         return cls(error.errno or errno.EIO, f"cannot write to {folder}: {reason}")
 
@@ -55,7 +61,7 @@ class Disk:
         try:
             self._make(folder)
         except OSError as error:
-            raise Unwritable.of(self.root, error) from error
+            raise Unwritable.of(self.root, error, self._made) from error
 
     def _make(self, folder: str) -> None:
         if os.path.isdir(folder):
@@ -79,4 +85,4 @@ class Disk:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise Unwritable.of(self.root, error) from error
+            raise Unwritable.of(self.root, error, self._made) from error

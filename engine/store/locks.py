@@ -71,7 +71,7 @@ class FileLocks:
                 OSError
             ):  # what could not be written cannot be written when it is closed
                 stack.close()
-            raise Unwritable.of(self.disk.root, error) from error
+            raise Unwritable.of(self.disk.root, error, was_there=True) from error
         return stack
 
     def holder(self, name: str) -> str:

@@ -290,11 +290,6 @@ def test_damage_is_named_set_aside_and_made_again(tiny: Path) -> None:
     assert ouro("verify", "tiny.yaml", cwd=tiny).returncode == 0
 
 
-def test_verify_reads_only_its_own_output(tiny: Path) -> None:
-    ran = ouro("verify", "tiny.yaml", "--json", cwd=tiny)
-    assert ran.returncode == 0 and json.loads(ran.stdout) == {"rows": 0, "damaged": []}
-
-
 # ---- the screen, in this process ----
 
 

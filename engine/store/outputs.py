@@ -1,0 +1,155 @@
+"""What is an output of ours, who it is, and which is nearest where one that was named is none.
+
+<out>/output.json   its identity: the same wherever the output is moved or copied to
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.files import JsonObject
+from engine.spec import digest
+from engine.store import shapes
+from engine.store.seal import Damaged
+from engine.store.store import Store
+
+IDENTITY = "output.json"
+OURS = {  # what committed things are called, by the folder that they lie in
+    "lineages": re.compile(r"[0-9a-f]{16}\.json"),
+    "blocks": re.compile(r"[0-9a-f]{24}\.json"),
+    "models": re.compile(r"[0-9a-f]{24}"),
+    "draws": re.compile(r"[0-9a-f]{24}"),
+}
+MOST_NAMED = 3  # outputs that are near
+
+
+class NoOutput(Exception):
+    """An output that was named and is none."""
+
+
+def is_output(store: Store) -> bool:
+    """Whether a run has left anything there."""
+    there = set(store.names(""))
+    if IDENTITY in there:
+        return True
+    return any(
+        any(map(OURS[folder].fullmatch, store.names(folder))) for folder in OURS if folder in there
+    )
+
+
+def existing(store: Store) -> Store:
+    """The same store; NoOutput, which names what is near, when it is no output."""
+    if is_output(store):
+        return store
+    if store.local and os.path.isfile(store.root):
+        said = "that is a file"
+    elif store.local and not os.path.isdir(store.root):
+        said = "there is no such folder"
+    else:
+        said = "nothing there was made by `ouro run`"
+    raise NoOutput(f"{store.url} is no output: {said}{_near(store)}")
+
+
+def _near(store: Store) -> str:
+    """Which outputs are near, as the rest of a sentence."""
+    if not store.local:
+        return _guess(posixpath.basename(store.root), _siblings(store))
+    root, place = Path(store.root), Path(store.root)
+    while not place.is_dir():
+        place = place.parent
+    near = _outputs_in(place) or _outputs_in(root.parent)
+    if near:
+        return _guess(root.name, near)
+    return "" if place == root else f"; the nearest that exists is {_short(place)}"
+
+
+def _guess(name: str, outputs: dict[str, str]) -> str:
+    """The outputs whose names are nearest, else the first ones; outputs: name -> place."""
+    close = difflib.get_close_matches(name, outputs, 1)
+    named = [outputs[each] for each in close or sorted(outputs)[:MOST_NAMED]]
+    return f"; did you mean {' or '.join(named)}?" if named else ""
+
+
+def _outputs_in(folder: Path) -> dict[str, str]:
+    """The outputs directly below a folder: name -> place."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for child in folder.iterdir():
+            with contextlib.suppress(OSError):
+                if child.is_dir() and is_output(Store(str(child), repairs=False)):
+                    found[child.name] = _short(child)
+    return found
+
+
+def _siblings(store: Store) -> dict[str, str]:
+    above = posixpath.dirname(store.url.rstrip("/"))
+    names = Store(above, repairs=False).names("") if "/" in store.root else []
+    return {name: f"{above}/{name}" for name in names}
+
+
+def _short(place: Path) -> str:
+    """A folder as seen from the working directory, where that is shorter."""
+    seen = os.path.relpath(place)
+    return str(place) if seen.startswith("..") else seen
+
+
+# ---- who it is -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who an output is.
+
+    origin   what tells it from all others: of outputs that older versions began, where they were.
+    earlier  ids of lineages that older versions put there, which kept no experiment.
+    """
+
+    origin: str
+    earlier: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: object) -> Identity:
+        found = shapes.mapping(value)
+        earlier = tuple(map(shapes.name, shapes.items(found.get("earlier", []))))
+        return cls(shapes.text(found.get("origin")), earlier)
+
+    def to_json(self) -> JsonObject:
+        return {"origin": self.origin, "earlier": list(self.earlier)}
+
+
+def identity(store: Store) -> Identity | None:
+    """Who an output is; None where nobody has said it yet, or what was said is damaged."""
+    with contextlib.suppress(Damaged):
+        return store.read_json(store.path(IDENTITY), Identity.from_json)
+    return None
+
+
+def identify(store: Store, own: Iterable[str]) -> Identity:
+    """Say who an output is, for who holds it; what was said stays.
+
+    own  ids of lineages whose experiment is kept from now on.
+    """
+    found = identity(store)
+    if found is not None:
+        return found
+    there = {name.removesuffix(".json") for name in store.names("lineages")}
+    if is_output(store):  # an older version began it, and knew it by where it was
+        made = Identity(store.url, tuple(sorted(there - set(own))))
+    else:
+        made = Identity(uuid.uuid4().hex)
+    store.write_json(store.path(IDENTITY), made.to_json())
+    return made
+
+
+def sweep_id(store: Store, name: str) -> str:
+    """By what a tracker knows the sweep of an experiment in an output, wherever that is moved."""
+    found = identity(store)
+    return digest({"sweep": name, "out": store.url if found is None else found.origin}, 16)
