@@ -77,7 +77,7 @@ LONGEST_FUNCTION = 50
 LONG_FUNCTIONS = {"train": 100, "__init__": 100}  # one loop from top to bottom; what a class takes
 WIDEST = 100  # columns
 MOST_IGNORED = 20  # errors of mypy --strict
-MOST_LOOSE = 49  # may only sink
+MOST_LOOSE = 26  # may only sink
 LOOSE = (
     "engine/experiment/",
     "engine/store/rows.py",

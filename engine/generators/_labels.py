@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from engine.files import JsonObject
 from engine.parts import Finding
 from engine.samples import proportional_labels
 
@@ -34,14 +34,14 @@ def labels_for(n: int, labels: np.ndarray | None, counts: Sequence[int]) -> np.n
     return labels.astype(np.int64)
 
 
-def same_networks(config: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_networks(config: JsonObject, other: JsonObject) -> bool:
     """Whether networks of the one can take the weights of the other: all alike but how often each
     class was there.
     """
     return _shape(config) == _shape(other)
 
 
-def _shape(config: dict[str, Any]) -> dict[str, Any]:
+def _shape(config: JsonObject) -> JsonObject:
     """Put the number of classes in place of their counts."""
     if "label_counts" not in config:
         return config

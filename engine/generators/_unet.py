@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
+from engine.files import JsonObject
 from engine.generators._labels import label_counts
 from engine.training.device import device, tensor_float
 from engine.training.loop import Training
@@ -63,7 +64,7 @@ SIZES = {
 
 def with_own(size: Size, **own: Any) -> Size:
     """The size with the numbers that were given (not None) in place of its own."""
-    given: dict[str, Any] = {
+    given: JsonObject = {
         k: tuple(v) if isinstance(v, list) else v for k, v in own.items() if v is not None
     }
     return replace(size, **given)
@@ -89,7 +90,7 @@ class ImageUnet:
     so training drops some.
     """
 
-    def __init__(self, unet: Any, config: dict[str, Any], label_dropout: float) -> None:
+    def __init__(self, unet: Any, config: JsonObject, label_dropout: float) -> None:
         self.module, self.config, self.label_dropout = unet, config, label_dropout
         height, width, channels = config["shape"]
         step = 2 ** (len(config["channels"]) - 1)
@@ -195,7 +196,7 @@ class ImageUnet:
         return cls(unet.to(device()).eval(), config, label_dropout)
 
 
-def _unet(config: dict[str, Any]) -> Any:
+def _unet(config: JsonObject) -> Any:
     (height, width, colours), channels = config["shape"], config["channels"]
     step, levels, common = 2 ** (len(channels) - 1), range(len(channels)), math.gcd(*channels)
     kinds = ["Attn" if level in config["attention"] else "" for level in levels]

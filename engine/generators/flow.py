@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
+from engine.files import JsonObject
 from engine.parts import Finding, Fraction, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor
@@ -147,7 +148,7 @@ class Flow:
         self.steps, self.batch, self.lr, self.decay = steps, batch, lr, decay
         self.ema, self.warm_start = ema, warm_start
         self.model_: PointFlow | None = None
-        self.config_: dict[str, Any] = {}
+        self.config_: JsonObject = {}
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         """The reported loss is the negative log likelihood in nats."""
@@ -173,7 +174,7 @@ class Flow:
         )
         return train([Turn(self.model_, self._loss, lr=self.lr)], [x], rng, how)
 
-    def _config(self, replicates: int, d: int) -> dict[str, Any]:
+    def _config(self, replicates: int, d: int) -> JsonObject:
         bins = self.bins if self.coupling == "spline" else 0
         return dict(
             replicates=replicates,

@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.files import JsonObject
 from engine.generators import _unet
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
@@ -46,7 +47,7 @@ class PointNet(nn.Module):
     velocities.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         super().__init__()
         replicates, d = config["shape"]
         self.config, self.classes = config, len(config["label_counts"])

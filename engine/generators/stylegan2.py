@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.files import JsonObject
 from engine.generators._augment import augmented
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.generators._stylegan2 import Discriminator, StyleGenerator
@@ -132,7 +133,7 @@ class Stylegan2:
             precision,
         )
         self.model_: Any = None  # nn.ModuleDict of `generator` and `discriminator`
-        self.config_: dict[str, Any] = {}
+        self.config_: JsonObject = {}
 
     # ---- training ----
 
@@ -314,7 +315,7 @@ class Stylegan2:
         del self.config_["discriminator"]
 
 
-def _build(config: dict[str, Any]) -> nn.ModuleDict:
+def _build(config: JsonObject) -> nn.ModuleDict:
     channels, classes = config["shape"][2], len(config["label_counts"])
     sides = [4]
     while sides[-1] < max(8, *config["shape"][:2]):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.files import JsonObject
 from engine.generators._labels import label_counts, labels_for
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
@@ -226,7 +227,7 @@ class Vae:
             precision,
         )
         self.model_: ImageVae | PointVae | None = None
-        self.config_: dict[str, Any] = {}
+        self.config_: JsonObject = {}
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         images, y = data.x.ndim == 4, data.y if self.conditional else None
@@ -250,7 +251,7 @@ class Vae:
         )
         return train([Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how)
 
-    def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
+    def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
         config = {
             "shape": list(x.shape[1:]),
             "label_counts": label_counts(y),
@@ -340,7 +341,7 @@ class Vae:
         self.model_, self.config_ = load_weights(folder, _build)
 
 
-def _build(config: dict[str, Any]) -> ImageVae | PointVae:
+def _build(config: JsonObject) -> ImageVae | PointVae:
     numbers = {name: config[name] for name in config if name != "label_counts"}
     kind = ImageVae if len(config["shape"]) == 3 else PointVae
     return kind(classes=len(config["label_counts"]), **numbers)

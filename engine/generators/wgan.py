@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.files import JsonObject
 from engine.generators._dcgan import DcganCritic, DcganGenerator
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -189,7 +190,7 @@ class Wgan:
         )
         self.conditional = conditional
         self.model_: PointGan | ImageGan | None = None
-        self.config_: dict[str, Any] = {}
+        self.config_: JsonObject = {}
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -218,7 +219,7 @@ class Wgan:
         )
         return train(self._turns(self.model_), [x] if y is None else [x, y], rng, how)
 
-    def _config(self, x: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
+    def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
         numbers, labels = (
             (IMAGES if x.ndim == 4 else POINTS) | self.own,
             {"label_counts": label_counts(y)},
@@ -339,7 +340,7 @@ class Wgan:
         self.model_, self.config_ = load_weights(folder, _build)
 
 
-def _build(config: dict[str, Any]) -> PointGan | ImageGan:
+def _build(config: JsonObject) -> PointGan | ImageGan:
     return ImageGan(**config) if "shape" in config else PointGan(**config)
 
 

@@ -20,6 +20,7 @@ import time
 import uuid
 from typing import IO, Any
 
+from engine.files import JsonObject
 from engine.store.disk import Disk, Unwritable
 
 BEAT_SECONDS = 1.0
@@ -108,7 +109,7 @@ class Leases:
             str, tuple[bytes, float]
         ] = {}  # by path: what it held, and since when on our clock
         self._alive: set[str] = set()  # paths that were renewed while we watched
-        self._held: dict[str, dict[str, Any]] = {}  # by path: what we write there
+        self._held: dict[str, JsonObject] = {}  # by path: what we write there
         self._changed = threading.Condition()
         self._heart: threading.Thread | None = None
 
@@ -180,7 +181,7 @@ class Leases:
                     self._renew(path, note)
             time.sleep(self.beat)
 
-    def _renew(self, path: str, note: dict[str, Any]) -> None:
+    def _renew(self, path: str, note: JsonObject) -> None:
         data = self._read(path)
         mine = data is not None and _owner(data) == note["owner"]
         with self._changed:
