@@ -61,7 +61,7 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
 
     try:
         sweep = read(file, list(sets or ()))
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         reason = error.strerror.lower() if error.strerror else error
         raise Refused(f"{file}: {reason}", ExitCode.BAD_INPUT) from None
     from engine.tracking.tracker import refusal

@@ -32,8 +32,8 @@ from engine.experiment.grid import (
 )
 from engine.experiment.schema import File, Sizes
 from engine.experiment.values import checked_part, distinct, explain, named, nearest
-from engine.experiment.yaml import Document, Problem, parse
-from engine.files import JsonObject
+from engine.experiment.yaml import MOST_BYTES, Document, Problem, parse
+from engine.files import JsonObject, read_regular
 from engine.lineage.recipe import path as plan_path
 from engine.names import refusals
 from engine.refusals import lacking, unmeasurable
@@ -54,11 +54,11 @@ class SpecError(Exception):
 def load(path: str | Path, overrides: Overrides = ()) -> Sweep:
     """Read the sweep of an experiment file, with these overrides of its values.
 
-    SpecError with all problems, FileNotFoundError when it is not there.
+    SpecError with all problems; OSError when it is not there, is no file or too large.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(
             str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]

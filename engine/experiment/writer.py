@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from engine.experiment.yaml import is_scientific
+from engine.experiment.yaml import CoreResolver
 from engine.files import JsonObject
 
 WIDTH = 100  # columns
@@ -19,14 +19,14 @@ BREAKS = "\x85\u2028\u2029\ufeff"  # written as escapes between double quotes
 FIRST = ("question",)  # then the keys as they are
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that looks like a number; knows no anchors."""
+class _Dumper(CoreResolver, yaml.SafeDumper):
+    """Quotes text that would be read as something else; knows no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def text(self, value: str) -> yaml.ScalarNode:
-        style = '"' if is_scientific(value) or any(c in value for c in BREAKS) else None
+        style = '"' if any(c in value for c in BREAKS) else None
         return self.represent_scalar("tag:yaml.org,2002:str", value, style)
 
 

@@ -1,8 +1,8 @@
-"""YAML with line numbers and no surprises: no tags, no anchors or aliases, no duplicate keys;
-`1e-4` is a number.
+"""YAML with line numbers and no surprises: the numbers of YAML 1.2, no tags, no anchors or aliases,
+no duplicate keys, no depth without end.
 
-PyYAML's SafeLoader lets the last of two equal keys win and reads 1e-4 as text; both have ruined
-experiments.
+PyYAML's SafeLoader reads YAML 1.1, where 0100 is 64, 1:30 is 90, `no` is false and 1e-4 is text,
+and lets the last of two equal keys win; each has ruined experiments.
 """
 
 from __future__ import annotations
@@ -13,10 +13,49 @@ from typing import Any
 
 import yaml
 
-_SCIENTIFIC = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
-_PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge")
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
+MOST_BYTES = 10_000_000  # of an experiment file
+DEEPEST = 100  # lists and mappings inside each other
+_TAG = "tag:yaml.org,2002:"
+# the core schema of YAML 1.2 (section 10.3.2): what a plain word means, and how it may begin
+_CORE = {
+    "null": (r"~|null|Null|NULL|", [*"~nN", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        [*"-+.0123456789"],
+    ),
+}
+_PLAIN_TAGS = {f"{_TAG}{name}" for name in ("str", "map", "seq", *_CORE)}
 Path = tuple[str | int, ...]
+
+
+class CoreResolver(yaml.resolver.Resolver):
+    """Tells numbers, truth values and null from text, as YAML 1.2 does."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+for _name, (_pattern, _first) in _CORE.items():
+    CoreResolver.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+class _Loader(
+    yaml.reader.Reader,
+    yaml.scanner.Scanner,
+    yaml.parser.Parser,
+    yaml.composer.Composer,
+    CoreResolver,
+):
+    """Text -> nodes; nothing is constructed."""
+
+    def __init__(self, text: str) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+        yaml.composer.Composer.__init__(self)
+        CoreResolver.__init__(self)
 
 
 @dataclass(frozen=True)
@@ -48,25 +87,15 @@ class Document:
         return self.lines.get(path)
 
 
-def is_scientific(text: str) -> bool:
-    """Whether plain text such as 1e-4 is read as a number."""
-    return _SCIENTIFIC.fullmatch(text) is not None
-
-
 def parse(text: str) -> Document:
     """Read one YAML document; problems are collected, not raised."""
     document = Document()
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if anchor := getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else None
-                document.problems.append(
-                    Problem(f"anchors and aliases are not allowed, got {anchor!r}", (), line)
-                )
+        document.problems += _refused(text)
         if document.problems:
             return document
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        node = _Loader(text).get_single_node()
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error) or type(error).__name__
         document.problems.append(
@@ -75,6 +104,23 @@ def parse(text: str) -> Document:
         return document
     document.values = _value(node, (), document) if node is not None else {}
     return document
+
+
+def _refused(text: str) -> list[Problem]:
+    """What no experiment needs: anchors, aliases, more than DEEPEST levels."""
+    problems: list[Problem] = []
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):  # type: ignore[arg-type]
+        line = event.start_mark.line + 1 if event.start_mark else None
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            fault = f"lists and mappings stand at most {DEEPEST} deep inside each other"
+            return [*problems, Problem(fault, (), line)]
+        if anchor := getattr(event, "anchor", None):
+            fault = f"anchors and aliases are not allowed, got {anchor!r}"
+            problems.append(Problem(fault, (), line))
+    return problems
 
 
 def parse_value(text: str) -> Any:
@@ -106,7 +152,7 @@ def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str
     for key_node, child in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
         line = key_node.start_mark.line + 1
-        if key is None or key_node.tag.endswith(":merge"):
+        if key is None:
             document.problems.append(Problem("keys must be plain names", path, line))
             continue
         if key in found:
@@ -121,14 +167,18 @@ def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str
 
 def _scalar(node: yaml.Node, path: Path, document: Document) -> Any:
     assert isinstance(node, yaml.ScalarNode)
-    if node.tag.endswith(":timestamp"):
-        return node.value
-    if node.tag.endswith(":str"):
-        return float(node.value) if node.style is None and is_scientific(node.value) else node.value
+    text = node.value
     try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (ValueError, OverflowError) as error:
-        document.problems.append(
-            Problem(f"cannot read {node.value!r}: {error}", path, node.start_mark.line + 1)
-        )
-        return None
+        match node.tag.removeprefix(_TAG):
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+            case "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError as error:
+        fault = f"cannot read {text:.60}: {error}"
+        document.problems.append(Problem(fault, path, node.start_mark.line + 1))
+    return text

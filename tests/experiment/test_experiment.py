@@ -4,6 +4,8 @@ never a traceback.
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from pathlib import Path
 
@@ -230,13 +232,50 @@ metrics: [fidd]
     ]
 
 
-def test_scientific_notation_is_a_number() -> None:
-    assert parse("a: 1e-4\nb: 1E3\nc: '1e-4'\nd: e4\n").values == {
-        "a": 1e-4,
-        "b": 1000.0,
-        "c": "1e-4",
-        "d": "e4",
-    }
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", -math.inf),
+        ("0100", 100),
+        ("-010", -10),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("e4", "e4"),
+        ("'1e-4'", "1e-4"),
+        ("True", True),
+        ("no", "no"),
+        ("off", "off"),
+        ("~", None),
+        ("2026-01-02", "2026-01-02"),
+    ],
+)
+def test_plain_words_mean_what_they_mean_in_yaml_1_2(text: str, value: object) -> None:
+    found = parse(f"a: {text}\n")
+    assert found.problems == [] and found.values == {"a": value}
+    assert type(found.values["a"]) is type(value)
+
+
+def test_what_is_too_deep_or_too_large_is_refused_by_its_limit(tmp_path: Path) -> None:
+    deep = parse("base:\n  - " + "[" * 100_000 + "]" * 100_000)
+    assert [p.message for p in deep.problems] == [
+        "lists and mappings stand at most 100 deep inside each other"
+    ]
+    assert parse("[" * 100 + "]" * 100).problems == []
+    large = tmp_path / "large.yaml"
+    large.write_text("#" * 10_000_001)
+    with pytest.raises(OSError, match="it has more than 10,000,000 bytes"):
+        load(large)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(OSError, match="this is a pipe, not a file"):
+        load(tmp_path / "pipe.yaml")
 
 
 def test_ten_million_cells_are_refused_in_a_second_with_their_factors(tmp_path: Path) -> None:
