@@ -91,6 +91,11 @@ def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
     return rng.permutation(np.concatenate(picked))
 
 
+def n_train(total: int, held_out_fraction: float) -> int:
+    """Rows to train on, of so many."""
+    return total - round(held_out_fraction * total)
+
+
 def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple[Samples, Samples]:
     """A fixed split with the whole set's class proportions in both parts, each in a fixed shuffled
     order.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages, stratified_split, thumbnail
+from engine.datasets._finite import FiniteImages, n_train, stratified_split, thumbnail
 from engine.datasets._listing import (
     Listing,
     fingerprint,
@@ -111,10 +111,6 @@ def look(path: Path, name: str, size: int, held_out_fraction: float) -> Contents
     found = split_of(name, counts, classes, n_train(total, held_out_fraction), why)
     own = f"{stamp}-{size}-{held_out_fraction!r}"
     return replace(found, shape=shape, left_out=left_out, fingerprint=own)
-
-
-def n_train(total: int, held_out_fraction: float) -> int:
-    return total - round(held_out_fraction * total)
 
 
 @lru_cache(maxsize=2)
