@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from tests.support.source import (
     libraries,
     modules,
     nested_comprehensions,
+    parsed,
     upward_imports,
 )
 
@@ -254,8 +257,14 @@ def optional() -> list[str]:
 
 def owners(library: str) -> set[str]:
     """The distributions that hold a library, as they are called in pyproject."""
-    found = packages_distributions().get(SHIPPED_WITH.get(library, library), [library])
+    found = distributions().get(SHIPPED_WITH.get(library, library), [library])
     return {name.lower() for name in found}
+
+
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """By library those that hold it; every installed file is looked at, so once."""
+    return packages_distributions()
 
 
 def test_what_is_imported_is_declared() -> None:
@@ -324,7 +333,7 @@ def test_lines_are_narrow() -> None:
 def test_no_comprehension_stands_inside_another() -> None:
     nested = {}
     for file in files(ROOT):
-        if lines := nested_comprehensions(ast.parse(file.read_text())):
+        if lines := nested_comprehensions(parsed(file.read_text())):
             nested[short(file)] = lines
     assert not nested, nested
 

@@ -110,7 +110,7 @@ def _refused(text: str) -> list[Problem]:
     """What no experiment needs: anchors, aliases, more than DEEPEST levels."""
     problems: list[Problem] = []
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):  # type: ignore[arg-type]
+    for event in yaml.parse(text, Loader=_Loader):  # type: ignore[arg-type]  # stubs name PyYAML's
         line = event.start_mark.line + 1 if event.start_mark else None
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
