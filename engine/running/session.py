@@ -34,6 +34,9 @@ from engine.tracking.recorder import Recorder
 from engine.tracking.tracker import address_of, lack
 
 MOST_NAMED = 5  # damaged files
+# read by Ray when it is imported: it then keeps the address 127.0.0.1, where it would look up the
+# machine's own and listen there, for a cluster that we do not want
+ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class EnvironmentProblem(Exception):
@@ -179,9 +182,11 @@ class Session:
         return self._work_on_ray()
 
     def _work_on_ray(self) -> str:
-        if self.options.address is None and "RAY_AUTH_MODE" not in os.environ:
-            token = secrets.token_hex(32)  # Ray reads both when it is imported
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        if self.options.address is None:
+            os.environ |= ONE_MACHINE
+            if "RAY_AUTH_MODE" not in os.environ:
+                token = secrets.token_hex(32)
+                os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         from engine.running.ray_health import RayDied
         from engine.running.ray_tune import Unsatisfiable, run_sweep
 

@@ -312,6 +312,28 @@ def test_the_next_process_has_this_ones_command(tmp_path: Path) -> None:
     assert told.splitlines() == ["['run', 'a file.yaml', '--set', 'x=[1, 2]']"] * 2
 
 
+# ---- who can reach it ----------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_a_ray_of_our_own_listens_on_loopback_only(
+    house: Path, whole: Path, tmp_path: Path
+) -> None:
+    process = begun(tmp_path / "out", house, rows=2)
+    driver = psutil.Process(process.pid)
+    tree = [driver, *driver.children(recursive=True)]
+    heard = [
+        found.laddr.ip
+        for each in tree
+        for found in each.net_connections()
+        if found.status == psutil.CONN_LISTEN
+    ]
+    rc, stdout, stderr = ended_as(process)
+    assert rc == 0, stdout + stderr
+    assert len(heard) > 5 and {ip.removeprefix("::ffff:") for ip in heard} == {"127.0.0.1"}
+    assert_same(tmp_path / "out", whole)
+
+
 # ---- somebody is stopped for a while -------------------------------------------------------------
 
 
