@@ -323,11 +323,6 @@ class Sweep:
                     found.setdefault(known[pair], set()).add(cell)
         return [f"{why} ({len(of)} of {len(cells)} cells)" for why, of in found.items()]
 
-    @property
-    def id(self) -> str:
-        """A sweep is known by its name and its output: adding cells or generations continues it."""
-        return digest({"sweep": self.name, "out": self.out}, 16)
-
     def resources_of(self, spec: LineageSpec) -> Share:
         """What one lineage takes of a machine, and what its generations are declared to cost."""
         return self.resources.of(spec.generator.name)

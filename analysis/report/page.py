@@ -28,6 +28,7 @@ from analysis.report.figures import Findings, Shown, figures
 from analysis.report.measured_by import measured_by
 from analysis.theory.laws import alarms, worst_z
 from analysis.threshold.workflows import Workflow, grown, read
+from engine.experiment.writer import to_yaml
 from engine.files import write_atomically
 from engine.names import names_of, refusals
 from engine.outcome.answer import Answer
@@ -35,6 +36,7 @@ from engine.running.provenance import trained_with
 from engine.spec import Sweep
 from engine.store.artifacts import machine
 from engine.store.failures import Failure
+from engine.store.outputs import sweep_id
 from engine.store.store import Store
 
 MOST_ROWS = 60
@@ -225,17 +227,19 @@ def _warnings(findings: Findings, failed: Mapping[str, Failure]) -> list[str]:
 
 
 def _source(sweep: Sweep) -> str:
+    """The experiment as its file has it, or as it was resolved where that is no file."""
     try:
         return Path(sweep.source).read_text(encoding="utf-8")
     except OSError:
-        return "(the file is not where it was)"
+        return to_yaml(sweep.document)
 
 
 def _footer(sweep: Sweep) -> str:
     known = ", ".join(f"{k} {v}" for k, v in machine().items())
     written = time.strftime("%Y-%m-%d %H:%M")
+    known_as = sweep_id(Store(sweep.out, repairs=False), sweep.name)
     return (
-        f"Written {written} from {sweep.source}; sweep {sweep.id}.  {known}.  Intervals "
+        f"Written {written} from {sweep.source}; sweep {known_as}.  {known}.  Intervals "
         "resample seeds, never cells."
     )
 

@@ -269,11 +269,12 @@ def _frame(sweep: Sweep, store: Store, tracked: bool) -> pd.DataFrame:
     """Return all that was measured, from the output or from MLflow."""
     from analysis.frame.rows import from_mlflow, from_store
     from analysis.threshold.workflows import grown
+    from engine.store.outputs import sweep_id
     from engine.tracking.tracker import address_of, backends
 
     if tracked:
         address = address_of(sweep, store)
         if address is None or backends()[address.scheme] != "mlflow":
             raise ValueError("this sweep is not tracked by MLflow; leave --mlflow out")
-        return from_mlflow(address.uri, sweep.name, sweep_id=sweep.id)
+        return from_mlflow(address.uri, sweep.name, sweep_id=sweep_id(store, sweep.name))
     return from_store(grown(sweep, store) if sweep.threshold else sweep)

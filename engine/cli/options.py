@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="an experiment file, such as experiments/quickstart.yaml"),
+    typer.Argument(
+        metavar="FILE",
+        help="an experiment file, an experiment that comes with ouro (quickstart), or an output",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -56,19 +58,28 @@ Cpus = Annotated[
 
 
 def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
-    """Read an experiment file; raises SpecError, and Refused for no such file or tracker."""
-    from engine.experiment.reader import load as read
+    """Read the experiment that FILE means; raises SpecError, NoExperiment and NoOutput, and Refused
+    when it cannot be read or its tracker is unknown.
+    """
+    from engine.experiment.reader import SpecError
+    from engine.experiment.sources import NoExperiment
+    from engine.experiment.sources import load as read
+    from engine.store.outputs import NoOutput
 
     try:
-        sweep = read(file, list(sets or ()))
+        sweep = read(file, list(sets or ()), out)
     except OSError as error:
         reason = error.strerror.lower() if error.strerror else error
         raise Refused(f"{file}: {reason}", ExitCode.BAD_INPUT) from None
+    except (SpecError, NoExperiment, NoOutput):
+        raise
+    except Exception as error:
+        raise _closed(file, error) from None
     from engine.tracking.tracker import refusal
 
     if problem := refusal(sweep.tracking):
         raise Refused(f"{file}: tracking: {problem}", ExitCode.BAD_INPUT)
-    return replace(sweep, out=out) if out else sweep
+    return sweep
 
 
 def open_store(sweep: Sweep) -> Store:
@@ -79,10 +90,17 @@ def open_store(sweep: Sweep) -> Store:
         store = Store(sweep.out, repairs=False)
         if not store.local:
             store.names("")  # whether the object store lets us in
-    except Exception as error:  # of fsspec's libraries, each of which has its own
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise Refused(f"cannot open the output {sweep.out}: {said}", ExitCode.ENVIRONMENT) from None
+    except Exception as error:
+        raise _closed(sweep.out, error) from None
     return store
+
+
+def _closed(url: str, error: Exception) -> Exception:
+    """An output that cannot be opened: fsspec's libraries each have errors of their own."""
+    if "://" not in url and not isinstance(error, OSError | ValueError | ImportError):
+        return error
+    said = str(error).partition("\n")[0] or type(error).__name__
+    return Refused(f"cannot open the output {url}: {said}", ExitCode.ENVIRONMENT)
 
 
 def open_output(sweep: Sweep, again: str) -> Store:

@@ -90,6 +90,7 @@ def errors(debug: bool) -> Iterator[None]:
 
 def _code(error: Exception) -> ExitCode:
     from engine.experiment.reader import SpecError
+    from engine.experiment.sources import NoExperiment
     from engine.store.disk import Unwritable
     from engine.store.locks import Busy
     from engine.store.outputs import NoOutput
@@ -103,6 +104,7 @@ def _code(error: Exception) -> ExitCode:
         return ExitCode.ENVIRONMENT
     kinds = {
         SpecError: ExitCode.BAD_INPUT,
+        NoExperiment: ExitCode.BAD_INPUT,
         NoOutput: ExitCode.BAD_INPUT,
         Busy: ExitCode.BUSY,
         Damaged: ExitCode.DAMAGED,

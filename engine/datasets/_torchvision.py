@@ -8,6 +8,7 @@ into them).
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -61,10 +62,16 @@ def lack(name: str, root: Path) -> Lack | None:
     if not absent:
         return None
     fix = (
-        f"fetch it with `ouro download {name}`, or set OUROBOROS_DATA (or the parameter root) to "
+        f"fetch it with `{_command(name, root)}`, or set OUROBOROS_DATA (or the parameter root) to "
         "the folder that holds it"
     )
     return Lack(f"data set {name}", str(root / FOLDERS[name]), fix)
+
+
+def _command(name: str, root: Path) -> str:
+    """What fetches a set into a root."""
+    where = [] if root == data_root() else ["--root", str(root)]
+    return shlex.join(["ouro", "download", name, *where])
 
 
 def official(
@@ -143,7 +150,7 @@ def open_part(name: str, root: Path, **part: Any) -> Any:
         return _cls(name)(root, download=False, **part)
     except (RuntimeError, FileNotFoundError) as error:
         raise FileNotFoundError(
-            f"the data set {name} is not in {root}; fetch it with `ouro download {name}`, "
+            f"the data set {name} is not in {root}; fetch it with `{_command(name, root)}`, "
             f"or set OUROBOROS_DATA (or the parameter root) to the folder that holds it"
         ) from error
 

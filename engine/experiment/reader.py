@@ -57,17 +57,30 @@ def load(path: str | Path, overrides: Overrides = ()) -> Sweep:
     SpecError with all problems; OSError when it is not there, is no file or too large.
     """
     path = Path(path)
+    text = read_regular(path, MOST_BYTES)
+    return of_text(text, name=path.stem, source=str(path), overrides=overrides)
+
+
+def of_text(
+    text: bytes, *, name: str, source: str, output: str = "", overrides: Overrides = ()
+) -> Sweep:
+    """Make the sweep of an experiment's text; its output is this one, if any, whatever it says.
+
+    name, source: as for `read`.  SpecError with all problems.
+    """
     try:
-        text = read_regular(path, MOST_BYTES).decode("utf-8")
+        decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(
-            str(path), [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]
+            source, [Problem(f"this is not text in UTF-8: {error.reason} at byte {error.start}")]
         ) from None
-    document = parse(text)
+    document = parse(decoded)
     if document.problems:
-        raise SpecError(str(path), document.problems)
-    asked = re.findall(r"^#\s*Question:\s*(.+)$", text, re.M)
-    return _Reader(path.stem, str(path), document, overrides, (asked or [""])[0]).sweep()
+        raise SpecError(source, document.problems)
+    if output and isinstance(document.values, dict):
+        document.values["out"] = output
+    asked = re.findall(r"^#\s*Question:\s*(.+)$", decoded, re.M)
+    return _Reader(name, source, document, overrides, (asked or [""])[0]).sweep()
 
 
 def read(

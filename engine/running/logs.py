@@ -15,6 +15,8 @@ from typing import IO
 from engine.spec import Sweep
 from engine.store.store import Store
 
+LOGS = "logs"  # folder
+
 
 def folder_of(sweep: Sweep, store: Store) -> Path:
     """Return where pictures and logs go: the output, or runs/<name> here for an object store."""
@@ -23,7 +25,7 @@ def folder_of(sweep: Sweep, store: Store) -> Path:
 
 def log_of(sweep: Sweep, store: Store) -> Path:
     """Return the file that a sweep's libraries write to."""
-    return folder_of(sweep, store) / "logs" / "sweep.log"
+    return folder_of(sweep, store) / LOGS / "sweep.log"
 
 
 def descriptor(stream: IO[str]) -> int:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.console.live import Display
 from engine.console.tables import failures
+from engine.experiment.kept import keep
 from engine.lineage.history import History
 from engine.names import names_of
 from engine.running.doctor import preflight
 from engine.running.failure import exit_code
 from engine.running.job import Job
-from engine.running.logs import folder_of, log_file, log_of, prints_to
+from engine.running.logs import LOGS, folder_of, log_file, log_of, prints_to
 from engine.running.provenance import elsewhere
 from engine.running.prune import Pruner
 from engine.running.restart import Restarts
@@ -29,6 +31,7 @@ from engine.running.supply import Summary, Supply
 from engine.running.worker import run_local
 from engine.spec import Sweep
 from engine.status import ExitCode, Status
+from engine.store.outputs import forget, has_rows, is_output
 from engine.store.store import Store
 from engine.tracking.recorder import Recorder
 from engine.tracking.tracker import address_of, lack
@@ -77,14 +80,34 @@ def hold(sweep: Sweep, store: Store, command: str, terminal: int) -> Iterator[In
     """
     interrupt = Interrupt()
     interrupt.terminal = terminal
-    refuse(preflight(store))
     refuse(lack(address_of(sweep, store)))
-    with (
-        store.hold(f"ouro {command} {sweep.source}"),
-        log_file(log_of(sweep, store)),
-        interrupt.listening(),
-    ):
-        yield interrupt
+    with nothing_left_of_a_refusal(sweep, store):
+        refuse(preflight(store))
+        with (
+            store.hold(f"ouro {command} {sweep.source}"),
+            log_file(log_of(sweep, store)),
+            interrupt.listening(),
+        ):
+            yield interrupt
+
+
+@contextlib.contextmanager
+def nothing_left_of_a_refusal(sweep: Sweep, store: Store) -> Iterator[None]:
+    """Where this machine refuses before anything is committed, an output that was none before is
+    none after.
+    """
+    begun, folder = is_output(store), folder_of(sweep, store).absolute()
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except EnvironmentProblem:
+        if not begun and not has_rows(store):
+            forget(store)
+            shutil.rmtree(folder / LOGS, ignore_errors=True)
+            for place in missing:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
+        raise
 
 
 def refuse(problem: str) -> None:
@@ -116,6 +139,7 @@ class Session:
     def run(self) -> Ending:
         """Run from what the store has to the summary.  Raises EnvironmentProblem."""
         started, dead = time.monotonic(), ""
+        keep(self.sweep, self.store, self.supply.specs)
         self.recorder.specs.update(self.supply.specs)
         self.recorder.start()
         with self.display:
@@ -123,7 +147,11 @@ class Session:
             if not self.supply.finished:
                 if remark := elsewhere(self.sweep, self.supply.continued):
                     self.display.note(remark)
-                dead = self._work()
+                try:
+                    dead = self._work()
+                except EnvironmentProblem:
+                    self.recorder.finish({}, "FAILED", {}, [])
+                    raise
         return self._end(dead, time.monotonic() - started)
 
     # ---- what the scheduler asks ----
@@ -251,6 +279,7 @@ class Session:
         source = self.options.file or self.sweep.source
         for place in summary.places:
             yield place.what, f"{place.path} ({place.about})" if place.about else str(place.path)
+        yield "report", f"ouro report {source}"
         if self.recorder.address:
             yield "curves", f"ouro ui {source}"
         yield "again", f"ouro {self.supply.again} {source}"

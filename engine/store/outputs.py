@@ -28,6 +28,8 @@ OURS = {  # what committed things are called, by the folder that they lie in
     "models": re.compile(r"[0-9a-f]{24}"),
     "draws": re.compile(r"[0-9a-f]{24}"),
 }
+# what stands beside them before anything is committed
+BESIDE = (IDENTITY, "experiments", "locks", "mlflow.db", "mlflow.db-shm", "mlflow.db-wal")
 MOST_NAMED = 3  # outputs that are near
 
 
@@ -37,12 +39,22 @@ class NoOutput(Exception):
 
 def is_output(store: Store) -> bool:
     """Whether a run has left anything there."""
+    return IDENTITY in store.names("") or has_rows(store)
+
+
+def has_rows(store: Store) -> bool:
+    """Whether anything was committed there, or is about to be."""
     there = set(store.names(""))
-    if IDENTITY in there:
-        return True
     return any(
         any(map(OURS[folder].fullmatch, store.names(folder))) for folder in OURS if folder in there
     )
+
+
+def forget(store: Store) -> None:
+    """Remove what a session leaves in an output before it commits anything."""
+    for name in BESIDE:
+        with contextlib.suppress(FileNotFoundError):
+            store.fs.rm(store.path(name), recursive=True)
 
 
 def existing(store: Store) -> Store:

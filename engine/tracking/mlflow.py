@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -34,6 +33,7 @@ from engine.spec import LineageSpec
 from engine.store.rows import Generation
 from engine.tracking import mlflow_rows as mirror
 from engine.tracking.backoff import Backoff, Timed, database, must_answer
+from engine.tracking.mlflow_moved import follow
 from engine.tracking.mlflow_rows import Line, Wanted
 from engine.tracking.mlflow_runs import (
     LINEAGE,
@@ -41,6 +41,7 @@ from engine.tracking.mlflow_runs import (
     VIEW,
     Absent,
     children_of,
+    client_of,
     experiment_of,
     listed,
     log_texts,
@@ -63,6 +64,7 @@ def connect(address: Address, sweep_name: str, sweep_id: str, names: Names) -> M
 def serve(address: Address, sweep_name: str, port: int) -> Pages:
     """Return MLflow's pages: elsewhere, or served from a database on this port."""
     uri, file = address.uri, database(address.uri)
+    follow(uri)
     if uri.startswith(("http://", "https://")):
         return Pages("MLflow", lambda: uri)
     return Pages(
@@ -325,7 +327,7 @@ class MlflowTracker:
                     )
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()  # or an error at once: MLflow would try for 100 s
-            client = MlflowClient(tracking_uri=self.uri)
+            client = client_of(self.uri)
             self._client = Timed(client) if self.uri.startswith("http") else client
         return self._client
 
@@ -346,8 +348,14 @@ class MlflowTracker:
 
     def _parent_run(self) -> Run | None:
         assert self._experiment is not None
-        query = f"tags.`{SWEEP}` = '{self.sweep_id}'"
-        return oldest(self._connect(), self._experiment.experiment_id, query)
+        client, experiment = self._connect(), self._experiment.experiment_id
+        found = oldest(client, experiment, f"tags.`{SWEEP}` = '{self.sweep_id}'")
+        if found is None and self.artifacts:
+            # beside an output: it was moved since a version began it that told it by its place
+            found = oldest(client, experiment, f"tags.`{SWEEP}` != ''")
+            if found is not None:
+                client.set_tag(found.info.run_id, SWEEP, self.sweep_id)
+        return found
 
     def _line(self, spec: LineageSpec, wanted: Wanted) -> Line:
         """The open child run; what it has of these rows is taken from its tag, or read back where

@@ -30,6 +30,7 @@ from engine.store.rows import Generation, Reported
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]  # a row as a file of MLflow's artifacts holds it
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # beside an output
 LONGEST = 250  # characters of a metric's or parameter's name
 SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -308,7 +309,7 @@ class Line:
 
 def local(out: Path) -> tuple[str, str]:
     """URI and artifact folder of the default: a sqlite file inside the output folder."""
-    return f"sqlite:///{out.resolve() / 'mlflow.db'}", str(out.resolve() / "mlartifacts")
+    return f"sqlite:///{out.resolve() / DATABASE}", str(out.resolve() / ARTIFACTS)
 
 
 def server_command(uri: str, port: int, artifacts: str | None = None) -> list[str]:

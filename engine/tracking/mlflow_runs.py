@@ -20,10 +20,12 @@ for _name, _value in mirror.SETTINGS.items():
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Experiment, Param, Run, RunTag  # noqa: E402
+from mlflow.tracking._tracking_service import utils  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
 from engine.spec import LineageSpec  # noqa: E402
+from engine.tracking.mlflow_moved import follow  # noqa: E402
 
 for _name in ("alembic", "mlflow.store", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -48,6 +50,17 @@ def _impatient(
 ) -> tuple[str, Any]:
     """MLflow waits 20 s in every call for a sqlite file that somebody else has locked."""
     return statement.replace("busy_timeout = 20000", "busy_timeout = 2000"), parameters
+
+
+def client_of(uri: str) -> MlflowClient:
+    """Return a client that finds artifacts where they lie now.
+
+    MLflow remembers folders of artifacts by run as long as the process lives, also of an output
+    that was moved or copied meanwhile.
+    """
+    follow(uri)
+    getattr(utils, "_artifact_repos_cache", {}).clear()
+    return MlflowClient(tracking_uri=uri)
 
 
 def experiment_of(
@@ -126,7 +139,7 @@ def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[mirror.
     """Every row of every lineage of the question (of one of its sweeps, if given), as it was
     committed.
     """
-    client = MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     return [
         row
         for run in _recorded(client, sweep_name, sweep_id)
@@ -136,7 +149,7 @@ def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[mirror.
 
 def specs(uri: str, sweep_name: str, sweep_id: str | None = None) -> dict[str, LineageSpec]:
     """The spec of every lineage, by id."""
-    client = MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     runs = _recorded(client, sweep_name, sweep_id)
     return {
         r.data.tags[LINEAGE]: LineageSpec.from_dict(

@@ -22,6 +22,7 @@ from engine.names import names_of
 from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
+from engine.store.outputs import sweep_id
 from engine.store.rows import Address
 from engine.store.store import Store
 from engine.tracking.mlflow_rows import fingerprint, summary
@@ -104,7 +105,8 @@ class Recorder:
 
     def _open(self) -> None:
         # may take seconds to import, while Ray starts
-        tracker = open_tracker(self.address, self.sweep.name, self.sweep.id, self.names)
+        known = sweep_id(self.store, self.sweep.name)
+        tracker = open_tracker(self.address, self.sweep.name, known, self.names)
         self._introduce(tracker)
         self.tracker = tracker
 

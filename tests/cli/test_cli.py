@@ -147,7 +147,7 @@ def test_all_mistakes_of_a_file_at_once(tiny: Path) -> None:
     ("words", "said"),
     [
         (["plan", "nothing.yaml"], "nothing.yaml: no such file"),
-        (["plan", "."], "directory"),
+        (["plan", "."], "nothing there was made by `ouro run`"),
         (["plan", "tiny.yaml", "--set", "n_real"], "key=value"),
         (["run", "tiny.yaml", "--only", "zzz"], "no lineage"),
         (["run", "tiny.yaml", "--wrong"], "--wrong"),
