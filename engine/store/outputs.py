@@ -53,7 +53,7 @@ def has_rows(store: Store) -> bool:
 def forget(store: Store) -> None:
     """Remove what a session leaves in an output before it commits anything."""
     for name in BESIDE:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             store.fs.rm(store.path(name), recursive=True)
 
 
