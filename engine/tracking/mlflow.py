@@ -47,6 +47,7 @@ from engine.tracking.mlflow_runs import (
     log_texts,
     oldest,
     page,
+    parent_of,
     pictured,
 )
 from engine.tracking.tracker import Address, Checkpoint, Pages, Parameters, Pictures
@@ -348,14 +349,8 @@ class MlflowTracker:
 
     def _parent_run(self) -> Run | None:
         assert self._experiment is not None
-        client, experiment = self._connect(), self._experiment.experiment_id
-        found = oldest(client, experiment, f"tags.`{SWEEP}` = '{self.sweep_id}'")
-        if found is None and self.artifacts:
-            # beside an output: it was moved since a version began it that told it by its place
-            found = oldest(client, experiment, f"tags.`{SWEEP}` != ''")
-            if found is not None:
-                client.set_tag(found.info.run_id, SWEEP, self.sweep_id)
-        return found
+        experiment, beside = self._experiment.experiment_id, self.artifacts is not None
+        return parent_of(self._connect(), experiment, self.sweep_id, beside)
 
     def _line(self, spec: LineageSpec, wanted: Wanted) -> Line:
         """The open child run; what it has of these rows is taken from its tag, or read back where

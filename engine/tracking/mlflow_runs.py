@@ -84,6 +84,20 @@ def oldest(client: MlflowClient, experiment: str, query: str) -> Run | None:
     return next(iter(found), None)
 
 
+def parent_of(client: MlflowClient, experiment: str, sweep_id: str, beside: bool) -> Run | None:
+    """Return the run of a sweep.
+
+    beside: whether the database lies beside its output, so that no other's can be in it: a version
+    that told outputs by their place began it, and it was moved.
+    """
+    found = oldest(client, experiment, f"tags.`{SWEEP}` = '{sweep_id}'")
+    if found is None and beside:
+        found = oldest(client, experiment, f"tags.`{SWEEP}` != ''")
+        if found is not None:
+            client.set_tag(found.info.run_id, SWEEP, sweep_id)
+    return found
+
+
 def log_texts(client: MlflowClient, run: Run, params: dict[str, str], tags: dict[str, str]) -> None:
     """Log the parameters that the run lacks, and the tags."""
     lacking = [Param(k, v) for k, v in params.items() if k not in run.data.params]
