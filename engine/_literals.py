@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,15 @@ def module(file: Path) -> Module:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A source file of the package: its classes, and the values of its constants."""
+    """A source file: its classes, and the values of its constants.
+
+    beside: the files that it may import from, by their paths, when it is none of the package's.
+    """
 
     file: Path
     tree: ast.Module
+    path: str = ""
+    beside: Mapping[str, Module] = field(default_factory=dict)
 
     def class_of(self, name: str) -> ast.ClassDef | None:
         for node in self.tree.body:
@@ -120,15 +125,41 @@ class Module:
         return there[0]._named(there[1])
 
     def _imported(self, name: str) -> tuple[Module, str] | None:
-        """The file of the package that a name was imported from, and what it is called there."""
+        """The file that a name was imported from, and what it is called there; None when it is
+        neither of the package nor beside this one.
+        """
         for node in self.tree.body:
             if not isinstance(node, ast.ImportFrom) or not node.module:
                 continue
-            file = PACKAGE.parent / (node.module.replace(".", "/") + ".py")
             for alias in node.names:
-                if (alias.asname or alias.name) == name and file.is_file():
-                    return module(file), alias.name
+                if (alias.asname or alias.name) == name and (there := self._module_of(node)):
+                    return there, alias.name
         return None
+
+    def _module_of(self, node: ast.ImportFrom) -> Module | None:
+        assert node.module
+        for path in asked(self.path, node):
+            if path in self.beside:
+                return self.beside[path]
+        file = PACKAGE.parent / (node.module.replace(".", "/") + ".py")
+        of_package = not node.level and node.module.split(".")[0] == PACKAGE.name
+        return module(file) if of_package and file.is_file() else None
+
+
+def asked(path: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """The paths of files that an import in the file at `path` may mean, all below one root."""
+    if isinstance(node, ast.Import):
+        stems = [alias.name.replace(".", "/") for alias in node.names]
+    else:
+        above = path.split("/")[:-1]
+        if node.level > len(above) + 1:
+            return  # above the root
+        base = above[: len(above) - node.level + 1] if node.level else []
+        base += node.module.split(".") if node.module else []
+        stems = ["/".join(base), *("/".join([*base, alias.name]) for alias in node.names)]
+    for stem in filter(None, stems):
+        yield f"{stem}.py"
+        yield f"{stem}/__init__.py"
 
 
 def _is(target: ast.expr, name: str) -> bool:

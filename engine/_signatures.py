@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Never, get_args
 
 from engine._docstrings import split_docstring
 from engine._literals import Module, Unreadable, module
@@ -56,6 +56,8 @@ class Description:
     constants: dict[str, Any]
     about: str = ""  # all that the file says of itself
     text: str = ""  # the docstring of its class
+    source: str = ""  # digest of the source of a part from outside the package
+    origin: str = ""  # where that is, for people
 
     def trait(self, name: str, params: Mapping[str, Any]) -> Any:
         """What the part declares of itself, as these parameters decide it; its default if nothing.
@@ -79,8 +81,18 @@ def class_name(name: str) -> str:
 
 def described(kind: str, name: str, file: Path) -> Description:
     """The description of the part in a file; PartError."""
+    return read(kind, name, file, lambda: module(file))
+
+
+def read(
+    kind: str, name: str, file: Path, parse: Callable[[], Module], cls: str = ""
+) -> Description:
+    """The description of the part in a file, as `parse` gives it; PartError.
+
+    cls: the name of its class, where that is not called as the file.
+    """
     try:
-        return _described(kind, name, file)
+        return _described(kind, name, parse(), cls or class_name(name))
     except SyntaxError as error:  # here, or in a file it imports from
         where, fault = Path(error.filename or file), f"this is not Python: {error.msg}"
         raise PartError(where, error.lineno or 1, fault, "mend the line") from None
@@ -91,31 +103,30 @@ def described(kind: str, name: str, file: Path) -> Description:
         raise PartError(file, 1, "its class inherits from itself", "name another base") from None
 
 
-def _described(kind: str, name: str, file: Path) -> Description:
-    home = module(file)
-    chain = _chain(home, home.class_of(class_name(name)) or _no_class(home, name))
+def _described(kind: str, name: str, home: Module, cls: str) -> Description:
+    chain = _chain(home, home.class_of(cls) or _no_class(home, cls))
     parameters: dict[str, Parameter] = {}
-    for where, cls in chain:
-        if init := _method(cls, "__init__"):
+    for where, each in chain:
+        if init := _method(each, "__init__"):
             parameters = _parameters(where, init)
             break
     constants = _constants(chain)
     for trait in DECIDED & constants.keys():
         _decided(home, chain[0][1], trait, constants[trait], parameters)
-    texts = [ast.get_docstring(cls) or "" for _, cls in chain]
+    texts = [ast.get_docstring(each) or "" for _, each in chain]
     parameters = _worded(parameters, texts)
     about, summary = ast.get_docstring(home.tree) or "", _summary(home, chain[0][1])
     return Description(kind, name, summary, parameters, constants, about, texts[0])
 
 
-def _no_class(home: Module, name: str) -> ast.ClassDef:
+def _no_class(home: Module, name: str) -> Never:
     """PartError: the class is not called as the file."""
     classes = [n for n in home.tree.body if isinstance(n, ast.ClassDef)]
     public = [c.name for c in classes if not c.name.startswith("_")]
     line = classes[0].lineno if classes else 1
-    rule = f"{home.file.name} holds no class {class_name(name)}"
+    rule = f"{home.file.name} holds no class {name}"
     has = f"it has {', '.join(public)}" if public else "it has no class"
-    mend = f"{has}; call the part's class {class_name(name)}, or the file otherwise"
+    mend = f"{has}; call the part's class {name}, or the file otherwise"
     raise PartError(home.file, line, rule, mend)
 
 

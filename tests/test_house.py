@@ -47,6 +47,7 @@ FLOORS = [
     "engine.parts",
     "engine.knowledge",
     "engine._signatures",
+    "engine.outside",
     "engine.registry",
     "engine.descriptions",
     "engine.refusals",

@@ -19,6 +19,7 @@ from engine.cli.options import (
     File,
     Json,
     Out,
+    Parts,
     Set,
     load,
     open_output,
@@ -67,6 +68,7 @@ Tracked = Annotated[
 def plan(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     cpus: Cpus = None,
     check: Check = False,
@@ -99,7 +101,12 @@ def plan(
 
 
 def status(
-    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+    file: File,
+    sets: Set = None,
+    parts: Parts = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """What the store has of a sweep: reads only, also while it runs."""
     with errors(debug):
@@ -119,7 +126,12 @@ def status(
 
 
 def verify(
-    file: File, sets: Set = None, out: Out = None, as_json: Json = False, debug: Debug = False
+    file: File,
+    sets: Set = None,
+    parts: Parts = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Check every digest of the output.
 
@@ -147,7 +159,11 @@ def _show_damage(store: Store, rows: int, damage: list[str], again: str) -> None
 
 
 def parts(
-    kind: Kind = None, name: Name = None, as_json: Json = False, debug: Debug = False
+    kind: Kind = None,
+    name: Name = None,
+    folders: Parts = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the parts that an experiment can be made of."""
     with errors(debug):
@@ -170,6 +186,8 @@ def parts(
         for each in found if name is None else ():
             for fault in known.broken(each).values():
                 print(f"left out, it cannot be read: {fault}", file=sys.stderr)
+        for fault in known.faults() if name is None else ():
+            print(f"left out: {fault}", file=sys.stderr)
 
 
 def _described(kind: str, wanted: Sequence[str]) -> list[Description]:
@@ -238,6 +256,7 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
 def export(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     to: Tables = None,
     tracked: Tracked = False,

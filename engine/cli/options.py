@@ -39,6 +39,36 @@ Set = Annotated[
 Out = Annotated[
     str | None, typer.Option("--out", help="output folder or URL instead of the file's")
 ]
+
+
+_folders: list[str] = []  # of --parts, of the command that runs
+
+
+def _use_parts(folders: list[str] | None) -> None:
+    """Look for parts of one's own in these folders, whatever the command does."""
+    _folders.clear()
+    if not folders:
+        return
+    from engine.outside.places import use
+
+    try:
+        _folders.extend(map(str, use(folders)))
+    except (NotADirectoryError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+# taken in before a command begins: its function has it among its parameters and leaves it alone
+Parts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parts",
+        metavar="DIR",
+        callback=_use_parts,
+        is_eager=True,
+        expose_value=False,
+        help="a folder with parts of your own in generators/, metrics/, ...; also $OUROBOROS_PARTS",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="for machines: one JSON document on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 Local = Annotated[
@@ -145,6 +175,8 @@ def words(file: str, sets: Sequence[str] | None, out: str | None) -> str:
         given += ["--out", out]
     for pair in sets or ():
         given += ["--set", pair]
+    for folder in _folders:
+        given += ["--parts", folder]
     return shlex.join(given)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Debug, File, Out, Set, load, open_output, words, writable
+from engine.cli.options import Debug, File, Out, Parts, Set, load, open_output, words, writable
 from engine.console.errors import console, errors
 
 To = Annotated[
@@ -22,6 +22,7 @@ Pictures = Annotated[
 def report(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     to: To = None,
     pictures: Pictures = True,

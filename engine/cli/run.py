@@ -16,6 +16,7 @@ from engine.cli.options import (
     Json,
     Local,
     Out,
+    Parts,
     Set,
     cluster,
     leave,
@@ -44,6 +45,7 @@ Only = Annotated[
 def run(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     only: Only = None,
     local: Local = False,

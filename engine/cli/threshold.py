@@ -17,6 +17,7 @@ from engine.cli.options import (
     Json,
     Local,
     Out,
+    Parts,
     Set,
     cluster,
     leave,
@@ -45,6 +46,7 @@ Look = Annotated[bool, typer.Option("--look", help="only say what is known alrea
 def threshold(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     look: Look = False,
     local: Local = False,

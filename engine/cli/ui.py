@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Debug, File, Out, Set, load, open_output, open_store, words
+from engine.cli.options import Debug, File, Out, Parts, Set, load, open_output, open_store, words
 from engine.console.errors import Refused, console, errors
 from engine.status import ExitCode
 
@@ -28,6 +28,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="port on this machine"
 def ui(
     file: File,
     sets: Set = None,
+    parts: Parts = None,
     out: Out = None,
     port: Port = 5000,
     debug: Debug = False,

@@ -18,7 +18,8 @@ def described(part: Description) -> JsonObject:
         p.name: {"type": p.annotation, "required": p.required, "default": p.default}
         for p in part.parameters.values()
     }
-    return {"summary": part.summary, "parameters": fields, "constants": part.constants}
+    plain = {"summary": part.summary, "parameters": fields, "constants": part.constants}
+    return {**plain, "origin": part.origin or "engine"}
 
 
 def show_parts(console: Console, found: Mapping[str, Sequence[Description]], long: bool) -> None:
@@ -27,8 +28,13 @@ def show_parts(console: Console, found: Mapping[str, Sequence[Description]], lon
         console.print(Text(kind, style="bold"))
         for part in members:
             _show_part(console, part) if long else console.print(
-                Text(f"  {part.name}", style="cyan") + Text(_signature(part))
+                Text(f"  {part.name}", style="cyan") + Text(_signature(part)) + _origin(part)
             )
+
+
+def _origin(part: Description) -> Text:
+    """Where a part of one's own is from."""
+    return Text(f"  from {part.origin}" if part.origin else "", style="dim")
 
 
 def _signature(part: Description) -> str:
@@ -37,7 +43,7 @@ def _signature(part: Description) -> str:
 
 
 def _show_part(console: Console, part: Description) -> None:
-    console.print(Text(f"  {part.name}", style="bold cyan"))
+    console.print(Text(f"  {part.name}", style="bold cyan") + _origin(part))
     console.print(Padding(part.summary, (0, 0, 0, 4)))
     for p in part.parameters.values():
         tail = " (required)" if p.required else f" = {p.default!r}"

@@ -38,7 +38,7 @@ from engine.lineage.recipe import path as plan_path
 from engine.names import refusals
 from engine.refusals import lacking, unmeasurable
 from engine.refusals import refusals as impossible
-from engine.registry import names
+from engine.registry import names, refresh
 from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
 
@@ -102,6 +102,7 @@ class _Reader:
         self, name: str, source: str, document: Document, overrides: Overrides, question: str
     ) -> None:
         checked_part.cache_clear()  # a part looks at its files once: those of now
+        refresh()
         self.name, self.source, self.document, self.question = name, source, document, question
         self.problems: list[Problem] = []
         self.refused: list[Refused] = []

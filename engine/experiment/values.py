@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from engine import parts
-from engine.registry import KINDS, PartError, describe, names, unknown
+from engine.registry import KINDS, PartError, clash, describe, names, unknown
 from engine.spec import Part
 
 _NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
@@ -30,6 +30,8 @@ def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str
     if name not in names(kind):
         return None, [(unknown(kind, name), "name")]
     try:
+        if refused := clash(kind, name):
+            raise refused
         known = describe(kind, name).parameters
     except PartError as error:
         return None, [(f"the {kind} {name} cannot be read: {error}", "name")]

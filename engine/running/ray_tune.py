@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,18 @@ for _name, _value in SETTINGS.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from engine import files  # noqa: E402
-from engine.running.failure import MayPass, NotShared, failure_of  # noqa: E402
+from engine import files, registry  # noqa: E402
+from engine.running._capacity import amounts, lack, places  # noqa: E402
+from engine.running._deaths import WorkerDied, error_of, gave_up, tell_exits, why  # noqa: E402
+from engine.running._paths import hides  # noqa: E402
+from engine.running.failure import NotShared  # noqa: E402
 from engine.running.job import Job, Source, Watch  # noqa: E402
 from engine.running.ray_health import Heartbeat, ProcessTree, RayDied  # noqa: E402
 from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
 from engine.running.worker import Work, tell  # noqa: E402
-from engine.settings import Share  # noqa: E402
 from engine.status import Status  # noqa: E402
 from engine.store.disk import Unwritable  # noqa: E402
 from engine.store.store import Store  # noqa: E402
@@ -65,7 +68,11 @@ class LineageActor(tune.Trainable):
     Everything is opened in the first step: `setup` may run twice, in two processes, for one trial.
     """
 
-    def setup(self, config: TrialConfig) -> None:
+    def setup(self, config: TrialConfig, own: str = "") -> None:
+        """own: the parts that are not the engine's, as texts."""
+        tell_exits()
+        if own:
+            registry.receive(json.loads(own))
         self.job = _job(config)
         self.work: Work | None = None
 
@@ -79,7 +86,7 @@ class LineageActor(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: TrialConfig) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([_share(_job(config).resources)])
+        return tune.PlacementGroupFactory([amounts(_job(config).resources)])
 
 
 def _packed(job: Job) -> str:
@@ -93,12 +100,15 @@ def _job(config: TrialConfig) -> Job:
     return Job.from_dict(json.loads(config["job"]))
 
 
-def _share(share: Share) -> dict[str, float]:
-    """Ray's names: CPU and GPU may be fractions (bookkeeping, not a fence); memory is in GB in our
-    files, bytes here.
+class _Paths(JobConfig):
+    """Lets workers look for modules where this process stands, but not in a folder whose `engine`
+    or `analysis` would hide ours.
     """
-    amounts = {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory_bytes}
-    return {name: amount for name, amount in amounts.items() if amount}
+
+    def _get_proto_job_config(self) -> Any:
+        mine = [path for path in self._py_driver_sys_path if not hides(Path(path))]
+        self._py_driver_sys_path = mine
+        return super()._get_proto_job_config()  # type: ignore[no-untyped-call]  # Ray's
 
 
 # ---- in the driver -------------------------------------------------------------------------------
@@ -115,6 +125,7 @@ class _Run:
     watch: Watch
     interrupt: Interrupt
     heartbeat: Heartbeat
+    logs: Path | None = None  # of a Ray of our own, with the stderr of workers
     source: Source | None = None
     announced: bool = False
 
@@ -149,7 +160,7 @@ class _Watch(tune.Callback):
         trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        _crashed(_runs[-1], _job(trial.config), trial.get_error())
+        _crashed(_runs[-1], _job(trial.config), error_of(trial))
 
 
 class _Asked(Searcher):
@@ -202,11 +213,9 @@ def _crashed(run: _Run, job: Job, error: Any) -> None:
         raise Unsatisfiable(str(cause))
     if isinstance(cause, Unwritable):
         raise cause
-    cause = cause if isinstance(cause, Exception) else RuntimeError(str(error))
-    failure = cause.failure if isinstance(cause, MayPass) else failure_of(cause, -1)
-    first = (failure.message.strip().splitlines() or ["no message"])[0]
-    failure = replace(failure, message=f"gave up after {RETRIES + 1} tries: {first}")
-    run.store.fail(job.spec.id, failure)
+    if isinstance(cause, ray.exceptions.RayActorError):
+        cause = WorkerDied(why(str(cause), run.logs))
+    run.store.fail(job.spec.id, gave_up(cause, RETRIES + 1))
     run.watch.ended(job.spec.id, Status.FAILED)
 
 
@@ -230,6 +239,7 @@ def run_sweep(
     files.remove([*files.of_dead_processes(), *files.of_former_self()])
     elastic = address is not None  # a cluster may grow
     folder, processes = files.scratch_folder(), ProcessTree() if address is None else None
+    logs = folder / "session_latest" / "logs" if address is None else None
     interrupt.leaving = [lambda: files.remove([folder])]
     if processes is not None:
         interrupt.hurry, interrupt.leaving = (
@@ -247,9 +257,11 @@ def run_sweep(
         with _ray(folder, address, cpus, gone), _watched(processes, gone, interrupt) as heartbeat:
             interrupt.listen()
             _satisfiable(jobs, elastic=elastic, watch=watch)
-            _runs.append(_Run(store, watch, interrupt, heartbeat, source))
+            _runs.append(_Run(store, watch, interrupt, heartbeat, logs, source))
             if not interrupt:
-                at_once = _places(jobs, elastic=elastic) if source is not None else None
+                at_once = (
+                    places(jobs, _resources(), elastic=elastic) if source is not None else None
+                )
                 _tuner(jobs, folder, at_once).fit()
     except (RayDied, _Interrupted):
         if not interrupt:
@@ -272,7 +284,12 @@ def _ray(
                 "object_store_memory": OBJECTS_BYTES,
             }
             ray.init(
-                address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet
+                address="local",
+                include_dashboard=False,
+                job_config=_Paths(),
+                _temp_dir=str(folder),
+                **own,
+                **quiet,
             )
         else:
             ray.init(address=address, **quiet)
@@ -323,22 +340,11 @@ def _satisfiable(jobs: Sequence[Job], *, elastic: bool, watch: Watch) -> None:
 
     A cluster may grow, so there it is a remark.
     """
-    have = _resources()
-    for job in jobs:
-        lacks = [f"{v:g} {k}" for k, v in _share(job.resources).items() if v > have.get(k, 0.0)]
-        if lacks:
-            there = ", ".join(f"{have.get(k, 0.0):g} {k}" for k in _share(job.resources))
-            text = (
-                f"a lineage of {job.spec.generator.name} asks for {', '.join(lacks)}, but "
-                f"here are {there}"
-            )
-            if not elastic:
-                raise Unsatisfiable(
-                    f"{text}; change resources in the file, or use --address of a cluster that "
-                    "has them"
-                )
-            watch.note(f"{text}; waiting for the cluster to grow")
-            return
+    if text := lack(jobs, _resources()):
+        if not elastic:
+            mend = "change resources in the file, or use --address of a cluster that has them"
+            raise Unsatisfiable(f"{text}; {mend}")
+        watch.note(f"{text}; waiting for the cluster to grow")
 
 
 def _resources() -> dict[str, float]:
@@ -347,16 +353,14 @@ def _resources() -> dict[str, float]:
     return have
 
 
-def _places(jobs: Sequence[Job], *, elastic: bool) -> int:
-    """How many lineages run at once: what fits; at least one, and one of each kind where the
-    cluster may grow.
-    """
-    have = _resources()
-    most = len(jobs) if elastic else 1
-    for job in jobs:
-        fit = min(have.get(k, 0.0) / v for k, v in _share(job.resources).items())
-        most = max(most, int(fit))
-    return most
+def _actor() -> type[LineageActor]:
+    """The actor, which brings the parts that no worker has: their texts, once for all lineages."""
+    own = registry.travelling()
+    if not own:
+        return LineageActor
+    actor: type[LineageActor] = tune.with_parameters(LineageActor, own=json.dumps(own))
+    actor.__qualname__ = LineageActor.__qualname__  # by which its processes are called
+    return actor
 
 
 def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner:
@@ -370,7 +374,7 @@ def _tuner(jobs: Sequence[Job], folder: Path, at_once: int | None) -> tune.Tuner
         "max_concurrent_trials": at_once,
     }
     return tune.Tuner(
-        LineageActor,
+        _actor(),
         param_space={} if at_once else {"job": tune.grid_search([_packed(job) for job in jobs])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,

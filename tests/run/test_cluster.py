@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import yaml
 
+from engine.running._capacity import places
 from engine.settings import Share
 from tests.support.ouro import ROOT, environment, ouro
 
@@ -247,13 +249,8 @@ def test_the_address_of_the_jobs_api_is_not_a_cluster_to_join(
     assert ouro("run", "sweep.yaml", "--local", cwd=tmp_path).returncode == 0
 
 
-def test_a_search_asks_a_cluster_without_workers_for_one_lineage_of_each_kind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_search_asks_a_cluster_without_workers_for_one_lineage_of_each_kind() -> None:
     """Otherwise one would run after the other: Ray starts machines for what waits."""
-    from engine.running import ray_tune as sweep
-
-    jobs = [SimpleNamespace(resources=Share(cpu=1, gpu=gpu)) for gpu in (0.5, 1.0, 0.25)]
+    jobs: Any = [SimpleNamespace(resources=Share(cpu=1, gpu=gpu)) for gpu in (0.5, 1.0, 0.25)]
     for have, wanted in (({}, (3, 1)), ({"CPU": 8.0, "GPU": 2.0}, (8, 8))):
-        monkeypatch.setattr(sweep.ray, "cluster_resources", lambda have=have: have)
-        assert tuple(sweep._places(jobs, elastic=elastic) for elastic in (True, False)) == wanted  # type: ignore[arg-type]
+        assert tuple(places(jobs, have, elastic=elastic) for elastic in (True, False)) == wanted
