@@ -136,7 +136,7 @@ def weights_folder() -> tempfile.TemporaryDirectory[str]:
 def of_dead_processes() -> list[Path]:
     """List the scratch folders of this user whose process is gone."""
     mine = os.getuid()
-    return [p for p in _folders("*-*") if p.stat().st_uid == mine and not _alive(_pid(p))]
+    return [p for p in _folders("*-*") if p.stat().st_uid == mine and not is_alive(_pid(p))]
 
 
 def of_former_self() -> list[Path]:
@@ -167,5 +167,6 @@ def _pid(folder: Path) -> str:
     return folder.name.split("-")[1]
 
 
-def _alive(pid: str) -> bool:
+def is_alive(pid: str) -> bool:
+    """Return whether a process of this machine, by its number as text, may still live."""
     return not pid.isdigit() or Path(f"/proc/{pid}").exists()

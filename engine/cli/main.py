@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import look, report, run, threshold, ui
+from engine.cli import clean, look, report, run, threshold, ui
 from engine.console.errors import open_streams
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for command in (
     report.report,
     look.export,
     threshold.threshold,
+    clean.clean,
 ):
     app.command()(command)
 

@@ -113,15 +113,20 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
 
 
 def open_store(sweep: Sweep) -> Store:
-    """Open an output, which need not be there yet; makes nothing."""
+    """Open the output of a sweep, which need not be there yet; makes nothing."""
+    return store_at(sweep.out)
+
+
+def store_at(url: str) -> Store:
+    """Open an output by its folder or URL; Refused when the environment does not let us in."""
     from engine.store.store import Store
 
     try:
-        store = Store(sweep.out, repairs=False)
+        store = Store(url, repairs=False)
         if not store.local:
             store.names("")  # whether the object store lets us in
     except Exception as error:
-        raise _closed(sweep.out, error) from None
+        raise _closed(url, error) from None
     return store
 
 

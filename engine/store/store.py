@@ -195,7 +195,7 @@ class Store:
                 self._read_block(name)
 
     def _read_block(self, name: str) -> None:
-        rows = self._found(self.path("blocks", name), _rows_of_block, lambda rows: True)
+        rows = self._found(self.path("blocks", name), rows_of_block, lambda rows: True)
         if rows is not None:
             self._seen_blocks.add(name)
             self._add_block(rows)
@@ -396,5 +396,5 @@ class Store:
             self._measured_later(row.key, Path(name).stem)
 
 
-def _rows_of_block(value: object) -> list[Row]:
+def rows_of_block(value: object) -> list[Row]:
     return [row_from_json(row) for row in items(value)]

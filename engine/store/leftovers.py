@@ -1,0 +1,141 @@
+"""What lies in an output and nothing needs any more, and its removal, by who holds the output.
+
+Only files that the store itself writes are ever named, each below the output: links are not
+followed, and what else people put there stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from engine.files import is_alive
+from engine.store.outputs import OURS
+from engine.store.seal import Damaged
+from engine.store.store import KIND_FOLDERS, Kind, Store, rows_of_block
+
+STAGED = re.compile(r".*\.(\d+)-[0-9a-f]{8}\.tmp")  # as engine/files.py names them
+PARTIAL = re.compile(r"([0-9a-f]{24})-\d+")
+KINDS: dict[str, Kind] = {folder: kind for kind, folder in KIND_FOLDERS.items()}
+
+
+class Why(StrEnum):
+    """Why nothing needs a file."""
+
+    UNREACHED = "of lineages that no kept experiment has"
+    UNCOMMITTED = "written by a process that died before it committed them"
+    DAMAGED = "damaged, set aside and made again since"
+    STAGED = "staged by processes that died"
+    HALF_TRAINED = "half-trained states of models that are done or not needed"
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the experiments of an output need: keys of models and draws, ids of lineages."""
+
+    keys: frozenset[tuple[Kind, str]]
+    lineages: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file, by its path within the output."""
+
+    path: str
+    why: Why
+    bytes: int
+
+
+def leftovers(store: Store, needed: Needed) -> list[Leftover]:
+    """Every file that nothing needs, sorted by path."""
+    store.refresh()
+    files = dict(_files(store))
+    found = []
+    for path, n_bytes in sorted(files.items()):
+        why = _why(store, path, files, needed)
+        if why is not None:
+            found.append(Leftover(path, why, n_bytes))
+    return found
+
+
+def remove(store: Store, found: Iterable[Leftover]) -> int:
+    """Remove files, and the folders that are empty then; the bytes freed."""
+    freed, folders = 0, set[str]()
+    for leftover in found:
+        with contextlib.suppress(FileNotFoundError):
+            store.fs.rm_file(store.path(leftover.path))
+            freed += leftover.bytes
+        above = posixpath.dirname(leftover.path)
+        while above:
+            folders.add(above)
+            above = posixpath.dirname(above)
+    for folder in sorted(folders, reverse=True) if store.local else ():
+        with contextlib.suppress(OSError):
+            os.rmdir(store.path(folder))
+    return freed
+
+
+def _files(store: Store) -> Iterator[tuple[str, int]]:
+    """Every file below the output and its size; what a link leads to is not below it."""
+    if not store.local:
+        for path, about in store.fs.find(store.root, detail=True).items():
+            yield posixpath.relpath(path, store.root), int(about["size"] or 0)
+        return
+    for folder, _, names in os.walk(store.root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                place = Path(folder, name)
+                yield place.relative_to(store.root).as_posix(), place.lstat().st_size
+
+
+def _why(store: Store, path: str, files: dict[str, int], needed: Needed) -> Why | None:
+    """Why nothing needs a file; None when something does, or it is not ours."""
+    top, _, rest = path.partition("/")
+    name = posixpath.basename(path)
+    if staged := STAGED.fullmatch(name):
+        return None if is_alive(staged[1]) else Why.STAGED
+    if top == "damaged":
+        return Why.DAMAGED
+    if top in KINDS:
+        key = rest.partition("/")[0]
+        return _why_of_key(store, KINDS[top], key, files, needed) if "/" in rest else None
+    if top == "blocks":
+        return _why_of_block(store, rest, needed)
+    if top in ("lineages", "failures") and OURS["lineages"].fullmatch(rest):
+        lost = rest.removesuffix(".json") not in needed.lineages
+        return Why.UNREACHED if lost else None
+    if top == "partial" and (partial := PARTIAL.fullmatch(rest)):
+        key = partial[1]
+        done = ("model", key) not in needed.keys or store.row("model", key) is not None
+        return Why.HALF_TRAINED if done else None
+    return None
+
+
+def _why_of_key(
+    store: Store, kind: Kind, key: str, files: dict[str, int], needed: Needed
+) -> Why | None:
+    if not OURS[KIND_FOLDERS[kind]].fullmatch(key):
+        return None
+    if (kind, key) not in needed.keys:
+        return Why.UNREACHED
+    if f"{KIND_FOLDERS[kind]}/{key}/row.json" in files or store.row(kind, key) is not None:
+        return None
+    return Why.UNCOMMITTED
+
+
+def _why_of_block(store: Store, name: str, needed: Needed) -> Why | None:
+    """A block goes when nothing needs any of its rows."""
+    if not OURS["blocks"].fullmatch(name):
+        return None
+    try:
+        rows = store.read_json(store.path("blocks", name), rows_of_block) or []
+    except Damaged:  # whoever runs next sets it aside
+        return None
+    unneeded = rows and not any((row.kind, row.key) in needed.keys for row in rows)
+    return Why.UNREACHED if unneeded else None
