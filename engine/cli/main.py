@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import clean, look, report, run, threshold, ui
+from engine.cli import clean, look, new, report, run, threshold, ui
 from engine.console.errors import open_streams
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for command in (
     look.export,
     threshold.threshold,
     clean.clean,
+    new.new,
 ):
     app.command()(command)
 
