@@ -17,7 +17,7 @@ from engine.contents import Contents, Lack
 from engine.files import JsonObject
 from engine.parts import Params, PartDict
 from engine.refusals import lacking
-from engine.registry import KINDS, describe, make
+from engine.registry import KINDS, describe, make, unchanged
 from engine.samples import Traits
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
@@ -55,7 +55,8 @@ class Part:
             for k, v in given.items()
             if known[k].required or v != known[k].default
         }
-        return {"name": self.name, **changed}
+        source = describe(self.kind, self.name).source  # of a part of one's own
+        return {"name": self.name, **changed, **({"SOURCE": source} if source else {})}
 
     @cached_property
     def text(self) -> str:
@@ -63,6 +64,8 @@ class Part:
         return CANONICAL.encode(self.canonical)
 
     def make(self) -> Any:
+        """The part, constructed; PartError when its source is another one than in its key."""
+        unchanged(self.kind, self.name, self.canonical.get("SOURCE", ""))
         return make(self.kind, self.name, **self.params)
 
     def constant(self, name: str, default: Any = None) -> Any:
@@ -117,7 +120,7 @@ class Part:
 
     @property
     def label(self) -> str:
-        params = {k: v for k, v in self.canonical.items() if k != "name"}
+        params = {k: v for k, v in self.canonical.items() if k not in ("name", "SOURCE")}
         if not params:
             return self.name
         return f"{self.name}({', '.join(f'{k}={_short(v)}' for k, v in params.items())})"
@@ -255,7 +258,7 @@ class MeasureSpec:
         """The metric's name, followed by what differs from its defaults: `fid`,
         `fid.extractor-raw`.
         """
-        changed = {k: v for k, v in self.part.canonical.items() if k != "name"}
+        changed = {k: v for k, v in self.part.canonical.items() if k not in ("name", "SOURCE")}
         text = "".join(f".{k}-{_short(v)}" for k, v in changed.items())
         return self.part.name + "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
 

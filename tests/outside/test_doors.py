@@ -14,10 +14,26 @@ import pytest
 
 from engine import registry
 from engine.experiment.reader import SpecError, load
+from engine.lineage.history import histories
 from engine.outside.places import VARIABLE, use
 from engine.registry import PartError, adopt, describe, given, make, names
+from engine.running.job import Job
+from engine.running.worker import run_local
+from engine.spec import Part
+from engine.store.rows import ModelRow
+from engine.store.store import Store
+from engine.tracking.tracker import Nop
 from tests.support import own
 from tests.support.ouro import environment
+
+
+class Heard(Nop):
+    """Hears nothing in particular."""
+
+    def row(self, *_: Any) -> None: ...
+    def ended(self, *_: Any) -> None: ...
+    def tick(self) -> None: ...
+
 
 ALL = [("generator", "jitter"), ("metric", "spread"), ("dataset", "ring")]
 
@@ -336,3 +352,45 @@ def test_a_broken_part_leaves_the_others_alone(tmp_path: Path, text: str) -> Non
     assert error.file == tmp_path / "generators" / "mine.py"
     assert "jitter" in registry.readable("generator") and "vae" in registry.readable("generator")
     assert [sent["name"] for sent in registry.travelling()] == ["ring", "jitter", "spread"]
+
+
+# ---- in keys -------------------------------------------------------------------------------------
+
+
+def test_a_part_whose_source_changed_after_a_sweep_was_made_is_not_run_for_it(
+    tmp_path: Path,
+) -> None:
+    folder = opened(own.folder(tmp_path))
+    part = Part("generator", "jitter")
+    assert part.canonical["SOURCE"] == describe("generator", "jitter").source
+    own.folder(folder, jitter=own.JITTER.replace("smoothed", "rough"))
+    registry.refresh()
+    with pytest.raises(PartError, match="changed"):
+        part.make()
+
+
+def test_an_edited_part_is_trained_again_and_old_rows_are_not_shown(tmp_path: Path) -> None:
+    folder = opened(own.folder(tmp_path / "parts"))
+    file = tmp_path / "own.yaml"
+    file.write_text(own.EXPERIMENT)
+    sets = [f"out={tmp_path / 'out'}", "seeds=1"]
+
+    def ran() -> tuple[int, int, float]:
+        """The generations that were there, then the models of the output, and the last value."""
+        sweep = load(file, sets)
+        Path(sweep.out).mkdir(exist_ok=True)
+        store = Store(sweep.out)
+        (before,) = {histories(sweep, store)[spec.id].t for spec in sweep.lineages}
+        run_local([Job.of(sweep, store, spec, 3) for spec in sweep.lineages], Heard())
+        again = Store(sweep.out)
+        rows = histories(sweep, again)[sweep.lineages[-1].id].rows
+        models = sum(isinstance(row, ModelRow) for row in again.rows())
+        return before, models, rows[-1].measured.values["spread"]
+
+    before, models, value = ran()
+    assert before == -1 and ran() == (3, models, value), "nothing was left to do"
+    own.folder(folder, _noise=own.NOISE.replace("x + scale", "x - 3 * scale"))
+    before, more, other = ran()
+    assert before == -1 and more == 2 * models and other != value
+    own.folder(folder)
+    assert ran() == (3, more, value), "as it was, it is found again"
