@@ -38,6 +38,7 @@ Extractor = Literal[
 ]  # see features.py
 Params = dict[str, Any]  # a part's parameters by name
 Needs = Mapping[str, Mapping[str, tuple[Any, ...]]]  # see NEEDS below
+Keys = Mapping[str, tuple[str, str, str]]  # see KEYS below
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
 
@@ -108,6 +109,10 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 NEEDS       data.labels, draws.labels, data.WORD or model.WORD (of
 #                             knowledge.py; "a|b": one of both suffices), each with the parameters,
 #                             or the kind of data (GIVES), under which it is needed: {} is always
+# of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
+#                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
+#                             a key is a whole number.  The first that an answer has stands for
+#                             the metric
 # of all          TINY        the smallest parameters that work
 #                 REVISION    raised when the same parameters come to give other bits; in the key
 #                             from 2 on
@@ -127,6 +132,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "KNOWS": (),
     "ACCEPTS": None,
     "NEEDS": {},
+    "KEYS": {},
 }
 DECIDED = {"CLASSES", "REPLICATES", "CONDITIONAL", "CONTINUES"}  # text here names a parameter
 

@@ -49,7 +49,7 @@ FLOORS = [
     "engine._signatures",
     "engine.outside",
     "engine.registry",
-    "engine.descriptions",
+    "engine._descriptions",
     "engine.refusals",
     "engine.pipelines",
     "engine.settings",

@@ -20,12 +20,19 @@ SPLIT_SEED = 1202  # of every fixed split: the truth does not depend on a lineag
 
 
 class FiniteImages(ABC):
-    """What the image data sets share; a data set says how to read its two parts."""
+    """What the image data sets share; a data set says how to read its two parts.
+
+    balanced  draw equally many samples of each class (the first classes get one more where the
+              number does not divide); false: at random, so that classes keep about the set's own
+              shares.
+    root      folder below which data sets lie; None: $OUROBOROS_DATA, else the cache folder. Where
+              data lie changes no key.
+    """
 
     KNOWS = ("all rows",)
 
     def __init__(self, *, balanced: bool = False) -> None:
-        self.balanced = balanced  # draw equally many of each class
+        self.balanced = balanced
         self._parts: tuple[Samples, Samples] | None = None
 
     @abstractmethod

@@ -19,9 +19,14 @@ HELD_OUT = 7_140_004  # names the stream of held-out tokens
 class Categorical:
     """Tokens [n, replicates] in 0..K-1.
 
-    law            uniform, or zipf: p_k proportional to 1 / (k + 1)^exponent.
-    probabilities  given ones, normalised here; then their number is K and `outcomes` and `law` are
-                   not looked at.
+    outcomes       K, the number of different tokens.
+    law            their probabilities: uniform, or zipf: p_k proportional to 1 / (k + 1)^exponent.
+    exponent       of the law zipf: the larger, the rarer are the rare tokens; uniform does not look
+                   at it.
+    probabilities  one per token, normalised here; their number is K then, and `outcomes`, `law` and
+                   `exponent` are not looked at. None: those of the law.
+    replicates     independent data sets side by side, each with a model and metrics of its own: the
+                   more, the narrower every standard error.
     """
 
     TINY: ClassVar[Params] = {"outcomes": 4, "replicates": 3}

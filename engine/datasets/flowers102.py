@@ -28,7 +28,10 @@ from engine.samples import Samples, concat
 
 
 class Flowers102(FiniteImages):
-    """uint8 [n, size, size, 3], central squares; labels 0..101, very unequal in number."""
+    """uint8 [n, size, size, 3], central squares; labels 0..101, very unequal in number.
+
+    size  pixels along a side, to which the photographs are reduced (Zverev: 64).
+    """
 
     GIVES = "images"
     CLASSES = 102

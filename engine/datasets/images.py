@@ -45,6 +45,13 @@ WANTED = (
 class Images(FiniteImages):
     """uint8 [n, size, size, channels]; labels 0.. in the order of the names of the folders (npz: of
     the label values).
+
+    path               a folder with one subfolder per class, or an .npz file with `images` and, if
+                       there are any, `labels`; below the data root, or absolute.
+    size               pixels along a side: the shorter side of a picture is reduced to it, the rest
+                       cut off.
+    held_out_fraction  share of the pictures of each class that no model is trained on, strictly
+                       between 0 and 1: what metrics compare with.
     """
 
     GIVES = "images"
@@ -55,7 +62,7 @@ class Images(FiniteImages):
     def __init__(
         self,
         *,
-        path: OnDisk,  # under the data root, or absolute
+        path: OnDisk,
         size: PositiveInt = 32,
         held_out_fraction: Fraction = 0.2,
         root: str | None = None,

@@ -24,9 +24,15 @@ class Mixture:
 
     So the replicates share how many samples each component has, and are independent given that.
 
-    centres  [modes][d]; left out: `modes` points on a circle of that radius, the first on the
-             positive x axis.
-    weights  of the components, normalised here; left out: equal.
+    modes       number of components, which are also the classes.
+    radius      of the circle on which the centres lie, in the data's units; given centres do not
+                look at it.
+    std         standard deviation of each component in every direction, in the data's units.
+    centres     [modes][d], in the data's units; None: `modes` points evenly on a circle about the
+                origin, the first on the positive x axis.
+    weights     shares of the components, normalised here; None: equal ones.
+    replicates  independent data sets side by side, each with a model and metrics of its own: the
+                more, the narrower every standard error.
     """
 
     TINY: ClassVar[Params] = {"modes": 2, "replicates": 2}

@@ -21,11 +21,15 @@ HELD_OUT = 7_140_003  # names the stream of held-out points
 class Regression:
     """Covariates x [n, replicates, d] and responses y [n, replicates].
 
-    noise        standard deviation of the responses about x'w*.
-    weights      w* drawn from N(0, I) per replicate, or all ones (Yi).
-    design_seed  the covariates are default_rng(design_seed).normal(size=(n, d)), the same in every
-                 draw and replicate (Yi's X0 with 12345); left out: drawn anew.  Held-out covariates
-                 are always drawn anew.
+    d             covariates of a pair, and so weights of the model.
+    noise         standard deviation of the responses about x'w*.
+    replicates    independent data sets side by side, each with a model and metrics of its own: the
+                  more, the narrower every standard error.
+    weights       w* drawn from N(0, I) per replicate (normal), or all ones (Yi).
+    weights_seed  of the drawn w*: it belongs to the data set, not to a lineage.
+    design_seed   the covariates are default_rng(design_seed).normal(size=(n, d)), the same in every
+                  draw and replicate (Yi's X0 with 12345); None: drawn anew, as held-out covariates
+                  always are.
     """
 
     TINY: ClassVar[Params] = {"d": 2, "replicates": 3}

@@ -2,8 +2,8 @@
 normalising flows (2307.01850).
 
 Pagani, Wiegand and Nadarajah's (1903.09556) in two dimensions, p(x) ~ exp(-a (x1 - mean)^2 - b (x2
-- x1^2)^2): its factors are
-normal, so it is sampled exactly.  Not Rosenbrock's function, which is an objective.
+- x1^2)^2): its factors are normal, so it is sampled exactly.  Not Rosenbrock's function, which is
+an objective.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ class Rosenbrock:
     N(x1^2, 1/2b).
 
     The defaults, x1 ~ N(0, 1) and a variance of 1/2 about the parabola, are ours.
+
+    mean        of x1, in the data's units; away from 0 the banana leans.
+    a           half the precision of x1: its variance is 1/2a.
+    b           half the precision about the parabola, where the variance is 1/2b: the larger, the
+                thinner is the banana.
+    replicates  independent data sets side by side, each with a model and metrics of its own: the
+                more, the narrower every standard error.
     """
 
     TINY: ClassVar[Params] = {"replicates": 2}
@@ -34,9 +41,9 @@ class Rosenbrock:
     def __init__(
         self,
         *,
-        mean: Finite = 0.0,  # of x1; away from 0 the banana leans
-        a: PositiveFloat = 0.5,  # half the precision of x1
-        b: PositiveFloat = 1.0,  # half the precision about the parabola: the larger, the thinner
+        mean: Finite = 0.0,
+        a: PositiveFloat = 0.5,
+        b: PositiveFloat = 1.0,
         replicates: PositiveInt = 1,
     ) -> None:
         self.mean, self.a, self.b, self.replicates = mean, a, b, replicates

@@ -2,14 +2,11 @@
 classifier-free guidance (2207.12598).
 
 Training is the paper's, whatever the sampler; the sampler is part of the model whose iteration is
-studied, so the constructor
-names it.  `ddpm` is ancestral sampling, `ddim` (Song et al. 2010.02502) its deterministic limit,
-           `dpm-solver++` (2211.01095)
-and `unipc` (2302.04867) are multistep solvers of the same ODE.  All of them step through times
-evenly spaced in the logarithm of the signal-to-noise ratio: diffusers' usual even spacing in time,
-with 20 steps of DPM-Solver++ and Ho's linear schedule, narrows a Gaussian of deviation 0.1 (pixels
-are -1 to 1) by half, which a chain of generations would take for collapse; this one changes it by 1
-% (both measured with the exact denoiser).
+studied, so the constructor names it.  All of them step through times evenly spaced in the logarithm
+of the signal-to-noise ratio: diffusers' usual even spacing in time, with 20 steps of DPM-Solver++
+and Ho's linear schedule, narrows a Gaussian of deviation 0.1 (pixels are -1 to 1) by half, which a
+chain of generations would take for collapse; this one changes it by 1 % (both measured with the
+exact denoiser).
 
 After 1,000 steps of the tiny network a real classifier reads 85 % of its MNIST digits rightly,
 where it predicts velocities under the cosine schedule; 50 % where it predicts noise under Ho's
@@ -53,7 +50,45 @@ Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> the expected x_0
 
 
 class Ddpm:
-    """Images [n, h, w, c], uint8."""
+    """Images [n, h, w, c], uint8.
+
+    size            preset of the numbers below that are None: tiny (MNIST in minutes of one core),
+                    32 (Ho et al. for CIFAR-10) or 64, named by the pixels of a side.
+    channels        of the U-Net at each level, from full resolution down; None: [16, 32, 64]
+                    (tiny), [128, 256, 256, 256] (32, 64).
+    layers          residual blocks per level of the U-Net; None: 1 (tiny), 2 (32), 3 (64).
+    attention       levels of the U-Net with self-attention, 0 being full resolution; None: [2]
+                    (tiny), [1] (32), [2, 3] (64).
+    dropout         share of the U-Net's activations dropped in training, below 1; None: 0 (tiny),
+                    0.1 (32, 64).
+    steps           optimiser steps of a fit; None: 1500 (tiny), 50,000 (32, 64).
+    batch           images per step; None: 32 (tiny), 128 (32), 64 (64).
+    lr              Adam's learning rate; None: 2e-3 (tiny), 2e-4 (32, 64).
+    ema             decay per step of the average of the weights, which is what is kept, below 1; 0:
+                    the last weights; None: 0.99 (tiny), 0.9995 (32, 64).
+    warmup          steps over which the learning rate rises from nothing; None: 0 (tiny), 500 (32,
+                    64).
+    conditional     learn and draw by class label, where the data have labels; false: labels are not
+                    looked at.
+    label_dropout   share of training images without their label, below 1: what guidance (sampling
+                    `biased`) needs above 0.
+    prediction      what the network predicts: the noise (epsilon, Ho), or the velocity of
+                    2202.00512 (v).
+    schedule        of the noise in training: linear (Ho) or cosine (2102.09672).
+    timesteps       steps of the noise in training, at least 50 (Ho: 1000; MAD on MNIST: 500).
+    sampler         how images are drawn: ddpm is ancestral sampling, ddim (Song et al. 2010.02502)
+                    its deterministic limit, dpm-solver++ (2211.01095) and unipc (2302.04867) are
+                    multistep solvers of the same ODE.
+    sampling_steps  steps of the sampler, at most `timesteps`: one evaluation of the network each,
+                    two under guidance; more are finer.
+    warm_start      go on from the network of the generation before, where it is of the same shape,
+                    instead of from new weights.
+    warm_steps      optimiser steps of a fit that goes on so; None: `steps` (Bertrand: fewer).
+    precision       number format of training and drawing: no (float32), tf32, bf16 or fp16, each
+                    faster on a GPU and coarser.
+    channels_last   the memory order of images that a GPU's convolutions like.
+    compile         train through torch.compile: slow to start, then faster.
+    """
 
     ACCEPTS = ("images",)
     CONDITIONAL = "conditional"
@@ -64,34 +99,25 @@ class Ddpm:
     def __init__(
         self,
         *,
-        size: Literal["tiny", "32", "64"] = "tiny",  # what the numbers that are left out are
-        channels: list[PositiveInt]
-        | None = None,  # of the U-Net, per level, from full resolution down
-        layers: PositiveInt | None = None,  # residual blocks per level
-        attention: list[NonNegativeInt]
-        | None = None,  # levels with self-attention, 0 being full resolution
+        size: Literal["tiny", "32", "64"] = "tiny",
+        channels: list[PositiveInt] | None = None,
+        layers: PositiveInt | None = None,
+        attention: list[NonNegativeInt] | None = None,
         dropout: Fraction | None = None,
         steps: PositiveInt | None = None,
         batch: PositiveInt | None = None,
         lr: PositiveFloat | None = None,
         ema: Fraction | None = None,
-        warmup: NonNegativeInt | None = None,  # steps
-        conditional: bool = True,  # on class labels, where there are any
-        # share of training images without their label: what guidance (bias) needs
+        warmup: NonNegativeInt | None = None,
+        conditional: bool = True,
         label_dropout: Fraction = 0.1,
-        prediction: Literal[
-            "epsilon", "v"
-        ] = "v",  # what the network predicts: the noise (Ho), or the velocity of 2202.00512
-        schedule: Literal[
-            "linear", "cosine"
-        ] = "cosine",  # of the noise; linear: Ho, cosine: 2102.09672
-        timesteps: PositiveInt = 1000,  # of training; MAD on MNIST: 500
+        prediction: Literal["epsilon", "v"] = "v",
+        schedule: Literal["linear", "cosine"] = "cosine",
+        timesteps: PositiveInt = 1000,
         sampler: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = "dpm-solver++",
         sampling_steps: PositiveInt = 20,
         warm_start: bool = False,
-        warm_steps: PositiveInt
-        # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
-        | None = None,
+        warm_steps: PositiveInt | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,

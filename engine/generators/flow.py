@@ -4,7 +4,7 @@ Rosenbrock distribution.
 
 Trained by maximum likelihood, with a density in closed form; not flow matching, which learns a
 velocity.  The monotone maps are zuko's; the networks that choose them are stacked over replicates,
-           so that all flows train in one batched product.
+so that all flows train in one batched product.
 """
 
 from __future__ import annotations
@@ -105,10 +105,24 @@ class PointFlow(nn.Module):
 
 
 class Flow:
-    """Points [n, replicates, d], float32.  Labels are ignored.
+    """Points [n, replicates, d], float32. Labels are ignored.
 
-    A spline lives on [-bound, bound] in standardised coordinates and is the identity outside: tails
-    there are the base's.
+    coupling    kind of the monotone maps: spline (rational-quadratic) or affine (RealNVP).
+    transforms  number of couplings (MAD: 8), so that each direction is moved by every other one.
+    width       hidden units in each of the two layers of a coupling's network (MAD: 64).
+    steps       optimiser steps of a fit (MAD: 20 epochs of 10,000 points in batches of 256, which
+                are 780).
+    batch       points per step.
+    lr          Adam's learning rate, at the start.
+    decay       let the learning rate fall to nothing along a cosine; false: it stays.
+    bins        pieces of a spline; affine maps do not look at it.
+    bound       a spline lives on [-bound, bound], in standard deviations of the data, and is the
+                identity outside: tails there are the base's. The usual 5 cuts the tail of a
+                Rosenbrock distribution, which reaches 10.
+    ema         decay per step of the average of the weights, which is what is kept, below 1; 0: the
+                last weights.
+    warm_start  go on from the networks of the generation before, where they are of the same shape,
+                instead of from new weights.
     """
 
     ACCEPTS = ("points",)
@@ -121,15 +135,13 @@ class Flow:
         self,
         *,
         coupling: Literal["spline", "affine"] = "spline",
-        # MAD's; couplings, so that each direction is moved by every other one
         transforms: PositiveInt = 8,
-        width: PositiveInt = 64,  # MAD's; of the two hidden layers of each coupling
-        steps: PositiveInt = 780,  # MAD: 20 epochs of 10,000 points in batches of 256
+        width: PositiveInt = 64,
+        steps: PositiveInt = 780,
         batch: PositiveInt = 256,
         lr: PositiveFloat = 1e-3,
-        decay: bool = True,  # lets the learning rate fall to nothing along a cosine
-        bins: PositiveInt = 8,  # of a spline
-        # of a spline; the usual 5 cuts the tail of a Rosenbrock distribution, which reaches 10
+        decay: bool = True,
+        bins: PositiveInt = 8,
         bound: PositiveFloat = 10.0,
         ema: Fraction = 0.0,
         warm_start: bool = False,

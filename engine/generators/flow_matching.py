@@ -2,12 +2,8 @@
 distribution to the data.
 
 A sample x_1 and a normal x_0 are joined by a straight line; the network learns the line's velocity
-x_1 - x_0 at
-x_t = (1 - t) x_0 + t x_1.  Not a normalizing flow (that is `flow`): no likelihood is computed, none
-                            is trained.  Which x_0
-belongs to which x_1 is independent, or the optimal transport plan of each minibatch (Tong et al.
-2302.00482); with labels the plan is made within classes, since a plan across them would teach that
-the class is a function of x_0.
+x_1 - x_0 at x_t = (1 - t) x_0 + t x_1.  Not a normalizing flow (that is `flow`): no likelihood is
+computed, none is trained.
 
 Points are learnt by MLPs, one per replicate and all at once; images by the U-Net of `ddpm`.
 """
@@ -78,7 +74,45 @@ class PointNet(nn.Module):
 
 
 class FlowMatching:
-    """Points [n, replicates, d] or images [n, h, w, c]."""
+    """Points [n, replicates, d] or images [n, h, w, c].
+
+    size            preset of the numbers below that are None: tiny (MNIST in minutes of one core),
+                    32 (Ho et al. for CIFAR-10) or 64, named by the pixels of a side; points have a
+                    preset of their own.
+    channels        of the U-Net at each level, from full resolution down; None: [16, 32, 64]
+                    (tiny), [128, 256, 256, 256] (32, 64); of points the hidden units of each layer,
+                    [64, 64, 64].
+    layers          residual blocks per level of the U-Net; None: 1 (tiny), 2 (32), 3 (64).
+    attention       levels of the U-Net with self-attention, 0 being full resolution; None: [2]
+                    (tiny), [1] (32), [2, 3] (64).
+    dropout         share of the U-Net's activations dropped in training, below 1; None: 0 (tiny),
+                    0.1 (32, 64).
+    steps           optimiser steps of a fit; None: 1500 (tiny), 50,000 (32, 64), 1000 (points).
+    batch           samples per step; None: 32 (tiny), 128 (32), 64 (64), 256 (points).
+    lr              Adam's learning rate; None: 2e-3 (tiny), 2e-4 (32, 64), 5e-3 (points).
+    ema             decay per step of the average of the weights, which is what is kept, below 1; 0:
+                    the last weights; None: 0.99 (tiny), 0.9995 (32, 64), 0.99 (points).
+    warmup          steps over which the learning rate rises from nothing; None: 0 (tiny), 500 (32,
+                    64), 0 (points).
+    conditional     learn and draw by class label, where the data have labels; false: labels are not
+                    looked at.
+    label_dropout   share of training images without their label, below 1: what guidance (sampling
+                    `biased`) needs above 0.
+    coupling        which x_0 belongs to which x_1: independent, or minibatch_ot, the optimal
+                    transport plan of each minibatch (Tong et al. 2302.00482), with labels within
+                    classes, since a plan across them would teach that the class is a function of
+                    x_0.
+    solver          of the velocity's ODE: euler (one evaluation of the network per step), or heun
+                    or midpoint (two, and second order).
+    sampling_steps  steps of the solver; more are finer.
+    warm_start      go on from the network of the generation before, where it is of the same shape,
+                    instead of from new weights.
+    warm_steps      optimiser steps of a fit that goes on so; None: `steps` (Bertrand: fewer).
+    precision       number format of training and drawing: no (float32), tf32, bf16 or fp16, each
+                    faster on a GPU and coarser.
+    channels_last   the memory order of images that a GPU's convolutions like.
+    compile         train through torch.compile: slow to start, then faster.
+    """
 
     ACCEPTS = ("points", "images")
     CONDITIONAL = "conditional"
@@ -89,30 +123,23 @@ class FlowMatching:
     def __init__(
         self,
         *,
-        size: Literal[
-            "tiny", "32", "64"
-        ] = "tiny",  # of images; what the numbers that are left out are
-        channels: list[PositiveInt]
-        | None = None,  # of the U-Net, per level; for points the hidden units per layer
-        layers: PositiveInt | None = None,  # residual blocks per level of the U-Net
-        attention: list[NonNegativeInt]
-        | None = None,  # levels of the U-Net with self-attention, 0 being full resolution
-        dropout: Fraction | None = None,  # of the U-Net
+        size: Literal["tiny", "32", "64"] = "tiny",
+        channels: list[PositiveInt] | None = None,
+        layers: PositiveInt | None = None,
+        attention: list[NonNegativeInt] | None = None,
+        dropout: Fraction | None = None,
         steps: PositiveInt | None = None,
         batch: PositiveInt | None = None,
         lr: PositiveFloat | None = None,
         ema: Fraction | None = None,
-        warmup: NonNegativeInt | None = None,  # steps
-        conditional: bool = True,  # on class labels, where there are any
-        # share of training images without their label: what guidance (bias) needs
+        warmup: NonNegativeInt | None = None,
+        conditional: bool = True,
         label_dropout: Fraction = 0.1,
         coupling: Literal["independent", "minibatch_ot"] = "independent",
         solver: Literal["euler", "heun", "midpoint"] = "midpoint",
-        sampling_steps: PositiveInt = 10,  # of one evaluation (euler) or two
+        sampling_steps: PositiveInt = 10,
         warm_start: bool = False,
-        warm_steps: PositiveInt
-        # of a fit that goes on from the previous network; None: steps (Bertrand: fewer)
-        | None = None,
+        warm_steps: PositiveInt | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         channels_last: bool = False,
         compile: bool = False,

@@ -39,9 +39,10 @@ class Gaussian:
     = covariance_.
 
     mean_ [replicates, d], covariance_ [replicates, d, d], factor_ [replicates, k, d]: k = d, or n
-    for few points.
-    divisor  of the covariance.   bias = sampling_bias lambda of MAD: draws N(mean, lambda
-             covariance).
+    for few points. bias = sampling_bias lambda of MAD: draws N(mean, lambda covariance).
+
+    divisor  of the covariance's sum of squares: n (maximum likelihood) or n-1 (unbiased; needs two
+             points).
     """
 
     TINY: ClassVar[Params] = {}

@@ -1,8 +1,5 @@
 """A kernel density estimate with a Gaussian kernel: Kazdan 2410.16713, section on kernel density
 estimation.
-
-The bandwidth is in the data's units, per coordinate; "scott" and "silverman" are scikit-learn's
-rules in n and d alone, which unlike scipy's do not scale with the data's spread.
 """
 
 from __future__ import annotations
@@ -28,6 +25,11 @@ class Kde:
     """The mean of normal densities N(x_i, bandwidth_^2 I) at the training points, those of blocks_.
 
     bias multiplies the kernel's variance: at 0 training points are drawn.
+
+    bandwidth  standard deviation of the kernel in the data's units, per coordinate: larger ones
+               smooth more, and add more variance each generation; "scott", n^(-1/(d+4)), and
+               "silverman", (n(d+2)/4)^(-1/(d+4)), are scikit-learn's rules in n and d alone, which
+               unlike scipy's do not scale with the data's spread.
     """
 
     TINY: ClassVar[Params] = {}

@@ -53,7 +53,7 @@ class LinearRegression:
     covariates  of synthetic samples: "same" = those handed in as labels (the real ones, see
                 `samples.given`), or "fresh" = N(0, I), which also stands in where none are handed
                 in.
-    noise       standard deviation of the label noise put back.
+    noise       standard deviation of the label noise put back, in the units of the responses.
     """
 
     TINY: ClassVar[Params] = {}

@@ -3,7 +3,7 @@ StyleGAN2-ADA (2006.06676).
 
 Non-saturating logistic loss, lazy R1 on real images, optional path lengths, an average of the
 generator's weights.  Not StyleGAN3, and not the published networks: the weights start from nothing
-                      and the sizes are this project's.
+and the sizes are this project's.
 """
 
 from __future__ import annotations
@@ -43,6 +43,38 @@ SIZES: dict[
 class Stylegan2:
     """uint8 [n, h, w, c] of any size: pictures are padded to a square with a power of two as its
     side, and cut out again.
+
+    size            preset of the next five numbers where they are None: tiny (8 to 32 pixels, on a
+                    CPU), or for 32 or 64 pixels.
+    channels        of the feature maps at a resolution, times that resolution; None: 512 (tiny),
+                    4096 (32), 8192 (64).
+    channels_max    most channels of a feature map; None: 64 (tiny), 256 (32, 64).
+    latent          length of the latents z and of the styles w; None: 64 (tiny), 256 (32, 64).
+    mapping_layers  layers from z to w; None: 2 (tiny, 32), 4 (64).
+    batch           images per step; None: 16 (tiny), 64 (32), 32 (64).
+    steps           training steps of a fit, each an update of both networks (MNIST: digits from
+                    1600 on).
+    lr              Adam's learning rate for both networks.
+    betas           Adam's two decays of its running means, each below 1.
+    r1_weight       gamma of the R1 penalty; 0: none; None: pixels / 100, for short runs (with 3,
+                    MNIST collapses).
+    r1_every        steps between two R1 penalties, whose weight is multiplied by it.
+    path_weight     of the path length penalty (the paper: 2); 0: none.
+    path_every      steps between two path length penalties, whose weight is multiplied by it.
+    augment         none, or ada: adaptive augmentation, for a few thousand images or less, where
+                    discriminators overfit.
+    augment_target  mean sign of the discriminator on real images to which ada steers its
+                    probability: a larger one augments less.
+    augment_images  real images seen while ada's probability may move from 0 to 1.
+    flip            mirror images, too, under ada; for pictures without a left and right.
+    ema             decay per step of the average of the weights, which is what is kept, below 1; 0:
+                    the last weights.
+    conditional     learn and draw by class label, where the data have labels; false: labels are not
+                    looked at.
+    warm_start      go on from the two networks of the generation before, where they are of the same
+                    shape, instead of from new weights.
+    precision       number format of training: no (float32), tf32 or bf16, each faster on a GPU and
+                    coarser.
     """
 
     ACCEPTS = ("images",)
@@ -62,32 +94,26 @@ class Stylegan2:
     def __init__(
         self,
         *,
-        size: Literal[
-            "tiny", "32", "64"
-        ] = "tiny",  # presets of the five numbers below; tiny is for 8 to 32 pixels on a CPU
-        channels: PositiveInt | None = None,  # of the feature maps, times their resolution
-        channels_max: PositiveInt | None = None,  # but never more
-        latent: PositiveInt | None = None,  # length of z and w
-        mapping_layers: PositiveInt | None = None,  # from z to w
+        size: Literal["tiny", "32", "64"] = "tiny",
+        channels: PositiveInt | None = None,
+        channels_max: PositiveInt | None = None,
+        latent: PositiveInt | None = None,
+        mapping_layers: PositiveInt | None = None,
         batch: PositiveInt | None = None,
-        steps: PositiveInt = 3000,  # MNIST: digits from 1600 on
+        steps: PositiveInt = 3000,
         lr: PositiveFloat = 2.5e-3,
         betas: tuple[Fraction, Fraction] = (0.0, 0.99),
-        r1_weight: NonNegativeFloat
-        | None = None,  # gamma; left out: pixels / 100, for short runs (with 3, MNIST collapses)
-        r1_every: PositiveInt = 16,  # steps; the weight is multiplied by it
-        path_weight: NonNegativeFloat = 0.0,  # of the path length penalty; 2 in the paper; 0: off
+        r1_weight: NonNegativeFloat | None = None,
+        r1_every: PositiveInt = 16,
+        path_weight: NonNegativeFloat = 0.0,
         path_every: PositiveInt = 4,
-        augment: Literal[
-            "none", "ada"
-        ] = "none",  # ada: for a few thousand images or less, where discriminators overfit
-        # mean sign of the discriminator on real images that the probability is steered to
+        augment: Literal["none", "ada"] = "none",
         augment_target: Fraction = 0.6,
-        augment_images: PositiveInt = 100_000,  # seen while the probability may move from 0 to 1
-        flip: bool = False,  # mirroring is among the augmentations
-        ema: Fraction = 0.995,  # per step
-        conditional: bool = True,  # on class labels, where there are any
-        warm_start: bool = False,  # go on from the last generation's two networks
+        augment_images: PositiveInt = 100_000,
+        flip: bool = False,
+        ema: Fraction = 0.995,
+        conditional: bool = True,
+        warm_start: bool = False,
         precision: Literal["no", "tf32", "bf16"] = "no",
     ) -> None:
         if ema == 1:

@@ -171,8 +171,26 @@ def _across(y: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 class Vae:
-    """Encoder and decoder by Adam; a sample is the decoder's mean picture (binarise: a Bernoulli
-    draw), or a noisy point.
+    """Encoder and decoder by Adam; a sample is the decoder's mean picture, or a noisy point.
+
+    steps        optimiser steps of a fit.
+    batch        samples per step (Yi: 128).
+    lr           Adam's learning rate (Yi: 1e-3).
+    latent       number of latent variables.
+    kl_weight    of the KL in the training loss; below 1: sharper, more varied, less of a bound.
+    width        channels of the first convolution; half the hidden units of the MLPs for points.
+    halvings     convolutions that halve an image, whose sides must divide by two so often; None: 2,
+                 from 32 pixels on as many as leave 4 x 4.
+    likelihood   of pixels: bernoulli, or gaussian with one learnt deviation, which suits colour.
+    binarise     draw every pixel as 0 or 255 (Yi) instead of giving the mean picture.
+    ema          decay per step of the average of the weights, which is what is kept, below 1; 0:
+                 the last weights.
+    conditional  learn and draw by class label, where the data have labels; false: labels are not
+                 looked at.
+    warm_start   go on from the networks of the generation before, where they are of the same shape,
+                 instead of from new weights.
+    precision    number format of training: no (float32), tf32, bf16 or fp16, each faster on a GPU
+                 and coarser.
     """
 
     ACCEPTS = ("points", "images")
@@ -187,20 +205,15 @@ class Vae:
         *,
         steps: PositiveInt = 400,
         batch: PositiveInt = 64,
-        lr: PositiveFloat = 3e-3,  # Yi: 1e-3 with batches of 128
+        lr: PositiveFloat = 3e-3,
         latent: PositiveInt = 20,
-        # of the KL in the training loss; below 1: sharper, more varied, less of a bound
         kl_weight: NonNegativeFloat = 1.0,
-        # channels of the first convolution; half the hidden units of an MLP
         width: PositiveInt = 32,
-        halvings: PositiveInt
-        | None = None,  # of images; left out: 2, from 32 pixels on down to 4 x 4
-        likelihood: Literal[
-            "bernoulli", "gaussian"
-        ] = "bernoulli",  # of images; gaussian suits colour
-        binarise: bool = False,  # Yi: pixels drawn, 0 or 255
+        halvings: PositiveInt | None = None,
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        binarise: bool = False,
         ema: Fraction = 0.0,
-        conditional: bool = True,  # on class labels, where there are any
+        conditional: bool = True,
         warm_start: bool = False,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
     ) -> None:

@@ -3,8 +3,8 @@ weights (Arjovsky 1701.07875).
 
 Points: the toy of Zverev 2512.11867 (a mixture of five Gaussians); both networks are MLPs, stacked
 over replicates: a batched product trains all of them, each on minibatches and noise of its own.
-Images: convolutions in the manner of DCGAN.  Labels are
-ignored unless `conditional`.  Adam throughout, where the clipping paper used RMSProp.
+Images: convolutions in the manner of DCGAN.  Labels are ignored unless `conditional`.  Adam
+throughout, where the clipping paper used RMSProp.
 """
 
 from __future__ import annotations
@@ -126,8 +126,30 @@ class ImageGan(nn.Module):
 
 
 class Wgan:
-    """Points [n, replicates, d] float32, or images uint8 [n, height, width,
-    channels] of any size.
+    """Points [n, replicates, d] float32, or images uint8 [n, height, width, channels] of any size.
+
+    steps           updates of the generator in a fit.
+    critic_steps    updates of the critic before each of them.
+    batch           samples per update, each of the critic's on a minibatch of its own.
+    lr              Adam's learning rate for both networks; None: 1e-3 for points, 5e-4 for images.
+    betas           Adam's two decays of its running means, each below 1.
+    width           hidden units of an MLP, or channels at half an image's resolution, doubled at
+                    each halving; None: 64 for points, 32 for images.
+    layers          hidden layers of the MLPs; images do not look at it.
+    latent          number of latent variables; None: 2 for points, 64 for images.
+    penalty         what keeps the critic's slope at about 1: gradient (a penalty on its norm), or
+                    clip (its weights are cut after every update).
+    penalty_weight  of the gradient penalty, the paper's lambda; None: 1 for points, 10 for images.
+    clip            largest absolute weight of a clipped critic; None: 0.1 for points, 0.03 for
+                    images.
+    ema             decay per step of the average of the weights, which is what is kept, below 1; 0:
+                    the last weights.
+    conditional     learn and draw by class label, where the data have labels; false: labels are not
+                    looked at.
+    warm_start      go on from the networks of the generation before, where they are of the same
+                    shape, instead of from new weights.
+    precision       number format of training: no (float32), tf32 or bf16, each faster on a GPU and
+                    coarser.
     """
 
     ACCEPTS = ("points", "images")
@@ -139,23 +161,19 @@ class Wgan:
     def __init__(
         self,
         *,
-        steps: PositiveInt = 1000,  # generator updates
-        critic_steps: PositiveInt = 5,  # critic updates before each
+        steps: PositiveInt = 1000,
+        critic_steps: PositiveInt = 5,
         batch: PositiveInt = 64,
-        lr: PositiveFloat | None = None,  # left out: 1e-3 for points, 5e-4 for images
+        lr: PositiveFloat | None = None,
         betas: tuple[Fraction, Fraction] = (0.0, 0.9),
-        width: PositiveInt
-        # hidden units (64), or channels at half the resolution (32), doubled at each halving
-        | None = None,
-        layers: PositiveInt = 2,  # hidden ones of the MLPs
-        latent: PositiveInt | None = None,  # 2 for points, 64 for images
+        width: PositiveInt | None = None,
+        layers: PositiveInt = 2,
+        latent: PositiveInt | None = None,
         penalty: Literal["gradient", "clip"] = "gradient",
-        penalty_weight: NonNegativeFloat | None = None,  # 1 for points, 10 for images
-        clip: PositiveFloat
-        # largest absolute weight of the critic, for penalty "clip": 0.1, or 0.03 for images
-        | None = None,
+        penalty_weight: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
         ema: Fraction = 0.0,
-        conditional: bool = False,  # on class labels, where there are any
+        conditional: bool = False,
         warm_start: bool = False,
         precision: Literal["no", "tf32", "bf16"] = "no",
     ) -> None:

@@ -1,11 +1,8 @@
 """Classification accuracy score (Ravuri and Vinyals 1905.10887): train on labelled synthetic data,
 test on held-out real data.
 
-Top-1.  Reported with its controls: `ceiling` (the same recipe on as many real samples, or on all
-        there are) and `chance` (the
-largest class's share of the test set); `relative` = (score - chance) / (ceiling - chance).  It is
-not the accuracy of a real-trained classifier on synthetic data, which a generator that has lost all
-diversity can bring to 1.
+Top-1, reported with its controls.  It is not the accuracy of a real-trained classifier on synthetic
+data, which a generator that has lost all diversity can bring to 1.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from engine.parts import (
     Dataset,
     Finding,
     Generator,
+    Keys,
     Needs,
     Number,
     PositiveFloat,
@@ -29,29 +27,52 @@ from engine.parts import (
 from engine.samples import Samples
 from engine.training import classifiers
 
-KEYS = ("classifier_accuracy", "classifier_accuracy/relative")
+SCORES = ("classifier_accuracy", "classifier_accuracy/relative")
 
 
 class ClassifierAccuracy:
-    """A LeNet or ResNet-18 for images, an MLP per replicate for points.  A class missing from the
-    synthetic set is never
-    predicted.  A ResNet-18 takes 4 to 5 CPU minutes at the default steps and 32 pixels, a LeNet
-                seconds.
+    """A LeNet or ResNet-18 for images, an MLP per replicate for points. A class missing from the
+    synthetic set is never predicted. A ResNet-18 takes 4 to 5 CPU minutes at the default steps and
+    32 pixels, a LeNet seconds.
+
+    network  that learns from images: lenet or resnet18; auto: resnet18 for colour from 32 pixels
+             on, else lenet. Points always have an MLP.
+    steps    optimiser steps of its training.
+    batch    samples per step.
+    lr       Adam's learning rate at the start; None: 2e-3 for resnet18, 1e-2 for the small
+             networks.
+    n_test   held-out real samples that it is tested on, fewer where there are fewer.
     """
 
     ACCEPTS = {"images": {}, "points": {"network": ("auto",)}}
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"steps": 20}
+    KEYS: ClassVar[Keys] = {
+        "classifier_accuracy": (
+            "of a classifier trained on the synthetic set, on held-out real data",
+            "share",
+            "higher",
+        ),
+        "classifier_accuracy/relative": (
+            "(score - chance) / (ceiling - chance)",
+            "share of the way",
+            "higher",
+        ),
+        "classifier_accuracy/ceiling": (
+            "the same recipe on as many real samples, or on all there are",
+            "share",
+            "",
+        ),
+        "classifier_accuracy/chance": ("the largest class's share of the test set", "share", ""),
+    }
 
     def __init__(
         self,
         *,
-        network: Literal[
-            "auto", "lenet", "resnet18"
-        ] = "auto",  # of images; auto: resnet18 for colour from 32 pixels on
+        network: Literal["auto", "lenet", "resnet18"] = "auto",
         steps: PositiveInt = 200,
         batch: PositiveInt = 64,
-        lr: PositiveFloat | None = None,  # left out: 2e-3 for resnet18, 1e-2 for the small networks
+        lr: PositiveFloat | None = None,
         n_test: PositiveInt = 2000,
     ) -> None:
         self.network, self.steps, self.batch, self.lr, self.n_test = (
@@ -92,16 +113,18 @@ class ClassifierAccuracy:
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Number]:
         if (reason := _unusable(synthetic)) is not None:
-            return self._controls() | {key: Undefined(reason) for key in KEYS}
+            return self._controls() | {key: Undefined(reason) for key in SCORES}
         try:
             score = self._score(synthetic, rng)
         except Finding as finding:  # the classifier's, not the lineage's
-            return self._controls() | {key: Undefined(f"the classifier {finding}") for key in KEYS}
+            return self._controls() | {
+                key: Undefined(f"the classifier {finding}") for key in SCORES
+            }
         above = np.asarray(self.ceiling_) - self.chance_
         relative: Number = Undefined("the ceiling is not above chance")
         if np.all(above > 0):
             relative = _value((np.asarray(score) - self.chance_) / above)
-        return self._controls() | dict(zip(KEYS, (score, relative), strict=True))
+        return self._controls() | dict(zip(SCORES, (score, relative), strict=True))
 
     def _controls(self) -> dict[str, Number]:
         return {

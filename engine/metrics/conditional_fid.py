@@ -2,9 +2,8 @@
 distance within each class.
 
 With few samples per class it is mostly finite-sample bias, so both sides have equal n in each class
-and the floor is between
-real sets of the very same counts.  Not the distance of the whole set (`fid`), which mixed-up labels
-                                    leave unmoved.
+and the floor is between real sets of the very same counts.  Not the distance of the whole set
+(`fid`), which mixed-up labels leave unmoved.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Keys,
     Needs,
     Number,
     PositiveInt,
@@ -34,16 +34,42 @@ NOT_FINITE = "the distance is not finite: features too large"
 
 
 class ConditionalFid:
-    """conditional_fid, with its floor; /class_k; /coverage (share of classes with two samples or
-    more); /excess.
+    """A class that vanished is Undefined and leaves the mean; coverage then falls. n is the
+    smallest number compared in a class.
 
-    A class that vanished is Undefined and leaves the mean; coverage then falls.  n is the smallest
-    number compared in a class.
+    extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
+               real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
+               weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
+               images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
+               resnet18.
+    splits     number of real-against-real distances behind the floor.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict[str, object] = {}
+    KEYS: ClassVar[Keys] = {
+        "conditional_fid": (
+            "mean over classes of the Frechet distance within each, with its floor",
+            "squared units of the features",
+            "lower",
+        ),
+        "conditional_fid/excess": (
+            "what of it is above the floor",
+            "squared units of the features",
+            "lower",
+        ),
+        "conditional_fid/coverage": (
+            "classes that have two synthetic samples or more",
+            "share of the classes",
+            "higher",
+        ),
+        "conditional_fid/class_N": (
+            "the distance within class N",
+            "squared units of the features",
+            "lower",
+        ),
+    }
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

@@ -12,19 +12,37 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
-from engine.parts import Around, Dataset, Generator, Needs, Number, Params
+from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params
 from engine.samples import Samples
 
 
 class Discrete:
-    """sum_p2; support (tokens left); entropy (nats); l1 and l2 (squared) distance to model 0; tv:
-    half the L1 distance to the truth; fixated: 1 where a single token is left, so that its mean is
-    the collapsed share.   All [replicates].
-    """
+    """Compares the frequencies of tokens: one value per replicate, [replicates]."""
 
     TINY: ClassVar[Params] = {}
     ACCEPTS = ("tokens",)
     NEEDS: ClassVar[Needs] = {"data.frequencies": {}}
+    KEYS: ClassVar[Keys] = {
+        "discrete/tv": (
+            "total variation distance to the truth, half the L1 distance",
+            "0 to 1",
+            "lower",
+        ),
+        "discrete/sum_p2": (
+            "sum of squared frequencies: 1 where a single token is left",
+            "0 to 1",
+            "lower",
+        ),
+        "discrete/support": ("tokens left", "tokens", "higher"),
+        "discrete/entropy": ("of the frequencies", "nats", "higher"),
+        "discrete/l1": ("L1 distance to model 0", "0 to 2", "lower"),
+        "discrete/l2": ("squared L2 distance to model 0", "0 to 2", "lower"),
+        "discrete/fixated": (
+            "1 where a single token is left, so that its mean is the collapsed share",
+            "share of the replicates",
+            "lower",
+        ),
+    }
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._truth = cast(TrueFrequencies, dataset).probabilities_[None, :]  # [1, K]

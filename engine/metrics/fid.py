@@ -2,11 +2,13 @@
 extractor's features.
 
 It is FID proper only on the published Inception network's features (extractor "fid_inception"):
-otherwise read it as FD on the
-named features.  Points are compared on their raw coordinates, one distance per replicate.
+otherwise read it as FD on the named features.  Points are compared on their raw coordinates, one
+distance per replicate.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Keys,
     Number,
     PositiveInt,
     Undefined,
@@ -37,12 +40,27 @@ from engine.samples import Samples
 
 
 class Fid:
-    """fid, with its mean between disjoint real sets of the same n as the floor; fid/excess: what
-    is above it.
+    """Its floor is the mean between disjoint real sets of the same n.
+
+    extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
+               real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
+               weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
+               images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
+               resnet18.
+    splits     number of real-against-real distances behind the floor; independent replicates count
+               as splits.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY: dict[str, object] = {}
+    KEYS: ClassVar[Keys] = {
+        "fid": (
+            "Frechet distance to held-out real samples, with its floor",
+            "squared units of the features",
+            "lower",
+        ),
+        "fid/excess": ("what of it is above the floor", "squared units of the features", "lower"),
+    }
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

@@ -3,10 +3,12 @@ under (x.y / d + 1)^3.
 
 Unlike FID its expectation does not depend on n: about zero, and often below, where both sides are
 equal.  One estimate from all samples by default; the paper's mean over subsets on request.  KID
-        proper only on the network of extractor "fid_inception".
+proper only on the network of extractor "fid_inception".
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Keys,
     NonNegativeInt,
     Number,
     PositiveInt,
@@ -38,20 +41,41 @@ CHUNK = 4_000_000  # kernel values worked on at once
 
 
 class Kid:
-    """kid, with its floor; /standard_error (of this sample, see `mmd`); /excess."""
+    """Its floor is the mean between disjoint real sets of the same n.
+
+    extractor    network whose features are compared: raw (coordinates, or pixels / 255); lenet or
+                 real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
+                 weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
+                 images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
+                 resnet18.
+    subsets      pairs of random subsets whose estimates are averaged, as in the paper; 0: one
+                 estimate from all samples.
+    subset_size  samples of a subset, at least 3; from the whole set's size on, one estimate from
+                 all.
+    replicates   at most so many replicates are measured, the first ones.
+    splits       number of real-against-real estimates behind the floor.
+    """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"splits": 2}
+    KEYS: ClassVar[Keys] = {
+        "kid": (
+            "squared kernel distance (MMD) to held-out real samples, with its floor",
+            "squared MMD",
+            "lower",
+        ),
+        "kid/excess": ("what of it is above the floor", "squared MMD", "lower"),
+        "kid/standard_error": ("of this estimate, from these samples", "squared MMD", ""),
+    }
 
     def __init__(
         self,
         *,
         extractor: Extractor = "auto",
-        # 0: one estimate from all samples; else the mean over so many pairs of random subsets
         subsets: NonNegativeInt = 0,
         subset_size: PositiveInt = 1000,
-        replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
-        splits: PositiveInt = 8,  # real-vs-real estimates behind the floor
+        replicates: PositiveInt = 100,
+        splits: PositiveInt = 8,
     ) -> None:
         if subset_size < 3:
             raise ValueError(f"kid: subset_size must be at least 3, got {subset_size}")

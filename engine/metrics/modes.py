@@ -13,19 +13,39 @@ import numpy as np
 from scipy.stats import chi2
 
 from engine.knowledge import Components, knows
-from engine.parts import Around, Dataset, Generator, Needs, Number, Params, PositiveFloat, Undefined
+from engine.parts import (
+    Around,
+    Dataset,
+    Generator,
+    Keys,
+    Needs,
+    Number,
+    Params,
+    PositiveFloat,
+    Undefined,
+)
 from engine.samples import Samples
 
 
 class Modes:
-    """live: modes with at least `share` of their expected samples within `radius` standard
-    deviations of the centre; high_quality: share of samples within that radius of some centre (of
-    the truth: modes/ceiling).   [replicates].
+    """Counts them: one value per replicate, [replicates].
+
+    share   of a mode's expected samples from which on it counts as alive.
+    radius  in standard deviations of a mode, within which a sample is one of its.
     """
 
     TINY: ClassVar[Params] = {}
     ACCEPTS = ("points",)
     NEEDS: ClassVar[Needs] = {"data.components": {}}
+    KEYS: ClassVar[Keys] = {
+        "modes/live": (
+            "modes with at least `share` of their expected samples within `radius`",
+            "modes",
+            "higher",
+        ),
+        "modes/high_quality": ("samples within `radius` of some centre", "share", "higher"),
+        "modes/ceiling": ("the same of the truth's own samples", "share", ""),
+    }
 
     def __init__(self, *, share: PositiveFloat = 0.1, radius: PositiveFloat = 3.0) -> None:
         self.share, self.radius = share, radius

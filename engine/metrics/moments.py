@@ -3,7 +3,7 @@
 
 Of the model where it has them (`mean_`, `covariance_`, `weights_`), else of its samples, with
 divisor n.  KL and W2 are those between the normal distributions with these moments, not between the
-            data and the model.  No floor: the truth is exact.
+data and the model.  No floor: the truth is exact.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
-from engine.parts import Around, Dataset, Generator, Needs, Number, Params, Undefined
+from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params, Undefined
 from engine.samples import Samples
 
 
 class Moments:
-    """For points:      mean_error |m - mu|^2; trace_ratio; log_det_ratio; kl (truth || model); w2,
-                        the squared W2 distance.
-    For a regression:  weight_error |w - w*|^2, which is the noiseless test error over all
-                       covariates N(0, I); Kazdan estimates it on 1,000 of them.   All [replicates].
+    """Compares, one value per replicate: [replicates].  The weights' squared error is the noiseless
+    test error over all covariates N(0, I); Kazdan estimates it on 1,000 of them.
     """
 
     TINY: ClassVar[Params] = {}
@@ -30,6 +28,34 @@ class Moments:
         "data.moments": {"GIVES": ("points",)},
         "data.weights": {"GIVES": ("regression",)},
         "model.weights": {"GIVES": ("regression",)},
+    }
+    KEYS: ClassVar[Keys] = {
+        "moments/kl": (
+            "KL(truth || model) between the normal distributions with these moments",
+            "nats",
+            "lower",
+        ),
+        "moments/weight_error": (
+            "of a regression: |w - w*|^2",
+            "squared units of the weights",
+            "lower",
+        ),
+        "moments/mean_error": ("|m - mu|^2", "squared units of the data", "lower"),
+        "moments/trace_ratio": (
+            "trace of the covariance over that of the truth",
+            "ratio",
+            "near 1",
+        ),
+        "moments/log_det_ratio": (
+            "log of the determinant of the covariance over that of the truth",
+            "nats",
+            "near 0",
+        ),
+        "moments/w2": (
+            "squared W2 distance between the normal distributions with these moments",
+            "squared units of the data",
+            "lower",
+        ),
     }
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
@@ -48,9 +74,9 @@ class Moments:
             model = cast(FittedMoments, generator)
             return _compare(self._truth, model.mean_, model.covariance_)
         if not np.isfinite(synthetic.x).all():
-            return dict.fromkeys(KEYS, Undefined("some samples are not finite"))
+            return dict.fromkeys(POINTS, Undefined("some samples are not finite"))
         if not len(synthetic):
-            return dict.fromkeys(KEYS, Undefined("there are no samples"))
+            return dict.fromkeys(POINTS, Undefined("there are no samples"))
         return _compare(self._truth, *_moments(synthetic.x.astype(float)))
 
     def _of_regression(self, generator: Generator) -> dict[str, Number]:
@@ -64,7 +90,9 @@ class Moments:
         return {"moments/weight_error": np.square(gap).sum(1)}
 
 
-KEYS = tuple(f"moments/{key}" for key in ("mean_error", "trace_ratio", "log_det_ratio", "kl", "w2"))
+POINTS = tuple(
+    f"moments/{key}" for key in ("mean_error", "trace_ratio", "log_det_ratio", "kl", "w2")
+)
 
 
 class _Normal:
@@ -107,7 +135,7 @@ def _compare(truth: _Normal, mean: np.ndarray, covariance: np.ndarray) -> dict[s
     singular = Undefined("every replicate's covariance is singular")
     return dict(
         zip(
-            KEYS,
+            POINTS,
             (
                 mean_error,
                 trace / truth.trace,

@@ -14,25 +14,39 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Bound, Density, knows
-from engine.parts import Around, Dataset, Generator, Needs, Number, PositiveInt, Undefined
+from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, PositiveInt, Undefined
 from engine.samples import Samples
 
 
 class Nelbo:
     """A model with a density and no latents has the tight bound, -log p, and a KL of 0; others are
     Undefined.
+
+    n_test    held-out real samples that are scored, fewer where there are fewer.
+    binarise  set pixels above the middle to 1 and the others to 0, as Yi; points stay as they are.
     """
 
     ACCEPTS = ("images", "points")
     NEEDS: ClassVar[Needs] = {"model.bound|model.density": {}}
     MODEL_ONLY = True
     TINY = {"n_test": 20}
+    KEYS: ClassVar[Keys] = {
+        "nelbo": (
+            "negative evidence lower bound of held-out real data, per sample",
+            "nats",
+            "lower",
+        ),
+        "nelbo/reconstruction": (
+            "its part -log p(x|z), summed over pixels or coordinates",
+            "nats",
+            "lower",
+        ),
+        "nelbo/kl": ("its part KL(q(z|x) || p(z)), summed over latents", "nats", ""),
+    }
 
     def __init__(self, *, n_test: PositiveInt = 2000, binarise: bool = True) -> None:
         self.n_test = n_test
-        self.binarise = (
-            binarise  # pixels above the middle become 1, the others 0; points stay as they are
-        )
+        self.binarise = binarise
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         test = dataset.held_out(self.n_test)

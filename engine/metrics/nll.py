@@ -2,7 +2,7 @@
 for density estimates.
 
 In nats per sample.  It reads the model and not its samples; a family without a density has none (a
-                     VAE's bound is `nelbo`).
+VAE's bound is `nelbo`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,43 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Density, knows
-from engine.parts import Around, Dataset, Generator, Needs, Number, Params, PositiveInt, Undefined
+from engine.parts import (
+    Around,
+    Dataset,
+    Generator,
+    Keys,
+    Needs,
+    Number,
+    Params,
+    PositiveInt,
+    Undefined,
+)
 from engine.samples import Samples
 
 
 class Nll:
-    """nll [replicates]; nll/truth: the same data under the truth, where its density is known: what
-    a perfect model has.
+    """Scores one array of held-out data: one value per replicate, [replicates].
 
-    points  how many held-out samples are scored (500 as Kazdan): the same array in every
-            generation, so that a model may keep what it worked out for it.
+    points  held-out real samples that are scored (Kazdan: 500): the same array in every generation,
+            so that a model may keep what it worked out for it.
     """
 
     TINY: ClassVar[Params] = {"points": 20}
     ACCEPTS = ("points", "tokens", "text")
     NEEDS: ClassVar[Needs] = {"model.density": {}}
     MODEL_ONLY = True
+    KEYS: ClassVar[Keys] = {
+        "nll": (
+            "mean negative log likelihood of held-out real data under the model",
+            "nats per sample",
+            "lower",
+        ),
+        "nll/truth": (
+            "the same under the truth, where its density is known: what a perfect model has",
+            "nats per sample",
+            "",
+        ),
+    }
 
     def __init__(self, *, points: PositiveInt = 500) -> None:
         self.points = points

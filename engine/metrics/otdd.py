@@ -5,7 +5,7 @@ A sample is its features and its class, a class the Gaussian of its features; se
 `engine/distances/transport.py` for the cost.  Names of labels do not matter: unlike
 `conditional_fid`, classes that swapped their names are at distance 0.  On features it is not the
 published distance on pixels.  About 0.3 CPU s at 2,000 points of d = 64 with equal class counts,
-                               0.8 s with unequal ones.
+0.8 s with unequal ones.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Keys,
     Needs,
     Number,
     PositiveInt,
@@ -41,30 +42,48 @@ from engine.samples import Samples, proportional_labels
 
 
 class Otdd:
-    """otdd, with its floor; /excess; and /coverage: the share of real classes that have a
-    synthetic sample.
-
-    The floor is between real sets with the reference's class counts and with those of a draw in the
-    real proportions. A class that vanished has no points, so its real points pay for the way to
+    """The floor is between real sets with the reference's class counts and with those of a draw in
+    the real proportions. A class that vanished has no points, so its real points pay for the way to
     other classes; one of a single sample is a point mass (the published code leaves such classes
-    out).  Rows of method sinkhorn are named otdd.method-sinkhorn.
+    out). Rows of method sinkhorn are named otdd.method-sinkhorn.
+
+    extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
+                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
+                weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
+                images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
+                resnet18.
+    method      of the optimal transport: exact, or sinkhorn (the published implementation's number,
+                for comparison only).
+    most        points that are coupled on each side; the classes' Gaussians are of all points.
+    replicates  at most so many replicates are measured, the first ones.
+    splits      number of real-against-real distances behind the floor.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
+    KEYS: ClassVar[Keys] = {
+        "otdd": (
+            "optimal transport distance between labelled sets, with its floor",
+            "squared units of the features",
+            "lower",
+        ),
+        "otdd/excess": ("what of it is above the floor", "squared units of the features", "lower"),
+        "otdd/coverage": (
+            "real classes that have a synthetic sample",
+            "share of the classes",
+            "higher",
+        ),
+    }
 
     def __init__(
         self,
         *,
         extractor: Extractor = "auto",
-        method: Literal[
-            "exact", "sinkhorn"
-        ] = "exact",  # sinkhorn: the published implementation's number, for comparison only
-        # points that are coupled on each side; the classes' Gaussians are of all points
+        method: Literal["exact", "sinkhorn"] = "exact",
         most: PositiveInt = 2000,
-        replicates: PositiveInt = 10,  # at most so many replicates are measured, the first ones
-        splits: PositiveInt = 4,  # real-vs-real distances behind the floor
+        replicates: PositiveInt = 10,
+        splits: PositiveInt = 4,
     ) -> None:
         self.extractor, self.method, self.most, self.replicates, self.splits = (
             extractor,

@@ -1,13 +1,13 @@
 """Improved precision and recall by k-nearest-neighbour manifolds (Kynkaanniemi et al. 2019), k = 5
 as in MAD 2307.01850.
 
-precision: share of synthetic samples within the k-th neighbour's distance of some real sample;
-recall: roles swapped.  Not the precision and recall of a classifier, nor density and coverage.
+Not the precision and recall of a classifier, nor density and coverage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from engine.parts import (
     Dataset,
     Extractor,
     Generator,
+    Keys,
     Number,
     PositiveInt,
     Undefined,
@@ -39,20 +40,43 @@ ROUNDING = 1e-12
 
 
 class PrecisionRecall:
-    """precision_recall/precision and /recall; floor: what a real set of the same n scores."""
+    """The floor is what a real set of the same n scores.
+
+    extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
+                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
+                weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
+                images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
+                resnet18.
+    k           the ball about a sample reaches to its k-th nearest neighbour (MAD: 5); larger ones
+                forgive more.
+    n_max       at most so many samples are compared on each side: the cost grows with the square.
+    replicates  at most so many replicates are measured, the first ones.
+    splits      number of real-against-real comparisons behind the floor.
+    """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"k": 2}
+    KEYS: ClassVar[Keys] = {
+        "precision_recall/recall": (
+            "real samples in the ball of some synthetic one: diversity",
+            "share",
+            "higher",
+        ),
+        "precision_recall/precision": (
+            "synthetic samples in the ball of some real one: quality",
+            "share",
+            "higher",
+        ),
+    }
 
     def __init__(
         self,
         *,
         extractor: Extractor = "auto",
         k: PositiveInt = 5,
-        # at most so many samples are compared: the cost grows with the square
         n_max: PositiveInt = 2000,
-        replicates: PositiveInt = 100,  # at most so many replicates are measured, the first ones
-        splits: PositiveInt = 8,  # real-vs-real comparisons behind the floor
+        replicates: PositiveInt = 100,
+        splits: PositiveInt = 8,
     ) -> None:
         self.extractor, self.k, self.n_max, self.replicates, self.splits = (
             extractor,

@@ -14,6 +14,13 @@ from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Accumulate:
+    """All that there ever was, or n_real samples of it.
+
+    synthetic_fraction  share of a training set of n_real samples that is drawn from all past
+                        generations, the rest being real; None: all real and all synthetic samples
+                        so far, so that the set grows.
+    """
+
     TINY: ClassVar[Params] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction | None = None) -> None:

@@ -14,6 +14,13 @@ from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Augment:
+    """All real samples, and new ones beside them.
+
+    synthetic_fraction  share of synthetic samples in the training set, below 1: all n_real real
+                        ones stay, and as many of the newest generation are added as make up this
+                        share.
+    """
+
     TINY: ClassVar[Params] = {}
 
     def __init__(self, *, synthetic_fraction: Fraction = 0.5) -> None:

@@ -15,6 +15,11 @@ from engine.parts import Params, Pick, PositiveInt, Recipe
 
 
 class Recent:
+    """Some of each of the latest sources.
+
+    k  number of latest sources from which the training set is taken in equal parts; 1 is `replace`.
+    """
+
     TINY: ClassVar[Params] = {"k": 2}
 
     def __init__(self, *, k: PositiveInt = 2) -> None:

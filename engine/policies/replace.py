@@ -14,8 +14,12 @@ from engine.parts import Fraction, Params, Pick, Recipe, rounded
 
 
 class Replace:
-    """whole  train on all of the newest set, whatever its size (Yi 2510.16657 draws more than there
-    are real rows).
+    """New samples in place of real ones.
+
+    synthetic_fraction  share of a training set of n_real samples that the newest generation gives,
+                        the rest being drawn from the real set; 1: nothing real is left.
+    whole               train on all of the newest set, whatever its size (Yi 2510.16657 draws more
+                        than there are real rows); wants synthetic_fraction 1.
     """
 
     TINY: ClassVar[Params] = {}

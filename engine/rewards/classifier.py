@@ -15,7 +15,15 @@ from engine.training import classifiers
 
 
 class Classifier:
-    """A LeNet for images, one small MLP per replicate for labelled points."""
+    """A LeNet for images, one small MLP per replicate for labelled points.
+
+    target  the class whose probability is the reward, counted from 0 (Ferbach: 0); None: each
+            sample's own label.
+    scale   factor of the probability (Ferbach: 5).
+    n_real  real samples that it learns from, drawn anew from the data set; None: the lineage's own
+            real set.
+    steps   optimiser steps of its training, 128 samples each.
+    """
 
     ACCEPTS = ("points", "images")
     NEEDS = {"data.labels": {}, "draws.labels": {"target": (None,)}}
@@ -24,12 +32,9 @@ class Classifier:
     def __init__(
         self,
         *,
-        target: NonNegativeInt
-        | None = None,  # the class whose probability counts; left out: the sample's own label
+        target: NonNegativeInt | None = None,
         scale: Finite = 1.0,
-        n_real: PositiveInt
-        # real samples it learns from, drawn anew; left out: the lineage's own real set
-        | None = None,
+        n_real: PositiveInt | None = None,
         steps: PositiveInt = 600,
     ) -> None:
         self.target, self.scale, self.n_real, self.steps = target, scale, n_real, steps

@@ -3,8 +3,7 @@ conditional form (2510.16657).
 
 MLP d-512-256-128-64-1, LeakyReLU .2, binary cross entropy, Adam 1e-3, batch 128, pixels cut at one
 half.  The score is the logit, which orders samples as the probability does without rounding the
-       best ones to 1.  Not a GAN's critic: the generator it
-is trained against stays as it is.
+best ones to 1.  Not a GAN's critic: the generator it is trained against stays as it is.
 """
 
 from __future__ import annotations
@@ -62,8 +61,14 @@ class Judge(nn.Module):
 
 
 class Discriminator:
-    """Conditional: one-hot label, dropout .1, spectral norm on the last layer, label smoothing .05,
-    as the paper's.
+    """An MLP that learns to tell real samples from those of a generator.
+
+    conditional  judge a sample beside its label, as the paper's second form: one-hot label, dropout
+                 .1, spectral norm on the last layer, label smoothing .05; false: by itself.
+    n_real       real samples that it learns from, drawn anew from the data set (Yi: all 60,000);
+                 None: the lineage's own real set.
+    steps        optimiser steps of its training (Yi: at most 80 epochs).
+    batch        samples per step, real and synthetic ones mixed.
     """
 
     ACCEPTS = ("points", "images")
@@ -74,9 +79,8 @@ class Discriminator:
         self,
         *,
         conditional: bool = False,
-        n_real: PositiveInt
-        | None = None,  # real samples it learns from (Yi: all 60,000); left out: the lineage's own
-        steps: PositiveInt = 2000,  # Yi: at most 80 epochs
+        n_real: PositiveInt | None = None,
+        steps: PositiveInt = 2000,
         batch: PositiveInt = 128,
     ) -> None:
         self.conditional, self.n_real, self.steps, self.batch = conditional, n_real, steps, batch

@@ -14,8 +14,10 @@ from engine.samples import Samples
 
 
 class TrueDensity:
-    """of sample: log p(x).   of label: log p(y|x) of the sample's own label, for mixtures, whose
-    components are the labels.
+    """The truth's word, in nats: it learns nothing.
+
+    of  what the reward is the log density of: sample, log p(x); or label, log p(y|x) of the
+        sample's own label, for mixtures, whose components are the labels.
     """
 
     ACCEPTS = ("points", "tokens")

@@ -15,7 +15,11 @@ from engine.samples import Samples
 
 
 class Biased:
-    """1 is honest sampling, which is `plain`; 0 is the mode alone."""
+    """Draws with the model's own knob for quality against diversity.
+
+    sampling_bias  MAD's lambda, from 0 to 1: 1 is honest sampling, which is `plain`; 0 is the mode
+                   alone. Diffusion and flow matching of images need it above 0, and labels.
+    """
 
     TINY = {"sampling_bias": 0.5}
 

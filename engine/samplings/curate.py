@@ -1,9 +1,10 @@
 """Curation by K-choice (Ferbach 2407.09499): each kept sample is the winner among K iid draws of
 the model.
 
-    P(x_k wins) = e^{r(x_k)} / sum_j e^{r(x_j)}                         r = scale * reward; K -> inf
-    tilts the model by e^r
-Not verification (`verify`): nothing is judged by itself, and no draw is wasted for want of quality.
+    P(x_k wins) = e^{r(x_k)} / sum_j e^{r(x_j)}          r = scale * reward
+
+With K -> inf the model is tilted by e^r.  Not verification (`verify`): nothing is judged by itself,
+and no draw is wasted for want of quality.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ class Curate:
 
     The report holds the mean scaled reward of all candidates (`reward`) and of the winners
     (`reward/kept`).
+
+    reward   by whose taste: a reward with its parameters.
+    k        candidates per kept sample; 1 is plain sampling, more choose more strongly.
+    scale    factor of the reward, the inverse temperature of the choice: 0 chooses at random, below
+             0 the worst is liked.
+    retrain  teach the reward anew with every generation's model; false: once, with generation 0's.
+    batch    candidates drawn at a time: a matter of memory.
     """
 
     ACCEPTS = ("points", "tokens", "images")
@@ -31,11 +39,11 @@ class Curate:
     def __init__(
         self,
         *,
-        reward: PartDict,  # by whose taste
-        k: PositiveInt = 4,  # candidates per kept sample; 1 is plain sampling
-        scale: Finite = 1.0,  # inverse temperature of the choice
-        retrain: bool = False,  # teach the reward anew with every generation's model
-        batch: PositiveInt = 10_000,  # candidates at a time
+        reward: PartDict,
+        k: PositiveInt = 4,
+        scale: Finite = 1.0,
+        retrain: bool = False,
+        batch: PositiveInt = 10_000,
     ) -> None:
         self.reward, self.k, self.scale, self.retrain, self.batch = reward, k, scale, retrain, batch
 

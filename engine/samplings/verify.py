@@ -1,10 +1,5 @@
 """Verification: of what the model draws, only what a verifier lets pass becomes the synthetic set.
 
-threshold  Yi 2510.16657, linear model: |y - x'theta_c| <= radius * |x| + slack, about a knowledge
-           centre that may be wrong.
-top        Yi on MNIST, XSUM: of each batch of a class, the best `share` by a reward, until each
-           class is exactly full.
-imperfect  Feng 2406.07515: a correct sample is kept with probability phi, a wrong one with psi.
 Not curation (`curate`): a verifier judges each sample by itself, or against the batch, and keeps
 the real class shares.
 """
@@ -36,6 +31,28 @@ from engine.samplings._threshold import fill_design, knowledge, right_singular_v
 class Verify:
     """The report holds `acceptance`; `reward`, `reward/kept` (top) or `correct`, `correct/kept`
     (imperfect).
+
+    rule      threshold (Yi 2510.16657, linear models): a pair passes where |y - x'theta_c| <=
+              radius * |x| + slack, about a knowledge centre theta_c that may be wrong. top (Yi on
+              MNIST, XSUM): of each batch of a class the best `share` by a reward, until each class
+              is exactly full. imperfect (Feng 2406.07515): a correct sample, whose own label the
+              reward likes best, is kept with probability phi, a wrong one with psi.
+    radius    of threshold: Yi's r, the verifier's selectivity; smaller ones let pass less.
+    delta     of threshold: distance of the knowledge centre from the true weights, the verifier's
+              bias.
+    slack     of threshold: Yi's sigma_c, in the units of y; None: sqrt(2/pi) times the true noise.
+    design    of threshold: the covariates that pairs are drawn at, the singular vectors of the real
+              design (block) or its rows (real), in turn.
+    share     of top: Yi's q, the share of each batch that is kept, above 0; 1 keeps everything.
+    phi       of imperfect: probability of keeping a correct sample.
+    psi       of imperfect: probability of keeping a wrong one.
+    reward    of top and imperfect: who judges, a reward with its parameters; None: nobody, as
+              threshold wants it.
+    retrain   of top and imperfect: teach the reward anew with every generation's model; false:
+              once, with generation 0's.
+    attempts  candidates per kept sample beyond which the quota counts as unfilled, which ends the
+              lineage.
+    batch     candidates drawn at a time: a matter of memory, and of what top chooses from.
     """
 
     ACCEPTS = {
@@ -55,23 +72,17 @@ class Verify:
         self,
         *,
         rule: Literal["threshold", "top", "imperfect"],
-        radius: NonNegativeFloat = 0.1,  # threshold: Yi's r, the verifier's selectivity
-        # threshold: distance of the knowledge centre from the truth, its bias
+        radius: NonNegativeFloat = 0.1,
         delta: NonNegativeFloat = 0.0,
-        slack: NonNegativeFloat
-        | None = None,  # threshold: Yi's sigma_c; left out: sqrt(2/pi) times the true noise
-        design: Literal[
-            "block", "real"
-        ] = "block",  # threshold: singular vectors of the real design, or its rows
-        share: Fraction = 0.1,  # top: Yi's q; 1 keeps everything
-        phi: Fraction = 1.0,  # imperfect: probability of keeping a correct sample
-        psi: Fraction = 0.0,  # imperfect: probability of keeping a wrong one
-        reward: PartDict | None = None,  # top, imperfect: who judges
-        # top, imperfect: teach the reward anew with every generation's model
+        slack: NonNegativeFloat | None = None,
+        design: Literal["block", "real"] = "block",
+        share: Fraction = 0.1,
+        phi: Fraction = 1.0,
+        psi: Fraction = 0.0,
+        reward: PartDict | None = None,
         retrain: bool = False,
-        # candidates per kept sample beyond which the quota is unfilled
         attempts: PositiveInt = 1000,
-        batch: PositiveInt = 10_000,  # candidates at a time
+        batch: PositiveInt = 10_000,
     ) -> None:
         self.rule, self.radius, self.delta, self.slack, self.design = (
             rule,

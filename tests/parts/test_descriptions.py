@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from engine.descriptions import undescribed
-from engine.registry import Description, described
+from engine._descriptions import keys_of, undeclared, undescribed
+from engine.parts import declared
+from engine.registry import KINDS, Description, describe, described, make, names
+from engine.samples import given
+from tests.support.around import NOTHING
 
 PARTED = '''
 class Mine:
@@ -101,3 +106,70 @@ def test_a_name_that_google_describes_and_nobody_takes_is_named(tmp_path: Path) 
     found = undescribed(read(tmp_path, GOOGLE.replace("        share:", "        shares:")))
     assert any("describes 'shares'" in text for text in found)
     assert not any("Note" in text or "ValueError" in text for text in found)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in KINDS for n in names(k)])
+def test_a_part_describes_all_that_it_takes_and_returns(kind: str, name: str) -> None:
+    assert undescribed(describe(kind, name)) == []
+
+
+# ---- the keys of metrics -------------------------------------------------------------------------
+
+N = 40
+SUITED = {  # quick data sets, and generators that know all that is asked of them
+    "points": ("mixture", ["gaussian", "vae"]),
+    "tokens": ("categorical", ["categorical"]),
+    "regression": ("regression", ["linear_regression"]),
+}
+
+
+def answers(name: str) -> dict[str, Any]:
+    """What a metric answers, over the quick kinds of data that it takes."""
+    found: dict[str, Any] = {}
+    for kind in SUITED.keys() & set(describe("metric", name).constants["ACCEPTS"]):
+        dataset = tiny("dataset", SUITED[kind][0])
+        real = dataset.sample(N, np.random.default_rng(0))
+        for generator in (tiny("generator", own) for own in SUITED[kind][1]):
+            generator.fit(real, np.random.default_rng(1))
+            metric, rng = tiny("metric", name), np.random.default_rng(2)
+            labels = given(real, N) if declared(generator, "CONDITIONAL") else None
+            samples = generator.sample(N, rng, labels).drawn_at(0)
+            metric.prepare(dataset, real, N, rng)
+            found |= metric(samples, generator, NOTHING, rng)
+    return found
+
+
+def tiny(kind: str, name: str) -> Any:
+    return make(kind, name, **describe(kind, name).constants["TINY"])
+
+
+@pytest.mark.parametrize("name", names("metric"))
+def test_a_metric_returns_the_keys_that_it_declares(name: str) -> None:
+    part, answer = describe("metric", name), answers(name)
+    assert not undeclared(part, answer)
+    for key in keys_of(part):
+        assert any(key.means(own) for own in answer), f"{key.name} is never returned"
+
+
+def test_n_stands_for_a_whole_number(tmp_path: Path) -> None:
+    metric = describe("metric", "conditional_fid")
+    assert not undeclared(metric, ["conditional_fid", "conditional_fid/class_12"])
+    others = ["conditional_fid/class_", "conditional_fid/class_x", "conditional_fid/class_1/se"]
+    assert undeclared(metric, others) == others
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("{}", "does not declare the keys"),
+        ('{"mine": "a distance"}', "is not described"),
+        ('{"mine": ("", "nats", "lower")}', "does not say what it is"),
+        ('{"mine": ("a distance", "", "lower")}', "or its unit"),
+        ('{"mine": ("a distance", "nats", "down")}', "is better 'down'; allowed: 'lower'"),
+        ('{"fid": ("a distance", "nats", "lower")}', "does not begin with the metric's name"),
+    ],
+)
+def test_keys_that_say_too_little_are_named(keys: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"class Mine:\n    KEYS = {keys}\n")
+    assert any(said in text for text in undescribed(described("metric", "mine", file)))
