@@ -22,14 +22,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.files import JsonObject
 from engine.parts import PositiveFloat, PositiveInt
-from engine.status import Status
+from engine.status import Judged, Point, Status
 
 GB = 1e9  # bytes
 START = (0.0, 0.25, 0.5, 0.75, 1.0, 0.125, 0.375, 0.625, 0.875, 1.0)  # of a search
@@ -58,59 +57,68 @@ class Strict(BaseModel):
 # ---- the collapse rule ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Point:
-    """What a collapse rule reads of one generation; None where something has no value."""
-
-    t: int
-    value: float | None
-    floor: float | None = None
-    watched: float | None = None  # the metric of `absorbing`
-    status: Status = Status.OK
-    due: bool = True  # whether the metric was to be measured here
-
-
-@dataclass(frozen=True)
-class Judged:
-    """y against the level; y is +inf in an absorbing state, NaN (with the reason) where it has no
-    value.
-    """
-
-    y: float
-    level: float
-    verdict: bool | None
-    t: int  # of the generation that y was read at; -1: none
-    value: float = math.nan
-    reference: float = math.nan
-    absorbed: bool = False
-    undefined: str = ""
-
-
 class Slope(Strict):
     """Growth per generation over the last generations instead of the level at the end."""
 
-    last: int = Field(ge=3)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    last: int = Field(ge=3, description="Generations at the end that the slope is of, from 3 on.")
+    confidence: float = Field(
+        default=0.95,
+        ge=0.5,
+        lt=1,
+        description="Of the one-sided bound of the slope that must be past the level, a share.",
+    )
 
 
 class Absorbing(Strict):
     """Further states that count as collapse once entered."""
 
-    metric: str | None = None
-    below: PositiveFloat | None = None
-    class_extinct: bool | None = None
-    undefined: bool | None = None
+    metric: str | None = Field(
+        default=None, description="A metric's key that is watched, with `below`; null: none."
+    )
+    below: PositiveFloat | None = Field(
+        default=None,
+        description="The watched metric's own value under which nothing recovers; null: none.",
+    )
+    class_extinct: bool | None = Field(
+        default=None, description="Whether a class that is no longer drawn counts; null: no."
+    )
+    undefined: bool | None = Field(
+        default=None,
+        description="Whether a generation in which the collapse metric has no value counts; "
+        "null: no.",
+    )
 
 
 class CollapseRule(Strict):
     """Collapse: the metric passes this many times a reference."""
 
-    metric: str
-    above: PositiveFloat | None = None
-    below: PositiveFloat | None = None
-    of: Literal["start", "floor", "one"] | None = None  # None: start, generation 0
-    slope: Slope | None = None
-    absorbing: Absorbing | None = None
+    metric: str = Field(
+        description="The key that is judged, of a metric that is measured: fid, "
+        "fid.extractor-lenet, moments/kl."
+    )
+    above: PositiveFloat | None = Field(
+        default=None,
+        description="Collapse is more than this many times the reference; null: `below` is given.",
+    )
+    below: PositiveFloat | None = Field(
+        default=None,
+        description="Collapse is less than this many times the reference; null: `above` is given.",
+    )
+    of: Literal["start", "floor", "one"] | None = Field(
+        default=None,
+        description="The reference: the value of generation 0 (start), the real-vs-real floor, or "
+        "one, so that the bound is the metric's own value; null: start.",
+    )
+    slope: Slope | None = Field(
+        default=None,
+        description="Judge the growth per generation over the last generations; null: the level "
+        "at the last one.",
+    )
+    absorbing: Absorbing | None = Field(
+        default=None,
+        description="Further states that count as collapse once entered, beside divergence, equal "
+        "samples and extinction, which always do; null: none.",
+    )
 
     @property
     def sign(self) -> int:
@@ -242,7 +250,9 @@ class CollapseRule(Strict):
 class Between(Strict):
     """Where to search."""
 
-    between: Axis = (0.0, 1.0)
+    between: Axis = Field(
+        default=(0.0, 1.0), description="The lower and the higher fraction to search between."
+    )
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -255,14 +265,37 @@ class Threshold(Between):
     (`ouro threshold`).
     """
 
-    axis: Literal["policy.synthetic_fraction"] = "policy.synthetic_fraction"
-    width: float = Field(default=0.05, gt=0, le=1)  # of the interval; stop when it is reached
-    confidence: float = Field(default=0.9, ge=0.5, lt=1)
-    budget: int = Field(default=60, ge=4)  # lineages of one workflow, at most
-    start: Annotated[tuple[Fraction01, ...], Field(min_length=2)] | None = None
-    seeds: PositiveInt | None = None  # how many there are; None: a new one for every lineage
-    step: float | None = Field(default=None, gt=0, le=0.5)  # None: 0.01, or one row
-    policies: dict[str, Between] = {}  # where to search under one policy
+    axis: Literal["policy.synthetic_fraction"] = Field(
+        default="policy.synthetic_fraction", description="The parameter that is searched along."
+    )
+    width: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Of the interval about the threshold at which a search ends, as a fraction.",
+    )
+    confidence: float = Field(
+        default=0.9, ge=0.5, lt=1, description="That the threshold lies in its interval, a share."
+    )
+    budget: int = Field(
+        default=60, ge=4, description="Lineages that a search may use per workflow, at most."
+    )
+    start: Annotated[tuple[Fraction01, ...], Field(min_length=2)] | None = Field(
+        default=None,
+        description="Fractions of the first lineages; null: ten, spread over 0 to 1.",
+    )
+    seeds: PositiveInt | None = Field(
+        default=None, description="How many seeds there are; null: a new one for every lineage."
+    )
+    step: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description="Distance of the fractions that are tried; null: 0.01, or one row of n_real.",
+    )
+    policies: dict[str, Between] = Field(
+        default={}, description="Where to search under one policy, by its name."
+    )
 
     @property
     def first(self) -> tuple[float, ...]:
@@ -287,13 +320,33 @@ class Threshold(Between):
 class Share(Strict):
     """What one lineage takes of a machine, and what a generation of it is declared to cost."""
 
-    cpu: PositiveFloat | None = None  # None: 1
-    gpu: float | None = Field(default=None, ge=0)
-    memory: PositiveFloat | None = None  # GB
-    timeout_minutes: PositiveFloat | None = None  # of one generation; past it a lineage has failed
-    hours_per_generation: PositiveFloat | None = None
-    gb_per_generation: float | None = Field(default=None, ge=0)
-    price_per_hour: Price | None = None
+    cpu: PositiveFloat | None = Field(
+        default=None, description="CPUs of a lineage, which set its threads; null: 1."
+    )
+    gpu: float | None = Field(
+        default=None, ge=0, description="GPUs of a lineage, or its part of one; null: none."
+    )
+    memory: PositiveFloat | None = Field(
+        default=None, description="Memory of a lineage in GB; null: it is not limited."
+    )
+    timeout_minutes: PositiveFloat | None = Field(
+        default=None,
+        description="Minutes of one generation past which its lineage has failed; null: any.",
+    )
+    hours_per_generation: PositiveFloat | None = Field(
+        default=None,
+        description="Declared hours of one generation, for the forecast; null: by its rows.",
+    )
+    gb_per_generation: float | None = Field(
+        default=None,
+        ge=0,
+        description="Declared GB that one generation keeps on disk; null: by its rows.",
+    )
+    price_per_hour: Price | None = Field(
+        default=None,
+        description="Lowest and highest price in dollars of an hour of a GPU with its machine, or "
+        "of a CPU where no GPU is asked for; null: no price is said.",
+    )
 
     @property
     def cpus(self) -> float:
@@ -319,7 +372,9 @@ class Share(Strict):
 class Resources(Share):
     """Of every lineage, overridden under `generators` by the generator's name."""
 
-    generators: dict[str, Share] = {}
+    generators: dict[str, Share] = Field(
+        default={}, description="The same for lineages of one generator, by its name."
+    )
 
     def of(self, generator: str) -> Share:
         """What a lineage of this generator takes."""
@@ -332,7 +387,7 @@ class Resources(Share):
 class Every(Strict):
     """Keep the weights and samples of generations 0, every, 2 every, ..."""
 
-    every: PositiveInt
+    every: PositiveInt = Field(description="Of every so many generations, from 0 on.")
 
 
 Keep = Literal["all", "last"] | Every  # whose weights and samples stay; the last one's always do

@@ -1,9 +1,11 @@
-"""How things end: a generation and a lineage by a status, a failed lineage by the kind of its
-failure, a command by its exit code.
+"""How things end: a generation and a lineage by a status, the curve of a lineage by a verdict, a
+failed lineage by the kind of its failure, a command by its exit code.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 
@@ -36,6 +38,34 @@ class Status(StrEnum):
 
 
 ENDING = frozenset({Status.DIVERGED, Status.CONSTANT, Status.QUOTA_UNFILLED, Status.EXTINCT})
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a collapse rule reads of one generation; None where something has no value."""
+
+    t: int
+    value: float | None
+    floor: float | None = None
+    watched: float | None = None  # the metric of `absorbing`
+    status: Status = Status.OK
+    due: bool = True  # whether the metric was to be measured here
+
+
+@dataclass(frozen=True)
+class Judged:
+    """y against the level; y is +inf in an absorbing state, NaN (with the reason) where it has no
+    value.
+    """
+
+    y: float
+    level: float
+    verdict: bool | None
+    t: int  # of the generation that y was read at; -1: none
+    value: float = math.nan
+    reference: float = math.nan
+    absorbed: bool = False
+    undefined: str = ""
 
 
 class FailureKind(StrEnum):

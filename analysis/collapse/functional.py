@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from engine.outcome.summary import key_of
-from engine.settings import CollapseRule, Judged, Point
-from engine.status import Status
+from engine.settings import CollapseRule
+from engine.status import Judged, Point, Status
 
 ABOUT = [
     "lineage",

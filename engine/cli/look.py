@@ -1,11 +1,10 @@
-"""`ouro plan`, `status`, `verify`, `parts`, `doctor`, `download`, `export`: what there is.
+"""`ouro plan`, `status`, `verify`, `doctor`, `download`, `export`: what there is.
 
 None of them trains anything.  Nothing heavy is imported before it is needed.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,17 +31,11 @@ from engine.console.errors import Refused, console, errors
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
-    from engine.registry import Description
     from engine.spec import Sweep
     from engine.store.store import Store
 
-KINDS_HELP = "dataset, generator, policy, sampling, reward or metric"
-Kind = Annotated[str | None, typer.Argument(help=KINDS_HELP)]
-Name = Annotated[str | None, typer.Argument(help="one part, with its parameters")]
 Where = Annotated[str, typer.Option("--out", help="the folder that sweeps will write to")]
 Wanted = Annotated[
     str,
@@ -156,63 +149,6 @@ def _show_damage(store: Store, rows: int, damage: list[str], again: str) -> None
     if damage:
         end = f"{len(damage)} damaged; `ouro run {again}` makes them again"
     terminal.print(f"{rows} rows checked in {store.url}: {end}")
-
-
-def parts(
-    kind: Kind = None,
-    name: Name = None,
-    folders: Parts = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """List the parts that an experiment can be made of."""
-    with errors(debug):
-        from engine import registry as known
-        from engine.console import parts as shown
-
-        kind = _kind(kind)
-        if name is not None and name not in known.names(kind or ""):
-            raise Refused(known.unknown(kind or "", name), ExitCode.BAD_INPUT)
-        found = {}
-        for each in [kind] if kind else known.KINDS:
-            found[each] = _described(each, [name] if name else known.readable(each))
-        if as_json:
-            described = {}
-            for each, parts in found.items():
-                described[each] = {part.name: shown.described(part) for part in parts}
-            print_json(described)
-        else:
-            shown.show_parts(console(), found, long=kind is not None)
-        for each in found if name is None else ():
-            for fault in known.broken(each).values():
-                print(f"left out, it cannot be read: {fault}", file=sys.stderr)
-        for fault in known.faults() if name is None else ():
-            print(f"left out: {fault}", file=sys.stderr)
-
-
-def _described(kind: str, wanted: Sequence[str]) -> list[Description]:
-    """Describe parts of a kind; Refused when one of them cannot be read."""
-    from engine.registry import PartError, describe
-
-    try:
-        return [describe(kind, name) for name in wanted]
-    except PartError as error:
-        raise Refused(f"the {kind} cannot be read: {error}", ExitCode.BAD_INPUT) from None
-
-
-def _kind(asked: str | None) -> str | None:
-    """Return a kind of part, which may be given in the plural; Refused for any other word."""
-    from engine.registry import KINDS
-
-    if asked is None or asked in KINDS:
-        return asked
-    for kind, folder in KINDS.items():
-        if asked == folder:
-            return kind
-    raise Refused(
-        f"no kind of part is called {asked!r}; there are: {', '.join(KINDS)}",
-        ExitCode.BAD_INPUT,
-    )
 
 
 def doctor(out: Where = "runs", as_json: Json = False, debug: Debug = False) -> None:

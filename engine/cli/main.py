@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import clean, look, new, report, run, threshold, ui
+from engine.cli import clean, look, new, parts, report, run, threshold, ui
 from engine.console.errors import open_streams
 
 app = typer.Typer(
@@ -26,7 +26,8 @@ for command in (
     run.run,
     look.status,
     look.verify,
-    look.parts,
+    parts.parts,
+    parts.schema,
     ui.ui,
     look.doctor,
     look.download,

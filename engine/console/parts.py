@@ -2,49 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
+from engine._descriptions import KINDS_SAID, keys_of
+from engine._docstrings import split_docstring
+from engine.console.traits import in_words
+from engine.experiment.json_schema import of_parameter
 from engine.files import JsonObject
-from engine.registry import Description
+from engine.registry import Description, Parameter
+
+Row = tuple[str, str, str, str]  # a name, what it is in short and at length, its description
+BETTER = {"": "a control", "near 0": "nearer 0", "near 1": "nearer 1"}
 
 
 def described(part: Description) -> JsonObject:
     """A part for machines."""
     fields = {
-        p.name: {"type": p.annotation, "required": p.required, "default": p.default}
+        p.name: {
+            "type": p.annotation,
+            "required": p.required,
+            "default": p.default,
+            "description": p.words,
+        }
         for p in part.parameters.values()
     }
-    plain = {"summary": part.summary, "parameters": fields, "constants": part.constants}
-    return {**plain, "origin": part.origin or "engine"}
+    plain = {"summary": part.summary, "origin": part.origin or "engine", "text": _prose(part)}
+    keys = {
+        key.name: {"description": key.words, "unit": key.unit, "better": key.better}
+        for key in keys_of(part)
+    }
+    return {
+        **plain,
+        "parameters": fields,
+        "traits": in_words(part),
+        **({"keys": keys} if keys else {}),
+        "constants": {name: v for name, v in part.constants.items() if name != "KEYS"},
+    }
 
 
-def show_parts(console: Console, found: Mapping[str, Sequence[Description]], long: bool) -> None:
-    """Names and parameters by kind; with `long`, each part's sentence and its parameters' types."""
+def all_described(parts: Iterable[Description]) -> JsonObject:
+    """Parts for machines, by name."""
+    return {part.name: described(part) for part in parts}
+
+
+def show_parts(console: Console, found: Mapping[str, Sequence[Description]]) -> None:
+    """Names by kind, each with what it is; of one kind alone in full sentences."""
+    whole = len(found) == 1
     for kind, members in found.items():
-        console.print(Text(kind, style="bold"))
+        console.print(Text(kind, style="bold") + Text(f"  {KINDS_SAID[kind]}", style="dim"))
+        longest = max((len(part.name) for part in members), default=0)
         for part in members:
-            _show_part(console, part) if long else console.print(
-                Text(f"  {part.name}", style="cyan") + Text(_signature(part)) + _origin(part)
-            )
+            line = Text.assemble((f"  {part.name:{longest}}  ", "cyan"), part.summary)
+            if whole:
+                table = Table.grid(padding=(0, 2, 0, 0))
+                table.add_column(min_width=longest + 2, no_wrap=True, style="cyan")
+                table.add_row(f"  {part.name}", Text(part.summary))
+                console.print(table)
+            else:
+                line.truncate(console.width, overflow="ellipsis")
+                console.print(line)
+            if part.origin:
+                _print(console, Text(f"from {part.origin}", "dim"), longest + 4)
 
 
-def _origin(part: Description) -> Text:
-    """Where a part of one's own is from."""
-    return Text(f"  from {part.origin}" if part.origin else "", style="dim")
-
-
-def _signature(part: Description) -> str:
-    named = [p.name if p.required else f"{p.name}={p.default!r}" for p in part.parameters.values()]
-    return f"({', '.join(named)})" if named else ""
+def show_whole(console: Console, parts: Iterable[Description]) -> None:
+    """All that each part says of itself."""
+    for part in parts:
+        _show_part(console, part)
 
 
 def _show_part(console: Console, part: Description) -> None:
-    console.print(Text(f"  {part.name}", style="bold cyan") + _origin(part))
-    console.print(Padding(part.summary, (0, 0, 0, 4)))
-    for p in part.parameters.values():
-        tail = " (required)" if p.required else f" = {p.default!r}"
-        console.print(Padding(Text(f"{p.name}: {p.annotation}{tail}", style="dim"), (0, 0, 0, 6)))
+    """All that a part says of itself: its text, what it declares, its parameters, its keys."""
+    where = f"  from {part.origin}" if part.origin else ""
+    console.print(Text.assemble(f"{part.kind} ", (part.name, "bold cyan"), (where, "dim")))
+    for i, paragraph in enumerate(_prose(part).split("\n\n")):
+        if i:
+            console.print()
+        _print(console, Text(_filled(paragraph)), 2)
+    if sentences := in_words(part):
+        console.print()
+        _print(console, Text("\n".join(sentences)), 2)
+    rows = [_parameter(own) for own in part.parameters.values()]
+    _show_table(console, ("parameter", "default", "type"), rows)
+    keys = [(k.name, k.unit, BETTER.get(k.better, k.better), k.words) for k in keys_of(part)]
+    _show_table(console, ("key", "unit", "better"), keys)
+
+
+def _parameter(own: Parameter) -> Row:
+    default = "required" if own.required else _json(own.default)
+    return own.name, default, type_in_words(own), of_parameter(own).get("description", "")
+
+
+def _show_table(console: Console, columns: tuple[str, str, str], rows: Sequence[Row]) -> None:
+    """Three columns, and below each row the sentence that it ends with."""
+    if not rows:
+        return
+    first = max(len(row[0]) for row in [columns, *rows])
+    second = max(len(row[1]) for row in [columns, *rows])
+    console.print()
+    _print(console, Text(f"{columns[0]:{first}}  {columns[1]:{second}}  {columns[2]}", "bold"), 2)
+    for name, short, long, words in rows:
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_column(min_width=first, style="cyan", no_wrap=True)
+        line.add_column(min_width=second, no_wrap=True)
+        line.add_row(name, short, Text(long))
+        console.print(Padding(line, (0, 0, 0, 2), expand=False))
+        _print(console, Text(words), 6)
+
+
+def _print(console: Console, text: Text, left: int) -> None:
+    console.print(Padding(text, (0, 0, 0, left), expand=False))
+
+
+def _prose(part: Description) -> str:
+    """What the file says of itself, and its class beside its parameters."""
+    own = split_docstring(part.text, part.parameters)[0]
+    return "\n\n".join(filter(None, (part.about, own if own != part.about else "")))
+
+
+def _filled(paragraph: str) -> str:
+    """Lines of prose as one, so that a terminal of any width can break it; indented ones stay."""
+    lines = paragraph.splitlines()
+    if any(line.startswith(" ") for line in lines):
+        return paragraph
+    return " ".join(lines)
+
+
+# ---- types ---------------------------------------------------------------------------------------
+
+
+def type_in_words(parameter: Parameter) -> str:
+    """Which values a parameter takes: `number > 0, or null`."""
+    said = _values(of_parameter(parameter)) or parameter.annotation
+    return said.replace("text", "file or folder") if "OnDisk" in parameter.annotation else said
+
+
+def _values(schema: JsonObject) -> str:
+    if "$ref" in schema:
+        return f"a {schema['$ref'].split('/')[-1]}"
+    if "anyOf" in schema:
+        return ", or ".join(map(_values, schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
+    kind = schema.get("type", "")
+    if kind == "array":
+        inner = [*map(_values, schema.get("prefixItems", ()))]
+        return f"[{', '.join(inner)}]" if inner else f"list of {_values(schema.get('items', {}))}"
+    if isinstance(kind, list):  # a number that may be a text
+        kind = kind[0]
+    names = {"integer": "whole number", "boolean": "true | false", "string": "text"}
+    return str(names.get(kind, kind)) + _bounds(schema)
+
+
+def _bounds(schema: JsonObject) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f" {low} to {high}"
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    return "".join(f" {sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+
+
+def _json(value: object) -> str:
+    """A value as an experiment file has it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
+from engine._descriptions import is_declared, keys_of
 from engine.experiment.grid import Tell, Where
 from engine.experiment.values import nearest
-from engine.registry import names
+from engine.registry import describe, names
 from engine.settings import CollapseRule, Resources, Share
+from engine.spec import MeasureSpec
+from engine.store.keys import FLOORS, REPLICATES
+
+# what may end the key of a number that stands beside another one's
+BESIDES = re.compile(f"/({'|'.join((*REPLICATES, *FLOORS, 'n'))})$|_({'|'.join(FLOORS)})$")
 
 
 def affordable(asked: Resources, used: Collection[str], tell: Tell) -> None:
@@ -41,13 +48,10 @@ def _priced(asked: Resources, used: Collection[str]) -> set[str]:
     return {"GPU" if asked.of(name).gpus else "CPU" for name in without}
 
 
-def judgeable(rule: CollapseRule, ids: Sequence[str], tell: Tell) -> None:
+def judgeable(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) -> None:
     """A collapse rule about metrics that are not measured, or without a bound."""
-    listed = ", ".join(ids)
-    if not _measured(rule.metric, ids):
-        near = nearest(_id(rule.metric), ids)
-        message = f"collapse is judged by {rule.metric!r}, which is not measured{near}"
-        tell(f"{message}; metrics: {listed}", ("collapse", "metric"))
+    if problem := _unmeasured(rule.metric, metrics):
+        tell(f"collapse is judged by {rule.metric!r}, {problem}", ("collapse", "metric"))
     if (rule.above is None) == (rule.below is None):
         message = "collapse needs one of above and below (times the value of generation 0)"
         tell(message, ("collapse",))
@@ -56,16 +60,21 @@ def judgeable(rule: CollapseRule, ids: Sequence[str], tell: Tell) -> None:
         return
     if (more.metric is None) != (more.below is None):
         tell("absorbing needs metric and below together, or neither", ("collapse", "absorbing"))
-    if more.metric is not None and not _measured(more.metric, ids):
-        message = f"{more.metric!r} is not measured; metrics: {listed}"
-        tell(message, ("collapse", "absorbing", "metric"))
+    if more.metric is not None and (problem := _unmeasured(more.metric, metrics)):
+        tell(f"absorbing watches {more.metric!r}, {problem}", ("collapse", "absorbing", "metric"))
 
 
-def _measured(key: str, ids: Sequence[str]) -> bool:
-    """Whether a key belongs to a metric of the file; without metrics, the reader tells that."""
-    return not ids or _id(key) in ids
-
-
-def _id(key: str) -> str:
-    """The metric of a key: moments of moments/kl."""
-    return key.split("/")[0]
+def _unmeasured(key: str, metrics: Sequence[MeasureSpec]) -> str:
+    """Why no row of the sweep has a key, or ''; without metrics, the reader tells that."""
+    id_ = key.split("/")[0]  # moments of moments/kl
+    parts = {metric.id: metric.part for metric in metrics}
+    if not parts:
+        return ""
+    if id_ not in parts:
+        return f"which is not measured{nearest(id_, parts)}; metrics: {', '.join(parts)}"
+    known = keys_of(describe("metric", parts[id_].name))
+    own = parts[id_].name + key.removeprefix(id_)
+    if not known or key == id_ or is_declared(BESIDES.sub("", own), known):
+        return ""
+    names = [id_ + each.name.removeprefix(parts[id_].name) for each in known]
+    return f"which {id_} does not return{nearest(key, names)}; its keys: {', '.join(names)}"

@@ -274,7 +274,7 @@ class _Reader:
             if not head.metrics:
                 message = f"collapse is judged by {head.collapse.metric!r}, but nothing is measured"
                 self._problem(f"{message}; list it under metrics", ("collapse", "metric"))
-            judgeable(head.collapse, ids, self._problem)
+            judgeable(head.collapse, metrics, self._problem)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)
 

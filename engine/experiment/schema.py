@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from engine.parts import NonNegativeInt, PositiveInt
@@ -24,24 +24,75 @@ def _tracked(place: str) -> str:
 
 
 class File(Strict):
-    """The top level of an experiment file."""
+    """An experiment: a grid of lineages, how far they go, and what is measured of them."""
 
-    base: dict[str, Any]
-    grid: dict[str, list[Any]] = {}
-    without: list[dict[str, str]] = []  # combinations of parts, by name, that the grid leaves out
-    seeds: PositiveInt | list[NonNegativeInt] = 1
-    generations: NonNegativeInt
-    metrics: list[str | dict[str, Any]] = []
-    collapse: CollapseRule | None = None
-    threshold: Threshold | None = None
-    resources: Resources = Resources()
-    keep: Keep = "all"
-    out: str | None = None
-    tracking: Annotated[str, AfterValidator(_tracked)] | None = None
-    question: str | None = None
+    base: dict[str, Any] = Field(
+        description="What all lineages have in common: the parts dataset, generator, policy and "
+        "sampling, and the sizes n_real, n_synthetic and arrival."
+    )
+    grid: dict[str, list[Any]] = Field(
+        default={},
+        description="Axes: keys of base, or parameters of parts such as policy.synthetic_fraction, "
+        "each with a list of values; every combination is a cell.",
+    )
+    without: list[dict[str, str]] = Field(
+        default=[],
+        description="Combinations of parts, by name, that the grid leaves out, such as "
+        "{dataset: digits, generator: wgan}.",
+    )
+    seeds: PositiveInt | list[NonNegativeInt] = Field(
+        default=1,
+        description="Lineages of each cell: so many, with seeds 0, 1, ...; or a list of seeds.",
+    )
+    generations: NonNegativeInt = Field(
+        description="Retrainings after generation 0: a lineage has generations 0 to this one."
+    )
+    metrics: list[str | dict[str, Any]] = Field(
+        default=[], description="What is measured of every generation: metrics by name."
+    )
+    collapse: CollapseRule | None = Field(
+        default=None, description="What counts as collapse; null: nothing, curves are only shown."
+    )
+    threshold: Threshold | None = Field(
+        default=None,
+        description="What `ouro threshold` searches: the synthetic fraction at which collapse "
+        "begins; null: it is not asked for.",
+    )
+    resources: Resources = Field(
+        default=Resources(), description="What a lineage takes of a machine, and what that costs."
+    )
+    keep: Keep = Field(
+        default="all",
+        description="Whose weights and samples stay on disk beside the last generation's, which "
+        "always do: of all generations, of the last alone, or {every: N}.",
+    )
+    out: str | None = Field(
+        default=None,
+        description="Folder or URL (s3://...) to write to; null: runs/ and the name of the file.",
+    )
+    tracking: Annotated[str, AfterValidator(_tracked)] | None = Field(
+        default=None,
+        description="Where generations are mirrored: an MLflow URI (http://..., sqlite:///...), "
+        "tensorboard://FOLDER, or none; null: an MLflow database beside the output.",
+        json_schema_extra={"pattern": "^none$|://"},
+    )
+    question: str | None = Field(
+        default=None,
+        description="What the experiment asks, for its report; null: the comment `# Question:`.",
+    )
 
 
 class Sizes(Strict):
-    n_real: PositiveInt
-    n_synthetic: PositiveInt | None = None
-    arrival: Literal["fixed", "fresh"] = "fixed"
+    """How many samples, and whether real ones are drawn again."""
+
+    n_real: PositiveInt = Field(description="Real samples that generation 0 is trained on.")
+    n_synthetic: PositiveInt | None = Field(
+        default=None,
+        description="Samples drawn from each generation; null: n_real, or what the policy needs "
+        "where that is more.",
+    )
+    arrival: Literal["fixed", "fresh"] = Field(
+        default="fixed",
+        description="The real set of later generations: the same one (fixed), or a new draw of "
+        "n_real samples each time (fresh).",
+    )

@@ -17,6 +17,7 @@ from engine.registry import KINDS, PartError, clash, describe, names, unknown
 from engine.spec import Part
 
 _NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
+UNREADABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError)  # annotations
 _BRANCH = re.compile(
     r"(int|str|float|bool)$|(literal|list|dict|function|constrained)\b|_"
 )  # pydantic's names of union branches
@@ -66,8 +67,8 @@ def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
             return [f"{key}: a {key} is {{name: ..., its parameters}}, got {value!r:.60}"]
         return [message for message, _ in checked_part(key, json.dumps(nested))[1]]
     try:
-        checked = _adapter(annotation)
-    except (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError):
+        checked = adapter(annotation)
+    except UNREADABLE:
         return [f"{key}: its type {annotation} cannot be read; use those of engine/parts.py"]
     try:
         checked.validate_json(json.dumps(value), strict=True)
@@ -77,7 +78,8 @@ def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
 
 
 @cache
-def _adapter(annotation: str) -> TypeAdapter[Any]:
+def adapter(annotation: str) -> TypeAdapter[Any]:
+    """What checks a value against an annotation as it is written; one of UNREADABLE."""
     return TypeAdapter(eval(annotation, dict(_NAMESPACE)))
 
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from engine.files import JsonObject
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
-from engine.settings import CollapseRule, Point
+from engine.settings import CollapseRule
 from engine.spec import Sweep
-from engine.status import Status
+from engine.status import Point, Status
 from engine.store.keys import beside
 from engine.store.rows import Generation
 

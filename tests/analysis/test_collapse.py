@@ -20,9 +20,9 @@ from engine.experiment.reader import SpecError, load
 from engine.lineage.history import History
 from engine.outcome import summary
 from engine.outcome.summary import collapsed
-from engine.settings import CollapseRule, Point
+from engine.settings import CollapseRule
 from engine.spec import LineageSpec, Part
-from engine.status import Status
+from engine.status import Point, Status
 from engine.store.rows import Generation
 from tests.support.rows import generation
 
@@ -311,6 +311,7 @@ def test_the_hazard_has_a_row_for_every_workflow_that_ran_and_for_no_other() -> 
         ("{metric: fid, above: 2, slope: {last: 2}}", "last"),
         ("{metric: fid, above: 2, absorbing: {metric: fid}}", "metric and below together"),
         ("{metric: fid, above: 2, absorbing: {metric: modes/live, below: 1}}", "is not measured"),
+        ("{metric: fid/exces, above: 2}", "fid does not return .did you mean 'fid/excess'"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, said: str) -> None:

@@ -44,9 +44,10 @@ def test_own_parts_are_listed_with_where_they_are_from(tmp_path: Path) -> None:
     listed = ouro("parts", "--parts", "parts", cwd=tmp_path, columns=300)
     assert listed.returncode == 0
     for name, file in (("jitter", "generators/jitter.py"), ("ring", "datasets/ring.py")):
-        (line,) = [w for w in listed.stdout.splitlines() if w.strip().startswith(f"{name}(")]
-        assert str(folder / file) in line
-    assert "vae(" in listed.stdout and "bad.py:1: bad.py holds no class Bad" in listed.stderr
+        lines = listed.stdout.splitlines()
+        (at,) = [i for i, line in enumerate(lines) if line.strip().startswith(f"{name} ")]
+        assert lines[at + 1].strip() == f"from {folder / file}"
+    assert " vae " in listed.stdout and "bad.py:1: bad.py holds no class Bad" in listed.stderr
     told = json.loads(ouro("parts", "--json", "--parts", "parts", cwd=tmp_path).stdout)
     assert told["metric"]["spread"]["origin"] == str(folder / "metrics" / "spread.py")
     assert told["metric"]["fid"]["origin"] == "engine"
