@@ -40,7 +40,8 @@ class Contents:
     left_out    files that are not read, relative to the folder.
     rest        what this computer lacks of the whole set, where a part of it stands for it here.
     balanced    whether equally many rows of each class are drawn.
-    fingerprint changes when the files do (names, sizes, times): for notes about them, in no key.
+    fingerprint changes when the files do: for notes about them, in no key.
+    content     digest of the files it is read from, in keys; '' of a published archive.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Contents:
     rest: Lack | None = None
     balanced: bool = False
     fingerprint: str = field(default="", repr=False)
+    content: str = field(default="", repr=False)
 
     @property
     def labelled(self) -> bool:

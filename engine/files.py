@@ -60,6 +60,11 @@ def read_regular(path: Path, most: int) -> bytes:
     return data
 
 
+def data_root(given: str | None = None) -> Path:
+    """Where data sets lie: the parameter, else $OUROBOROS_DATA, else the cache folder."""
+    return Path(given or os.environ.get("OUROBOROS_DATA") or cache_folder() / "data")
+
+
 # ---- atomic writes -------------------------------------------------------------------------------
 
 

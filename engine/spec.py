@@ -6,138 +6,21 @@ Identity is apart from extent: generations, metrics, resources and paths are in 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from engine.contents import Contents, Lack
 from engine.files import JsonObject
-from engine.parts import Params, PartDict
+from engine.identity import Part as Part
+from engine.identity import digest as digest
+from engine.identity import digest_of_text as digest_of_text
+from engine.identity import short
 from engine.refusals import lacking
-from engine.registry import KINDS, describe, make, unchanged
-from engine.samples import Traits
+from engine.registry import describe
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
 PLAIN = ("name", "generations", "out", "tracking", "question", "source")  # of a sweep
-CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(payload: Any, length: int = 24) -> str:
-    """The first hex digits of the SHA-256 of a value's canonical JSON."""
-    return digest_of_text(CANONICAL.encode(payload), length)
-
-
-def digest_of_text(text: str, length: int = 24) -> str:
-    """The same of canonical JSON that is written already."""
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part by name, with its parameters as the file gave them."""
-
-    kind: str
-    name: str
-    params: Params = field(default_factory=dict)
-
-    @cached_property
-    def canonical(self) -> PartDict:
-        """Name and the parameters that differ from their defaults: what a key is made of."""
-        known = describe(self.kind, self.name).parameters
-        given = {
-            k: v for k, v in sorted(self.params.items()) if k != "root"
-        }  # where data lie changes nothing
-        changed = {
-            k: _canonical(k, v)
-            for k, v in given.items()
-            if known[k].required or v != known[k].default
-        }
-        source = describe(self.kind, self.name).source  # of a part of one's own
-        return {"name": self.name, **changed, **({"SOURCE": source} if source else {})}
-
-    @cached_property
-    def text(self) -> str:
-        """Its canonical JSON."""
-        return CANONICAL.encode(self.canonical)
-
-    def make(self) -> Any:
-        """The part, constructed; PartError when its source is another one than in its key."""
-        unchanged(self.kind, self.name, self.canonical.get("SOURCE", ""))
-        return make(self.kind, self.name, **self.params)
-
-    def constant(self, name: str, default: Any = None) -> Any:
-        """A literal class constant of the part, read without importing it."""
-        return describe(self.kind, self.name).constants.get(name, default)
-
-    @cached_property
-    def contents(self) -> Contents | Lack | None:
-        """What a finite data set holds, looked at once; None of one that is drawn without end.
-
-        ValueError when its files hold something else.
-        """
-        if not self.constant("FINITE", False):
-            return None
-        found: Contents | Lack = self.make().contents()
-        return found
-
-    def too_few(self, n: int) -> str:
-        """Why a finite data set cannot give n rows to train on, or ''.
-
-        Where it is absent, wholly or in part, its declared sizes count: another computer has it.
-        """
-        found = self.contents
-        if isinstance(found, Contents) and found.rest is None:
-            return found.refusal(n)
-        size = self.constant("SIZE")
-        if size is None:
-            return ""
-        return Contents(self.name, size[0], size[1], "the official test part").refusal(n)
-
-    def trait(self, name: str) -> Any:
-        """What the part declares of itself with these parameters (parts.DEFAULT_TRAITS)."""
-        return describe(self.kind, self.name).trait(name, self.params)
-
-    @cached_property
-    def traits(self) -> Traits:
-        """What a data set's samples are; classes is None where only absent data could tell."""
-        classes = self.trait("CLASSES")
-        if classes is None and isinstance(self.contents, Contents):
-            classes = len(self.contents.classes)
-        return Traits(self.trait("GIVES"), classes, self.trait("REPLICATES"), self.trait("SIZE"))
-
-    @cached_property
-    def conditional(self) -> bool:
-        """Whether a generator draws by class label or covariates, and labels what it draws."""
-        return bool(self.trait("CONDITIONAL"))
-
-    @cached_property
-    def continues(self) -> bool:
-        """Whether a generator's fit goes on from the generation before it."""
-        return bool(self.trait("CONTINUES"))
-
-    @property
-    def label(self) -> str:
-        params = {k: v for k, v in self.canonical.items() if k not in ("name", "SOURCE")}
-        if not params:
-            return self.name
-        return f"{self.name}({', '.join(f'{k}={_short(v)}' for k, v in params.items())})"
-
-
-def _canonical(name: str, value: Any) -> Any:
-    if (
-        isinstance(value, dict) and "name" in value and name in KINDS
-    ):  # a nested part, such as verify's reward
-        return Part(name, value["name"], {k: v for k, v in value.items() if k != "name"}).canonical
-    return value
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("name", "..."))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+PARTS = ("dataset", "generator", "policy", "sampling")  # of a lineage
 
 
 @dataclass(frozen=True)
@@ -161,12 +44,9 @@ class LineageSpec:
 
     @property
     def identity(self) -> JsonObject:
-        parts = {
-            kind: getattr(self, kind).canonical
-            for kind in ("dataset", "generator", "policy", "sampling")
-        }
+        """What its id is a digest of."""
         return {
-            **parts,
+            **{kind: part.canonical for kind, part in self.parts()},
             "n_real": self.n_real,
             "n_drawn": self.n_drawn,
             "arrival": self.arrival,
@@ -204,10 +84,8 @@ class LineageSpec:
 
     def at(self, fraction: float, seed: int) -> LineageSpec:
         """The same workflow at another synthetic fraction, of another seed."""
-        policy = Part(
-            "policy", self.policy.name, {**self.policy.params, "synthetic_fraction": fraction}
-        )
-        return replace(self, policy=policy, seed=seed)
+        params = {**self.policy.params, "synthetic_fraction": fraction}
+        return replace(self, policy=replace(self.policy, params=params), seed=seed)
 
     @cached_property
     def workflow(self) -> str:
@@ -219,7 +97,10 @@ class LineageSpec:
         return digest({**rest, "policy": policy, "n_synthetic": self.n_synthetic}, 16)
 
     def to_dict(self) -> JsonObject:
-        parts = {kind: {"name": p.name, **p.params} for kind, p in self._parts()}
+        """Plain values, as in JSON; `files` holds the digests of what its parts read."""
+        parts: JsonObject = {kind: {"name": p.name, **p.params} for kind, p in self.parts()}
+        if files := {kind: dict(p.found) for kind, p in self.parts() if p.reads}:
+            parts["files"] = files
         sizes = {
             "n_real": self.n_real,
             "n_synthetic": self.n_synthetic,
@@ -228,20 +109,30 @@ class LineageSpec:
         }
         return {**parts, **sizes}
 
-    def _parts(self) -> Iterable[tuple[str, Part]]:
-        return (
-            (kind, getattr(self, kind)) for kind in ("dataset", "generator", "policy", "sampling")
-        )
+    def parts(self) -> Iterable[tuple[str, Part]]:
+        return ((kind, getattr(self, kind)) for kind in PARTS)
+
+    def check_files(self) -> None:
+        """identity.Changed where files are no longer those that the run was planned with."""
+        for _, part in self.parts():
+            part.check_files()
 
     @classmethod
-    def from_dict(cls, values: JsonObject) -> LineageSpec:
-        """The inverse of `to_dict`."""
-        kinds = ("dataset", "generator", "policy", "sampling")
-        parts: dict[str, Any] = {}
-        for kind in kinds:
-            params = dict(values[kind])
-            parts[kind] = Part(kind, params.pop("name"), params)
-        return cls(**parts, **{k: v for k, v in values.items() if k not in kinds})
+    def from_dict(
+        cls, values: JsonObject, *, former: bool = False, known: JsonObject | None = None
+    ) -> LineageSpec:
+        """The inverse of `to_dict`.
+
+        former: with the keys it had in an output without a schema number; known: its `identity` in
+        an output, whatever the code is today.
+        """
+        plain = {k: v for k, v in values.items() if k != "files"}
+        for kind in PARTS:
+            params = dict(plain[kind])
+            files = values.get("files", {}).get(kind)
+            own = (known or {}).get(kind)
+            plain[kind] = Part(kind, params.pop("name"), params, files, former, own)
+        return cls(**plain)
 
 
 @dataclass(frozen=True)
@@ -258,9 +149,14 @@ class MeasureSpec:
         """The metric's name, followed by what differs from its defaults: `fid`,
         `fid.extractor-raw`.
         """
-        changed = {k: v for k, v in self.part.canonical.items() if k not in ("name", "SOURCE")}
-        text = "".join(f".{k}-{_short(v)}" for k, v in changed.items())
+        text = "".join(f".{k}-{short(v)}" for k, v in self.part.told.items())
         return self.part.name + "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+
+    @cached_property
+    def stored(self) -> str:
+        """The name of its values in an output: another one for another revision, or other files."""
+        beside = {**self.part.beside, **self.part.found}
+        return f"{self.id}~{digest(beside, 8)}" if beside else self.id
 
     def due(self, t: int, last: int) -> bool:
         return t % self.every == 0 or t == last

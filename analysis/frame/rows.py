@@ -56,13 +56,14 @@ def from_store(
 
 def _of_sweep(store: Store, sweep: Sweep, spec: LineageSpec) -> Iterator[Generation]:
     """As a sweep asks for a lineage: its generations, and the metrics that are due there."""
-    metrics = [(metric, metric.id) for metric in sweep.metrics_of(spec)]
+    metrics = [(metric, metric.stored) for metric in sweep.metrics_of(spec)]
 
     def due(t: int) -> list[str]:
         return [name for metric, name in metrics if metric.due(t, sweep.generations)]
 
     keys: Sequence[Keys] = _recorded_path(store, spec)
-    if len(keys) <= sweep.generations:  # a longer sweep than ever ran
+    begun = keys and keys[0].draw == path(spec, 0)[0].draw  # else by keys of a former version
+    if not begun or len(keys) <= sweep.generations:  # a longer sweep than ever ran
         keys = path(spec, sweep.generations)
     return generations(store, spec.id, keys[: sweep.generations + 1], due)
 

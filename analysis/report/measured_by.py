@@ -17,7 +17,7 @@ def measured_by(sweep: Sweep, store: Store) -> str:
     for spec in {spec.dataset.label: spec for spec in sweep.lineages}.values():
         draw = store.row("draw", path(spec, 0)[0].draw)
         for metric in sweep.metrics_of(spec) if draw is not None else ():
-            measured = store.measured(draw, metric.id) if draw is not None else None
+            measured = store.measured(draw, metric.stored) if draw is not None else None
             for name in measured.about.values() if measured is not None else ():
                 found.setdefault(name, {})[metric.part.name] = None
     return "; ".join(f"{name}: {', '.join(metrics)}" for name, metrics in found.items())

@@ -19,8 +19,11 @@ from engine.cli.options import (
     Json,
     Out,
     Parts,
+    Rehash,
     Set,
+    changed,
     load,
+    look_again,
     open_output,
     open_store,
     print_json,
@@ -65,6 +68,7 @@ def plan(
     out: Out = None,
     cpus: Cpus = None,
     check: Check = False,
+    rehash: Rehash = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -75,18 +79,21 @@ def plan(
         from engine.running.doctor import cpus_here
         from engine.tracking.tracker import address_of, lack
 
+        look_again(rehash)
         sweep = load(file, sets, out)
         store, known = open_store(sweep), planning.paths(sweep)
         made = planning.make_plan(sweep, store, cpus or cpus_here(), known)
         there = planning.rows_there(store, known)
         untracked = lack(address_of(sweep, store))
         if as_json:
-            print_json({**planning.to_json(made, sweep, there), "tracker_lacks": untracked})
+            said = {"tracker_lacks": untracked, "changed": changed(sweep, store)}
+            print_json({**planning.to_json(made, sweep, there), **said})
         else:
             terminal = console()
             tables.show_plan(terminal, made, sweep)
             if untracked:
                 terminal.print(Text(f"  lacks        {untracked}", style="yellow"))
+            changed(sweep, store, terminal)
             tables.show_cells(terminal, sweep, there)
     raise typer.Exit(
         ExitCode.BAD_INPUT if check and (made.preflight.lacks or untracked) else ExitCode.OK
@@ -109,13 +116,15 @@ def status(
         from engine.outcome.summary import summarise, to_json
 
         sweep = load(file, sets, out)
-        found = histories(sweep, open_output(sweep, words(file, sets, out)))
+        store = open_output(sweep, words(file, sets, out))
+        found = histories(sweep, store)
         if as_json:
-            print_json(to_json(sweep, found))
+            print_json({**to_json(sweep, found), "changed": changed(sweep, store)})
             return
         terminal = console()
         tables.show_status(terminal, sweep, found)
         show_summary(terminal, summarise(sweep, found), sweep)
+        changed(sweep, store, terminal)
 
 
 def verify(
@@ -132,13 +141,15 @@ def verify(
     """
     with errors(debug):
         again = words(file, sets, out)
-        store = open_output(load(file, sets, out), again)
+        sweep = load(file, sets, out)
+        store = open_output(sweep, again)
         rows, found = store.verify()
         damage = sorted(set(found))
         if as_json:
-            print_json({"rows": rows, "damaged": damage})
+            print_json({"rows": rows, "damaged": damage, "changed": changed(sweep, store)})
         else:
             _show_damage(store, rows, damage, again)
+            changed(sweep, store, console())
     raise typer.Exit(ExitCode.DAMAGED if damage else ExitCode.OK)
 
 

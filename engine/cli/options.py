@@ -87,6 +87,11 @@ Cpus = Annotated[
 ]
 
 
+Rehash = Annotated[
+    bool, typer.Option("--rehash", help="read all data files again, whatever the cache says")
+]
+
+
 def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
     """Read the experiment that FILE means; raises SpecError, NoExperiment and NoOutput, and Refused
     when it cannot be read or its tracker is unknown.
@@ -109,7 +114,9 @@ def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
 
     if problem := refusal(sweep.tracking):
         raise Refused(f"{file}: tracking: {problem}", ExitCode.BAD_INPUT)
-    return sweep
+    from engine.lineage.recorded import lacks_files, with_files_of_output
+
+    return with_files_of_output(sweep, open_store(sweep)) if lacks_files(sweep) else sweep
 
 
 def open_store(sweep: Sweep) -> Store:
@@ -159,6 +166,27 @@ def writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise Unwritable.of(str(folder), PermissionError(errno.EACCES, "denied"))
     return folder
+
+
+def changed(sweep: Sweep, store: Store, terminal: Console | None = None) -> list[str]:
+    """What behind the output's rows has changed since they were made; said on the terminal."""
+    from rich.text import Text
+
+    from engine.lineage.recorded import changes
+
+    found = changes(sweep, store)
+    if terminal is not None:
+        for line in found:
+            terminal.print(Text(line, style="yellow"), soft_wrap=True)
+    return found
+
+
+def look_again(rehash: bool) -> None:
+    """With --rehash, believe nothing that the cache says of files."""
+    if rehash:
+        from engine._digests import distrust_cache
+
+        distrust_cache()
 
 
 def cluster(address: str | None, local: bool) -> str | None:

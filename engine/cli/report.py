@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from engine.cli.options import Debug, File, Out, Parts, Set, load, open_output, words, writable
+from engine.cli.options import (
+    Debug,
+    File,
+    Out,
+    Parts,
+    Set,
+    changed,
+    load,
+    open_output,
+    words,
+    writable,
+)
 from engine.console.errors import console, errors
 
 To = Annotated[
@@ -43,3 +54,4 @@ def report(
             )
         said = Text.assemble("wrote ", (str(page), "bold cyan"), " and figures/ beside it")
         terminal.print(said, soft_wrap=True)
+        changed(sweep, store, terminal)

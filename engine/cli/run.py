@@ -17,10 +17,13 @@ from engine.cli.options import (
     Local,
     Out,
     Parts,
+    Rehash,
     Set,
+    changed,
     cluster,
     leave,
     load,
+    look_again,
     open_store,
     show_ending,
     words,
@@ -51,11 +54,13 @@ def run(
     local: Local = False,
     address: Address = None,
     cpus: Cpus = None,
+    rehash: Rehash = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run what is missing.  The same command again continues."""
     with errors(debug):
+        look_again(rehash)
         sweep, address = load(file, sets, out), cluster(address, local)
         open_store(sweep)
         again = words(file, sets, out)
@@ -93,6 +98,7 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
         if not options.address:  # on a cluster the other machines may have what this one lacks
             refuse(lacking(sweep, store, options.only))
         show_plan(terminal, plan, sweep)
+        changed(sweep, store, terminal)
         refuse(preflight(store, plan.bytes or 0))
         ending = Session(
             sweep,

@@ -94,6 +94,7 @@ def _code(error: Exception) -> ExitCode:
     from engine.store.disk import Unwritable
     from engine.store.locks import Busy
     from engine.store.outputs import NoOutput
+    from engine.store.rows import Newer
     from engine.store.seal import Damaged
 
     if isinstance(error, Refused):
@@ -106,6 +107,7 @@ def _code(error: Exception) -> ExitCode:
         SpecError: ExitCode.BAD_INPUT,
         NoExperiment: ExitCode.BAD_INPUT,
         NoOutput: ExitCode.BAD_INPUT,
+        Newer: ExitCode.BAD_INPUT,
         Busy: ExitCode.BUSY,
         Damaged: ExitCode.DAMAGED,
     }

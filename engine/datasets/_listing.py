@@ -5,20 +5,21 @@ heavy imported, so that a plan can ask.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from engine import _digests as digests
+from engine._digests import leads_on, visible
 from engine.contents import Contents
 from engine.samples import proportional_counts
 
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-NO_CLASSES = ("__MACOSX",)  # what archives of macOS carry along; hidden names are none either
 
 
 # ---- a folder with one subfolder per class -------------------------------------------------------
@@ -43,14 +44,11 @@ class Listing:
         """Pictures of each class, [classes]."""
         return np.bincount([label for _, label in self.pictures], minlength=len(self.classes))
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes when a picture is added, removed, renamed or written anew."""
-        seen = []
-        for file, _ in self.pictures:
-            stat = file.stat()
-            seen.append((str(file.relative_to(self.root)), stat.st_size, stat.st_mtime_ns))
-        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+    @cached_property
+    def content(self) -> str:
+        """The digest of the pictures' names and bytes."""
+        names = [file.relative_to(self.root).as_posix() for file, _ in self.pictures]
+        return digests.of_files(self.root, names)
 
 
 def list_folder(root: Path) -> Listing:
@@ -59,8 +57,8 @@ def list_folder(root: Path) -> Listing:
     Links are followed, but not to the folder itself, into it or out of it upwards: their pictures
     would be read again under another class.
     """
-    top = sorted(_visible(root), key=lambda entry: entry.name)
-    classes = [entry.name for entry in top if entry.is_dir() and _leads_on(entry, root)]
+    top = sorted(visible(root), key=lambda entry: entry.name)
+    classes = [entry.name for entry in top if entry.is_dir() and leads_on(entry, root)]
     left_out = [entry.name for entry in top if entry.is_file()]
     pictures: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
@@ -80,21 +78,6 @@ def list_folder(root: Path) -> Listing:
     return Listing(root, tuple(classes), tuple(pictures), tuple(left_out))
 
 
-def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith(".") and entry.name not in NO_CLASSES:
-                yield entry
-
-
-def _leads_on(entry: os.DirEntry[str], root: Path) -> bool:
-    """Whether a folder is no link, or one to pictures elsewhere."""
-    if not entry.is_symlink():
-        return True
-    target, home = Path(entry.path).resolve(), root.resolve()
-    return not (target.is_relative_to(home) or home.is_relative_to(target))
-
-
 def _files(folder: Path, root: Path) -> Iterator[Path]:
     """All files below a folder as torchvision's ImageFolder orders them: by folder, then by
     name.
@@ -102,9 +85,9 @@ def _files(folder: Path, root: Path) -> Iterator[Path]:
     folders, files = [folder], []
     while folders:
         here = folders.pop()
-        for entry in _visible(here):
+        for entry in visible(here):
             if entry.is_dir():
-                if _leads_on(entry, root):
+                if leads_on(entry, root):
                     folders.append(Path(entry.path))
             elif entry.is_file():
                 files.append((str(here), entry.name))

@@ -7,8 +7,10 @@ into them).
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shlex
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import _digests as digests
 from engine.contents import Contents, Lack
 from engine.datasets._finite import shuffled, thumbnail
 from engine.datasets._listing import fingerprint, idx_labels
-from engine.files import cache_folder, write_atomically
+from engine.files import cache_folder, data_root, write_atomically
 from engine.samples import Samples
 
 if TYPE_CHECKING:
@@ -48,12 +51,41 @@ FILES = {  # what it wants to find there
     "cifar100": ("train", "test", "meta"),
     "flowers102": ("jpg", "imagelabels.mat", "setid.mat"),
 }
+# MD5 of the files as published: torchvision's, of MNIST's files those of the unpacked ones; of the
+# flowers' photographs themselves there are none
+PUBLISHED = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+    "cifar10": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+        "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
+    "cifar100": {
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+    "flowers102": {
+        "imagelabels.mat": "e0620be6f572b9609742df49c70aed4d",
+        "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c",
+    },
+}
 Parts = tuple[Samples, Samples]
-
-
-def data_root(given: str | None = None) -> Path:
-    """Where data sets lie: the parameter, else $OUROBOROS_DATA, else the cache folder."""
-    return Path(given or os.environ.get("OUROBOROS_DATA") or cache_folder() / "data")
 
 
 def lack(name: str, root: Path) -> Lack | None:
@@ -74,6 +106,19 @@ def _command(name: str, root: Path) -> str:
     return shlex.join(["ouro", "download", name, *where])
 
 
+def own_content(name: str, root: Path) -> str:
+    """The digest of the files of a set under this name; '' where they are the published ones."""
+    folder, published = root / FOLDERS[name], PUBLISHED[name]
+    found = digests.each(folder, list(published), "md5")
+    if [digest.hex() for digest in found] == list(published.values()):
+        return ""
+    files = [file for file in FILES[name] if (folder / file).is_file()]
+    inner = [file for file in FILES[name] if (folder / file).is_dir()]
+    for place in inner:
+        files += [f"{place}/{file}" for file in sorted(digests.visible_files(folder / place))]
+    return digests.of_files(folder, files)
+
+
 def official(
     name: str, root: Path, size: tuple[int, int], shape: tuple[int, ...], classes: int
 ) -> Contents | Lack:
@@ -90,6 +135,7 @@ def official(
         classes=tuple(map(str, range(classes))),
         per_class=(size[0] // classes,) * classes,
         fingerprint=fingerprint(folder / file for file in FILES[name]),
+        content=own_content(name, root),
     )
 
 
@@ -110,6 +156,7 @@ def idx_contents(name: str, root: Path) -> Contents | Lack:
         classes=tuple(map(str, kinds)),
         per_class=tuple(map(int, counts)),
         fingerprint=fingerprint(folder / file for file in FILES[name]),
+        content=own_content(name, root),
     )
 
 
@@ -155,9 +202,14 @@ def open_part(name: str, root: Path, **part: Any) -> Any:
         ) from error
 
 
-@lru_cache(maxsize=4)
 def read_arrays(name: str, root: Path) -> Parts:
     """The official training and test part of a set that torchvision keeps as one array."""
+    return _read_arrays(name, root, "" if lack(name, root) else own_content(name, root))
+
+
+@lru_cache(maxsize=4)
+def _read_arrays(name: str, root: Path, content: str) -> Parts:
+    """One object as long as the files hold the same."""
     train, test = (open_part(name, root, **part) for part in _arguments(name))
     return _samples(train), shuffled(_samples(test))
 
@@ -170,13 +222,18 @@ def _samples(part: Any) -> Samples:
 def kept(
     name: str, make: Callable[[], tuple[np.ndarray, np.ndarray | None]]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decoded and resized pictures, made once per machine: cached as npz under this name."""
+    """Decoded and resized pictures, made once per machine: cached as npz under this name, which is
+    that of what the files hold.  A damaged file is made again; without a cache they are decoded.
+    """
     path = cache_folder() / "images" / f"{name}.npz"
-    if not path.exists():
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["x"], file.get("y")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         x, y = make()
+    with contextlib.suppress(OSError):
         write_atomically(path, _npz_bytes({"x": x} if y is None else {"x": x, "y": y}))
-    with np.load(path, allow_pickle=False) as file:
-        return file["x"], file.get("y")
+    return x, y
 
 
 def _npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:

@@ -15,10 +15,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from engine import _digests as digests
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, shuffled
 from engine.datasets._listing import fingerprint, npz_labels
-from engine.datasets._torchvision import data_root, official, read_arrays
+from engine.datasets._torchvision import official, read_arrays
+from engine.files import data_root
 from engine.parts import Params
 from engine.samples import Samples
 
@@ -66,7 +68,7 @@ class Cifar10(FiniteImages):
         except FileNotFoundError:
             if not (root / SUBSET).exists():
                 raise
-            return read_subset(root / SUBSET)
+            return read_subset(root / SUBSET, digests.of_file(root / SUBSET))
 
 
 def subset_contents(path: Path) -> Contents:
@@ -82,11 +84,13 @@ def subset_contents(path: Path) -> Contents:
         classes=classes,
         per_class=tuple(map(int, train)),
         fingerprint=fingerprint([path]),
+        content=digests.of_file(path),
     )
 
 
 @lru_cache(maxsize=2)
-def read_subset(path: Path) -> tuple[Samples, Samples]:
+def read_subset(path: Path, content: str) -> tuple[Samples, Samples]:
+    """Both parts; content: the digest of the file, so that another one is read anew."""
     with np.load(path, allow_pickle=False) as file:
         train, test = (
             Samples(file[f"{p}_images"], file[f"{p}_labels"].astype(np.int64))

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import _digests as digests
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, shuffled
 from engine.datasets._torchvision import (
     FOLDERS,
-    data_root,
     kept,
     official,
     open_part,
     thumbnails,
 )
+from engine.files import data_root
 from engine.parts import PositiveInt
 from engine.samples import Samples, concat
 
@@ -55,7 +56,9 @@ class Flowers102(FiniteImages):
         return replace(found, why=why, per_class=per_class, balanced=self.balanced)
 
     def read(self) -> tuple[Samples, Samples]:
-        return read_flowers(data_root(self.root), self.size)
+        root = data_root(self.root)
+        photographs = root / FOLDERS["flowers102"] / "jpg"
+        return read_flowers(root, self.size, digests.content(photographs) or "")
 
 
 def count_of_each(folder: Path) -> tuple[int, ...]:
@@ -69,16 +72,17 @@ def count_of_each(folder: Path) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=2)
-def read_flowers(root: Path, size: int) -> tuple[Samples, Samples]:
-    train, test, val = (_part(root, split, size) for split in ("train", "test", "val"))
+def read_flowers(root: Path, size: int, content: str) -> tuple[Samples, Samples]:
+    """Both parts; content: the digest of the photographs, by which decoded ones are found again."""
+    train, test, val = (_part(root, split, size, content) for split in ("train", "test", "val"))
     whole = concat([train, test])
     return Samples(whole.x, whole.y), shuffled(val)
 
 
-def _part(root: Path, split: str, size: int) -> Samples:
+def _part(root: Path, split: str, size: int, content: str) -> Samples:
     pictures = open_part("flowers102", root, split=split)
     x, y = kept(
-        f"flowers102-{split}-{size}",
+        f"{content}-{split}-{size}",
         lambda: thumbnails((pictures[i] for i in range(len(pictures))), size),
     )
     assert y is not None

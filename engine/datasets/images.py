@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine import _digests as digests
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, n_train, stratified_split, thumbnail
 from engine.datasets._listing import (
     Listing,
-    fingerprint,
     list_folder,
     npz_array,
     npz_keys,
     npz_labels,
     split_of,
 )
-from engine.datasets._torchvision import data_root, kept, thumbnails
+from engine.datasets._torchvision import kept, thumbnails
+from engine.files import data_root
 from engine.parts import Fraction, OnDisk, PositiveInt
 from engine.samples import Samples
 
 if TYPE_CHECKING:
     from PIL import Image
 
-LONGEST_NAME = 100  # characters of a folder's name in that of the file that keeps its pictures
 MOST_CHANNELS = 4  # red, green, blue and opacity
 WANTED = (
     "path is a folder with one subfolder per class, or an .npz file with `images` (uint8 "
@@ -98,7 +98,8 @@ class Images(FiniteImages):
             raise FileNotFoundError(f"no pictures at {found.where}: {found.fix}")
         if problem := found.split_refusal():
             raise ValueError(problem)
-        train, held_out = read_images(self.place, self.size, self.held_out_fraction)
+        how = self.size, self.held_out_fraction, found.content
+        train, held_out = read_images(self.place, *how)
         self.CLASSES = 0 if train.y is None else int(train.y.max()) + 1
         return train, held_out
 
@@ -108,31 +109,32 @@ def look(path: Path, name: str, size: int, held_out_fraction: float) -> Contents
     if path.suffix == ".npz":
         shape, classes, counts = _npz_header(path, size)
         left_out: tuple[str, ...] = ()
-        stamp = fingerprint([path])
+        content = digests.of_file(path)
     else:
         listing = list_folder(path)
         shape, classes, counts = (size, size, 3), listing.classes, listing.counts
-        left_out, stamp = listing.left_out, listing.fingerprint
+        left_out, content = listing.left_out, listing.content
     total = int(counts.sum())
     why = f"held_out_fraction {held_out_fraction:g} of {total:,}"
     found = split_of(name, counts, classes, n_train(total, held_out_fraction), why)
-    own = f"{stamp}-{size}-{held_out_fraction!r}"
-    return replace(found, shape=shape, left_out=left_out, fingerprint=own)
+    own = f"{content}-{size}-{held_out_fraction!r}"
+    return replace(found, shape=shape, left_out=left_out, fingerprint=own, content=content)
 
 
 @lru_cache(maxsize=2)
-def read_images(path: Path, size: int, held_out_fraction: float) -> tuple[Samples, Samples]:
-    x, y = _from_npz(path, size) if path.suffix == ".npz" else _from_folder(path, size)
+def read_images(
+    path: Path, size: int, held_out_fraction: float, content: str
+) -> tuple[Samples, Samples]:
+    """Both parts; content: the digest of the files, by which decoded pictures are found again."""
+    x, y = _from_npz(path, size) if path.suffix == ".npz" else _from_folder(path, size, content)
     return stratified_split(x, y, n_train(len(x), held_out_fraction))
 
 
 # ---- a folder ------------------------------------------------------------------------------------
 
 
-def _from_folder(path: Path, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    listing = list_folder(path)
-    name = f"{path.name[:LONGEST_NAME]}-{size}-{listing.fingerprint}"
-    return kept(name, lambda: thumbnails(_pictures(listing), size))
+def _from_folder(path: Path, size: int, content: str) -> tuple[np.ndarray, np.ndarray | None]:
+    return kept(f"{content}-{size}", lambda: thumbnails(_pictures(list_folder(path)), size))
 
 
 def _pictures(listing: Listing) -> Iterator[tuple[Image.Image, int]]:

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages
-from engine.datasets._torchvision import data_root, idx_contents, read_arrays
+from engine.datasets._torchvision import idx_contents, read_arrays
+from engine.files import data_root
 from engine.parts import Params
 from engine.samples import Samples
 

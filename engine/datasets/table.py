@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import _digests as digests
 from engine.contents import Contents, Lack
 from engine.datasets._finite import FiniteImages, n_train, stratified_split
-from engine.datasets._listing import fingerprint, split_of
+from engine.datasets._listing import split_of
 from engine.datasets._table import Table as Columns
 from engine.datasets._table import read_table
-from engine.datasets._torchvision import data_root
+from engine.files import data_root
 from engine.parts import Fraction, OnDisk
 from engine.samples import Samples
 
@@ -76,14 +77,15 @@ class Table(FiniteImages):
         """ValueError, with column and line, for a file that is no table of finite numbers."""
         if not self.place.is_file():
             return Lack(f"table {self.path}", str(self.place), WANTED)
-        stamp, found = fingerprint([self.place]), self._columns()
+        content, found = digests.of_file(self.place), self._columns()
         total, share = len(found.x), self.held_out_fraction
         counts = np.array([total]) if found.y is None else np.bincount(found.y)
         why = f"held_out_fraction {share:g} of {total:,}"
         split = split_of(self.path, counts, found.classes, n_train(total, share), why)
-        own = f"{stamp}-{self.columns}-{self.label}-{share!r}"
+        own = f"{content}-{self.columns}-{self.label}-{share!r}"
         shape = (1, len(found.columns))
-        return replace(split, shape=shape, balanced=self.balanced, fingerprint=own)
+        known = replace(split, shape=shape, balanced=self.balanced, content=content)
+        return replace(known, fingerprint=own)
 
     def read(self) -> tuple[Samples, Samples]:
         told = self.contents()
@@ -98,12 +100,12 @@ class Table(FiniteImages):
 
     def _columns(self) -> Columns:
         columns = None if self.columns is None else tuple(self.columns)
-        return _read_once(self.place, fingerprint([self.place]), columns, self.label)
+        return _read_once(self.place, digests.of_file(self.place), columns, self.label)
 
 
 @lru_cache(maxsize=2)
 def _read_once(
-    path: Path, stamp: str, columns: tuple[str, ...] | None, label: str | None
+    path: Path, content: str, columns: tuple[str, ...] | None, label: str | None
 ) -> Columns:
-    """The table of a file that was written at a time: plan and run read it once."""
+    """The table of a file that holds this: plan and run read it once."""
     return read_table(path, columns, label)

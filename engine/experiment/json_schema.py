@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from engine._annotations import UNREADABLE, adapter
 from engine._descriptions import KINDS_SAID
 from engine.experiment.grid import PART_KEYS
 from engine.experiment.schema import File, Sizes
-from engine.experiment.values import UNREADABLE, adapter
 from engine.files import JsonObject
 from engine.registry import KINDS, Description, Parameter, describe, readable
 

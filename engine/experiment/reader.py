@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from engine.contents import Contents
 from engine.experiment.consistency import affordable, judgeable
 from engine.experiment.given import Overrides, pairs
 from engine.experiment.grid import (
@@ -224,7 +225,9 @@ class _Reader:
             return None
         # None stands nowhere in chosen; the sizes have the types of their model
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
-        reason = _refusal(spec, generations)
+        contents = None if (reason := _refusal(spec, generations)) else spec.dataset.contents
+        if isinstance(contents, Contents) and contents.lack(spec.n_real):
+            spec = replace(spec, dataset=spec.dataset.elsewhere)
         if reason:
             self.refused.append(Refused(spec, reason))
         return None if reason else spec

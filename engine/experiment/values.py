@@ -7,17 +7,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from functools import cache, lru_cache
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from engine import parts
+from engine._annotations import UNREADABLE, checked
 from engine.registry import KINDS, PartError, clash, describe, names, unknown
 from engine.spec import Part
 
-_NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
-UNREADABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError)  # annotations
 _BRANCH = re.compile(
     r"(int|str|float|bool)$|(literal|list|dict|function|constrained)\b|_"
 )  # pydantic's names of union branches
@@ -50,37 +48,31 @@ def checked_part(kind: str, text: str) -> tuple[Part | None, list[tuple[str, str
             )
     for key, parameter in known.items():
         if key in params:
-            complaints += [
-                (f"{kind} {name}: {m}", key)
-                for m in _value_problems(key, parameter.annotation, params[key])
-            ]
+            params[key], wrong = _checked(key, parameter.annotation, params[key])
+            complaints += [(f"{kind} {name}: {m}", key) for m in wrong]
         elif parameter.required:
             complaints.append((f"{kind} {name} needs the parameter {key!r}", key))
     return (None if complaints else Part(kind, name, params)), complaints
 
 
-def _value_problems(key: str, annotation: str, value: Any) -> list[str]:
-    """What is wrong with one parameter's value; nested parts are checked as parts of their kind."""
+def _checked(key: str, annotation: str, value: Any) -> tuple[Any, list[str]]:
+    """One parameter's value as its type spells it, and what is wrong with it; nested parts are
+    checked as parts of their kind.
+    """
     if key in KINDS:
         nested = named(value)
         if not isinstance(nested, dict) or not isinstance(nested.get("name"), str):
-            return [f"{key}: a {key} is {{name: ..., its parameters}}, got {value!r:.60}"]
-        return [message for message, _ in checked_part(key, json.dumps(nested))[1]]
+            wanted = f"a {key} is {{name: ..., its parameters}}"
+            return value, [f"{key}: {wanted}, got {value!r:.60}"]
+        part, complaints = checked_part(key, json.dumps(nested))
+        found = nested if part is None else {"name": part.name, **part.params}
+        return found, [message for message, _ in complaints]
     try:
-        checked = adapter(annotation)
-    except UNREADABLE:
-        return [f"{key}: its type {annotation} cannot be read; use those of engine/parts.py"]
-    try:
-        checked.validate_json(json.dumps(value), strict=True)
+        return checked(annotation, value), []
     except ValidationError as error:
-        return [f"{key}: {explain(e, [])}" for e in distinct(error)]
-    return []
-
-
-@cache
-def adapter(annotation: str) -> TypeAdapter[Any]:
-    """What checks a value against an annotation as it is written; one of UNREADABLE."""
-    return TypeAdapter(eval(annotation, dict(_NAMESPACE)))
+        return value, [f"{key}: {explain(e, [])}" for e in distinct(error)]
+    except UNREADABLE:
+        return value, [f"{key}: its type {annotation} cannot be read; use those of engine/parts.py"]
 
 
 def distinct(error: ValidationError) -> list[Any]:

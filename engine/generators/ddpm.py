@@ -93,6 +93,7 @@ class Ddpm:
     ACCEPTS = ("images",)
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
+    DRAWING = ("sampler", "sampling_steps")
     COST = "large"
     TINY = {"steps": 4, "batch": 16, "channels": [8, 16], "attention": [], "sampling_steps": 3}
 

@@ -117,6 +117,7 @@ class FlowMatching:
     ACCEPTS = ("points", "images")
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
+    DRAWING = ("solver", "sampling_steps")
     COST = "large"
     TINY = {"steps": 4, "batch": 16, "channels": [8, 16], "attention": [], "sampling_steps": 2}
 

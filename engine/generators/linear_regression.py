@@ -60,6 +60,7 @@ class LinearRegression:
     ACCEPTS = ("regression",)
     KNOWS = ("weights",)
     CONDITIONAL = True
+    DRAWING = ("covariates", "noise")
     COST = "tiny"
 
     def __init__(

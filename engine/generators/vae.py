@@ -197,6 +197,7 @@ class Vae:
     KNOWS = ("bound",)
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
+    DRAWING = ("binarise",)
     COST = "small"
     TINY = {"steps": 20, "width": 8, "latent": 4}
 

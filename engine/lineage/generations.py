@@ -62,6 +62,7 @@ class GenerationCache:
     @property
     def dataset(self) -> Dataset:
         if self._dataset is None:
+            self.spec.check_files()
             self._dataset = self.spec.dataset.make()
         return self._dataset
 

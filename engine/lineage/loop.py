@@ -116,8 +116,8 @@ class Lineage:
         return list(reader.generations(self.store, self.spec.id, self.path, self.due))
 
     def due(self, t: int) -> list[str]:
-        """The ids of the metrics that are to be measured at generation t."""
-        return [metric.id for metric in self._due(t)]
+        """The names in the output of the metrics that are to be measured at generation t."""
+        return [metric.stored for metric in self._due(t)]
 
     def complete(self) -> bool:
         """Whether nothing is left to do: every row is there, every metric measured, every file as
@@ -194,7 +194,7 @@ class Lineage:
             report = draw.report
             status, reason = self._gate(draw.samples)
             self.cache.keep(node.t, draw.samples)
-            metrics = {m.id: self._measured(m, node) for m in self._due(node.t)}
+            metrics = {m.stored: self._measured(m, node) for m in self._due(node.t)}
         except Finding as finding:
             status, reason = Status(finding.status), finding.reason
         return self._made(
@@ -214,13 +214,13 @@ class Lineage:
     def _measure_missing(self, node: Node, draw: DrawRow) -> None:
         """Metrics asked for now that an earlier sweep did not measure."""
         for metric in self._lacking(node.t, draw):
-            self.store.add_metric(node.draw, metric.id, self._measured(metric, node))
+            self.store.add_metric(node.draw, metric.stored, self._measured(metric, node))
 
     def _lacking(self, t: int, draw: DrawRow) -> list[MeasureSpec]:
         """The metrics that are due and not measured."""
         if not draw.status.measurable:
             return []
-        return [m for m in self._due(t) if self.store.measured(draw, m.id) is None]
+        return [m for m in self._due(t) if self.store.measured(draw, m.stored) is None]
 
     def _due(self, t: int) -> list[MeasureSpec]:
         return [m for m in self.metrics if m.due(t, self.generations)]
@@ -349,7 +349,7 @@ class Lineage:
         if not classes and before is not None:
             classes = before.classes
         spec, label = self.spec.to_dict(), alone(self.spec)
-        row = LineageRow(self.spec.id, spec, label, addresses, classes)
+        row = LineageRow(self.spec.id, spec, label, addresses, classes, self.spec.identity)
         if before != row:
             self.store.write_lineage(row)
 

@@ -54,7 +54,7 @@ def prepared(
     """The metric with its reference for n synthetic samples; shared by all lineages of this process
     that have the same real set.
     """
-    key = (metric.id, real_key(spec, 0), str(n))
+    key = (metric.stored, real_key(spec, 0), str(n))
     if key not in _prepared:
         made = metric.part.make()
         made.prepare(dataset, real, n, rng(spec.seed, f"reference {metric.part.name}"))

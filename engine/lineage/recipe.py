@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from engine.identity import CANONICAL
 from engine.parts import Pick, Recipe
 from engine.samples import Samples, concat
 from engine.spec import LineageSpec, Part, digest, digest_of_text
@@ -127,12 +128,13 @@ def _keys(
     sweeps have so many of them.
     """
     warm = f'"{parent}"' if parent else "null"
-    trained = f'"generator":{spec.generator.text},"parent":{warm},"recipe":[{made_of}]'
+    trained = f'"generator":{spec.generator.fitted},"parent":{warm},"recipe":[{made_of}]'
     by = f'{trained},"seed":{spec.seed},"t":{t}'
     model = digest_of_text(f"{{{by}}}")
-    return model, digest_of_text(
-        f'{{"model":"{model}","n":{spec.drawn(t)},"real":"{real}","sampling":{spec.sampling.text}}}'
-    )
+    drawn = f'"model":"{model}","n":{spec.drawn(t)},"real":"{real}"'
+    if drawing := spec.generator.drawing:
+        drawn = f'"drawing":{CANONICAL.encode(drawing)},{drawn}'
+    return model, digest_of_text(f'{{{drawn},"sampling":{spec.sampling.text}}}')
 
 
 def real_key(spec: LineageSpec, t: int) -> str:

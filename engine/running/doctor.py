@@ -199,7 +199,8 @@ def _torch() -> Finding:
 
 def _data() -> list[Finding]:
     """The data sets found, the cache folder."""
-    from engine.datasets._torchvision import FOLDERS, data_root
+    from engine.datasets._torchvision import FOLDERS
+    from engine.files import data_root
 
     root = data_root()
     there = [name for name, folder in FOLDERS.items() if (root / folder).is_dir()]

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from engine.files import is_alive
 from engine.store.outputs import OURS
+from engine.store.rows import block_from_json
 from engine.store.seal import Damaged
-from engine.store.store import KIND_FOLDERS, Kind, Store, rows_of_block
+from engine.store.store import KIND_FOLDERS, Kind, Store
 
 STAGED = re.compile(r".*\.(\d+)-[0-9a-f]{8}\.tmp")  # as engine/files.py names them
 PARTIAL = re.compile(r"([0-9a-f]{24})-\d+")
@@ -134,7 +135,7 @@ def _why_of_block(store: Store, name: str, needed: Needed) -> Why | None:
     if not OURS["blocks"].fullmatch(name):
         return None
     try:
-        rows = store.read_json(store.path("blocks", name), rows_of_block) or []
+        rows = store.read_json(store.path("blocks", name), block_from_json) or []
     except Damaged:  # whoever runs next sets it aside
         return None
     unneeded = rows and not any((row.kind, row.key) in needed.keys for row in rows)

@@ -16,8 +16,27 @@ from engine.store import shapes
 from engine.store.measured import Measured, Metrics
 from engine.store.shapes import NOTHING, Malformed
 
+# of rows and lineages; 1: before they had a number, with keys that held files by their paths and
+# numbers as they were given
+SCHEMA = 2
 Machine = Mapping[str, str | int]
 Reported = Mapping[str, float | None]  # None: it was not finite
+
+
+class Newer(Exception):
+    """An output of a newer version than this one."""
+
+
+def known_schema(value: object, url: str) -> object:
+    """A row, block of rows or lineage as read; Newer where its schema is not known here."""
+    first = value[0] if isinstance(value, list) and value else value
+    schema = first.get("schema", 1) if isinstance(first, dict) else 1
+    if type(schema) is int and schema > SCHEMA:
+        raise Newer(
+            f"the output {url} was written by a newer version of ouroboros (schema {schema}, this "
+            f"one reads up to {SCHEMA}): install that version, or give another output (--out)"
+        )
+    return value
 
 
 _known_machines: dict[tuple[tuple[str, str | int], ...], Machine] = {}
@@ -131,6 +150,11 @@ def row_from_json(value: object) -> Row:
     raise Malformed(f"the kind of a row is 'model' or 'draw', not {shapes.shown(kind)}")
 
 
+def block_from_json(value: object) -> list[Row]:
+    """The rows of a block."""
+    return [row_from_json(row) for row in shapes.items(value)]
+
+
 def _common(value: Mapping[str, Any]) -> dict[str, Any]:
     files = shapes.mapping_of(value.get("files"), File.from_json)
     if not all(map(shapes.is_below, files)):
@@ -149,6 +173,7 @@ def _common(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common_json(row: Row) -> dict[str, Any]:
     return {
+        "schema": SCHEMA,
         "kind": row.kind,
         "key": row.key,
         "t": row.t,
@@ -287,6 +312,8 @@ class LineageRow:
     label: str
     generations: tuple[Address, ...]
     classes: tuple[str, ...] = ()  # what the labels 0, 1, ... are called, where not by number
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what its id is a digest of
+    schema: int = SCHEMA
 
     @classmethod
     def from_json(cls, value: object) -> LineageRow:
@@ -294,18 +321,22 @@ class LineageRow:
         spec, label = shapes.mapping(found.get("spec")), shapes.text(found.get("label", ""))
         generations = tuple(map(Address.from_json, shapes.items(found.get("generations"))))
         classes = tuple(map(shapes.text, shapes.items(found.get("classes", []))))
-        return cls(shapes.text(found.get("lineage", "")), spec, label, generations, classes)
+        identity = shapes.mapping(found.get("identity", {}))
+        lineage, schema = shapes.text(found.get("lineage", "")), shapes.schema(found)
+        return cls(lineage, spec, label, generations, classes, identity, schema)
 
     def to_json(self) -> dict[str, Any]:
         generations = [asdict(address) for address in self.generations]
         own = {"lineage": self.lineage, "spec": dict(self.spec), "label": self.label}
         classes = {"classes": list(self.classes)} if self.classes else {}
-        return {**own, "generations": generations, **classes}
+        by = {"identity": dict(self.identity), "schema": self.schema}
+        return {**own, "generations": generations, **classes, **by}
 
     def known_spec(self) -> LineageSpec | None:
         """The spec; None when this installation lacks a part of it, or cannot make sense of it."""
         try:
-            spec = LineageSpec.from_dict(dict(self.spec))
+            former, known = self.schema < SCHEMA, dict(self.identity)
+            spec = LineageSpec.from_dict(dict(self.spec), former=former, known=known)
             return spec if spec.id == self.lineage or not self.lineage else None
         except (KeyError, TypeError, AttributeError, ValueError):
             return None

@@ -43,6 +43,11 @@ def integer(value: object, least: int = 0, most: int = 2**62) -> int:
     return value
 
 
+def schema(value: Mapping[str, Any]) -> int:
+    """The schema number of a row or lineage; 1 where there is none."""
+    return integer(value.get("schema", 1), least=1)
+
+
 def member(value: object, of: type[E]) -> E:
     """The member of an enumeration that a text names."""
     try:

@@ -28,9 +28,18 @@ from engine.store.disk import Disk
 from engine.store.failures import Failure
 from engine.store.locks import Busy, FileLocks, Leases
 from engine.store.measured import Later, Measured
-from engine.store.rows import DrawRow, File, LineageRow, ModelRow, Row, row_from_json
+from engine.store.rows import (
+    DrawRow,
+    File,
+    LineageRow,
+    ModelRow,
+    Row,
+    block_from_json,
+    known_schema,
+    row_from_json,
+)
 from engine.store.seal import Damaged, sealed, sha256, unsealed
-from engine.store.shapes import Malformed, is_below, items
+from engine.store.shapes import Malformed, is_below
 
 Kind = Literal["model", "draw"]
 KIND_FOLDERS: dict[Kind, str] = {"model": "models", "draw": "draws"}
@@ -53,9 +62,8 @@ class Store:
         self, url: str, *, on_damage: Callable[[str], None] = _ignore, repairs: bool = True
     ) -> None:
         self.url, self.on_damage, self.repairs = url, on_damage, repairs
-        self.fs, root = fsspec.core.url_to_fs(
-            url, use_listings_cache=False
-        )  # others write there too
+        # others write there too
+        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.local = protocol in ("file", "local")
         self.root = os.path.abspath(root) if self.local else root.rstrip("/")
@@ -109,14 +117,12 @@ class Store:
         if data is None:
             return None
         try:
-            return of(unsealed(data))
+            return of(known_schema(unsealed(data), self.url))
         except Malformed as error:
             raise Damaged(path, str(error)) from None
 
     def _found(self, path: str, of: Callable[[object], T], mine: Callable[[T], bool]) -> T | None:
-        """What a file holds; None when it is not there, and when it is damaged or another's: then
-        it is set aside.
-        """
+        """What a file holds; None when there is none, or it is damaged or another's: set aside."""
         try:
             found = self.read_json(path, of)
             if found is None or mine(found):
@@ -195,7 +201,7 @@ class Store:
                 self._read_block(name)
 
     def _read_block(self, name: str) -> None:
-        rows = self._found(self.path("blocks", name), rows_of_block, lambda rows: True)
+        rows = self._found(self.path("blocks", name), block_from_json, lambda rows: True)
         if rows is not None:
             self._seen_blocks.add(name)
             self._add_block(rows)
@@ -267,11 +273,8 @@ class Store:
         written.
         """
         data = self.read(self.path("partial", name))
-        return (
-            data[32:]
-            if data is not None and hashlib.sha256(data[32:]).digest() == data[:32]
-            else None
-        )
+        whole = data is not None and hashlib.sha256(data[32:]).digest() == data[:32]
+        return data[32:] if data is not None and whole else None
 
     def write_partial(self, name: str, data: bytes) -> None:
         self.write(self.path("partial", name), hashlib.sha256(data).digest() + data)
@@ -394,7 +397,3 @@ class Store:
     def _check_later_metrics(self, row: Row) -> None:
         for name in self.names(posixpath.join(KIND_FOLDERS[row.kind], row.key, "metrics")):
             self._measured_later(row.key, Path(name).stem)
-
-
-def rows_of_block(value: object) -> list[Row]:
-    return [row_from_json(row) for row in items(value)]

@@ -54,6 +54,12 @@ def defaults() -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not the published set, or a user's own, is in keys by its content: none is here."""
+    monkeypatch.setenv("OUROBOROS_DATA", str(tmp_path))
+
+
 @pytest.mark.parametrize("name", KEYS)
 def test_the_keys_of_an_experiment_are_what_they_were(name: str) -> None:
     assert keys_of(EXPERIMENTS / f"{name}.yaml") == KEYS[name]
