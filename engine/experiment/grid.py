@@ -70,6 +70,21 @@ def count(axes: Axes, seeds: int | Sequence[int], tell: Tell) -> None:
         )
 
 
+def overruled(key: str, axes: Any) -> str:
+    """Why an override changes nothing, or '': the grid sets the same in every cell."""
+    head, _, rest = key.partition(".")
+    if head != "base" or not isinstance(axes, dict):
+        return ""
+    parts = rest.split(".")
+    above = {".".join(parts[: i + 1]) for i in range(len(parts))}
+    for axis in sorted(above & axes.keys()):
+        return (
+            f"{key} is given, which changes nothing: grid.{axis} sets it in every cell; give "
+            f"grid.{axis}=[...] instead"
+        )
+    return ""
+
+
 def left_out(without: Sequence[dict[str, str]], tell: Tell) -> None:
     """Combinations that name no part would leave out nothing, or everything."""
     for i, pair in enumerate(without):

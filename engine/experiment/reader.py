@@ -29,6 +29,7 @@ from engine.experiment.grid import (
     cells,
     count,
     left_out,
+    overruled,
     set_value,
 )
 from engine.experiment.schema import File, Sizes
@@ -114,8 +115,12 @@ class _Reader:
                 f"{document.values!r:.60}",
                 (),
             )
-        for key, value in pairs(overrides, lambda said: self.problems.append(Problem(said))):
+        given = list(pairs(overrides, lambda said: self.problems.append(Problem(said))))
+        for key, value in given:
             set_value(self.values, key, value)
+        for key, _ in given:
+            if said := overruled(key, self.values.get("grid")):
+                self.problems.append(Problem(said))
 
     def sweep(self) -> Sweep:
         head = self._model(File, self.values, ())

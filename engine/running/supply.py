@@ -144,7 +144,16 @@ class Listed:
         report = to_json(self.sweep, found)
         place = write_atomically(folder / "summary.json", json_text(report))
         places = (Place("summary", place), *self._film_strip(found, folder / "film_strip.png"))
-        return Summary(report, _numbers(report), places, _count(found, seconds))
+        return Summary(report, _numbers(report), places, self._count(found, seconds))
+
+    def _count(self, found: Mapping[str, History], seconds: float) -> str:
+        asked = self.asked(found)
+        if any(history.status in (Status.UNFINISHED, Status.FAILED) for history in asked):
+            return ""
+        many = f"all {len(found)} lineages"
+        if self.only:
+            many = f"of {len(found)} lineages the {len(asked)} that were asked for"
+        return f"{many} have an outcome, after {duration(seconds)}"
 
     def _film_strip(self, found: Mapping[str, History], path: Path) -> Iterable[Place]:
         """Draw the lineage that drifted most of those that went furthest."""
@@ -168,12 +177,6 @@ def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
     numbers = {f"lineages/{status}": float(n) for status, n in report["statuses"].items()}
     numbers["lineages/collapsed"] = float(sum(cell["collapsed"] or 0 for cell in report["cells"]))
     return numbers
-
-
-def _count(found: Mapping[str, History], seconds: float) -> str:
-    if any(history.status in (Status.UNFINISHED, Status.FAILED) for history in found.values()):
-        return ""
-    return f"all {len(found)} lineages have an outcome, after {duration(seconds)}"
 
 
 def _most_drifted(found: Iterable[History], metric: str, sign: int) -> list[History]:

@@ -154,3 +154,17 @@ def test_a_run_that_is_refused_leaves_nothing(here: Path) -> None:
     refused = ouro("run", "needs.yaml", "--local", "--out", "runs/new/deep")
     assert refused.code == 4 and "--root nowhere" in refused.err, refused
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["few"]
+
+
+@pytest.mark.parametrize("key", ["base.policy=replace", "base.policy.synthetic_fraction=0.5"])
+def test_a_value_that_the_grid_sets_anyway_is_no_silent_override(key: str, here: Path) -> None:
+    refused = ouro("plan", "runs/few", "--set", key)
+    assert refused.code == 2 and "changes nothing: grid.policy sets it" in refused.err
+    alone = ("--set", "base.policy=replace", "--set", key, "--set", "grid={}")
+    assert ouro("plan", "runs/few", *alone).code == 0
+
+
+def test_of_a_run_of_some_lineages_those_are_counted(here: Path) -> None:
+    one = sources.load("runs/few").lineages[2].id
+    ran = ouro("run", "runs/few", "--local", "--out", "runs/new", "--only", one)
+    assert ran.code == 0 and "of 4 lineages the 1 that were asked for have an outcome" in ran.out
