@@ -50,9 +50,8 @@ class _Sums:
 class LinearRegression:
     """y = x'weights_ + noise, weights_ [replicates, d].
 
-    covariates  of synthetic samples: "same" = those handed in as labels (the real ones, see
-                `samples.given`), or "fresh" = N(0, I), which also stands in where none are handed
-                in.
+    covariates  of synthetic samples: same, those of the real set, or fresh, drawn from N(0, I), as
+                they also are where nobody hands any in.
     noise       standard deviation of the label noise put back, in the units of the responses.
     """
 

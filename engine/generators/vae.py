@@ -181,7 +181,8 @@ class Vae:
     width        channels of the first convolution; half the hidden units of the MLPs for points.
     halvings     convolutions that halve an image, whose sides must divide by two so often; None: 2,
                  from 32 pixels on as many as leave 4 x 4.
-    likelihood   of pixels: bernoulli, or gaussian with one learnt deviation, which suits colour.
+    likelihood   of pixels: bernoulli, or gaussian with one learnt deviation, which suits colour;
+                 points are always Gaussian, with a deviation per direction.
     binarise     draw every pixel as 0 or 255 (Yi) instead of giving the mean picture.
     ema          decay per step of the average of the weights, which is what is kept, below 1; 0:
                  the last weights.

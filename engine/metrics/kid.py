@@ -52,7 +52,7 @@ class Kid:
                  estimate from all samples.
     subset_size  samples of a subset, at least 3; from the whole set's size on, one estimate from
                  all.
-    replicates   at most so many replicates are measured, the first ones.
+    replicates   at most so many replicates of the data are measured: a matter of time.
     splits       number of real-against-real estimates behind the floor.
     """
 

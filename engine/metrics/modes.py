@@ -30,7 +30,7 @@ from engine.samples import Samples
 class Modes:
     """Counts them: one value per replicate, [replicates].
 
-    share   of a mode's expected samples from which on it counts as alive.
+    share   of the samples that should lie near a mode, from which on it counts as alive.
     radius  in standard deviations of a mode, within which a sample is one of its.
     """
 

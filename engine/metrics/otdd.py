@@ -55,7 +55,7 @@ class Otdd:
     method      of the optimal transport: exact, or sinkhorn (the published implementation's number,
                 for comparison only).
     most        points that are coupled on each side; the classes' Gaussians are of all points.
-    replicates  at most so many replicates are measured, the first ones.
+    replicates  at most so many replicates of the data are measured: a matter of time.
     splits      number of real-against-real distances behind the floor.
     """
 

@@ -50,7 +50,7 @@ class PrecisionRecall:
     k           the ball about a sample reaches to its k-th nearest neighbour (MAD: 5); larger ones
                 forgive more.
     n_max       at most so many samples are compared on each side: the cost grows with the square.
-    replicates  at most so many replicates are measured, the first ones.
+    replicates  at most so many replicates of the data are measured: a matter of time.
     splits      number of real-against-real comparisons behind the floor.
     """
 

@@ -46,7 +46,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["plan", "tiny.yaml"], ["status", "tiny.yaml"], ["run", "--help"], ["parts"]],
+    [
+        ["--help"],
+        ["plan", "tiny.yaml"],
+        ["status", "tiny.yaml"],
+        ["run", "--help"],
+        ["parts"],
+        ["schema"],
+    ],
 )
 def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
     program = (
