@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from rich.cells import cell_len
+from typer.testing import CliRunner
 
+from engine.cli.main import app
 from engine.experiment.yaml import parse
 from engine.registry import KINDS, names
 from tests.support import own
 from tests.support.ouro import ouro
 
 
-def said(*words: str, cwd: Path) -> str:
+def said(*words: str) -> str:
     """What a command writes at 80 columns, without the ends of lines."""
-    ran = ouro(*words, cwd=cwd)
-    assert ran.returncode == 0, ran.stderr
+    ran = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    assert ran.exit_code == 0, ran.stderr
     assert all(cell_len(line) <= 80 for line in ran.stdout.splitlines())
     return " ".join(ran.stdout.split())
 
 
-def test_the_parts_of_all_kinds_are_listed(tmp_path: Path) -> None:
-    text = said("parts", cwd=tmp_path)
+def told(*words: str) -> Any:
+    """The JSON that a command writes."""
+    return json.loads(CliRunner().invoke(app, words).stdout)
+
+
+def test_the_parts_of_all_kinds_are_listed() -> None:
+    text = said("parts")
     for kind in KINDS:
         assert all(name in text for name in names(kind))
 
 
-def test_a_kind_is_listed_with_what_each_part_is(tmp_path: Path) -> None:
-    assert "n_real points in equal parts from the k latest sources" in said(
-        "parts", "policies", cwd=tmp_path
-    )
+def test_a_kind_is_listed_with_what_each_part_is() -> None:
+    assert "n_real points in equal parts from the k latest sources" in said("parts", "policies")
 
 
-def test_a_part_says_all_of_itself(tmp_path: Path) -> None:
-    text = said("parts", "generator", "ddpm", cwd=tmp_path)
+def test_a_part_says_all_of_itself() -> None:
+    text = said("parts", "generator", "ddpm")
     for words in (
         "Denoising diffusion (DDPM, Ho et al. 2006.11239)",  # what its file says
         "Images [n, h, w, c], uint8.",  # what its class says
@@ -49,15 +55,15 @@ def test_a_part_says_all_of_itself(tmp_path: Path) -> None:
         assert words in text, words
 
 
-def test_a_metric_says_which_keys_it_returns(tmp_path: Path) -> None:
-    text = said("parts", "metric", "conditional_fid", cwd=tmp_path)
+def test_a_metric_says_which_keys_it_returns() -> None:
+    text = said("parts", "metric", "conditional_fid")
     assert "conditional_fid/class_N squared units of the features lower the distance" in text
     assert "needs data with class labels" in text
 
 
-def test_a_part_is_found_without_its_kind(tmp_path: Path) -> None:
-    assert "generator vae" in said("parts", "vae", cwd=tmp_path)
-    both = said("parts", "gaussian", cwd=tmp_path)
+def test_a_part_is_found_without_its_kind() -> None:
+    assert "generator vae" in said("parts", "vae")
+    both = said("parts", "gaussian")
     assert "dataset gaussian" in both and "generator gaussian" in both
 
 
@@ -70,22 +76,20 @@ def test_a_part_is_found_without_its_kind(tmp_path: Path) -> None:
         (["vae", "ddpm"], "no part and no kind of part is called 'vae'"),
     ],
 )
-def test_a_misspelt_part_is_refused_with_the_nearest_name(
-    words: list[str], hint: str, tmp_path: Path
-) -> None:
-    ran = ouro("parts", *words, cwd=tmp_path)
-    assert ran.returncode == 2 and hint in ran.stderr and not ran.stdout
+def test_a_misspelt_part_is_refused_with_the_nearest_name(words: list[str], hint: str) -> None:
+    ran = CliRunner().invoke(app, ["parts", *words])
+    assert ran.exit_code == 2 and hint in ran.stderr and not ran.stdout
 
 
-def test_machines_are_told_the_same(tmp_path: Path) -> None:
-    known = json.loads(ouro("parts", "fid", "--json", cwd=tmp_path).stdout)["metric"]["fid"]
+def test_machines_are_told_the_same() -> None:
+    known = told("parts", "fid", "--json")["metric"]["fid"]
     assert known["parameters"]["splits"]["default"] == 8
     assert "behind the floor" in known["parameters"]["splits"]["description"]
     assert known["keys"]["fid"]["better"] == "lower"
 
 
-def test_the_schema_is_printed(tmp_path: Path) -> None:
-    schema = json.loads(ouro("schema", cwd=tmp_path).stdout)
+def test_the_schema_is_printed() -> None:
+    schema = told("schema")
     Draft202012Validator.check_schema(schema)
     tiny = {"base": {"dataset": "digits", "generator": "kde", "n_real": 3}, "generations": 1}
     assert Draft202012Validator(schema).is_valid(tiny)
