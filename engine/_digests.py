@@ -31,7 +31,8 @@ DIGITS = 32  # of a digest, in keys
 # file system's clock: it is read again
 UNSETTLED_NS = 2_000_000_000
 READERS = 8  # threads: hashing frees the interpreter
-UNSEEN = ("__MACOSX",)  # what archives of macOS carry along; hidden names are none either
+# what archives of macOS carry along, and what Python leaves; hidden names are none either
+UNSEEN = ("__MACOSX", "__pycache__")
 _distrusted: set[str] | None = None  # places that were read anew; None: the cache is trusted
 
 

@@ -17,7 +17,7 @@ from engine._annotations import names_files, spelled
 from engine.contents import Contents, Lack
 from engine.files import data_root
 from engine.parts import Params, PartDict
-from engine.registry import KINDS, Description, describe, make, unchanged
+from engine.registry import KINDS, Description, command_lines, describe, make, unchanged
 from engine.samples import Traits
 
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -33,6 +33,7 @@ def digest_of_text(text: str, length: int = 24) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+CHANGING_NOTHING = ("root", "minutes")  # where data lie, how long a program may take
 CONTENT = "CONTENT"  # of a data set that is not the published one: in capitals, as no parameter is
 
 
@@ -73,12 +74,12 @@ class Part:
 
     @cached_property
     def changed(self) -> Params:
-        """The parameters that differ from their defaults, as keys spell them; where data lie
-        (`root`) changes nothing.
+        """The parameters that differ from their defaults, as keys spell them, but for those that
+        change nothing.
         """
         known, found = self._description.parameters, {}
         for name, given in sorted(self.params.items()):
-            if name == "root":
+            if name in CHANGING_NOTHING:
                 continue
             value = self._spelled(name, known[name].annotation, given)
             if known[name].required or value != known[name].default:
@@ -240,6 +241,16 @@ class Part:
         leads = [n for n in known if n == "root" or names_files(known[n].annotation)]
         said = [f"{n} {self.params[n]}" for n in leads if self.params.get(n) is not None]
         return ", ".join(said) or f"in {data_root()}"
+
+    @property
+    def command_lines(self) -> dict[str, str]:
+        """The command lines that its parameters would have it run, by parameter."""
+        found = command_lines(self.kind, self.name, self.params)
+        for name, value in self.params.items():
+            nested = self._nested(name, value)
+            if nested is not None:
+                found |= nested.command_lines
+        return found
 
     # ---- what it is ----
 

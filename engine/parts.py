@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from engine.commands import FitLine as FitLine  # types of parameters, as those below
+from engine.commands import SampleLine as SampleLine
 from engine.samples import Samples, Traits
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from engine.commands import mismatch
 from engine.parts import Params
-from engine.registry import KINDS, Description, describe
+from engine.registry import KINDS, Description, command_lines, describe
 from engine.samples import Traits
 
 VERBS = {"generator": "learns", "sampling": "draws", "reward": "judges", "metric": "measures"}
@@ -35,10 +36,21 @@ class Chosen(Protocol):
 def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
     """Why this generator and this sampling cannot work on this data; nothing where they can."""
     learns = _not_accepted("generator", generator.name, generator.params, dataset)
-    if learns:
+    if learns or (learns := _misled(dataset, generator)):
         return [learns]
     found = _of("sampling", sampling.name, sampling.params, dataset, generator)
     return list(dict.fromkeys(found))
+
+
+def _misled(dataset: Chosen, generator: Chosen) -> str:
+    """Why a command line that draws does not go with these labels, or ''."""
+    line = command_lines("generator", generator.name, generator.params).get("sample")
+    if line is None:
+        return ""
+    why = mismatch(line, generator.conditional)
+    if not why and generator.conditional and dataset.traits.classes == 0:
+        why = f"conditional is on, but the data set {dataset.name} has no class labels"
+    return f"{generator.name}: {why}" if why else ""
 
 
 def lacking(metric: Chosen, dataset: Chosen, generator: Chosen) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engine import commands
 from engine._literals import module
 from engine._signatures import (
     KINDS,
@@ -42,6 +43,7 @@ __all__ = [
     "broken",
     "clash",
     "class_name",
+    "command_lines",
     "describe",
     "described",
     "faults",
@@ -103,15 +105,25 @@ def unknown(kind: str, name: str) -> str:
     return f"no {kind} is called {name!r}{hint} (there are: {', '.join(names(kind))})"
 
 
+def command_lines(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """The command lines that these parameters would have a part run, by parameter."""
+    known = describe(kind, name).parameters.items()
+    lines = {k for k, p in known if any(line in p.annotation for line in commands.LINES)}
+    return {k: v for k, v in params.items() if k in lines}
+
+
 def make(kind: str, name: str, **params: Any) -> Any:
     """The part, constructed.
 
-    KeyError for an unknown name, ValueError or TypeError for bad parameters.
+    KeyError for an unknown name, ValueError or TypeError for bad parameters, NotAllowed for command
+    lines that nobody has allowed to be run.
     """
-    if place := _own().places.get((kind, name)):
-        return _class_of(place)(**params)
-    if name not in _house(kind):
+    place = _own().places.get((kind, name))
+    if place is None and name not in _house(kind):
         raise KeyError(unknown(kind, name))
+    commands.refuse(kind, name, command_lines(kind, name, params))
+    if place is not None:
+        return _class_of(place)(**params)
     held = importlib.import_module(f"engine.{KINDS[kind]}.{name}")
     return getattr(held, class_name(name))(**params)
 

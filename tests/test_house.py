@@ -41,6 +41,7 @@ FLOORS = [
     "engine.contents",
     "engine.files",
     "engine._digests",
+    "engine.commands",
     "engine._torchvision",
     "engine._memory",
     "engine._literals",

@@ -82,6 +82,10 @@ Address = Annotated[
         help="a running Ray cluster instead of this machine, e.g. auto",
     ),
 ]
+AllowCommands = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="run the programs that the file has command lines of"),
+]
 Cpus = Annotated[
     int | None, typer.Option("--cpus", min=1, help="CPUs to use; default: all this process may use")
 ]

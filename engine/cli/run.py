@@ -10,6 +10,7 @@ from rich.text import Text
 
 from engine.cli.options import (
     Address,
+    AllowCommands,
     Cpus,
     Debug,
     File,
@@ -55,6 +56,7 @@ def run(
     address: Address = None,
     cpus: Cpus = None,
     rehash: Rehash = False,
+    allow_commands: AllowCommands = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -68,7 +70,9 @@ def run(
         from engine.running.restart import own_command
         from engine.running.session import Options
 
-        how = Options(tuple(only or ()), local, address, cpus, as_json, again, own_command())
+        how = Options(
+            tuple(only or ()), local, address, cpus, as_json, again, own_command(), allow_commands
+        )
         terminal = console(as_json)
         code = run_sweep(sweep, terminal, how)
         for text in theory_check(sweep, again):
@@ -86,11 +90,12 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     from engine.running.doctor import cpus_here, preflight
     from engine.running.logs import descriptor
     from engine.running.prune import Pruner
-    from engine.running.session import Session, hold, refuse
+    from engine.running.session import Session, hold, permit, refuse
     from engine.running.supply import Listed
     from engine.store.store import Store
     from engine.tracking.recorder import Recorder
 
+    permit(sweep, options)
     store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "run", descriptor(terminal.file)) as interrupt:
         known = planning.paths(sweep)

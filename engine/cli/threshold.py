@@ -11,6 +11,7 @@ import typer
 
 from engine.cli.options import (
     Address,
+    AllowCommands,
     Cpus,
     Debug,
     File,
@@ -52,6 +53,7 @@ def threshold(
     local: Local = False,
     address: Address = None,
     cpus: Cpus = None,
+    allow_commands: AllowCommands = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -73,7 +75,8 @@ def threshold(
             code = look_up(sweep, terminal, as_json)
         else:
             open_store(sweep)
-            how = Options((), local, address, cpus, as_json, again, own_command())
+            own = own_command()
+            how = Options((), local, address, cpus, as_json, again, own, allow_commands)
             code = search(sweep, terminal, how)
     leave(code)
 
@@ -88,10 +91,11 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     from engine.planning.preflight import look
     from engine.running.logs import descriptor
     from engine.running.prune import Pruner
-    from engine.running.session import Session, hold, refuse
+    from engine.running.session import Session, hold, permit, refuse
     from engine.store.store import Store
     from engine.tracking.recorder import Recorder
 
+    permit(sweep, options)
     store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
         supply = Search(sweep, store)

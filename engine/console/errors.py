@@ -89,6 +89,7 @@ def errors(debug: bool) -> Iterator[None]:
 
 
 def _code(error: Exception) -> ExitCode:
+    from engine.commands import NotAllowed
     from engine.experiment.reader import SpecError
     from engine.experiment.sources import NoExperiment
     from engine.store.disk import Unwritable
@@ -108,6 +109,7 @@ def _code(error: Exception) -> ExitCode:
         NoExperiment: ExitCode.BAD_INPUT,
         NoOutput: ExitCode.BAD_INPUT,
         Newer: ExitCode.BAD_INPUT,
+        NotAllowed: ExitCode.BAD_INPUT,
         Busy: ExitCode.BUSY,
         Damaged: ExitCode.DAMAGED,
     }

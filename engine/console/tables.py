@@ -17,7 +17,7 @@ from engine.names import Names, by_cell, names_of, refusals
 from engine.outcome.answer import Answer
 from engine.outcome.summary import Spread
 from engine.planning.plan import Plan
-from engine.planning.preflight import Preflight, Training
+from engine.planning.preflight import Preflight, Training, parts_with_commands
 from engine.spec import Sweep
 
 NARROW = 70  # columns; below this tables become short paragraphs
@@ -88,6 +88,7 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("measures", ", ".join(m.id for m in sweep.metrics) or "nothing"),
         ("output", sweep.out),
         *_preflight_lines(plan.preflight),
+        *_programs(sweep),
     ]
     said = [*sweep.left_out(), *refusals(sweep.refused, sweep.lineages)]
     return [*lines, *(("left out", reason) for reason in first(said, "reasons"))]
@@ -103,6 +104,14 @@ def _preflight_lines(found: Preflight) -> Iterator[tuple[str, str]]:
         yield "", f"{found.unshared}: every worker trains its own"
     for lack in found.lacks:
         yield "lacks", str(lack)
+
+
+def _programs(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    """The programs that the file's command lines would start."""
+    for part in parts_with_commands(sweep):
+        for which, line in part.command_lines.items():
+            yield "runs", f"{part.name}, {which}: {line}"
+        yield "", "only with --allow-commands: look at the lines first"
 
 
 def _training(training: Training) -> str:

@@ -16,7 +16,12 @@ from engine.files import JsonObject
 from engine.lineage.recipe import Node, path
 from engine.names import names_of, refusals
 from engine.planning.cost import Cost, Lack, forecast
-from engine.planning.preflight import NOTHING, Preflight, look_at_unfinished
+from engine.planning.preflight import (
+    NOTHING,
+    Preflight,
+    look_at_unfinished,
+    parts_with_commands,
+)
 from engine.spec import LineageSpec, Sweep
 from engine.store.rows import Row
 from engine.store.store import Store
@@ -183,5 +188,6 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> JsonObject:
         "missing": plan.missing,
         "refused": refusals(sweep.refused, sweep.lineages),
         "left_out": sweep.left_out(),
+        "commands": [part.command_lines for part in parts_with_commands(sweep)],
         "each": each,
     }

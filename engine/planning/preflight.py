@@ -120,6 +120,17 @@ def look_at_unfinished(
     return replace(needed, data=found.data)
 
 
+def parts_with_commands(sweep: Sweep) -> list[Part]:
+    """The parts of a sweep that would run command lines of its file, each once."""
+    found: dict[str, Part] = {}
+    for spec in sweep.lineages:
+        for part in (spec.dataset, spec.generator, spec.policy, spec.sampling):
+            found.setdefault(f"{part.kind} {part.text}", part)
+    for metric in sweep.metrics:
+        found.setdefault(f"metric {metric.part.text}", metric.part)
+    return [part for part in found.values() if part.command_lines]
+
+
 def _key(dataset: Part) -> str:
     return f"{dataset.text} {dataset.params.get('root')}"
 

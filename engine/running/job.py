@@ -29,6 +29,7 @@ class Job:
     out: str
     resources: Share
     together: float = TOGETHER_SECONDS
+    allow_commands: bool = False  # said by who started the session, never by a file or an output
 
     @classmethod
     def of(cls, sweep: Sweep, store: Store, spec: LineageSpec, until: int) -> Job:

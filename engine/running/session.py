@@ -12,13 +12,16 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from engine.commands import permitting
+from engine.commands import refuse as refuse_lines
 from engine.console.live import Display
 from engine.console.tables import failures
 from engine.experiment.kept import keep
 from engine.lineage.history import History
 from engine.names import names_of
+from engine.planning.preflight import parts_with_commands
 from engine.running.doctor import preflight
 from engine.running.failure import exit_code
 from engine.running.job import Job
@@ -59,6 +62,7 @@ class Options:
         ""  # the file as later commands must name it, with --out and --set where they were given
     )
     command: tuple[str, ...] = ()  # of this process, see engine/running/restart.py
+    allow_commands: bool = False  # command lines of the experiment may be run
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,13 @@ def refuse(problem: str) -> None:
         raise EnvironmentProblem(problem)
 
 
+def permit(sweep: Sweep, options: Options) -> None:
+    """Raise NotAllowed for a sweep with command lines that nobody has allowed to be run."""
+    with permitting(options.allow_commands):
+        for part in parts_with_commands(sweep):
+            refuse_lines(part.kind, part.name, part.command_lines)
+
+
 class Session:
     """Runs what a supply gives, inside `hold`; the watch of the lineages that run."""
 
@@ -133,6 +144,7 @@ class Session:
     ) -> None:
         self.sweep, self.store, self.options, self.interrupt = sweep, store, options, interrupt
         self.supply, self.display, self.recorder, self.pruner = supply, display, recorder, pruner
+        permit(sweep, options)
         self.damaged = set(store.names("damaged"))  # before this session
         self.restarts = Restarts(options.command, store)
 
@@ -161,12 +173,16 @@ class Session:
         return self.supply.finished
 
     def next(self) -> Job | None:
-        job = self.supply.next()
+        found = self.supply.next()
+        job = None if found is None else self._permitted(found)
         if job is not None and self.supply.adaptive:
             self.recorder.specs[job.spec.id] = job.spec
             self.pruner.begin(job.spec)
         self.display.tick()
         return job
+
+    def _permitted(self, job: Job) -> Job:
+        return replace(job, allow_commands=self.options.allow_commands)
 
     @property
     def _all_asked(self) -> bool:
@@ -221,7 +237,7 @@ class Session:
         try:
             with prints_to(log_of(self.sweep, self.store)):
                 run_sweep(
-                    self.supply.jobs(),
+                    [self._permitted(job) for job in self.supply.jobs()],
                     self.store,
                     self,
                     self.interrupt,

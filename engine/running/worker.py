@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine import files
 from engine._memory import limit_memory, release_gpu, set_threads, share_gpu
+from engine.commands import permitting
 from engine.lineage.loop import Lineage
 from engine.outcome.summary import value
 from engine.running.failure import MayPass, NotShared, failure_of, may_pass
@@ -62,6 +63,16 @@ class Work:
 
         Raises MayPass, and Unwritable when the output is at fault and no part.
         """
+        with permitting(self.job.allow_commands, self._prints()):
+            return self._step()
+
+    def _prints(self) -> Path | None:
+        """Where the programs of this lineage print to."""
+        if not self.store.local:
+            return None
+        return Path(self.store.root) / "logs" / "commands" / self.job.spec.id
+
+    def _step(self) -> dict[str, float]:
         try:
             if self.lineage is None and (
                 known := self.store.failure(self.job.spec.id)

@@ -138,6 +138,8 @@ def tiny(d: Part, g: Part, s: Part = PLAIN) -> LineageSpec:
 
 
 def costly(d: Part, g: Part) -> bool:
+    if g.name == "command":  # a process each time
+        return True
     return d.name in FROM_FILES or (d.name == "digits" and g.name in ("stylegan2", "ddpm"))
 
 

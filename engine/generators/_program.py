@@ -1,0 +1,156 @@
+"""A program that a generator runs: where it works, what it finds there, and how it ends.
+
+It works in an empty folder that holds copies of its files, with few variables of the environment.
+What it prints goes to the logs of the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.commands import permit
+from engine.files import weights_folder
+
+SUPERVISOR = Path(__file__).with_name("_supervisor.py")
+# what a program learns of this process's environment: no password and no token is among them
+PASSED = (
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+NOT_COPIED = (".*", "__pycache__", "__MACOSX")  # of folders: what is in no key
+LAST_LINES, LAST_BYTES = 20, 4000  # of what it printed, in an error
+END_SECONDS = 5.0  # for the supervisor to end all
+
+
+class ProgramFailed(RuntimeError):
+    """A program that did not end well."""
+
+
+@contextlib.contextmanager
+def workplace(files: Sequence[str]) -> Iterator[Path]:
+    """A folder that is gone afterwards, with `work` in it, where copies of these files lie."""
+    with weights_folder() as name:
+        place = Path(name)
+        for folder in ("work", "tmp"):
+            (place / folder).mkdir()
+        for file in map(Path, files):
+            target = place / "work" / file.absolute().name
+            if file.is_dir():
+                shutil.copytree(file, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
+            elif file.is_file():
+                shutil.copy(file, target)
+            else:
+                raise FileNotFoundError(f"command: no file {file} (looked in {Path.cwd()})")
+        yield place
+
+
+def run(which: str, words: Sequence[str], place: Path, minutes: float | None) -> None:
+    """Run a program in a workplace; FileNotFoundError when there is none of this name,
+    ProgramFailed when it ends otherwise than with exit code 0, or not within the minutes.
+    """
+    environment, work = _environment(place), place / "work"
+    if shutil.which(words[0] if "/" not in words[0] else work / words[0], path=_path()) is None:
+        raise FileNotFoundError(f"command: no program {words[0]!r} for the {which} line on PATH")
+    with _printed(place, which, words) as (out, err):
+        begun = err.seek(0, os.SEEK_END)
+        start = time.monotonic()
+        command = [sys.executable, "-I", "-S", str(SUPERVISOR), *words]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            cwd=work,
+            env=environment,
+            start_new_session=True,
+        )
+        code = _ended(process, None if minutes is None else 60 * minutes)
+        if code != 0:
+            how = f"{_how(code, minutes)}, after {time.monotonic() - start:.1f} s"
+            raise ProgramFailed(
+                f"command: the {which} line {how}: {shlex.join(words)}\n{_last(err, begun)}"
+            )
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
+    """Its exit code, or minus its signal; None when time was up.  Whatever is raised here, nothing
+    of it goes on.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    try:
+        while until is None or time.monotonic() < until:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.2)  # short: what is raised in this thread arrives between
+        return None
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()  # the supervisor ends all
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _how(code: int | None, minutes: float | None) -> str:
+    if code is None:
+        return f"took longer than minutes: {minutes:g} and was killed"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _path() -> str:
+    """PATH, with the folder of this Python first: `python` is the one that runs here."""
+    own = str(Path(sys.executable).parent)
+    return os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
+
+
+def _environment(place: Path) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    own = {"TMPDIR": str(place / "tmp"), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    return {**passed, **own, "PATH": _path()}
+
+
+# ---- what it prints ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _printed(place: Path, which: str, words: Sequence[str]) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The files that it prints to: in the logs where there are any, else in the workplace."""
+    stem = permit().logs or place / "printed"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    title = f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {which}: {shlex.join(words)}\n".encode()
+    with open(f"{stem}.out", "ab+") as out, open(f"{stem}.err", "ab+") as err:
+        for file in (out, err):
+            file.write(title)
+            file.flush()
+        yield out, err
+
+
+def _last(err: BinaryIO, begun: int) -> str:
+    """The last lines that it printed to stderr."""
+    end = err.seek(0, os.SEEK_END)
+    err.seek(max(begun, end - LAST_BYTES))
+    lines = err.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    return "\n".join(lines) if lines else "(it printed nothing to stderr)"
