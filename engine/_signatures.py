@@ -14,6 +14,7 @@ from typing import Any, Never, get_args
 
 from engine._docstrings import split_docstring
 from engine._literals import Module, Unreadable, module
+from engine._traits import wanted
 from engine.parts import DECIDED, DEFAULT_TRAITS, Extractor
 
 KINDS = {
@@ -232,13 +233,17 @@ def _constant(home: Module, name: str, node: ast.stmt) -> Any:
     """Its value; of a constant that no plan reads, why there is none."""
     assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
     try:
-        return _plain(home, node.value)
+        value = _plain(home, node.value)
     except Unreadable as error:
         if name not in DEFAULT_TRAITS:
             return error
         rule = f"{name} cannot be read without running the file ({error})"
         mend = "write a literal, or a constant that a file of the package gives a literal"
         raise PartError(home.file, node.lineno, rule, mend) from None
+    if words := wanted(name, value):
+        rule = f"{name} is {value!r:.60}, and should be {words}"
+        raise PartError(home.file, node.lineno, rule, "write it so, or leave it out")
+    return value
 
 
 def _decided(

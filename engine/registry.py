@@ -7,6 +7,7 @@ The file name is the registry: `{name: kde, bandwidth: 0.3}` is class `Kde` in
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,7 @@ __all__ = [
     "travelling",
     "unchanged",
     "unknown",
+    "where",
 ]
 
 Address = tuple[str, str]  # kind and name
@@ -265,6 +267,17 @@ def _of_own(place: Place) -> Description:
         raise PartError(file, 1, rule, "call the file otherwise")
     plain = read(place.kind, place.name, file, lambda: place.sources.module, place.cls)
     return replace(plain, source=place.sources.digest, origin=place.origin)
+
+
+def where(kind: str, name: str, method: str = "") -> tuple[Path, int]:
+    """File and line of a part's class, or of a method that it has itself."""
+    place = _own().places.get((kind, name))
+    file = Path(__file__).parent / KINDS[kind] / f"{name}.py"
+    home = place.sources.module if place else module(file)
+    cls = home.class_of((place and place.cls) or class_name(name))
+    own = [node for node in cls.body if isinstance(node, ast.FunctionDef)] if cls else []
+    line = next((node.lineno for node in own if node.name == method), cls.lineno if cls else 1)
+    return (place.sources.file if place else file), line
 
 
 def broken(kind: str) -> dict[str, PartError]:

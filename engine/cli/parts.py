@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from engine.cli.options import Debug, Json, Parts, print_json
 from engine.console.errors import Refused, console, errors
@@ -27,7 +29,14 @@ def parts(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the parts that an experiment can be made of, or say all of one: `ouro parts ddpm`."""
+    """List the parts that an experiment can be made of, or say all of one: `ouro parts ddpm`.
+
+    `ouro parts check DIR` tries the contracts on the parts of a folder.
+    """
+    if kind == "check":
+        with errors(debug):
+            sound = check_folder(name, as_json)
+        raise typer.Exit(ExitCode.OK if sound else ExitCode.BAD_INPUT)
     with errors(debug):
         from engine import registry as known
         from engine.console import parts as shown
@@ -46,6 +55,26 @@ def parts(
                 print(f"left out, it cannot be read: {fault}", file=sys.stderr)
         for fault in () if one else known.faults():
             print(f"left out: {fault}", file=sys.stderr)
+
+
+def check_folder(folder: str | None, as_json: bool) -> bool:
+    """Try every rule on every part of a folder, a line for each; whether all hold."""
+    from engine.contracts import check
+
+    if folder is None:
+        raise Refused("`ouro parts check DIR` wants the folder of your parts", ExitCode.BAD_INPUT)
+    found = []
+    try:
+        for verdict in check.check_folder(folder):
+            found.append(verdict)
+            if not as_json:
+                style = "red" if verdict.fault else ""
+                console().print(Text(str(verdict), style=style), soft_wrap=True)
+    except (NotADirectoryError, ValueError) as error:
+        raise Refused(str(error), ExitCode.BAD_INPUT) from None
+    if as_json:
+        print_json([{**asdict(verdict), "file": str(verdict.file)} for verdict in found])
+    return not any(verdict.fault for verdict in found)
 
 
 def schema(folders: Parts = None, debug: Debug = False) -> None:

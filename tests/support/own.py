@@ -70,6 +70,7 @@ class Spread:
     """1 where nothing was lost, 0 where all samples are equal."""
 
     TINY = {}
+    KEYS = {"spread": ("mean distance from the mean, over the real set's", "a ratio", "near 1")}
     ACCEPTS = ("points",)
 
     def prepare(self, dataset, real, n, rng):

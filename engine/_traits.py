@@ -1,0 +1,94 @@
+"""What the values of declared traits may be (engine/parts.py lists the traits)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.knowledge import OF_DATA, OF_MODELS
+
+WORDS = {*OF_DATA, *OF_MODELS}
+NEEDED = {"data.labels", "draws.labels"}
+NEEDED |= {f"data.{word}" for word in OF_DATA} | {f"model.{word}" for word in OF_MODELS}
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value >= least
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(map(_text, value))
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_text, value))
+
+
+def _accepts(value: Any) -> bool:
+    if value is None or _texts(value):
+        return True
+    return _mapping(value) and all(map(_cases, value.values()))
+
+
+def _needs(value: Any) -> bool:
+    if not _mapping(value) or not all(map(_cases, value.values())):
+        return False
+    return {word for need in value for word in need.split("|")} <= NEEDED
+
+
+def _cases(value: Any) -> bool:
+    """Parameters, each with the values that it is about."""
+    return _mapping(value) and all(isinstance(each, tuple | list) for each in value.values())
+
+
+def _size(value: Any) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return value is None or (pair and all(map(_whole(0), value)))
+
+
+def _known(value: Any) -> bool:
+    return _texts(value) and {*value} <= WORDS
+
+
+MANY = 'a tuple of texts, such as ("points",)'
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "TINY": (_mapping, "a mapping of parameters, such as {'steps': 2}"),
+    "REVISION": (_whole(1), "a whole number from 1 on"),
+    "GIVES": (_text, 'a kind of data, such as "points"'),
+    "CLASSES": (
+        lambda v: v is None or _text(v) or _whole(0)(v),
+        "a whole number, None, or the name of a parameter",
+    ),
+    "REPLICATES": (
+        lambda v: v is None or _text(v) or _whole(1)(v),
+        "a whole number from 1 on, None, or the name of a parameter",
+    ),
+    "FINITE": (lambda v: isinstance(v, bool), "True or False"),
+    "SIZE": (_size, "None, or how many rows to train on and held out: (100, 20)"),
+    "CONDITIONAL": (
+        lambda v: isinstance(v, bool) or _text(v),
+        "True, False, or the name of a parameter",
+    ),
+    "CONTINUES": (
+        lambda v: isinstance(v, bool) or _text(v),
+        "True, False, or the name of a parameter",
+    ),
+    "STACKS": (_texts, MANY),
+    "DRAWING": (_texts, 'a tuple of parameters\' names, such as ("temperature",)'),
+    "COST": (lambda v: v in ("tiny", "small", "large"), '"tiny", "small" or "large"'),
+    "KNOWS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
+    "ACCEPTS": (_accepts, f"None, {MANY}, or a mapping of these with the parameters they go with"),
+    "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
+}
+
+
+def wanted(name: str, value: Any) -> str:
+    """What a trait must be where its value is something else; '' where it may be that."""
+    if name not in RULES:
+        return ""
+    allowed, words = RULES[name]
+    return "" if allowed(value) else words

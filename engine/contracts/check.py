@@ -1,0 +1,109 @@
+"""All contracts of a part, or of all parts of a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from engine._descriptions import undescribed
+from engine.contracts.companions import accepted, constant, tiny
+from engine.contracts.data import try_dataset
+from engine.contracts.draws import try_reward, try_sampling
+from engine.contracts.measures import try_metric
+from engine.contracts.models import try_generator
+from engine.contracts.recipes import try_policy
+from engine.contracts.verdicts import Tried, Verdict, Vital, require
+from engine.experiment.values import checked_part
+from engine.outside.places import use
+from engine.registry import KINDS, PartError, broken, describe, names, refresh
+
+TRIES: dict[str, Callable[[Tried], None]] = {
+    "dataset": try_dataset,
+    "generator": try_generator,
+    "policy": try_policy,
+    "sampling": try_sampling,
+    "reward": try_reward,
+    "metric": try_metric,
+}
+
+
+def check_folder(folder: str | Path) -> Iterator[Verdict]:
+    """Try every part of a folder of one's own; NotADirectoryError, ValueError: it holds none."""
+    (whole,) = use([folder])
+    refresh()
+    for kind, room in KINDS.items():
+        faults = broken(kind)
+        own = {file.stem for file in (whole / room).glob("[!_]*.py")}
+        for name in sorted(own):
+            if name in faults:
+                yield _unreadable(kind, name, faults[name])
+            else:
+                yield from check(kind, name)
+
+
+def _unreadable(kind: str, name: str, error: PartError) -> Verdict:
+    return Verdict(kind, name, "can be read", error.rule, error.file, error.line, error.mend)
+
+
+def check(kind: str, name: str) -> list[Verdict]:
+    """Try all rules of its kind on one part.  KeyError: there is no such part."""
+    if name in names(kind) and name in (faults := broken(kind)):
+        return [_unreadable(kind, name, faults[name])]
+    describe(kind, name)
+    checked_part.cache_clear()  # of parts as they were
+    tried = Tried(kind, name)
+    before, states = os.getcwd(), (np.random.get_state(), random.getstate())  # noqa: NPY002
+    try:
+        _try_signature(tried)
+        tried.scramble()
+        with tried.rule("can be tried", "__init__", "mend what was raised"):
+            TRIES[kind](tried)
+    except Vital:
+        pass
+    finally:
+        tried.scramble()
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
+    _try_alone(tried, before)
+    return tried.verdicts
+
+
+def _try_signature(tried: Tried) -> None:
+    kind, name = tried.kind, tried.name
+    part = describe(kind, name)
+    with tried.rule("says what it is", "", "write a sentence on top of the file"):
+        require(len(part.summary) > 20, f"its docstring is {part.summary!r}")
+    with tried.rule("TINY holds parameters that an experiment may give", "", "mend TINY"):
+        made, wrong = checked_part(
+            kind, json.dumps({"name": name, **constant(kind, name, "TINY", {})})
+        )
+        require(made is not None, "; ".join(message for message, _ in wrong))
+    with tried.rule("its parameters have types that a plan can check", "__init__", "mend the type"):
+        for parameter in part.parameters:
+            given = json.dumps({"name": name, parameter: {"no": ["such"]}})
+            told = checked_part(kind, given)[1]
+            unread = [message for message, _ in told if "cannot be read" in message]
+            require(bool(told) and not unread, "; ".join(unread) or f"{parameter} takes anything")
+    with tried.rule(
+        "describes its parameters", "", "write `name  what it means` into its docstring"
+    ):
+        require(not undescribed(part), "; ".join(undescribed(part)))
+    with tried.rule("can be made", "__init__", "mend TINY, or the constructor", vital=True):
+        tiny(kind, name)
+    if kind in ("generator", "reward", "metric"):
+        with tried.rule("accepts data that some data set gives", "", "mend ACCEPTS", vital=True):
+            require(bool(accepted(kind, name)), f"ACCEPTS is {constant(kind, name, 'ACCEPTS')!r}")
+
+
+def _try_alone(tried: Tried, folder: str) -> None:
+    """Whether the part let the process be as it was; folder: where that worked."""
+    mend = "draw from the rng that it is given"
+    with tried.rule("draws from no global random state", "", mend):
+        require(not tried.moved, "it draws from the global state of numpy.random")
+    with tried.rule("stays in the working directory", "", "give whole paths instead"):
+        require(folder == os.getcwd(), f"it left it for {os.getcwd()}")

@@ -1,0 +1,71 @@
+"""What a part needs around it to be tried: small data, a fitted generator, a place in a lineage."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from engine.lineage.recipe import rng
+from engine.parts import Around, declared
+from engine.registry import describe, make, readable
+from engine.samples import Samples, given
+
+N = 60
+DATA = {"points": "mixture", "tokens": "categorical", "regression": "regression"}
+DATA |= {"images": "digits"}
+MODELS = {"points": "gaussian", "tokens": "categorical", "regression": "linear_regression"}
+MODELS |= {"images": "vae"}
+
+
+def constant(kind: str, name: str, which: str, default: Any = None) -> Any:
+    """A class constant of a part."""
+    return describe(kind, name).constants.get(which, default)
+
+
+def tiny(kind: str, name: str) -> Any:
+    """A part with the smallest parameters that work."""
+    return make(kind, name, **constant(kind, name, "TINY", {}))
+
+
+def accepted(kind: str, name: str) -> list[str]:
+    """The kinds of data that a part takes, of those that some data set gives."""
+    there = dict.fromkeys(constant("dataset", n, "GIVES") for n in readable("dataset"))
+    takes = constant(kind, name, "ACCEPTS")
+    return [gives for gives in there if takes is None or gives in takes]
+
+
+def dataset_for(gives: str) -> Any:
+    """A small data set of a kind of data."""
+    others = [n for n in readable("dataset") if constant("dataset", n, "GIVES") == gives]
+    return tiny("dataset", DATA.get(gives) or others[0])
+
+
+def generator_for(gives: str) -> str:
+    """The name of a generator for a kind of data."""
+    if gives in MODELS:
+        return MODELS[gives]
+    return next(n for n in readable("generator") if gives in accepted("generator", n))
+
+
+def fitted(gives: str, name: str = "") -> tuple[Any, Any, Samples]:
+    """A data set, a generator fitted to it, and the real set."""
+    dataset = dataset_for(gives)
+    real = dataset.sample(N, rng(0, "real"))
+    generator = tiny("generator", name or generator_for(gives))
+    generator.fit(real, rng(0, "fit"))
+    return dataset, generator, real
+
+
+def _unasked(*_: Any) -> NoReturn:
+    raise AssertionError("this part asked for more than the real set and the labels")
+
+
+def around(real: Samples, n: int, generator: Any = None) -> Around:
+    """The real set, and labels for n samples of a generator that draws by them."""
+    labels = given(real, n) if declared(generator, "CONDITIONAL") else None
+    return Around(real, labels, _unasked, _unasked, _unasked)
+
+
+# for metrics, which read none of it
+NOTHING = Around(Samples(np.zeros((0, 1))), None, _unasked, _unasked, _unasked)
