@@ -107,25 +107,26 @@ def _of_bytes(algorithm: str, path: str) -> bytes:
 
 def _stats(place: Path, names: Sequence[str]) -> np.ndarray:
     """Size, mtime, ctime, device and inode of each file, uint64 [n, 5]."""
-    found = np.empty((len(names), 5), np.uint64)
-    for i, name in enumerate(names):
-        own = os.stat(os.path.join(place, name))
+    found, home = [], f"{place}/"
+    for name in names:
+        own = os.stat(home + name)
         if not stat.S_ISREG(own.st_mode):
-            raise ValueError(f"{place / name} is not a regular file")
+            raise ValueError(f"{home}{name} is not a regular file")
         times = own.st_mtime_ns % 2**64, own.st_ctime_ns % 2**64  # before 1970: negative
-        found[i] = own.st_size, *times, own.st_dev, own.st_ino
-    return found
+        found.append((own.st_size, *times, own.st_dev, own.st_ino))
+    return np.array(found, np.uint64)
 
 
 # ---- the files of a folder -----------------------------------------------------------------------
 
 
-def visible_files(folder: Path) -> Iterator[str]:
-    """The names of all regular files below a folder, relative to it; hidden ones are none.
+def visible_files(folder: Path, below: str = "") -> Iterator[str]:
+    """The names of all regular files of a folder (below one inside it), relative to it; hidden ones
+    are none.
 
     Links are followed, but not to the folder itself, into it or out of it upwards.
     """
-    folders = [""]
+    folders = [below]
     while folders:
         here = folders.pop()
         for entry in visible(folder / here):

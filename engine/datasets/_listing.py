@@ -5,6 +5,7 @@ heavy imported, so that a plan can ask.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import _digests as digests
-from engine._digests import leads_on, visible
+from engine._digests import leads_on, visible, visible_files
 from engine.contents import Contents
 from engine.samples import proportional_counts
 
@@ -30,25 +31,29 @@ class Listing:
     """The pictures of a folder in the order in which they are read.
 
     classes   names of the subfolders, sorted; a label is a place in them.
-    pictures  (file, label), class by class, sorted by path within a class.
+    names     (name relative to the folder, label), class by class, sorted within a class.
     left_out  other files, relative to the folder; hidden ones are not counted.
     """
 
     root: Path
     classes: tuple[str, ...]
-    pictures: tuple[tuple[Path, int], ...]
+    names: tuple[tuple[str, int], ...]
     left_out: tuple[str, ...]
+
+    @property
+    def pictures(self) -> Iterator[tuple[Path, int]]:
+        """(file, label), in the order in which they are read."""
+        return ((self.root / name, label) for name, label in self.names)
 
     @property
     def counts(self) -> np.ndarray:
         """Pictures of each class, [classes]."""
-        return np.bincount([label for _, label in self.pictures], minlength=len(self.classes))
+        return np.bincount([label for _, label in self.names], minlength=len(self.classes))
 
     @cached_property
     def content(self) -> str:
         """The digest of the pictures' names and bytes."""
-        names = [file.relative_to(self.root).as_posix() for file, _ in self.pictures]
-        return digests.of_files(self.root, names)
+        return digests.of_files(self.root, [name for name, _ in self.names])
 
 
 def list_folder(root: Path) -> Listing:
@@ -60,14 +65,14 @@ def list_folder(root: Path) -> Listing:
     top = sorted(visible(root), key=lambda entry: entry.name)
     classes = [entry.name for entry in top if entry.is_dir() and leads_on(entry, root)]
     left_out = [entry.name for entry in top if entry.is_file()]
-    pictures: list[tuple[Path, int]] = []
+    pictures: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
         before = len(pictures)
-        for file in _files(root / name, root):
-            if file.name.lower().endswith(PICTURES):
+        for file in _files(root, name):
+            if file.lower().endswith(PICTURES):
                 pictures.append((file, label))
             else:
-                left_out.append(str(file.relative_to(root)))
+                left_out.append(file)
         if len(pictures) == before:
             raise ValueError(
                 f"{root / name} is taken for a class and holds no picture "
@@ -78,20 +83,11 @@ def list_folder(root: Path) -> Listing:
     return Listing(root, tuple(classes), tuple(pictures), tuple(left_out))
 
 
-def _files(folder: Path, root: Path) -> Iterator[Path]:
-    """All files below a folder as torchvision's ImageFolder orders them: by folder, then by
+def _files(root: Path, below: str) -> list[str]:
+    """All files below a class's folder as torchvision's ImageFolder orders them: by folder, then by
     name.
     """
-    folders, files = [folder], []
-    while folders:
-        here = folders.pop()
-        for entry in visible(here):
-            if entry.is_dir():
-                if leads_on(entry, root):
-                    folders.append(Path(entry.path))
-            elif entry.is_file():
-                files.append((str(here), entry.name))
-    return (Path(here, name) for here, name in sorted(files))
+    return sorted(visible_files(root, below), key=lambda name: posixpath.split(name))
 
 
 # ---- an npz --------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_stratified_split_keeps_rare_classes_in_both_parts() -> None:
 @pytest.mark.parametrize("name", _torchvision.CLASS)
 def test_a_missing_set_names_the_command_that_fetches_it(name: str, tmp_path: Path) -> None:
     dataset = make("dataset", name, root=str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"`ouro download {name}`"):
+    with pytest.raises(FileNotFoundError, match=f"`ouro download {name} --root"):
         dataset.sample(10, rng())
     assert not any(path.is_file() for path in tmp_path.rglob("*")), (
         "nothing may be fetched silently"
