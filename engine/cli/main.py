@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
     look.plan,
@@ -37,7 +38,8 @@ for command in (
     clean.clean,
     new.new,
 ):
-    app.command()(command)
+    about = " ".join((command.__doc__ or "").split("\n\n")[0].split())
+    app.command(short_help=about)(command)  # whole: by itself it would be cut at 45 characters
 
 
 def _version(asked: bool) -> None:

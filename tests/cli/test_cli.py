@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import main as cli
 from engine.console.boards import SweepBoard
 from engine.console.live import Lines, LiveTable, display
 from engine.console.summary import show_summary
@@ -70,21 +71,13 @@ def test_looking_imports_nothing_heavy(words: list[str], tiny: Path) -> None:
     assert loaded == "HEAVY []", loaded
 
 
-def test_help_names_every_command(tiny: Path) -> None:
-    ran = ouro("--help", cwd=tiny)
-    assert ran.returncode == 0
-    for command in (
-        "plan",
-        "run",
-        "status",
-        "verify",
-        "parts",
-        "ui",
-        "doctor",
-        "download",
-        "--version",
-    ):
-        assert command in ran.stdout
+def test_help_names_every_command_with_its_whole_first_paragraph(tiny: Path) -> None:
+    ran = ouro("-h", cwd=tiny)
+    assert ran.returncode == 0 and ran.stdout == ouro("--help", cwd=tiny).stdout
+    said = " ".join(ran.stdout.split())
+    for command in cli.app.registered_commands:
+        paragraph = " ".join((command.callback.__doc__ or "").split("\n\n")[0].split())
+        assert f" {command.callback.__name__} {paragraph}" in said
 
 
 def test_plan_counts_before_anything_runs(tiny: Path) -> None:
