@@ -10,7 +10,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-EXPERIMENTS = sorted(Path("experiments").glob("*.yaml"))
+# with the scripts and tables beside them that some of them name
+EXPERIMENTS = sorted(file for file in Path("experiments").iterdir() if file.is_file())
 
 
 class BuildWithExperiments(build_py):

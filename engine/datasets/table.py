@@ -81,7 +81,7 @@ class Table(FiniteImages):
         total, share = len(found.x), self.held_out_fraction
         counts = np.array([total]) if found.y is None else np.bincount(found.y)
         why = f"held_out_fraction {share:g} of {total:,}"
-        split = split_of(self.path, counts, found.classes, n_train(total, share), why)
+        split = split_of(self.place.name, counts, found.classes, n_train(total, share), why)
         own = f"{content}-{self.columns}-{self.label}-{share!r}"
         shape = (1, len(found.columns))
         known = replace(split, shape=shape, balanced=self.balanced, content=content)

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.contents import Contents
+from engine.experiment.beside import look_beside
 from engine.experiment.consistency import affordable, judgeable
 from engine.experiment.given import Overrides, pairs
 from engine.experiment.grid import (
@@ -81,6 +82,9 @@ def of_text(
         raise SpecError(source, document.problems)
     if output and isinstance(document.values, dict):
         document.values["out"] = output
+    if "://" not in source:
+        refresh()
+        look_beside(document.values, Path(source).parent)
     asked = re.findall(r"^#\s*Question:\s*(.+)$", decoded, re.M)
     return _Reader(name, source, document, overrides, (asked or [""])[0]).sweep()
 

@@ -1,0 +1,74 @@
+"""Files that lie beside the experiment that names them: a script, a table, pictures.
+
+A relative path of a part is looked for in the folder of the experiment file first; else it means
+what the part says (below the data root, in the working directory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine._annotations import names_files
+from engine.registry import KINDS, PartError, describe
+
+
+def look_beside(values: Any, folder: Path) -> None:
+    """Make those paths of an experiment's values whole that lead to something in this folder."""
+    base, grid, metrics = (_of(values, key) for key in ("base", "grid", "metrics"))
+    for kind in KINDS:
+        for part in (_of(base, kind), *_items(_of(grid, kind))):
+            _complete(kind, part, folder)
+        name = _name(_of(base, kind))
+        for parameter in _leading(kind, name):
+            several = _of(grid, f"{kind}.{parameter}")
+            if isinstance(several, list):
+                several[:] = [_whole(path, folder) for path in several]
+    for metric in _items(metrics):
+        _complete("metric", metric, folder)
+
+
+def _complete(kind: str, part: Any, folder: Path) -> None:
+    """The same of one part, and of those nested in it."""
+    if not isinstance(part, dict):
+        return
+    for parameter in _leading(kind, _name(part)):
+        if parameter in part:
+            part[parameter] = _whole(part[parameter], folder)
+    for inner in KINDS:
+        _complete(inner, part.get(inner), folder)
+
+
+def _leading(kind: str, name: Any) -> Iterator[str]:
+    """The parameters of a part that lead to files; none of one that is not there or not read."""
+    try:
+        known = describe(kind, name).parameters if isinstance(name, str) else {}
+    except (KeyError, PartError):
+        return  # said where the part is checked
+    yield from (key for key, about in known.items() if names_files(about.annotation))
+
+
+def _whole(path: Any, folder: Path) -> Any:
+    """A path that leads to something in the folder, whole; anything else as it is."""
+    if isinstance(path, list):
+        return [_whole(each, folder) for each in path]
+    if not isinstance(path, str) or not path or "\0" in path:
+        return path
+    found = folder / path
+    try:
+        return str(found.resolve()) if found.exists() else path
+    except OSError:  # a name too long to be one
+        return path
+
+
+def _of(values: Any, key: str) -> Any:
+    return values.get(key) if isinstance(values, dict) else None
+
+
+def _items(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
+
+
+def _name(part: Any) -> Any:
+    return part.get("name") if isinstance(part, dict) else part
