@@ -85,6 +85,7 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     from engine.console.boards import SweepBoard
     from engine.console.live import display
     from engine.console.tables import show_plan
+    from engine.lineage.recorded import unknown_files
     from engine.planning import plan as planning
     from engine.planning.preflight import lacking
     from engine.running.doctor import cpus_here, preflight
@@ -102,6 +103,7 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
         plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), known)
         if not options.address:  # on a cluster the other machines may have what this one lacks
             refuse(lacking(sweep, store, options.only))
+        refuse(unknown_files(sweep))
         show_plan(terminal, plan, sweep)
         changed(sweep, store, terminal)
         refuse(preflight(store, plan.bytes or 0))

@@ -88,6 +88,7 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     """
     from analysis.threshold.search import Search
     from engine.console.live import display
+    from engine.lineage.recorded import unknown_files
     from engine.planning.preflight import look
     from engine.running.logs import descriptor
     from engine.running.prune import Pruner
@@ -98,6 +99,7 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     permit(sweep, options)
     store = Store(sweep.out, repairs=False)
     with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
+        refuse(unknown_files(sweep))
         supply = Search(sweep, store)
         if not supply.finished and not options.address:
             refuse(look(sweep).refusal)

@@ -132,6 +132,12 @@ def _unknown(sweep: Sweep) -> Iterator[str]:
             )
 
 
+def unknown_files(sweep: Sweep) -> str:
+    """Why keys of a sweep are not known on this computer, or ''."""
+    said = "; ".join(_unknown(sweep))
+    return f"{said}; a run starts where its own files are" if said else ""
+
+
 def _begun_otherwise(sweep: Sweep, store: Store) -> Iterator[tuple[LineageSpec, LineageRow]]:
     """The lineages without rows under their keys that the output has under other keys."""
     there = {name.removesuffix(".json") for name in store.names("lineages")}

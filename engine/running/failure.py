@@ -9,11 +9,13 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from engine.identity import Changed
 from engine.lineage.generations import NotReproduced
 from engine.lineage.history import History
 from engine.status import ExitCode, FailureKind, Status
 from engine.store.disk import Unwritable
 from engine.store.failures import Failure
+from engine.store.rows import Newer
 
 LONGEST = 2000  # characters of an error's message; of its traceback ten times as many
 PASSING = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOMEM}
@@ -53,7 +55,7 @@ def kind_of(error: BaseException) -> FailureKind:
     """What sort of mend an error asks for."""
     if isinstance(error, NotReproduced):
         return FailureKind.NOT_REPRODUCED
-    if isinstance(error, FileNotFoundError | ModuleNotFoundError | Unwritable):
+    if isinstance(error, FileNotFoundError | ModuleNotFoundError | Unwritable | Changed | Newer):
         return FailureKind.ENVIRONMENT
     return FailureKind.PASSING if may_pass(error) else FailureKind.BUG
 

@@ -15,7 +15,12 @@ from engine.datasets._torchvision import PUBLISHED
 from engine.experiment.reader import SpecError, load
 from engine.identity import Changed, Part
 from engine.lineage.recipe import path
-from engine.lineage.recorded import changes, lacks_files, with_files_of_output
+from engine.lineage.recorded import (
+    changes,
+    lacks_files,
+    unknown_files,
+    with_files_of_output,
+)
 from engine.registry import describe
 from engine.spec import LineageSpec, MeasureSpec, Sweep
 from engine.store.store import Store
@@ -146,6 +151,8 @@ def test_an_output_is_read_without_the_files_it_was_made_from(tmp_path: Path) ->
     other = Store(str(tmp_path / "other"))
     (line,) = changes(with_files_of_output(blind, other), other)
     assert "not on this computer" in line and "mine.npz" in line
+    assert unknown_files(blind).endswith("a run starts where its own files are")
+    assert unknown_files(found) == "", "what an output was made from is known"
 
 
 def test_a_published_set_adds_nothing_to_keys_and_another_one_adds_its_own(tmp_path: Path) -> None:
