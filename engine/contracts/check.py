@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from engine._descriptions import undescribed
+from engine.commands import permitting
 from engine.contracts.companions import accepted, constant, tiny
 from engine.contracts.data import try_dataset
 from engine.contracts.draws import try_reward, try_sampling
@@ -51,7 +52,15 @@ def _unreadable(kind: str, name: str, error: PartError) -> Verdict:
 
 
 def check(kind: str, name: str) -> list[Verdict]:
-    """Try all rules of its kind on one part.  KeyError: there is no such part."""
+    """Try all rules of its kind on one part.  KeyError: there is no such part.
+
+    Whoever asks for it has its code run, so its command lines may be run too.
+    """
+    with permitting():
+        return _check(kind, name)
+
+
+def _check(kind: str, name: str) -> list[Verdict]:
     if name in names(kind) and name in (faults := broken(kind)):
         return [_unreadable(kind, name, faults[name])]
     describe(kind, name)

@@ -3,7 +3,9 @@
 For models that live in a repository of their own: nothing of it is ported.  The program is run
 without a shell, in an empty folder, where copies of its `files` lie; it finds its data at {data},
 leaves its model in the folder {model}, and its samples at {out}.  From an experiment file this
-needs --allow-commands; a class of one's own that inherits and gives fixed lines does not.
+needs --allow-commands; a class of one's own that inherits and gives fixed lines does not: it has a
+constructor of its own, and states TINY, ACCEPTS and CONDITIONAL for it.  The text of that class is
+in its key, the files that its lines name are not: take them by a parameter of the type OnDisk.
 """
 
 from __future__ import annotations

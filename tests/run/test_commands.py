@@ -113,6 +113,54 @@ def test_it_is_needed_again_to_go_on_and_not_to_read(
     assert any(file.exists() for file in lost)
 
 
+OWN = '''
+"""Rows of the training set again, by a program whose lines stand here."""
+
+from engine.generators.command import Command
+from engine.parts import OnDisk, PositiveInt
+
+
+class Again(Command):
+    """Draws training rows again.
+
+    script  the program.
+    copies  of each row that it keeps.
+    """
+
+    TINY = {"script": "SCRIPT"}
+    ACCEPTS = ("points",)
+    CONDITIONAL = False
+
+    def __init__(self, *, script: OnDisk, copies: PositiveInt = 1) -> None:
+        super().__init__(
+            fit="python -S model.py {data} {model} {seed}",
+            sample="python -S model.py {model} {out} {seed} {n} {bias}",
+            files=[script],
+            format="jsonl",
+        )
+        self.script, self.copies = script, copies
+'''
+
+
+def test_a_class_with_fixed_lines_needs_no_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a person hands over as a folder of parts is run anyway."""
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path, seeds="1")
+    (tmp_path / "mine" / "generators").mkdir(parents=True)
+    text = OWN.replace("SCRIPT", str(tmp_path / "model.py"))
+    (tmp_path / "mine" / "generators" / "again.py").write_text(text)
+    lines = file.read_text().splitlines()
+    begin, end = lines.index("  generator:"), lines.index("  n_real: 10")
+    own = "  generator: {name: again, script: model.py}"
+    file.write_text("\n".join([*lines[:begin], own, *lines[end:]]))
+    code, said = here("run", "e.yaml", "--local", "--parts", "mine")
+    assert code == 0 and "2 of 2 lineages" in said, said
+    code, said = here("parts", "check", "mine")
+    assert code == 0, said
+
+
 @pytest.mark.slow
 def test_on_ray_one_program_fails_one_is_killed_and_the_others_go_on(tmp_path: Path) -> None:
     """Two workers: the permission reaches them, and an error of one lineage is its own."""
