@@ -109,9 +109,14 @@ def unknown(kind: str, name: str) -> str:
 
 def command_lines(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
     """The command lines that these parameters would have a part run, by parameter."""
-    known = describe(kind, name).parameters.items()
-    lines = {k for k, p in known if any(line in p.annotation for line in commands.LINES)}
+    known = describe(kind, name).parameters
+    lines = {own.name for own in known.values() if _runs(own.annotation)}
     return {k: v for k, v in params.items() if k in lines}
+
+
+def _runs(annotation: str) -> bool:
+    """Whether the type of a parameter is that of a command line."""
+    return any(line in annotation for line in commands.LINES)
 
 
 def make(kind: str, name: str, **params: Any) -> Any:
