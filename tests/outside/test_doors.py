@@ -394,3 +394,26 @@ def test_an_edited_part_is_trained_again_and_old_rows_are_not_shown(tmp_path: Pa
     assert before == -1 and more == 2 * models and other != value
     own.folder(folder)
     assert ran() == (3, more, value), "as it was, it is found again"
+
+
+def test_an_edited_metric_is_measured_again_and_nothing_is_trained(tmp_path: Path) -> None:
+    folder = opened(own.folder(tmp_path / "parts"))
+    file = tmp_path / "own.yaml"
+    file.write_text(own.EXPERIMENT)
+
+    def ran() -> tuple[int, list[float]]:
+        """How many models the output holds, and what was measured of the last lineage."""
+        sweep = load(file, [f"out={tmp_path / 'out'}", "seeds=1"])
+        Path(sweep.out).mkdir(exist_ok=True)
+        store = Store(sweep.out)
+        run_local([Job.of(sweep, store, spec, 3) for spec in sweep.lineages], Heard())
+        again = Store(sweep.out)
+        rows = histories(sweep, again)[sweep.lineages[-1].id].rows
+        models = sum(isinstance(row, ModelRow) for row in again.rows())
+        return models, [row.measured.values["spread"] for row in rows]
+
+    models, values = ran()
+    own.folder(folder, spread=own.SPREAD.replace("/ self.real_", "/ self.real_ + 1"))
+    assert ran() == (models, pytest.approx([value + 1 for value in values]))
+    own.folder(folder)
+    assert ran() == (models, values)
