@@ -87,9 +87,7 @@ def _faults_of_keys(metric: Description) -> list[str]:
     found = []
     for key, about in declared.items():
         who = f"the key {key!r} of the metric {metric.name}"
-        if not isinstance(about, tuple) or len(about) != 3:
-            found.append(f"{who} is not described; {how}")
-        elif not about[0] or not about[1]:
+        if not about[0] or not about[1]:
             found.append(f"{who} does not say what it is, or its unit; {how}")
         elif about[2] not in BETTER:
             allowed = ", ".join(map(repr, BETTER))

@@ -54,6 +54,16 @@ def _known(value: Any) -> bool:
     return _texts(value) and {*value} <= WORDS
 
 
+def _keys(value: Any) -> bool:
+    return _mapping(value) and all(map(_told, value.values()))
+
+
+def _told(about: Any) -> bool:
+    """What a key is, its unit, and which is better."""
+    listed = isinstance(about, tuple | list) and len(about) == 3
+    return listed and all(isinstance(each, str) for each in about)
+
+
 MANY = 'a tuple of texts, such as ("points",)'
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TINY": (_mapping, "a mapping of parameters, such as {'steps': 2}"),
@@ -83,6 +93,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "KNOWS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
     "ACCEPTS": (_accepts, f"None, {MANY}, or a mapping of these with the parameters they go with"),
     "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
+    "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
 }
 
 

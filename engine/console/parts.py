@@ -170,4 +170,4 @@ def _bounds(schema: JsonObject) -> str:
 
 def _json(value: object) -> str:
     """A value as an experiment file has it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and value else json.dumps(value)

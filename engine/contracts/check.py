@@ -99,7 +99,7 @@ def _try_signature(tried: Tried) -> None:
             unread = [message for message, _ in told if "cannot be read" in message]
             require(bool(told) and not unread, "; ".join(unread) or f"{parameter} takes anything")
     with tried.rule(
-        "describes its parameters", "", "write `name  what it means` into its docstring"
+        "describes what it takes and returns", "", "say it in its docstring, of a metric in KEYS"
     ):
         require(not undescribed(part), "; ".join(undescribed(part)))
     with tried.rule("can be made", "__init__", "mend TINY, or the constructor", vital=True):

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from engine._descriptions import undeclared
 from engine.contracts.companions import NOTHING, N, accepted, constant, fitted, tiny
 from engine.contracts.verdicts import Tried, digest, require
 from engine.lineage.measure import flatten, numbers_of
 from engine.lineage.recipe import rng
 from engine.parts import Undefined
+from engine.registry import describe
 from engine.samples import Samples, given
 
 # of the real set, or a count: there whatever was drawn
@@ -46,6 +48,9 @@ def _try_measure(tried: Tried, metric: Any, generator: Any, real: Samples) -> No
     with tried.rule("its keys begin with its name", "__call__", f"call them {name}, {name}/..."):
         wrong = [key for key in answer if key != name and not key.startswith(f"{name}/")]
         require(not wrong, f"{', '.join(map(str, wrong))} does not")
+    with tried.rule("declares the keys that it returns", "__call__", "write them into KEYS"):
+        wrong = undeclared(describe("metric", name), answer)
+        require(not wrong, f"{', '.join(map(str, wrong))} is not declared")
     with tried.rule("has a finite value of a healthy set", "__call__", "return what it measures"):
         require(bool(flatten(answer).values), "every value is undefined, or not finite")
     with tried.rule("the same stream gives the same values", "__call__", "draw from rng alone"):

@@ -143,6 +143,13 @@ MISTAKES = {
         "begin with",
         "width",
     ),
+    "a key that is not declared": (
+        "metrics/spread.py",
+        'KEYS = {"spread": ',
+        'KEYS = {"spread/width": ',
+        "declares the keys",
+        "spread is not declared",
+    ),
     "a number of nan": (
         "metrics/spread.py",
         "spread_of(synthetic.x)",

@@ -10,7 +10,7 @@ import pytest
 
 from engine._descriptions import keys_of, undeclared, undescribed
 from engine.parts import declared
-from engine.registry import KINDS, Description, describe, described, make, names
+from engine.registry import KINDS, Description, PartError, describe, described, make, names
 from engine.samples import given
 from tests.support.around import NOTHING
 
@@ -151,6 +151,14 @@ def test_a_metric_returns_the_keys_that_it_declares(name: str) -> None:
         assert any(key.means(own) for own in answer), f"{key.name} is never returned"
 
 
+@pytest.mark.parametrize("keys", ['"mine"', '{"mine": "a distance"}', '{"mine": ("it", "nats")}'])
+def test_keys_of_another_shape_are_refused_by_line(keys: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"class Mine:\n    KEYS = {keys}\n")
+    with pytest.raises(PartError, match=r"mine.py:2: KEYS .*what it is"):
+        described("metric", "mine", file)
+
+
 def test_n_stands_for_a_whole_number(tmp_path: Path) -> None:
     metric = describe("metric", "conditional_fid")
     assert not undeclared(metric, ["conditional_fid", "conditional_fid/class_12"])
@@ -162,7 +170,6 @@ def test_n_stands_for_a_whole_number(tmp_path: Path) -> None:
     ("keys", "said"),
     [
         ("{}", "does not declare the keys"),
-        ('{"mine": "a distance"}', "is not described"),
         ('{"mine": ("", "nats", "lower")}', "does not say what it is"),
         ('{"mine": ("a distance", "", "lower")}', "or its unit"),
         ('{"mine": ("a distance", "nats", "down")}', "is better 'down'; allowed: 'lower'"),
