@@ -1,5 +1,5 @@
-"""Finite sets of labelled images: a fixed training part to draw from, a fixed held-out part, and
-their stratified split.
+"""Finite sets of pictures and of rows of tables: a fixed training part to draw from, a fixed
+held-out part, and their stratified split.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SPLIT_SEED = 1202  # of every fixed split: the truth does not depend on a lineage's seed
 
 
-class FiniteImages(ABC):
-    """What the image data sets share; a data set says how to read its two parts.
+class FiniteSet(ABC):
+    """What the finite data sets share; a data set says how to read its two parts.
 
     balanced  draw equally many samples of each class (the first classes get one more where the
               number does not divide); false: at random, so that classes keep about the set's own

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages, shuffled
+from engine.datasets._finite import FiniteSet, shuffled
 from engine.datasets._listing import fingerprint, npz_labels
 from engine.datasets._torchvision import official, read_arrays
 from engine.files import data_root
@@ -28,7 +28,7 @@ SUBSET = Path("cifar10") / "cifar10_lossless_subset.npz"
 SUBSET_SIZE = (3000, 500)
 
 
-class Cifar10(FiniteImages):
+class Cifar10(FiniteSet):
     """uint8 [n, 32, 32, 3], labels 0..9; 50,000 to train on and 10,000 held out (subset: 3,000 and
     500).
     """

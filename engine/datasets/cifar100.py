@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages
+from engine.datasets._finite import FiniteSet
 from engine.datasets._torchvision import official, read_arrays
 from engine.files import data_root
 from engine.parts import Params
 from engine.samples import Samples
 
 
-class Cifar100(FiniteImages):
+class Cifar100(FiniteSet):
     """uint8 [n, 32, 32, 3], labels 0..99."""
 
     GIVES = "images"

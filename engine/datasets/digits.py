@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.contents import Contents
-from engine.datasets._finite import FiniteImages, stratified_split
+from engine.datasets._finite import FiniteSet, stratified_split
 from engine.datasets._listing import split_of
 from engine.parts import Params
 from engine.samples import Samples
@@ -22,7 +22,7 @@ from engine.samples import Samples
 COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)  # of each digit
 
 
-class Digits(FiniteImages):
+class Digits(FiniteSet):
     """uint8 [n, 8, 8, 1], grey values 0..16 stretched to 0..255; labels 0..9."""
 
     GIVES = "images"

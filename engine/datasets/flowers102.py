@@ -15,7 +15,7 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages, shuffled
+from engine.datasets._finite import FiniteSet, shuffled
 from engine.datasets._torchvision import (
     FOLDERS,
     kept,
@@ -28,7 +28,7 @@ from engine.parts import PositiveInt
 from engine.samples import Samples, concat
 
 
-class Flowers102(FiniteImages):
+class Flowers102(FiniteSet):
     """uint8 [n, size, size, 3], central squares; labels 0..101, very unequal in number.
 
     size  pixels along a side, to which the photographs are reduced (Zverev: 64).

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages, n_train, stratified_split, thumbnail
+from engine.datasets._finite import FiniteSet, n_train, stratified_split, thumbnail
 from engine.datasets._listing import (
     Listing,
     list_folder,
@@ -42,7 +42,7 @@ WANTED = (
 )
 
 
-class Images(FiniteImages):
+class Images(FiniteSet):
     """uint8 [n, size, size, channels]; labels 0.. in the order of the names of the folders (npz: of
     the label values).
 

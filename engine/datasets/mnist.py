@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages
+from engine.datasets._finite import FiniteSet
 from engine.datasets._torchvision import idx_contents, read_arrays
 from engine.files import data_root
 from engine.parts import Params
 from engine.samples import Samples
 
 
-class Mnist(FiniteImages):
+class Mnist(FiniteSet):
     """uint8 [n, 28, 28, 1], labels 0..9; `balanced` draws equally many of each digit (Yi starts
     from 500 such images).
     """

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteImages, n_train, stratified_split
+from engine.datasets._finite import FiniteSet, n_train, stratified_split
 from engine.datasets._listing import split_of
 from engine.datasets._table import Table as Columns
 from engine.datasets._table import read_table
@@ -31,7 +31,7 @@ WANTED = (
 )
 
 
-class Table(FiniteImages):
+class Table(FiniteSet):
     """Points float64 [n, 1, d]; labels 0.. in the order of the names of the classes.
 
     path               the file: .csv, .tsv or .parquet, below the data root or absolute.

@@ -22,6 +22,7 @@ from engine.generators._program import ProgramFailed
 from engine.generators.command import Command
 from engine.parts import Finding
 from engine.registry import make
+from engine.running.timeout import OutOfTime, limit
 from engine.samples import Samples, Traits
 from engine.spec import Part
 from engine.store.artifacts import generator_files
@@ -253,6 +254,21 @@ def test_a_program_that_hangs_is_killed_with_all_its_children(tmp_path: Path) ->
     assert "ready" in (tmp_path / "log.out").read_text(), "it was killed before it hung"
     place = str(error.value).split("draw.py 3 ")[1].split("/out.npz")[0]
     assert sleepers(Path(place).name) == []
+
+
+def test_the_time_of_a_generation_ends_a_program_too(tmp_path: Path) -> None:
+    """What is raised in the thread that waits (resources.timeout_minutes) arrives at once."""
+    own = drawing(tmp_path, HANGS + "time.sleep(600)")
+    begun = time.monotonic()
+    with (
+        pytest.raises(OutOfTime),
+        permitting(logs=tmp_path / "log"),
+        limit(2.0, lambda error, where: None),
+    ):
+        own.sample(3, rng())
+    assert time.monotonic() - begun < 30
+    mark = (tmp_path / "log.out").read_text().split("/out.npz")[0].split("/")[-1]
+    assert sleepers(mark) == []
 
 
 def test_what_a_program_leaves_running_is_ended(tmp_path: Path) -> None:
