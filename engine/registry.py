@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -32,7 +33,7 @@ from engine.files import JsonObject
 from engine.outside.found import Found, found
 from engine.outside.given import parameters_of
 from engine.outside.loading import PREFIX, load
-from engine.outside.places import Place, of_class, search_path
+from engine.outside.places import VARIABLE, Place, of_class, search_path
 from engine.parts import PartDict
 
 __all__ = [
@@ -64,8 +65,10 @@ Address = tuple[str, str]  # kind and name
 
 _classes: dict[Address, Place] = {}  # that the Python API was given
 _received: list[Place] | None = None  # what this worker was sent: the only parts of one's own here
-_looked: dict[tuple[Path, ...], Found] = {}  # what lay in these folders, and in packages
-_read: dict[Address, Description] = {}  # of parts of one's own
+_looked: dict[
+    str, Found
+] = {}  # by the variable that names folders: what lay in them, and elsewhere
+_read: dict[Address, Description] = {}  # of all parts, until `refresh`
 _imported: dict[str, str] = {}  # modules of installed packages: the digest of what was imported
 
 
@@ -81,11 +84,11 @@ def _house(kind: str) -> list[str]:
 
 def _own() -> Found:
     """The parts of one's own, looked for once until `refresh`."""
-    folders = tuple(search_path())
-    if folders not in _looked:
+    named = os.environ.get(VARIABLE, "")
+    if named not in _looked:
         house = {(kind, name): "the engine" for kind in KINDS for name in _house(kind)}
-        _looked[folders] = found(folders, _classes.values(), house, _received)
-    return _looked[folders]
+        _looked[named] = found(search_path(), _classes.values(), house, _received)
+    return _looked[named]
 
 
 def refresh() -> None:
@@ -104,7 +107,8 @@ def unknown(kind: str, name: str) -> str:
     """The message for a name that is not there."""
     near = difflib.get_close_matches(name, names(kind), 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no {kind} is called {name!r}{hint} (there are: {', '.join(names(kind))})"
+    own = "" if near else "; parts of your own are found by --parts DIR"
+    return f"no {kind} is called {name!r}{hint} (there are: {', '.join(names(kind))}){own}"
 
 
 def command_lines(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
@@ -251,10 +255,9 @@ def describe(kind: str, name: str) -> Description:
     if known is not None:
         return known
     place = _own().places.get((kind, name))
-    if place is None:
-        return _of_house(kind, name)
-    _read[kind, name] = _of_own(place)
-    return _read[kind, name]
+    known = _of_house(kind, name) if place is None else _of_own(place)
+    _read[kind, name] = known
+    return known
 
 
 @cache
