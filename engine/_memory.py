@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST = 0.8  # of this machine's memory
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -19,12 +22,38 @@ def set_threads(n: int) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in POOLS:
         os.environ[name] = str(n)
     threadpool_limits(n)
     keep_freed_memory()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(n)
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Put back afterwards what this module and `set_threads` change in a process that is not ours:
+    thread pools, their variables, the limit of its memory.
+    """
+    import resource
+
+    from threadpoolctl import threadpool_limits
+
+    variables = {name: os.environ.get(name) for name in POOLS}
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    try:
+        with threadpool_limits(limits=None):
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+        if torch:
+            torch.set_num_threads(threads)
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def share_gpu(share: float) -> None:

@@ -169,7 +169,7 @@ class Names:
                 parts.setdefault((kind, part.text), part)
         for (kind, _), part in parts.items():
             yield (kind,), part.name
-            for name, value in _leaves(part).items():
+            for name, value in leaves(part).items():
                 yield (kind, part.name, name), value
         for spec in self._cells.values():
             for size in SIZES:
@@ -219,7 +219,7 @@ class Names:
 
     def _words(self, part: Part, fraction: bool) -> Group:
         words = []
-        for name, value in _leaves(part).items():
+        for name, value in leaves(part).items():
             axis = (part.kind, part.name, name)
             if name != FRACTION and self._varies(*axis):
                 words.append(Word(_written(self._texts, axis, value), name))
@@ -233,7 +233,7 @@ class Names:
 def _policy(part: Part, words: Group, texts: Texts, fraction: bool) -> Group:
     """A policy's name always comes first, and its fraction next."""
     said = [Word(part.name)]
-    share = _leaves(part).get(FRACTION)
+    share = leaves(part).get(FRACTION)
     if fraction and share is not None:
         said.append(Word(_written(texts, ("policy", part.name, FRACTION), share)))
     return said + words
@@ -258,8 +258,8 @@ def _key(spec: LineageSpec, fraction: bool = True) -> str:
 # ---- values --------------------------------------------------------------------------------------
 
 
-def _leaves(part: Part) -> dict[str, object]:
-    """Parameters with their values, given or by default; those of a nested part behind a dot."""
+def leaves(part: Part) -> dict[str, object]:
+    """Give all parameters with their values, given or by default; of a nested part behind a dot."""
     known = describe(part.kind, part.name).parameters
     found: dict[str, object] = {}
     for name, parameter in known.items():
@@ -271,7 +271,7 @@ def _leaves(part: Part) -> dict[str, object]:
             found[name] = value
         else:
             found[name] = nested.name
-            for inner, own in _leaves(nested).items():
+            for inner, own in leaves(nested).items():
                 found[f"{name}.{inner}"] = own
     return found
 

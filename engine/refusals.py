@@ -31,6 +31,7 @@ class Chosen(Protocol):
     @property
     def conditional(self) -> bool: ...
     def trait(self, name: str) -> Any: ...
+    def constant(self, name: str) -> Any: ...
 
 
 def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
@@ -129,7 +130,7 @@ def _unmet(name: str, need: str, dataset: Chosen, generator: Chosen | None) -> s
         return f"{name} needs class labels, and the data set {dataset.name} has none"
     assert generator is not None
     if need == "draws.labels":
-        switch = describe("generator", generator.name).constants.get("CONDITIONAL")
+        switch = generator.constant("CONDITIONAL")
         mend = f" (its parameter {switch} is off)" if isinstance(switch, str) else ""
         return f"{name} needs labelled samples, and the generator {generator.name} draws none{mend}"
     wanted = " or ".join(word.partition(".")[2] for word in need.split("|"))

@@ -101,24 +101,27 @@ def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
 
 def _curves(findings: Findings) -> Iterator[Shown]:
     frame, rule = findings.frame, findings.sweep.collapse
-    judged = shown_key(frame, rule.metric) if rule else ""
-    for key in keys_shown(frame, judged):
-        table = over_seeds(frame, key)
+    for key in keys_shown(frame, shown_key(frame, rule.metric) if rule else ""):
+        shown = curve_of(findings, key)
         mapped = key == LOSS or metric_of(key) in REPORTS
-        if mapped and table["t"].max() == 1 and table["cell"].nunique() > plots.MOST_PANELS:
+        many = shown.numbers["cell"].nunique() > plots.MOST_PANELS
+        if mapped and shown.numbers["t"].max() == 1 and many:
             continue  # the gain map shows it, and two points are no curve
-        compared = findings.laws[findings.laws["key"] == key]
-        law = _expected(compared)
-        level = _level(findings) if key == judged else None
-        draw = functools.partial(_curve, table, key, level, law, _said_of(compared))
-        numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
-        yield Shown(
-            f"curve_{_file(key)}",
-            "Over the generations",
-            f"{key} over the generations, by cell.",
-            numbers,
-            draw,
-        )
+        yield shown
+
+
+def curve_of(findings: Findings, key: str) -> Shown:
+    """The curve of one key over the generations."""
+    frame, rule = findings.frame, findings.sweep.collapse
+    table = over_seeds(frame, key)
+    compared = findings.laws[findings.laws["key"] == key]
+    law = _expected(compared)
+    judged = rule is not None and key == shown_key(frame, rule.metric)
+    level = _level(findings) if judged else None
+    draw = functools.partial(_curve, table, key, level, law, _said_of(compared))
+    numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
+    alt = f"{key} over the generations, by cell."
+    return Shown(f"curve_{file_of(key)}", "Over the generations", alt, numbers, draw)
 
 
 def _expected(compared: pd.DataFrame) -> pd.DataFrame | None:
@@ -162,7 +165,8 @@ def _level(findings: Findings) -> float | None:
     return float(reference.mean()) * rule.bound
 
 
-def _file(key: str) -> str:
+def file_of(key: str) -> str:
+    """What the file of a key's figure is called."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", key)
 
 

@@ -88,7 +88,7 @@ def write(
     drawn: dict[str, list[dict[str, str]]] = {}
     for shown in figures(findings, store, pictures=pictures):
         say(shown.name)
-        drawn.setdefault(shown.section, []).append(_put(shown, folder / "figures"))
+        drawn.setdefault(shown.section, []).append(put(shown, folder / "figures"))
     sections = [Section(title, found) for title, found in drawn.items()]
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
     about = [
@@ -102,8 +102,8 @@ def write(
 # ---- figures -------------------------------------------------------------------------------------
 
 
-def _put(shown: Shown, folder: Path) -> dict[str, str]:
-    """The figure as PNG, SVG and numbers in the folder, and as the page has it."""
+def put(shown: Shown, folder: Path) -> dict[str, str]:
+    """Write the figure as PNG, SVG and numbers to the folder; return it as the page has it."""
     folder.mkdir(parents=True, exist_ok=True)
     wide, narrow = shown.draw(style.WIDE), shown.draw(style.NARROW)
     svg = style.svg(wide)
@@ -138,14 +138,9 @@ def _page(
     about: list[tuple[str, str]],
 ) -> str:
     sweep = findings.sweep
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = environment.from_string(
-        (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    )
     no_answer = "The experiment file names no collapse rule, so the figures below are the answer."
-    return template.render(
+    return render(
+        kind="Ouroboros sweep",
         name=sweep.name,
         question=sweep.question[:1].upper() + sweep.question[1:],
         answers=[own.said() for own in searched[:MOST_ANSWERS]] or _answers(findings),
@@ -158,6 +153,15 @@ def _page(
         file=_source(sweep),
         footer=_footer(sweep),
     )
+
+
+def render(**values: object) -> str:
+    """Fill the page; whatever it shows is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
 
 
 def _answers(findings: Findings) -> list[Answer]:
@@ -183,7 +187,7 @@ def _searched(searched: list[Workflow]) -> Table | None:
     odd = [name for name in ("absorbed", "undefined", "failed") if found[name].any()]
     columns = ["workflow", "estimate", "low", "high", "lineages", "seeds", *odd, "ended"]
     note = "Ended: why the search started no more lineages, or that it has not ended."
-    return _table(
+    return table_of(
         "What the search found",
         found[columns],
         "",
@@ -235,13 +239,15 @@ def _source(sweep: Sweep) -> str:
 
 
 def _footer(sweep: Sweep) -> str:
-    known = ", ".join(f"{k} {v}" for k, v in machine().items())
-    written = time.strftime("%Y-%m-%d %H:%M")
     known_as = sweep_id(Store(sweep.out, repairs=False), sweep.name)
-    return (
-        f"Written {written} from {sweep.source}; sweep {known_as}.  {known}.  Intervals "
-        "resample seeds, never cells."
-    )
+    about = f"from {sweep.source}; sweep {known_as}"
+    return f"{written(about)}  Intervals resample seeds, never cells."
+
+
+def written(about: str) -> str:
+    """When, from what and by which versions a page was written."""
+    known = ", ".join(f"{k} {v}" for k, v in machine().items())
+    return f"Written {time.strftime('%Y-%m-%d %H:%M')} {about}.  {known}."
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -253,7 +259,7 @@ def _tables(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table
             ["group", "words", "estimate", "low", "high", "lineages", "seeds", "needs"]
         ]
         answers = answers.loc[:, (answers.notna() & (answers != "")).any()]
-        yield _table(
+        yield table_of(
             "Thresholds",
             answers,
             "no workflow",
@@ -271,7 +277,7 @@ def _tables(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table
                 "level",
             ]
         ]
-        yield _table(
+        yield table_of(
             "Verdicts", shares, "no lineage was judged", note="y is past the level in collapse."
         )
     if len(findings.laws):
@@ -281,13 +287,13 @@ def _tables(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table
             "The largest deviation of each closed-form cell from its law, in standard "
             "errors; |z| > 5 is an alarm."
         )
-        yield _table("Theory", worst, "no generation could be tested", note=note)
-    yield _table(
+        yield table_of("Theory", worst, "no generation could be tested", note=note)
+    yield table_of(
         "Failures and early ends",
         _ended(findings, failed),
         "Every lineage reached its last generation.",
     )
-    yield _table("Undefined values", undefined_values(findings.frame), "Every value is defined.")
+    yield table_of("Undefined values", undefined_values(findings.frame), "Every value is defined.")
 
 
 def _ended(findings: Findings, failed: Mapping[str, Failure]) -> pd.DataFrame:
@@ -311,7 +317,8 @@ def _ended(findings: Findings, failed: Mapping[str, Failure]) -> pd.DataFrame:
     )
 
 
-def _table(title: str, frame: pd.DataFrame, empty: str, note: str = "") -> Table:
+def table_of(title: str, frame: pd.DataFrame, empty: str, note: str = "") -> Table:
+    """Turn a frame into a table of the page; empty: what is said where it has no rows."""
     numeric: dict[Any, bool] = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns}
     rows = []
     for row in frame.head(MOST_ROWS).to_dict("records"):

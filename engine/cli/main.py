@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import clean, look, new, parts, report, run, threshold, ui
+from engine.cli import clean, look, measure, new, parts, report, run, threshold, ui
 from engine.console.errors import open_streams
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for command in (
     report.report,
     look.export,
     threshold.threshold,
+    measure.measure,
     clean.clean,
     new.new,
 ):

@@ -82,42 +82,11 @@ def run(
 
 def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
     """Run what the store lacks of a sweep; the exit code.  Raises Busy and EnvironmentProblem."""
-    from engine.console.boards import SweepBoard
-    from engine.console.live import display
-    from engine.console.tables import show_plan
-    from engine.lineage.recorded import unknown_files
-    from engine.planning import plan as planning
-    from engine.planning.preflight import lacking
-    from engine.running.doctor import cpus_here, preflight
-    from engine.running.logs import descriptor
-    from engine.running.prune import Pruner
-    from engine.running.session import Session, hold, permit, refuse
-    from engine.running.supply import Listed
-    from engine.store.store import Store
-    from engine.tracking.recorder import Recorder
+    from engine.api.work import Work
 
-    permit(sweep, options)
-    store = Store(sweep.out, repairs=False)
-    with hold(sweep, store, "run", descriptor(terminal.file)) as interrupt:
-        known = planning.paths(sweep)
-        plan = planning.make_plan(sweep, store, options.cpus or cpus_here(), known)
-        if not options.address:  # on a cluster the other machines may have what this one lacks
-            refuse(lacking(sweep, store, options.only))
-        refuse(unknown_files(sweep))
-        show_plan(terminal, plan, sweep)
-        changed(sweep, store, terminal)
-        refuse(preflight(store, plan.bytes or 0))
-        ending = Session(
-            sweep,
-            store,
-            options,
-            interrupt,
-            supply=Listed(sweep, store, known, options.only, leaders=not options.local),
-            display=display(terminal, SweepBoard(sweep, plan), options.silent),
-            recorder=Recorder(sweep, store),
-            pruner=Pruner(sweep, store, known),
-        ).run()
-        show_ending(terminal, ending, options.silent)
+    work = Work(sweep, terminal, options, said=lambda store: changed(sweep, store, terminal))
+    ending = work.run()
+    show_ending(terminal, ending, options.silent)
     return ending.code
 
 

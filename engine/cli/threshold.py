@@ -32,12 +32,8 @@ from engine.console.errors import Refused, console, errors
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
-    from analysis.threshold.workflows import Workflow
-    from engine.console.boards import SearchBoard
     from engine.running.session import Options
     from engine.spec import Sweep
 
@@ -86,34 +82,10 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
 
     Raises Busy and EnvironmentProblem.
     """
-    from analysis.threshold.search import Search
-    from engine.console.live import display
-    from engine.lineage.recorded import unknown_files
-    from engine.planning.preflight import look
-    from engine.running.logs import descriptor
-    from engine.running.prune import Pruner
-    from engine.running.session import Session, hold, permit, refuse
-    from engine.store.store import Store
-    from engine.tracking.recorder import Recorder
+    from engine.api.work import Work
 
-    permit(sweep, options)
-    store = Store(sweep.out, repairs=False)
-    with hold(sweep, store, "threshold", descriptor(terminal.file)) as interrupt:
-        refuse(unknown_files(sweep))
-        supply = Search(sweep, store)
-        if not supply.finished and not options.address:
-            refuse(look(sweep).refusal)
-        ending = Session(
-            sweep,
-            store,
-            options,
-            interrupt,
-            supply=supply,
-            display=display(terminal, _board(sweep, supply.workflows), options.silent),
-            recorder=Recorder(sweep, store),
-            pruner=Pruner(sweep, store),
-        ).run()
-        show_ending(terminal, ending, options.silent)
+    ending = Work(sweep, terminal, options).search()
+    show_ending(terminal, ending, options.silent)
     return ending.code
 
 
@@ -121,21 +93,12 @@ def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
     """Say what the store knows already."""
     from analysis.threshold.search import report
     from analysis.threshold.workflows import read
+    from engine.api.work import search_board
     from engine.store.store import Store
 
     workflows = read(sweep, Store(sweep.out, repairs=False))
     if as_json:
         print(json.dumps(report(sweep, list(workflows.values()))))
     else:
-        _board(sweep, workflows).show_results(terminal, {})
+        search_board(sweep, workflows).show_results(terminal, {})
     return ExitCode.OK
-
-
-def _board(sweep: Sweep, workflows: Mapping[str, Workflow]) -> SearchBoard:
-    from analysis.threshold.search import Line
-    from engine.console.boards import SearchBoard
-
-    assert sweep.collapse is not None  # a threshold section needs one
-    lines = [Line(workflow) for workflow in workflows.values()]
-    rule = f"collapse: {sweep.collapse.words()}, generation {sweep.generations}"
-    return SearchBoard(lines, rule)

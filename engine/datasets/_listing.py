@@ -30,7 +30,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 class Listing:
     """The pictures of a folder in the order in which they are read.
 
-    classes   names of the subfolders, sorted; a label is a place in them.
+    classes   names of the subfolders, sorted; a label is a place in them; (): there are none, and
+              the pictures, which lie in the folder itself, have no labels.
     names     (name relative to the folder, label), class by class, sorted within a class.
     left_out  other files, relative to the folder; hidden ones are not counted.
     """
@@ -57,7 +58,8 @@ class Listing:
 
 
 def list_folder(root: Path) -> Listing:
-    """The pictures below one subfolder per class; ValueError where there are none.
+    """The pictures below one subfolder per class, or those of a folder without subfolders;
+    ValueError where there are none.
 
     Links are followed, but not to the folder itself, into it or out of it upwards: their pictures
     would be read again under another class.
@@ -79,7 +81,14 @@ def list_folder(root: Path) -> Listing:
                 f"({', '.join(PICTURES)}); remove it, or give the folder of the classes"
             )
     if not classes:
-        raise ValueError(f"{root} has no subfolders; it needs one per class, with pictures in it")
+        flat = [name for name in left_out if name.lower().endswith(PICTURES)]
+        if not flat:
+            raise ValueError(
+                f"{root} has no subfolders and no pictures; it needs a subfolder per class, with "
+                "pictures in it, or pictures without classes"
+            )
+        others = tuple(name for name in left_out if not name.lower().endswith(PICTURES))
+        return Listing(root, (), tuple((name, 0) for name in flat), others)
     return Listing(root, tuple(classes), tuple(pictures), tuple(left_out))
 
 

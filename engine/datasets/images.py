@@ -1,4 +1,5 @@
-"""Your own pictures: a folder with one subfolder per class, or an npz of `images` and `labels`.
+"""Your own pictures: a folder with one subfolder per class, or of pictures without classes, or an
+npz of `images` and `labels`.
 
 Pictures are cut to a central square of `size` pixels; a fixed stratified share is held out.  What
 there is of which class is told from names and headers, before any pixel is read.  Hidden files and
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 MOST_CHANNELS = 4  # red, green, blue and opacity
 WANTED = (
-    "path is a folder with one subfolder per class, or an .npz file with `images` (uint8 "
-    "[n, h, w] or [n, h, w, c]) and, if there are any, `labels`; it lies below the data root "
-    "(OUROBOROS_DATA, or the parameter root) or is absolute"
+    "path is a folder with one subfolder per class, a folder of pictures, or an .npz file with "
+    "`images` (uint8 [n, h, w] or [n, h, w, c]) and, if there are any, `labels`; it lies below the "
+    "data root (OUROBOROS_DATA, or the parameter root) or is absolute"
 )
 
 
@@ -134,7 +135,9 @@ def read_images(
 
 
 def _from_folder(path: Path, size: int, content: str) -> tuple[np.ndarray, np.ndarray | None]:
-    return kept(f"{content}-{size}", lambda: thumbnails(_pictures(list_folder(path)), size))
+    listing = list_folder(path)
+    x, y = kept(f"{content}-{size}", lambda: thumbnails(_pictures(listing), size))
+    return x, y if listing.classes else None
 
 
 def _pictures(listing: Listing) -> Iterator[tuple[Image.Image, int]]:

@@ -1,5 +1,6 @@
 """What is given from Python or on the command line instead of in a file: values made plain, as a
-file would hold them, and overrides as keys with their values.
+file would hold them (a class or an instance of a part becomes its name and parameters), and
+overrides as keys with their values.
 
     --set base.n_real=20                      {"base.n_real": 20}
     {"base": {"n_real": 20}}                  the same key
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.experiment.yaml import parse_value
+from engine.registry import KINDS, given
 
 Overrides = Sequence[str] | Mapping[str, Any]  # `key=value` as text, or keys with their values
 WHOLE = ("name", "metric")  # a mapping with one of these replaces
@@ -24,7 +26,9 @@ WHOLE = ("name", "metric")  # a mapping with one of these replaces
 def plain(value: Any, where: str = "") -> Any:
     """Return a value as JSON would hold it: numpy numbers and arrays, tuples, ranges and paths too.
 
-    TypeError, which names the place, for anything else.
+    where: its key path; below the key of a kind (`base.generator`, `metrics.0`) a class or an
+    instance is a part of one's own, see `registry.given`.  TypeError, which names the place, for
+    anything else; PartError.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return _builtin(value)
@@ -36,10 +40,20 @@ def plain(value: Any, where: str = "") -> Any:
         return [plain(v, f"{where}.{i}") for i, v in enumerate(value)]
     if hasattr(value, "tolist"):  # numpy's numbers and arrays, torch's tensors
         return plain(value.tolist(), where)
+    if kind := _kind_of(where):
+        return given(kind, value)
     raise TypeError(
         f"{where or 'a value'} is {type(value).__name__}, which an experiment cannot hold; it "
         "holds numbers, text, true, false, none, lists and mappings"
     )
+
+
+def _kind_of(where: str) -> str:
+    """The kind of part that stands at a key path, or ''."""
+    for word in reversed(where.split(".")):
+        if not word.isdecimal():
+            return "metric" if word == "metrics" else word if word in KINDS else ""
+    return ""
 
 
 def _builtin(value: Any) -> Any:

@@ -40,10 +40,13 @@ class GenerationCache:
     fits  how many models this object has trained.
     half_trained  keys of models whose training left its state in the store.
     speed  what the last training measured: examples per second, peak memory.
+    writes  whether what is made again is put back into the store; who only looks leaves it.
     """
 
-    def __init__(self, spec: LineageSpec, store: Store, path: Sequence[Node]) -> None:
-        self.spec, self.store, self.path = spec, store, path
+    def __init__(
+        self, spec: LineageSpec, store: Store, path: Sequence[Node], writes: bool = True
+    ) -> None:
+        self.spec, self.store, self.path, self.writes = spec, store, path, writes
         self.fits = 0
         self.half_trained: set[str] = set()
         self.speed: dict[str, float] = {}
@@ -178,7 +181,7 @@ class GenerationCache:
 
     def _place(self, key: str, micro_batches: int) -> resume.Place:
         """Where this model's training keeps its state; closed forms need none."""
-        if self.spec.generator.constant("COST") == "tiny":
+        if self.spec.generator.constant("COST") == "tiny" or not self.writes:
             return resume.Place()
         self.half_trained.add(key)
         machine = json.dumps(archive.machine(), sort_keys=True)
@@ -295,4 +298,5 @@ class GenerationCache:
                 f"here ({archive.machine()}); use the same versions and thread count, or "
                 "another output folder"
             )
-        self.store.put(row.kind, row.key, known)
+        if self.writes:
+            self.store.put(row.kind, row.key, known)

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.contents import Contents
 from engine.lineage.generations import GenerationCache
-from engine.lineage.measure import prepared
+from engine.lineage.measure import gate, prepared
 from engine.lineage.recipe import Node, path
 from engine.names import alone
 from engine.parts import Finding
@@ -192,7 +192,7 @@ class Lineage:
         try:
             draw = self.cache.draw(node)
             report = draw.report
-            status, reason = self._gate(draw.samples)
+            status, reason = gate(draw.samples, self.cache.real(0))
             self.cache.keep(node.t, draw.samples)
             metrics = {m.stored: self._measured(m, node) for m in self._due(node.t)}
         except Finding as finding:
@@ -234,24 +234,6 @@ class Lineage:
         stream = have.rng(f"metric {metric.part.name}", node.t)
         around = have.around(node)
         return measure(have.samples(node.t), have.generator(node.t), around, stream)
-
-    def _gate(self, samples: Samples) -> tuple[Status, str]:
-        """Status and reason of a fresh draw.  Finding when its values are not finite."""
-        x = samples.x
-        if not np.issubdtype(x.dtype, np.integer) and not np.isfinite(x).all():
-            raise Finding(
-                "diverged",
-                f"{int((~np.isfinite(x)).sum()):,} of {x.size:,} sampled values are not finite",
-            )
-        kind = samples.declared.kind  # one token left is a state of its own: `discrete` counts it
-        if kind != "tokens" and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
-            return Status.CONSTANT, f"all {len(x):,} samples are equal"
-        y, real = samples.y, self.cache.real(0).y
-        if y is not None and real is not None and kind != "regression":
-            lost = np.setdiff1d(real, y)
-            if len(lost):
-                return Status.CLASS_EXTINCT, f"no samples of class {', '.join(map(str, lost))}"
-        return Status.OK, ""
 
     # ---- committing ----
 

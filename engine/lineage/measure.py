@@ -13,9 +13,20 @@ from dataclasses import replace
 import numpy as np
 
 from engine.lineage.recipe import real_key, rng
-from engine.parts import Answer, Around, Dataset, Generator, Metric, Number, Undefined, Value
+from engine.parts import (
+    Answer,
+    Around,
+    Dataset,
+    Finding,
+    Generator,
+    Metric,
+    Number,
+    Undefined,
+    Value,
+)
 from engine.samples import Samples
 from engine.spec import LineageSpec, MeasureSpec
+from engine.status import Status
 from engine.store.keys import QUANTILES, beside
 from engine.store.measured import Measured
 
@@ -63,6 +74,24 @@ def prepared(
             _prepared.popitem(last=False)
     _prepared.move_to_end(key)
     return _prepared[key]
+
+
+def gate(samples: Samples, real: Samples) -> tuple[Status, str]:
+    """Status and reason of a fresh draw.  Finding when its values are not finite."""
+    x = samples.x
+    if not np.issubdtype(x.dtype, np.integer) and not np.isfinite(x).all():
+        raise Finding(
+            "diverged",
+            f"{int((~np.isfinite(x)).sum()):,} of {x.size:,} sampled values are not finite",
+        )
+    kind = samples.declared.kind  # one token left is a state of its own: `discrete` counts it
+    if kind != "tokens" and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
+        return Status.CONSTANT, f"all {len(x):,} samples are equal"
+    if samples.y is not None and real.y is not None and kind != "regression":
+        lost = np.setdiff1d(real.y, samples.y)
+        if len(lost):
+            return Status.CLASS_EXTINCT, f"no samples of class {', '.join(map(str, lost))}"
+    return Status.OK, ""
 
 
 def numbers_of(answer: Answer) -> dict[str, Number]:

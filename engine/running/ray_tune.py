@@ -43,7 +43,7 @@ from engine.running._paths import hides  # noqa: E402
 from engine.running.failure import NotShared  # noqa: E402
 from engine.running.job import Job, Source, Watch  # noqa: E402
 from engine.running.ray_health import Heartbeat, ProcessTree, RayDied  # noqa: E402
-from engine.running.signals import AGAIN, GENERATION_SECONDS, Interrupt, leave  # noqa: E402
+from engine.running.signals import GENERATION_SECONDS, Interrupt  # noqa: E402
 from engine.running.worker import Work, tell  # noqa: E402
 from engine.status import Status  # noqa: E402
 from engine.store.disk import Unwritable  # noqa: E402
@@ -314,8 +314,7 @@ def _watched(
 
     def stalled(why: str) -> None:
         gone(why)
-        if not interrupt:
-            leave(4, f"{why}; {AGAIN}", interrupt.terminal, interrupt.leave_nothing)
+        interrupt.abandon(why)
 
     heartbeat = Heartbeat(ray.get_runtime_context().gcs_address, processes)
     ended = heartbeat.watch(stalled)

@@ -29,7 +29,8 @@ class Restarts:
 
     def __init__(self, command: tuple[str, ...], store: Store) -> None:
         self.command, self.store = command, store
-        self.terminal = os.dup(2)  # where errors go now, and shall go again
+        # where errors go now, and shall go again
+        self.terminal = os.dup(2) if command else 2
         self.one_at_a_time = (
             threading.Lock()
         )  # the driver may come back from its hanging call just then

@@ -73,16 +73,21 @@ class Ending:
     summary: Summary
     sentences: tuple[tuple[str, str], ...]  # what happened, as (style, sentence)
     places: tuple[tuple[str, str], ...]  # where to look, as (what, where)
+    dead: str = ""  # why Ray died
+    signal: int | None = None  # that interrupted it
 
 
 @contextlib.contextmanager
-def hold(sweep: Sweep, store: Store, command: str, terminal: int) -> Iterator[Interrupt]:
+def hold(
+    sweep: Sweep, store: Store, command: str, terminal: int, exits: bool = True
+) -> Iterator[Interrupt]:
     """Hold the output (lock) and listen to signals; libraries write to its log.
 
-    terminal: the file descriptor to say last words to.  Raises store.Busy, and EnvironmentProblem
-    when the output cannot be written or the tracker's package is not installed.
+    terminal: the file descriptor to say last words to; exits: see Interrupt.  Raises store.Busy,
+    and EnvironmentProblem when the output cannot be written or the tracker's package is not
+    installed.
     """
-    interrupt = Interrupt()
+    interrupt = Interrupt(exits)
     interrupt.terminal = terminal
     refuse(lack(address_of(sweep, store)))
     with nothing_left_of_a_refusal(sweep, store):
@@ -259,14 +264,15 @@ class Session:
             self.store.disk.make(self.store.root)  # nothing to sum up in an output that is gone
         found = self.supply.found()
         asked = self.supply.asked(found)
-        code = exit_code(asked, self.interrupt.signal, bool(dead), self._all_asked)
+        stopped = self.interrupt.signal
+        code = exit_code(asked, stopped, bool(dead), self._all_asked)
         summary = self.supply.summary(found, folder_of(self.sweep, self.store), seconds)
         self.display.results(found)
         state = "FINISHED" if code == ExitCode.OK else "KILLED" if self.interrupt else "FAILED"
         files = [place.path for place in summary.places]
         self.recorder.finish(found, state, dict(summary.numbers), files)
         sentences = tuple(self._sentences(found, summary, code, dead))
-        return Ending(code, summary, sentences, tuple(self._places(summary)))
+        return Ending(code, summary, sentences, tuple(self._places(summary)), dead, stopped)
 
     def _sentences(
         self, found: Mapping[str, History], summary: Summary, code: int, dead: str

@@ -8,6 +8,7 @@ the same command.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -28,12 +29,16 @@ class Interrupt:
     Python's own handlers wait until the main thread comes back from whatever library it is in, so a
     thread of ours reads signals from a pipe.
 
+    exits     whether the process is ours: it is left when generations hang or at a second signal;
+              else (a notebook, somebody's script) only Ctrl-C is taken, and a second one raises
+              KeyboardInterrupt.
     hurry     ends the generations in flight.
     leaving   what to do before the process ends.
     terminal  the file descriptor to say why to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exits: bool = True) -> None:
+        self.exits, self.numbers = exits, SIGNALS if exits else (signal.SIGINT,)
         self.signal: int | None = None
         self.hurry: Callable[[], None] = lambda: None
         self.leaving: list[Callable[[], None]] = []
@@ -48,26 +53,34 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in self.numbers}
+        try:
+            with self._watched() if self.exits else contextlib.nullcontext():
+                self.listen()
+                yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A thread that reads the signals while this lasts."""
         read_end, write_end = os.pipe()
         os.set_blocking(write_end, False)
         pipe_before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         threading.Thread(
             target=self._listen_on, args=(read_end,), daemon=True, name="interrupt"
         ).start()
-        self.listen()
         try:
-            yield self
+            yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             signal.set_wakeup_fd(pipe_before)
             os.close(write_end)
 
     def listen(self) -> None:
         """Take the handlers (again: Ray sets its own when it starts)."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self.numbers:
                 if (
                     signal.getsignal(number) != signal.SIG_IGN
                 ):  # under nohup a closed terminal is no reason to stop
@@ -76,6 +89,8 @@ class Interrupt:
     def _received(self, number: int, _: FrameType | None = None) -> None:
         if self.signal is None:
             self.signal = number
+        elif not self.exits:
+            raise KeyboardInterrupt
 
     def _listen_on(self, pipe: int) -> None:
         """In the thread: the first signal sets the time, whichever comes next, signal or end of
@@ -101,6 +116,15 @@ class Interrupt:
         for action in self.leaving:
             with contextlib.suppress(Exception):
                 action()
+
+    def abandon(self, why: str) -> None:
+        """End a main thread that hangs: with this process, or, where that is somebody else's, as
+        Ctrl-C would.
+        """
+        if not self.exits:
+            _thread.interrupt_main()
+        elif not self:
+            leave(4, f"{why}; {AGAIN}", self.terminal, self.leave_nothing)
 
     def _leave(self, number: int, why: str) -> None:
         leave(128 + number, why, self.terminal, self.leave_nothing)

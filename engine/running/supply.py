@@ -159,9 +159,7 @@ class Listed:
         """Draw the lineage that drifted most of those that went furthest."""
         from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
 
-        rule = self.sweep.collapse
-        most = _most_drifted(found.values(), headline(self.sweep), rule.sign if rule else 1)
-        shown = film_strip(self.store, most, path)
+        shown = film_strip(self.store, most_drifted(self.sweep, found), path)
         if shown is None:
             return ()
         return (Place("film strip", path, names_of(self.sweep).lineage(shown.spec)),)
@@ -179,14 +177,13 @@ def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def _most_drifted(found: Iterable[History], metric: str, sign: int) -> list[History]:
-    """Lineages to draw: those that went furthest, and of them the one that drifted most, first.
-
-    sign: 1 where more of the metric is worse, -1 where less is.
-    """
+def most_drifted(sweep: Sweep, found: Mapping[str, History]) -> list[History]:
+    """Lineages to draw: those that went furthest, and of them the one that drifted most, first."""
+    metric = headline(sweep)
+    sign = sweep.collapse.sign if sweep.collapse else 1  # -1 where less of the metric is worse
 
     def rank(history: History) -> tuple[int, float]:
         moved = drift(history.rows, metric)
         return -len(history.rows), math.inf if moved is None else -sign * moved
 
-    return sorted(found, key=rank)
+    return sorted(found.values(), key=rank)

@@ -166,6 +166,7 @@ def run_local(
     `watch` hears what happens.
     """
     files.remove(files.of_dead_processes())
+    _stores.clear()  # the output may be another one than at an earlier run of this process
     for job in jobs:
         work, done = Work(job), False
         while not done and not stopped():

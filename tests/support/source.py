@@ -45,11 +45,14 @@ def imported(tree: ast.AST, known: Mapping[str, object] = {}) -> set[str]:
 
 
 def at_import(tree: ast.Module) -> Iterator[ast.AST]:
-    """The statements that run when a module is imported: not the bodies of its functions."""
+    """The statements that run when a module is imported: not the bodies of its functions, nor what
+    only type checkers read.
+    """
     waiting: list[ast.AST] = [*tree.body]
     while waiting:
         node = waiting.pop()
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not typing and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield node
             waiting += ast.iter_child_nodes(node)
 
