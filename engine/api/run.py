@@ -50,16 +50,16 @@ def run(
     sweep: an experiment or its file; out: the output, None: its own.  local: in this process, one
     lineage after the other; address: of a Ray cluster; neither: Ray on this machine, with `cpus`
     CPUs (None: all this process may use).  only: ids of lineages, or their beginnings.
-    allow_commands: run the programs that the experiment has command lines of.  progress: whether to say on stderr how it goes; None: in a terminal and a notebook.
+    allow_commands: run the programs that the experiment has command lines of.  progress: whether
+    to say on stderr how it goes; None: in a terminal and a notebook.
 
     A lineage that fails is a row of the result.  Ctrl-C ends it after the generations in flight
     with KeyboardInterrupt, and the same call goes on.  Raises SpecError, Busy (another process
     writes this output) and EnvironmentProblem.
     """
     wanted = at_once(sweep, out)
-    work(
-        wanted, Options(tuple(only), local, address, cpus, allow_commands=allow_commands), progress
-    )
+    options = Options(tuple(only), local, address, cpus, allow_commands=allow_commands)
+    work(wanted, options, progress)
     return Result(wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import engine
+from engine import registry
 from engine.parts import NonNegativeFloat
 from engine.samples import Samples
 from tests.support.ouro import ROOT
@@ -50,6 +52,16 @@ class Jitter:
     def load(self, folder: Path) -> None:
         with np.load(folder / "jitter.npz") as file:
             self.x_ = file["x"]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No class that a test gave is a part afterwards."""
+    monkeypatch.setattr(registry, "_classes", {})
+    registry.refresh()
+    yield
+    monkeypatch.undo()
+    registry.refresh()
 
 
 @pytest.fixture(scope="module")
