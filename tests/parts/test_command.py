@@ -15,7 +15,7 @@ import pytest
 
 from engine import commands
 from engine.commands import NotAllowed, permitting
-from engine.experiment.reader import SpecError, read
+from engine.experiment.reader import SpecError, load, read
 from engine.generators import _exchange
 from engine.generators._exchange import BadOutput, Rows
 from engine.generators._program import ProgramFailed
@@ -26,6 +26,7 @@ from engine.running.timeout import OutOfTime, limit
 from engine.samples import Samples, Traits
 from engine.spec import Part
 from engine.store.artifacts import generator_files
+from tests.support.ouro import ROOT
 
 FIT = "python -S -c 'import sys, shutil; shutil.copy(*sys.argv[1:])' {data} {model}/known"
 IMAGES, POINTS, TOKENS = Traits("images"), Traits("points", replicates=2), Traits("tokens")
@@ -353,6 +354,35 @@ def test_labels_are_drawn_as_they_were_asked_for(tmp_path: Path) -> None:
     assert drawn.x[:, 0, 0].tolist() == [2, 0, 1, 2]
     with pytest.raises(ValueError, match=r"has no \{bias\}, so it cannot draw with 0\.5"):
         own.sample(4, rng(), np.array([2, 0, 1, 2]), bias=0.5)
+
+
+def test_what_it_draws_with_its_smallest_parameters_is_what_it_drew() -> None:
+    """Seeds reach the program as they did: else REVISION is to be raised, or the change undone."""
+    own = make("generator", "command", **Command.TINY)
+    rows = np.arange(12.0).reshape(6, 1, 2) / 8
+    own.fit(Samples(rows, traits=Traits("points", replicates=1)), rng(3))
+    drawn = own.sample(8, rng(4)).x[:, 0, 0] * 4
+    assert drawn.tolist() == [0, 1, 2, 4, 3, 2, 0, 4]
+
+
+def test_the_worked_example_fits_what_the_engine_fits(tmp_path: Path) -> None:
+    """The script of experiments/ and the generator `gaussian`, on the same points."""
+    base = load(ROOT / "experiments" / "command_gaussian.yaml").lineages[0]
+    own, theirs = (
+        make("generator", "command", **base.generator.params),
+        make("generator", "gaussian"),
+    )
+    real = base.dataset.make().sample(base.n_real, rng())
+    own.fit(real, rng())
+    theirs.fit(real, rng())
+    own.save(tmp_path)
+    with np.load(tmp_path / "model" / "normal.npz") as model:
+        assert np.allclose(model["mean"], theirs.mean_, rtol=0, atol=1e-12)
+        assert np.allclose(model["covariance"], theirs.covariance_, rtol=0, atol=1e-12)
+    drawn = own.sample(20, rng(1)).x
+    sd = np.sqrt(np.diagonal(theirs.covariance_, axis1=1, axis2=2))  # [replicates, d]
+    z = (drawn.mean(0) - theirs.mean_) / (sd / np.sqrt(20))
+    assert abs(np.square(z).mean() - 1) < 4 * np.sqrt(2 / z.size)
 
 
 # ---- the plan ------------------------------------------------------------------------------------
