@@ -126,7 +126,10 @@ def official(
     absent = lack(name, root)
     if absent is not None:
         return absent
-    folder = root / FOLDERS[name]
+    folder, content = root / FOLDERS[name], own_content(name, root)
+    if content:  # torchvision would not read them
+        fix = f"their digests (MD5) are others; fetch them with `{_command(name, root)}`"
+        return Lack(f"published files of data set {name}", str(folder), fix)
     return Contents(
         name,
         *size,
@@ -135,7 +138,6 @@ def official(
         classes=tuple(map(str, range(classes))),
         per_class=(size[0] // classes,) * classes,
         fingerprint=fingerprint(folder / file for file in FILES[name]),
-        content=own_content(name, root),
     )
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import _digests
+from engine.contents import Lack
 from engine.datasets._torchvision import PUBLISHED
+from engine.datasets.images import read_images
 from engine.experiment.reader import SpecError, load
 from engine.identity import Changed, Part
 from engine.lineage.recipe import path
@@ -21,10 +24,11 @@ from engine.lineage.recorded import (
     unknown_files,
     with_files_of_output,
 )
-from engine.registry import describe
+from engine.registry import describe, make
 from engine.spec import LineageSpec, MeasureSpec, Sweep
 from engine.store.store import Store
 from tests.planning.test_contents import pictures
+from tests.support.commands import ouro
 from tests.support.sweeps import lineages, results, run, sweep_of
 
 PICTURES = """
@@ -191,6 +195,49 @@ def test_the_digests_are_those_that_torchvision_checks() -> None:
         assert listed | meta == PUBLISHED[name]
     theirs = torchvision.datasets.Flowers102._file_dict
     assert {theirs["label"], theirs["setid"]} == {*PUBLISHED["flowers102"].items()}
+
+
+def test_files_that_torchvision_would_not_read_are_said_to_be_lacking(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name in PUBLISHED["cifar100"]:
+        (folder / name).write_text("x")
+    found = Part("dataset", "cifar100").contents
+    assert isinstance(found, Lack) and "published files" in str(found)
+
+
+def test_decoded_pictures_that_are_damaged_are_decoded_again(tmp_path: Path) -> None:
+    pictures(tmp_path / "data" / "mine", 8, 8)
+    before = make("dataset", "images", path="mine", size=8).held_out(3).x
+    (kept,) = (tmp_path / "cache" / "images").iterdir()
+    for damaged in (b"", kept.read_bytes()[:300]):
+        kept.write_bytes(damaged)
+        read_images.cache_clear()
+        assert np.array_equal(make("dataset", "images", path="mine", size=8).held_out(3).x, before)
+    kept.rename(kept.with_name("other.npz"))
+    (tmp_path / "data" / "mine").rename(tmp_path / "data" / "moved")
+    make("dataset", "images", path="moved", size=8).held_out(3)
+    assert kept.exists(), "found by what they hold, whatever the folder is called"
+
+
+def test_a_plan_reads_files_again_when_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache says something else of a file than what it holds."""
+    monkeypatch.setattr(_digests, "UNSETTLED_NS", -(10**12))
+    monkeypatch.setattr(_digests, "_distrusted", None)
+    npz(tmp_path / "data" / "mine.npz", 0)
+    (tmp_path / "e.yaml").write_text(PICTURES.replace("path: mine,", "path: mine.npz,"))
+    words = ("plan", str(tmp_path / "e.yaml"), "--out", str(tmp_path / "out"), "--json")
+    right = ouro(*words).json["each"]
+    (cached,) = (tmp_path / "cache" / "digests").iterdir()
+    with np.load(cached) as file:
+        wrong = dict(file) | {"digests": file["digests"] ^ 1}
+    np.savez(cached, **wrong)
+    assert ouro(*words).json["each"] != right
+    assert ouro(*words, "--rehash").json["each"] == right
+    monkeypatch.setattr(_digests, "_distrusted", None)
+    assert ouro(*words).json["each"] == right, "and the cache has learnt it"
 
 
 # ---- code ----------------------------------------------------------------------------------------
