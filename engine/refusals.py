@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from engine.commands import mismatch
+from engine.commands import mismatch, placeholders
 from engine.parts import Params
 from engine.registry import KINDS, Description, command_lines, describe
 from engine.samples import Traits
@@ -37,20 +37,23 @@ class Chosen(Protocol):
 def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
     """Why this generator and this sampling cannot work on this data; nothing where they can."""
     learns = _not_accepted("generator", generator.name, generator.params, dataset)
-    if learns or (learns := _misled(dataset, generator)):
+    if learns or (learns := _misled(dataset, generator, sampling)):
         return [learns]
     found = _of("sampling", sampling.name, sampling.params, dataset, generator)
     return list(dict.fromkeys(found))
 
 
-def _misled(dataset: Chosen, generator: Chosen) -> str:
-    """Why a command line that draws does not go with these labels, or ''."""
+def _misled(dataset: Chosen, generator: Chosen, sampling: Chosen) -> str:
+    """Why a command line that draws does not go with these labels or this sampling, or ''."""
     line = command_lines("generator", generator.name, generator.params).get("sample")
     if line is None:
         return ""
     why = mismatch(line, generator.conditional)
     if not why and generator.conditional and dataset.traits.classes == 0:
         why = f"conditional is on, but the data set {dataset.name} has no class labels"
+    biased = "sampling_bias" in describe("sampling", sampling.name).parameters
+    if not why and biased and "bias" not in placeholders(line):
+        why = f"the sampling {sampling.name} needs {{bias}} in the sample line, which has none"
     return f"{generator.name}: {why}" if why else ""
 
 

@@ -402,11 +402,12 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
-def planned(**own: Any) -> Any:
+def planned(sampling: Any = "plain", **own: Any) -> Any:
     base = {
         "dataset": {"name": "gaussian"},
         "generator": {"name": "command", **GOOD, **own},
         "n_real": 9,
+        "sampling": sampling,
         "policy": "replace",
     }
     return read({"base": base, "generations": 1, "seeds": 1})
@@ -420,6 +421,14 @@ def test_a_line_that_cannot_work_is_refused_by_the_plan(words: str) -> None:
     if words.startswith(("a ", "this")):
         with pytest.raises(ValueError, match=r"command: \w+: "):
             Command(**{**GOOD, **BAD[words]})
+
+
+def test_a_biased_sampling_needs_a_place_for_its_bias() -> None:
+    biased = {"name": "biased", "sampling_bias": 0.5}
+    with pytest.raises(SpecError, match=r"the sampling biased needs \{bias\} in the sample line"):
+        planned(sampling=biased)
+    line = GOOD["sample"] + " {bias}"
+    assert planned(sampling=biased, sample=line).lineages
 
 
 def test_a_line_of_a_file_needs_permission_and_one_of_code_none() -> None:
