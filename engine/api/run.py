@@ -22,6 +22,7 @@ from engine.api.result import Result
 from engine.experiment.given import Overrides
 from engine.experiment.kept import kept, place
 from engine.experiment.sources import load as read_source
+from engine.lineage.recorded import with_files_of_output
 from engine.running.session import EnvironmentProblem, Options
 from engine.running.signals import AGAIN
 from engine.store.outputs import NoOutput, existing
@@ -130,4 +131,5 @@ def open(folder: str | Path, *, experiment: str | None = None) -> Result:
         said = "keeps several experiments" if chosen is None else f"keeps no {chosen!r}"
         raise LookupError(f"{folder} {said}; there are: {', '.join(there) or 'none'}")
     file = place(str(folder), chosen)
-    return Result(Sweep(replace(read_source(file), out=str(folder))))
+    sweep = replace(read_source(file), out=str(folder))
+    return Result(Sweep(with_files_of_output(sweep, Store(sweep.out, repairs=False))))
