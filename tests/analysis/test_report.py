@@ -513,6 +513,8 @@ def test_report_and_export_from_the_command_line(page: Path, tmp_path: Path) -> 
     )
     refused = ouro("export", file, "--out", out, "--to", str(tmp_path / "a.txt"))
     assert refused.returncode == 2 and "should end in .parquet or .csv" in refused.stderr
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "output.json").write_text('{"id": "of a run that was ended early"}')
     empty = ouro("export", file, "--out", str(tmp_path / "none"))
     assert empty.returncode == 2 and "nothing has been measured yet" in empty.stderr
     written = ouro("report", file, "--out", out, "--to", str(tmp_path / "r"), "--no-pictures")

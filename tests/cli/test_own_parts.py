@@ -13,7 +13,7 @@ from tests.support import own
 from tests.support.ouro import ROOT, ouro
 
 
-@pytest.mark.parametrize("door", ["folder", "package"])
+@pytest.mark.parametrize("door", ["folder", pytest.param("package", marks=pytest.mark.slow)])
 def test_own_parts_are_run_searched_and_reported(
     door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
