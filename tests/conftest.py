@@ -27,6 +27,12 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OUROBOROS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True)
+def _no_parts_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--parts` in this process would stay for the tests that come after."""
+    monkeypatch.setenv("OUROBOROS_PARTS", "")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, or skip."""

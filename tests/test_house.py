@@ -214,8 +214,11 @@ def test_analysis_has_no_command_and_no_console() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_name_is_the_registry(kind: str) -> None:
+    room = f"engine.{KINDS[kind]}."
+    found = {module.removeprefix(room) for module in MODULES if module.startswith(room)}
+    assert {name for name in found if name[0] != "_"} == set(names(kind))
     for name in names(kind):
-        tree = MODULES[f"engine.{KINDS[kind]}.{name}"]
+        tree = MODULES[f"{room}{name}"]
         public = [
             n.name for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")
         ]

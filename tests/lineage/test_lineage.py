@@ -14,6 +14,7 @@ import pytest
 from analysis.frame.rows import from_store
 from engine.lineage.generations import NotReproduced
 from engine.lineage.loop import Lineage, Outcome
+from engine.lineage.measure import gate
 from engine.parts import Finding
 from engine.spec import LineageSpec
 from engine.status import Status
@@ -366,8 +367,8 @@ def test_a_draw_that_lost_a_class_says_which_and_ends_nothing(tmp_path: Path) ->
     chain = lineages(sweep_of(text, tmp_path, "grid={}", "seeds=1", "metrics=[]"))[0]
     real = chain.cache.real(0)
     assert real.y is not None and set(real.y) == {0, 1, 2}
-    assert chain._gate(real) == (Status.OK, "")
-    lost = chain._gate(real.take(np.flatnonzero(real.y != 1)))
+    assert gate(real, real) == (Status.OK, "")
+    lost = gate(real.take(np.flatnonzero(real.y != 1)), real)
     assert lost == (Status.CLASS_EXTINCT, "no samples of class 1")
     assert not lost[0].ends and not lost[0].absorbing and lost[0].measurable
 

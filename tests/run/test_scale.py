@@ -4,6 +4,7 @@ columns and 24 rows.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from io import StringIO
@@ -172,7 +173,7 @@ def check_keys(spec: LineageSpec, generations: int) -> None:
         ]
         warm = parent if spec.generator.params.get("warm_start") else None
         made_of = {
-            "generator": spec.generator.canonical,
+            "generator": json.loads(spec.generator.fitted),
             "seed": spec.seed,
             "t": node.t,
             "recipe": recipe,
@@ -185,6 +186,8 @@ def check_keys(spec: LineageSpec, generations: int) -> None:
             "n": spec.n_drawn,
             "real": node.real,
         }
+        if spec.generator.drawing:  # what only changes how the model is drawn from
+            drawn["drawing"] = spec.generator.drawing
         assert node.draw == digest(drawn)
         parent = node.model
 
