@@ -264,6 +264,11 @@ class Part:
         unchanged(self.kind, self.name, self.source)
         return make(self.kind, self.name, **self.params)
 
+    @cached_property
+    def made(self) -> Any:
+        """The part, constructed once: for policies, which keep nothing."""
+        return self.make()
+
     def constant(self, name: str, default: Any = None) -> Any:
         """A literal class constant of the part, read without importing it."""
         return describe(self.kind, self.name).constants.get(name, default)
@@ -333,6 +338,11 @@ class Part:
             files = names_files(known[name].annotation)
             found[name] = self.params[name] if files else value
         return found
+
+    @cached_property
+    def asked(self) -> PartDict:
+        """What was asked for, whatever its files and the code behind it are."""
+        return {"name": self.name, **replace(self, files={}, former=False).told}
 
 
 def short(value: Any) -> str:

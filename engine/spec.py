@@ -46,7 +46,7 @@ class LineageSpec:
     def identity(self) -> JsonObject:
         """What its id is a digest of."""
         return {
-            **{kind: part.canonical for kind, part in self.parts()},
+            **{kind: getattr(self, kind).canonical for kind in PARTS},
             "n_real": self.n_real,
             "n_drawn": self.n_drawn,
             "arrival": self.arrival,
@@ -58,7 +58,7 @@ class LineageSpec:
         """Synthetic samples drawn from each generation."""
         if self.n_synthetic is not None:
             return self.n_synthetic
-        return max(self.n_real, int(self.policy.make().needs(self.n_real)))
+        return max(self.n_real, int(self.policy.made.needs(self.n_real)))
 
     def drawn(self, t: int) -> int:
         """Synthetic samples drawn from generation t: of every generation equally many."""

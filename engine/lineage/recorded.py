@@ -10,7 +10,6 @@ from typing import Any
 
 from engine.identity import CANONICAL, CONTENT, Part, digest
 from engine.lineage.recipe import path
-from engine.parts import PartDict
 from engine.registry import KINDS
 from engine.spec import PARTS, LineageSpec, Sweep
 from engine.store.rows import LineageRow
@@ -22,13 +21,9 @@ MOST_SAID = 4  # reasons
 
 def asked(spec: LineageSpec) -> str:
     """What was asked for, whatever the files and the code behind it are."""
-    parts = {kind: _asked(part) for kind, part in spec.parts()}
+    parts = {kind: part.asked for kind, part in spec.parts()}
     sizes = (spec.n_real, spec.n_synthetic, spec.arrival, spec.seed)
     return digest({**parts, "sizes": list(sizes)})
-
-
-def _asked(part: Part) -> PartDict:
-    return {"name": part.name, **replace(part, files={}, former=False).told}
 
 
 # ---- files that are elsewhere --------------------------------------------------------------------
@@ -149,8 +144,10 @@ def _begun_otherwise(sweep: Sweep, store: Store) -> Iterator[tuple[LineageSpec, 
                 first = path(spec, 0)[0]
                 if row.generations[0].draw != first.draw and not store.row("draw", first.draw):
                     yield spec, row
+    strangers = sorted(there - mine.keys())
+    if not strangers:
+        return
     absent = {asked(spec): spec for spec in mine.values() if spec.id not in there}
-    strangers = sorted(there - mine.keys()) if absent else []
     for lineage in strangers[:MOST_READ]:
         row = store.lineage(lineage)
         spec_then = None if row is None else row.known_spec()

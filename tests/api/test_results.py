@@ -189,6 +189,7 @@ def test_figures_are_drawn_and_what_is_not_there_is_named(result: engine.Result)
         result.plot.curve("fd")
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_or_a_folder(result: engine.Result, tmp_path: Path) -> None:
     page = result.report(tmp_path / "deep" / "report.html", pictures=False)
     assert page.read_text().startswith("<!doctype html>".upper()) or "<html" in page.read_text()

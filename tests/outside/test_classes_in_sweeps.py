@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import own
 from tests.support.ouro import environment
 
@@ -47,6 +49,7 @@ def script() -> str:
     return f"{head}{held}\nEXPERIMENT = {own.EXPERIMENT!r}\n{SCRIPT}"
 
 
+@pytest.mark.slow
 def test_classes_of_a_script_are_run_searched_and_reported(tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(script())

@@ -90,6 +90,7 @@ def test_a_finite_set_smaller_than_the_draw_gives_the_ceiling_of_all_it_has() ->
     assert metric.ceiling_ > 0.6
 
 
+@pytest.mark.slow
 def test_a_resnet_learns_too_and_the_answer_names_the_network(
     on_digits: tuple[Any, Samples],
 ) -> None:

@@ -87,6 +87,7 @@ def here(*words: str) -> tuple[int, str]:
     return end.exit_code, end.output
 
 
+@pytest.mark.slow
 def test_it_is_needed_again_to_go_on_and_not_to_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

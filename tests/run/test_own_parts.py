@@ -53,6 +53,7 @@ def run(folder: Path, *words: str, **parts: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_own_parts_reach_two_workers_past_a_folder_called_engine(tmp_path: Path) -> None:
     ran = run(tmp_path, "--cpus", "2", "--json", jitter=jitter(NOTING))
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -98,6 +98,7 @@ def test_a_damaged_object_is_made_again(tmp_path: Path, s3: Server) -> None:
     assert fs.cat_file(path) == whole and len(fs.ls(f"{BUCKET}/out/damaged", refresh=True)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_on_s3_make_every_key_once(tmp_path: Path, s3: Server) -> None:
     sweep = sweep_of(VAE, tmp_path)
     program = (
