@@ -51,9 +51,11 @@ def has_rows(store: Store) -> bool:
 
 
 def forget(store: Store) -> None:
-    """Remove what a session leaves in an output before it commits anything."""
+    """Remove what a session leaves in an output before it commits anything, as far as the disk
+    lets us: why it refused was said already.
+    """
     for name in BESIDE:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):
             store.fs.rm(store.path(name), recursive=True)
 
 
