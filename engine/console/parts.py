@@ -12,6 +12,7 @@ from rich.text import Text
 
 from engine._descriptions import KINDS_SAID, keys_of
 from engine._docstrings import split_docstring
+from engine.console.tables import NARROW
 from engine.console.traits import in_words
 from engine.experiment.json_schema import of_parameter
 from engine.files import JsonObject
@@ -59,7 +60,9 @@ def show_parts(console: Console, found: Mapping[str, Sequence[Description]]) -> 
         longest = max((len(part.name) for part in members), default=0)
         for part in members:
             line = Text.assemble((f"  {part.name:{longest}}  ", "cyan"), part.summary)
-            if whole:
+            if console.width < NARROW:  # a paragraph each
+                console.print(Text.assemble((part.name, "cyan"), f": {part.summary}"))
+            elif whole:
                 table = Table.grid(padding=(0, 2, 0, 0))
                 table.add_column(min_width=longest + 2, no_wrap=True, style="cyan")
                 table.add_row(f"  {part.name}", Text(part.summary))
