@@ -24,20 +24,7 @@ from engine.store.rows import row_from_json
 from engine.store.seal import Damaged, sha256
 from engine.store.shapes import Malformed, is_below
 from engine.store.store import Store
-
-SWEEP = """
-base:
-  dataset: {name: gaussian, replicates: 3}
-  generator: gaussian
-  n_real: 30
-grid: {policy: [replace, accumulate]}
-seeds: 1
-generations: 2
-metrics: [moments]
-collapse: {metric: moments/trace_ratio, below: 0.5}
-tracking: none
-"""
-
+from tests.support.commands import GAUSSIANS
 
 # ---- pickles -------------------------------------------------------------------------------------
 
@@ -86,7 +73,7 @@ def test_no_pickle_in_a_result_folder_is_loaded(
     libraries look for.
     """
     monkeypatch.chdir(tmp_path)
-    Path("sweep.yaml").write_text(SWEEP)
+    Path("sweep.yaml").write_text(GAUSSIANS)
     assert ouro("run", "sweep.yaml", "--local") == 0
     files = [p for p in Path("runs").rglob("*") if p.is_file()]
     assert len(files) > 10
