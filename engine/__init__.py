@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from engine.parts import Policy as Policy
     from engine.parts import Reward as Reward
     from engine.parts import Sampling as Sampling
-    from engine.running.session import EnvironmentProblem as EnvironmentProblem
     from engine.samples import Samples as Samples
     from engine.spec import LineageSpec as LineageSpec
+    from engine.status import EnvironmentProblem as EnvironmentProblem
     from engine.store.locks import Busy as Busy
 
 _PLACES = {
@@ -58,7 +58,7 @@ _PLACES = {
     "Metric": "engine.parts",
     "SpecError": "engine.experiment.reader",
     "Busy": "engine.store.locks",
-    "EnvironmentProblem": "engine.running.session",
+    "EnvironmentProblem": "engine.status",
 }
 __all__ = list(_PLACES)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine._docstrings import split_docstring
-from engine.registry import Description
+from engine._signatures import Description
+from engine.parts import HELD_OUT
 
 SPOKEN_NONE = re.compile(r"\bNone\b")
 KINDS_SAID = {
@@ -64,7 +65,7 @@ class Key:
 
 
 def keys_of(metric: Description) -> list[Key]:
-    """The keys that a metric declares; the first that an answer has stands for the metric."""
+    """The keys that a metric declares, in its order."""
     return [Key(name, *about) for name, about in metric.trait("KEYS", {}).items()]
 
 
@@ -94,4 +95,12 @@ def _faults_of_keys(metric: Description) -> list[str]:
             found.append(f"{who} is better {about[2]!r}; allowed: {allowed} (neither)")
         if key.split("/")[0] != metric.name:
             found.append(f"{who} does not begin with the metric's name; keys are NAME or NAME/...")
+    for kind, key in metric.trait("HEADLINE", {}).items():
+        if key not in declared:
+            fault = f"HEADLINE of the metric {metric.name} names {key!r} for {kind}"
+            found.append(f"{fault}, which is none of its KEYS: {', '.join(declared)}")
+    for bound in metric.trait("BOUNDS", {}) or ():
+        if bound != HELD_OUT and bound not in metric.parameters:
+            allowed = ", ".join((HELD_OUT, *metric.parameters))
+            found.append(f"BOUNDS of the metric {metric.name} has {bound!r}; allowed: {allowed}")
     return found

@@ -2,20 +2,17 @@
 
 Digests are cached by size, times of writing and of change (mtime, ctime: an editor that saves in
 place keeps the inode, an unpacked archive the mtime), device and inode, so that a plan need not
-read 100,000 pictures again.  One cache file serves one place; it may be damaged, or not be written
-at all: then the files are read.
+read 100,000 pictures again.  One cache file serves one place; where it is damaged, or cannot be
+written, the files are read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import stat
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.files import cache_folder, write_atomically
+from engine._cache import Kept
 
 DIGITS = 32  # of a digest, in keys
 # a file that was changed so shortly before it was read may change again within one tick of its
 # file system's clock: it is read again
 UNSETTLED_NS = 2_000_000_000
 READERS = 8  # threads: hashing frees the interpreter
+LAYOUT = "names, stats [n, 5], digests"  # of a cache file
 # what archives of macOS carry along, and what Python leaves; hidden names are none either
 UNSEEN = ("__MACOSX", "__pycache__")
 _distrusted: set[str] | None = None  # places that were read anew; None: the cache is trusted
@@ -65,8 +63,13 @@ def of_file(path: Path) -> str:
 
 def of_files(place: Path, names: Sequence[str]) -> str:
     """One digest of the names (relative to a place) and bytes of files, in this order."""
+    return of_all(names, each(place, names))
+
+
+def of_all(names: Sequence[str], of_bytes: Sequence[bytes]) -> str:
+    """The same of files whose bytes have these digests."""
     whole = hashlib.sha256()
-    for name, own in zip(names, each(place, names), strict=True):
+    for name, own in zip(names, of_bytes, strict=True):
         whole.update(os.fsencode(name) + b"\0" + own)
     return whole.hexdigest()[:DIGITS]
 
@@ -80,7 +83,7 @@ def each(
     """
     if not names:
         return []
-    cached = _cache_file(place, algorithm, only)
+    cached = _kept(place, algorithm, only)
     now, found = time.time_ns(), _stats(place, names)  # before they are read
     known = _read_cache(cached) if _trusted(cached) else None
     if known is not None and known.names == list(names) and np.array_equal(known.stats, found):
@@ -171,37 +174,35 @@ class _Known:
         return {(name, *own): digest for name, own, digest in rows}
 
 
-def _trusted(cached: Path) -> bool:
+def _trusted(cached: Kept) -> bool:
     """Whether the cache may be believed; where it is not, it is the second time."""
-    if _distrusted is None or str(cached) in _distrusted:
+    if _distrusted is None or cached.name in _distrusted:
         return True
-    _distrusted.add(str(cached))
+    _distrusted.add(cached.name)
     return False
 
 
-def _cache_file(place: Path, algorithm: str, only: str) -> Path:
+def _kept(place: Path, algorithm: str, only: str) -> Kept:
     of = f"{algorithm}\0{place.resolve()}\0{only}"
-    return cache_folder() / "digests" / f"{hashlib.sha256(os.fsencode(of)).hexdigest()[:24]}.npz"
+    whole = hashlib.sha256(os.fsencode(of)).hexdigest()
+    return Kept(f"digests/{whole[:24]}.npz", f"{LAYOUT} of {whole}")
 
 
-def _read_cache(path: Path) -> _Known | None:
+def _read_cache(cached: Kept) -> _Known | None:
     """What is known of a place; None where there is no cache, or a damaged one."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, stats, digests = file["names"], file["stats"], file["digests"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    content = cached.read()
+    if content is None:
         return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        names, stats, digests = file["names"], file["stats"], file["digests"]
     texts = [os.fsdecode(name) for name in names.tobytes().split(b"\0")[:-1]]
-    if stats.shape != (len(texts), 5) or digests.ndim != 2 or len(digests) != len(texts):
-        return None
     return _Known(texts, stats, [digest.tobytes() for digest in digests])
 
 
-def _write_cache(path: Path, known: _Known) -> None:
-    """Keep what is known of a place; a cache that cannot be written is no error."""
+def _write_cache(cached: Kept, known: _Known) -> None:
+    """Keep what is known of a place."""
     names = b"".join(os.fsencode(name) + b"\0" for name in known.names)
     digests = np.frombuffer(b"".join(known.digests), np.uint8).reshape(len(known.names), -1)
     buffer = io.BytesIO()
     np.savez(buffer, names=np.frombuffer(names, np.uint8), stats=known.stats, digests=digests)
-    with contextlib.suppress(OSError):
-        write_atomically(path, buffer.getvalue())
+    cached.write(buffer.getvalue())

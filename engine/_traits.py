@@ -64,6 +64,44 @@ def _told(about: Any) -> bool:
     return listed and all(isinstance(each, str) for each in about)
 
 
+def _headline(value: Any) -> bool:
+    return _mapping(value) and all(_text(key) for pair in value.items() for key in pair)
+
+
+def _halves(value: Any) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return value is None or (pair and _text(value[0]) and _whole(0)(value[1]))
+
+
+def _variance(value: Any) -> bool:
+    return _mapping(value) and all(map(_band, value.values()))
+
+
+def _band(value: Any) -> bool:
+    """The lowest and the highest ratio."""
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return pair and all(map(_ratio, value)) and value[0] <= value[1]
+
+
+def _ratio(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _coarse(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        return False
+    method, steps, left = value
+    return _text(method) and _text(steps) and _mapping(left) and all(map(_by_steps, left.values()))
+
+
+def _by_steps(value: Any) -> bool:
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(map(_whole(1), value)) and all(map(_ratio, value.values()))
+
+
 MANY = 'a tuple of texts, such as ("points",)'
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TINY": (_mapping, "a mapping of parameters, such as {'steps': 2}"),
@@ -74,6 +112,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a whole number, None, or the name of a parameter",
     ),
     "REPLICATES": (
+        lambda v: v is None or _text(v) or _whole(1)(v),
+        "a whole number from 1 on, None, or the name of a parameter",
+    ),
+    "VOCABULARY": (
         lambda v: v is None or _text(v) or _whole(1)(v),
         "a whole number from 1 on, None, or the name of a parameter",
     ),
@@ -89,11 +131,21 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "STACKS": (_texts, MANY),
     "DRAWING": (_texts, 'a tuple of parameters\' names, such as ("temperature",)'),
+    "VARIANCE": (_variance, 'a mapping of kinds of data: {"points": (0.7, 0.9)}'),
+    "COARSE": (_coarse, 'None, or a tuple such as ("solver", "steps", {"euler": {10: 0.67}})'),
+    "HALVES": (_halves, 'None, or a parameter and a number: ("halvings", 2)'),
     "COST": (lambda v: v in ("tiny", "small", "large"), '"tiny", "small" or "large"'),
     "KNOWS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
     "ACCEPTS": (_accepts, f"None, {MANY}, or a mapping of these with the parameters they go with"),
     "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
     "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
+    "HEADLINE": (_headline, 'a mapping of kinds of data: {"regression": "moments/weight_error"}'),
+    "READS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
+    "COVARIANCE": (lambda v: v in (None, "set", "class"), 'None, "set" or "class"'),
+    "BOUNDS": (
+        lambda v: v is None or _texts(v),
+        'None, or a tuple of "held out" and names of parameters',
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -104,17 +104,21 @@ SampleLine = Annotated[str, AfterValidator(_sample)]
 
 # ---- who may run them ----------------------------------------------------------------------------
 
+PRINTED = (".out", ".err")  # endings of the files that hold what programs print
+Logs = Path | Callable[[], Path] | None
+
 
 @dataclass(frozen=True)
 class Permit:
     """What the work at hand may do.
 
     allowed  whether command lines of an experiment file may be run.
-    logs     what programs print goes to this path, with .out and .err at its end; None: nowhere.
+    logs     what programs print goes to this path, with .out and .err at its end; or who is asked
+             for it when a program starts; None: nowhere.
     """
 
     allowed: bool = False
-    logs: Path | None = None
+    logs: Logs = None
 
 
 NOTHING = Permit()
@@ -122,7 +126,7 @@ _permit: ContextVar[Permit] = ContextVar("permit", default=NOTHING)
 
 
 @contextmanager
-def permitting(allowed: bool = True, logs: Path | None = None) -> Iterator[None]:
+def permitting(allowed: bool = True, logs: Logs = None) -> Iterator[None]:
     """Inside, parts with command lines of a file can be made, or not."""
     token = _permit.set(Permit(allowed, logs))
     try:

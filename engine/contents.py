@@ -12,6 +12,10 @@ import numpy as np
 from engine.samples import proportional_counts
 
 MOST_NAMES = 5  # classes that are named in a line
+LEAST_APART = 2  # rows held out: fewer have no spread to compare with
+PARTS_OF_A_SET = frozenset(
+    ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "holdout")
+)  # names of folders that are seldom those of classes
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,13 @@ class Contents:
     shape       of one row (height, width, channels).
     classes     names in the order of their labels; empty for unlabelled data.
     per_class   rows to train on, by label; empty where only the files of the rows could tell.
-    lost        classes that have held-out rows and none to train on.
+    apart       of each class the rows held out, where they are counted.
     left_out    files that are not read, relative to the folder.
+    unread      what there is no file of the folder, with what it is: x.png (a pipe).
+    copies      held-out rows whose file is also one of those to train on, byte for byte.
     rest        what this computer lacks of the whole set, where a part of it stands for it here.
     balanced    whether equally many rows of each class are drawn.
+    vocabulary  different tokens of a text; 0: it is none.
     fingerprint changes when the files do: for notes about them, in no key.
     content     digest of the files it is read from, in keys; '' of a published archive.
     """
@@ -51,10 +58,13 @@ class Contents:
     shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
-    lost: tuple[str, ...] = ()
+    apart: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    copies: int = 0
     rest: Lack | None = None
     balanced: bool = False
+    vocabulary: int = 0
     fingerprint: str = field(default="", repr=False)
     content: str = field(default="", repr=False)
 
@@ -78,12 +88,29 @@ class Contents:
         if not self.held_out or not self.train:
             which = "held out" if not self.held_out else "left to train on"
             return f"of the {self.rows:,} rows of {self.name} none is {which} ({self.why})"
-        if self.lost:
-            named = _named(self.lost)
+        if self.held_out < LEAST_APART:
             return (
-                f"{self.name}: too few rows for two parts; none to train on is left of class "
-                f"{named} ({self.why})"
+                f"of the {self.rows:,} rows of {self.name} {self.held_out} is held out "
+                f"({self.why}); at least {LEAST_APART} are needed to compare with"
             )
+        return self._part_without_class()
+
+    def _part_without_class(self) -> str:
+        """The classes that one of the two parts has no row of, with their counts, or ''."""
+        for which, lacking in (("to train on", self.per_class), ("held out", self.apart)):
+            lost = [
+                f"{name} ({train + apart} in all)"
+                for name, train, apart, own in zip(
+                    self.classes, self.per_class, self.apart, lacking, strict=False
+                )
+                if not own
+            ]
+            if lost:
+                return (
+                    f"{self.name}: too few rows for two parts; none {which} is left of class "
+                    f"{named(lost)} ({self.why}); add rows to the class, remove it, or choose "
+                    "another share"
+                )
         return ""
 
     def _too_few(self, n: int) -> str:
@@ -117,24 +144,45 @@ class Contents:
         """One line for a reader."""
         text = f"{self.name}: {self.train:,} rows to train on, {self.held_out:,} held out"
         if self.classes:
-            text += f", {len(self.classes)} classes ({_named(self.classes)})"
+            text += f", {len(self.classes)} classes ({named(self.classes)})"
         else:
             text += ", no labels"
         if self.left_out:
-            text += f"; {len(self.left_out):,} files left out ({_named(_kinds(self.left_out))})"
+            many = "1 file" if len(self.left_out) == 1 else f"{len(self.left_out):,} files"
+            text += f"; {many} left out ({named(list(dict.fromkeys(kinds(self.left_out))))})"
+        if self.unread:
+            text += f"; not read: {named(self.unread)}"
         return text
 
+    @property
+    def warnings(self) -> list[str]:
+        """What of it may not be as it was meant, a line each."""
+        found = []
+        if self.copies:
+            found.append(
+                f"{self.copies:,} of the {self.held_out:,} held-out rows of {self.name} are copies "
+                "of rows to train on: a model that repeats those looks better than it is"
+            )
+        called = [name for name in self.classes if name.lower() in PARTS_OF_A_SET]
+        if called and len(called) == len(self.classes):
+            found.append(
+                f"the classes of {self.name} are called {' and '.join(called)}: where these are "
+                f"parts of a set and no classes, give one of them ({self.name}/{called[0]})"
+            )
+        return found
 
-def _kinds(files: Sequence[str]) -> list[str]:
-    """How the names of files end, or the name where it does not."""
+
+def kinds(files: Sequence[str]) -> list[str]:
+    """How the name of each file ends; the whole name where it does not."""
     endings = []
     for file in files:
         last = file.rpartition("/")[2]
         stem, dot, ending = last.rpartition(".")
         endings.append(f".{ending}" if stem and dot else last)
-    return list(dict.fromkeys(endings))
+    return endings
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """The first few of these, and how many more there are."""
     more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more

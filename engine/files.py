@@ -10,33 +10,50 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
+import re
 import shutil
+import socket
 import stat
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 JsonObject = dict[str, Any]  # as a file or a message between processes holds it
 PREFIX = "ouro-"
-TRIES = 10
+TRIES = 25  # of removing a folder, a fifth of a second apart
 # characters of the folder above: Ray puts sockets below, and their paths are limited to about 100
 LONGEST = 20
+NO_HOME = Path(os.devnull) / "no home"  # nothing can be made below it
 
 
 def cache_folder() -> Path:
-    """Return $OUROBOROS_CACHE, or the user's cache folder; it need not be there."""
+    """Return $OUROBOROS_CACHE, or the user's cache folder; it need not be there, and cannot be made
+    where the user has no home (containers).
+    """
     own = os.environ.get("OUROBOROS_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ouroboros"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "ouroboros"
+
+
+def _home() -> Path:
+    try:
+        return Path(os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a number without a name
+        return NO_HOME
 
 
 # ---- reading what others wrote -------------------------------------------------------------------
 
 KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -44,28 +61,98 @@ KINDS = {
 }
 
 
+def kind_of(path: str | Path) -> str:
+    """What stands at a path instead of a file: a pipe, a device, ..."""
+    return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "no file")
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """Read a regular file of at most so many bytes; a pipe or a device is not waited for.
 
     OSError says what stands there instead, IsADirectoryError that it is a folder.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind in KINDS:
-            raise OSError(errno.EINVAL, f"this is {KINDS[kind]}, not a file", str(path))
+    with open_regular(path, follow=True) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     return data
 
 
+def open_regular(path: Path, follow: bool = False) -> BinaryIO:
+    """Open a regular file to be read, by default not through a link; a pipe or a device is not
+    waited for.
+
+    OSError says what stands there instead, IsADirectoryError that it is a folder.
+    """
+    how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, how)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise OSError(errno.ELOOP, "this is a link, not a file", str(path)) from None
+        raise
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFREG:
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    number = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
+    raise OSError(number, f"this is {KINDS[kind]}, not a file", str(path))
+
+
 def data_root(given: str | None = None) -> Path:
     """Where data sets lie: the parameter, else $OUROBOROS_DATA, else the cache folder."""
-    return Path(given or os.environ.get("OUROBOROS_DATA") or cache_folder() / "data")
+    own = given or os.environ.get("OUROBOROS_DATA")
+    return Path(expanded(own)) if own else cache_folder() / "data"
+
+
+def expanded(path: str) -> str:
+    """A path with ~ and $VARIABLES filled in; ValueError for one that is not set."""
+    for name in re.findall(r"\$(\w+|\{[^}]*\})", path):
+        if name.strip("{}") not in os.environ:
+            raise ValueError(f"{path}: the variable ${name} is not set; set it, or write the path")
+    return os.path.expandvars(os.path.expanduser(path))
 
 
 # ---- atomic writes -------------------------------------------------------------------------------
+
+# as `staged_name`; versions that named no computer wrote on this one, if they still do
+STAGED = re.compile(r".*\.(?:([0-9a-f]{8})-)?(\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+PROBE = re.compile(r"\.probe-[0-9a-f]{8}")  # of such versions, for a moment
+# seconds without a write, after which the writer of another computer is taken for dead
+GIVEN_UP = 3600.0
+
+
+def staged_name(name: str) -> str:
+    """A temporary name beside a file, which says who writes it: computer and process."""
+    return f"{name[:200]}.{_computer()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+
+
+def is_staged(name: str) -> bool:
+    """Whether a name is one of those that are to be replaced or removed by their writer."""
+    if name.endswith(".tmp"):
+        return STAGED.fullmatch(name) is not None
+    return name.startswith(".probe-") and PROBE.fullmatch(name) is not None
+
+
+def is_of_the_dead(name: str, written: float) -> bool:
+    """Whether a file is staged, and its writer gone.
+
+    written: its last change, in seconds since the epoch, by which writers on other computers are
+    judged.
+    """
+    if not is_staged(name):
+        return False
+    own = STAGED.fullmatch(name)
+    if own is None:
+        return True
+    if own[1] in (None, _computer()):
+        return not is_alive(own[2])
+    return time.time() - written > GIVEN_UP
+
+
+def _computer() -> str:
+    """This computer, in few characters."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 @contextlib.contextmanager
@@ -75,7 +162,7 @@ def staged(path: Path) -> Iterator[Path]:
     After an error `path` is as it was and the temporary file is gone.  Several processes may write
     the same file at once: the last one wins, whole.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(staged_name(path.name))
     try:
         yield temporary
         os.replace(temporary, path)
@@ -108,7 +195,8 @@ def exclusive(path: Path) -> Iterator[bool]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115  # closed below
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = open(os.open(path, flags, 0o666), "a")  # noqa: SIM115  # closed below
     except OSError:
         yield False
         return
@@ -140,8 +228,14 @@ def weights_folder() -> tempfile.TemporaryDirectory[str]:
 
 def of_dead_processes() -> list[Path]:
     """List the scratch folders of this user whose process is gone."""
-    mine = os.getuid()
-    return [p for p in _folders("*-*") if p.stat().st_uid == mine and not is_alive(_pid(p))]
+    return [p for p in _folders("*-*") if _is_mine(p) and not is_alive(_pid(p))]
+
+
+def _is_mine(path: Path) -> bool:
+    """Whether it is there and this user's own: others remove theirs at any time."""
+    with contextlib.suppress(OSError):
+        return path.lstat().st_uid == os.getuid()
+    return False
 
 
 def of_former_self() -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 from engine import _digests as digests
 from engine._annotations import names_files, spelled
 from engine.contents import Contents, Lack
-from engine.files import data_root
+from engine.files import data_root, expanded
 from engine.parts import Params, PartDict
 from engine.registry import KINDS, Description, command_lines, describe, make, unchanged
 from engine.samples import Traits
@@ -41,6 +41,10 @@ class Changed(RuntimeError):
     """Files that hold something else than when the run was planned."""
 
 
+class Unopened(ValueError):
+    """What a parameter leads to is neither a file nor a folder that can be read."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part by name, with its parameters as the file gave them.
@@ -49,6 +53,7 @@ class Part:
             were found where the run was planned; None: looked at here.
     former  spelled as in outputs without a schema number: numbers as given, files by their paths.
     known   its canonical form, as an output has it; None: as it is today.
+    then    what an output says that a data set held, for where its files are not on this computer.
     """
 
     kind: str
@@ -57,6 +62,7 @@ class Part:
     files: Mapping[str, str] | None = None
     former: bool = False
     known: PartDict | None = None
+    then: Contents | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def canonical(self) -> PartDict:
@@ -159,6 +165,15 @@ class Part:
             return self.files
         return dict(self._look()) if self.reads else {}
 
+    @cached_property
+    def unopened(self) -> str:
+        """Why what a parameter leads to cannot be read, or ''."""
+        try:
+            _ = self.found
+        except Unopened as error:
+            return str(error)
+        return ""
+
     def _look(self) -> Iterator[tuple[str, str]]:
         known = self._description.parameters
         told = self._content  # of a data set: what of the files it reads
@@ -168,13 +183,23 @@ class Part:
         for name, value in named.items():
             several = isinstance(value, list)
             for i, path in enumerate(value if several else [value]):
-                own = told or (digests.content(self._place(path)) if path is not None else None)
+                own = told or (self._digest(name, path) if path is not None else None)
                 if own is not None:
                     yield (f"{name}.{i}" if several else name), own
         for name, value in self.params.items():
             nested = self._nested(name, value)
             for own, digest_of_it in nested.found.items() if nested is not None else ():
                 yield f"{name}.{own}", digest_of_it
+
+    def _digest(self, name: str, path: str) -> str | None:
+        """The digest of what a parameter leads to, None where nothing is there; Unopened."""
+        try:
+            return digests.content(self._place(path))
+        except OSError as error:
+            said = f"{path:.200} cannot be read: {(error.strerror or str(error)).lower()}"
+        except ValueError as error:
+            said = f"no path holds a null byte, got {path!r:.200}" if "\0" in path else str(error)
+        raise Unopened(f"{self.kind} {self.name}: {name}: {said}")
 
     @cached_property
     def _content(self) -> str:
@@ -215,7 +240,8 @@ class Part:
 
     def _place(self, path: str) -> Path:
         """Where a data set's file lies below the data root, another part's where it says."""
-        return data_root(self.params.get("root")) / path if self.kind == "dataset" else Path(path)
+        own = Path(expanded(path))
+        return data_root(self.params.get("root")) / own if self.kind == "dataset" else own
 
     @cached_property
     def elsewhere(self) -> Part:
@@ -284,6 +310,19 @@ class Part:
         found: Contents | Lack = self.make().contents()
         return found
 
+    @property
+    def known_contents(self) -> Contents | None:
+        """What a finite data set holds, or held when an output was made of it; None where neither
+        is known.
+        """
+        if self.then is not None and self.then.shape:
+            return self.then
+        try:
+            found = self.contents
+        except ValueError:
+            return self.then
+        return found if isinstance(found, Contents) else self.then
+
     def too_few(self, n: int) -> str:
         """Why a finite data set cannot give n rows to train on, or ''.
 
@@ -307,7 +346,11 @@ class Part:
         classes = self.trait("CLASSES")
         if classes is None and isinstance(self.contents, Contents):
             classes = len(self.contents.classes)
-        return Traits(self.trait("GIVES"), classes, self.trait("REPLICATES"), self.trait("SIZE"))
+        tokens = self.trait("VOCABULARY")
+        if tokens is None and isinstance(self.contents, Contents):
+            tokens = self.contents.vocabulary or None
+        gives, replicates = self.trait("GIVES"), self.trait("REPLICATES")
+        return Traits(gives, classes, replicates, self.trait("SIZE"), tokens)
 
     @cached_property
     def conditional(self) -> bool:

@@ -78,6 +78,30 @@ class FittedWeights(Protocol):
     weights_: np.ndarray  # [replicates, d]
 
 
+class ExactCrossEntropy(Protocol):
+    """cross entropy: of a data set of text whose law is known."""
+
+    def entropy(self) -> float:
+        """Of the truth, in nats per token."""
+        ...
+
+    def cross_entropy_of(self, transitions: np.ndarray) -> np.ndarray:
+        """Of the truth against transitions [replicates, (V+1)^m, V] given the m tokens before, in
+        nats per token: [replicates].
+        """
+        ...
+
+
+class Transitions(Protocol):
+    """transitions: of a generator of text that looks at a fixed number of tokens."""
+
+    def transitions(self) -> np.ndarray:
+        """Probabilities of the next token given the m before it, in the order of
+        `_tokens.context_codes`: [replicates, (V+1)^m, V].  ValueError where they are too many.
+        """
+        ...
+
+
 class AllRows(Protocol):
     """all rows: of a finite data set."""
 
@@ -92,6 +116,7 @@ OF_DATA: dict[str, type] = {
     "components": Components,
     "frequencies": TrueFrequencies,
     "weights": TrueWeights,
+    "cross entropy": ExactCrossEntropy,
     "all rows": AllRows,
 }
 OF_MODELS: dict[str, type] = {
@@ -100,6 +125,7 @@ OF_MODELS: dict[str, type] = {
     "moments": FittedMoments,
     "frequencies": FittedFrequencies,
     "weights": FittedWeights,
+    "transitions": Transitions,
 }
 
 

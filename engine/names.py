@@ -85,26 +85,43 @@ def refusals(refused: Iterable[Refused], lineages: Iterable[LineageSpec] = ()) -
 
 def names_of(sweep: Sweep) -> Names:
     """The names of a sweep's lineages, and of those that a search adds to it."""
-    return Names(sweep.lineages, searched=sweep.threshold is not None)
+    there = {_key(spec) for spec in sweep.controls}
+    whole = {_key(spec.quarter()): spec for spec in sweep.lineages} if there else {}
+    controls = {key: spec for key, spec in whole.items() if key in there}
+    return Names(sweep.lineages, searched=sweep.threshold is not None, controls=controls)
 
 
 class Names:
     """The names of the cells, workflows and lineages of one grid."""
 
-    def __init__(self, specs: Iterable[LineageSpec], searched: bool = False) -> None:
-        """searched: more cells may come along the synthetic fraction, which is said then."""
+    def __init__(
+        self,
+        specs: Iterable[LineageSpec],
+        searched: bool = False,
+        controls: Mapping[str, LineageSpec] | None = None,
+    ) -> None:
+        """searched: more cells may come along the synthetic fraction, which is said then.
+        controls: by the cell of each, a lineage of which it is a control.
+        """
         self._searched = searched
+        self._controls = controls or {}
         self._cells: dict[str, LineageSpec] = {}
         for spec in specs:
             self._cells.setdefault(_key(spec), spec)
         self._said: dict[tuple[str, str, bool], Group] = {}  # of parts, by their canonical JSON
 
     def cell(self, spec: LineageSpec) -> str:
-        """The name of a lineage's cell."""
+        """The name of a lineage's cell; of a control its own n beside that of the whole one."""
+        if (whole := self._controls.get(_key(spec))) is not None:
+            return f"{self.cell(whole)}, control n={spec.n_real}"
         if len(self._cells) < 2:
             return alone(spec)
         known = self._by_cell.get(_key(spec))
         return self._stranger(spec) if known is None else known
+
+    def is_control(self, spec: LineageSpec) -> bool:
+        """Whether a lineage is a control, which counts for no cell."""
+        return _key(spec) in self._controls
 
     def workflow(self, spec: LineageSpec) -> str:
         """The name of what is the same but for the synthetic fraction and the seed."""

@@ -41,6 +41,7 @@ Extractor = Literal[
 Params = dict[str, Any]  # a part's parameters by name
 Needs = Mapping[str, Mapping[str, tuple[Any, ...]]]  # see NEEDS below
 Keys = Mapping[str, tuple[str, str, str]]  # see KEYS below
+Bands = dict[str, tuple[float, float]]  # see VARIANCE below
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
 
@@ -98,13 +99,21 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 CLASSES     labels are 0..CLASSES-1; 0: unlabelled; None: known once data are read
 #                 REPLICATES  axis 1 of x holds so many independent replicates; None: no such axis
 #                 FINITE      has only so many rows, which `contents` counts
+#                 VOCABULARY  tokens of a text are 0..VOCABULARY-1; None: known once data are read
 #                 SIZE        rows to train on and held out, of a finite set
 # of generators   CONDITIONAL draws by class label (or covariates), and labels what it draws
 #                 CONTINUES   a fit goes on from the generation before it
 #                 STACKS      kinds of data on which lineages are trained together
+#                 HALVES      (parameter, number): how often height and width of images are halved,
+#                             by this parameter, or so often where it is None; they must divide
 #                 COST        tiny (closed forms: milliseconds), small or large
 #                 DRAWING     names of the parameters that change how a model is drawn from and not
 #                             how it is fitted: they are in the draw's key, not in the model's
+#                 VARIANCE    drawn over real variance after a usual fit, (lowest, highest) by kind
+#                             of data; of kinds that are left out it is 0.9 to 1.1
+#                 COARSE      (parameter of the method, parameter of its steps, {method: {steps:
+#                             the same ratio with an exact network}}); from the most steps on a
+#                             method is not coarse
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
 # of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
 #                             under which it is accepted: {"points": {"rule": ("top",)}}
@@ -113,8 +122,16 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                             or the kind of data (GIVES), under which it is needed: {} is always
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
-#                             a key is a whole number.  The first that an answer has stands for
-#                             the metric
+#                             a key is a whole number
+#                 HEADLINE    the key that stands for the metric, by the kind of data; of other
+#                             kinds its own name or, where that is no key, the first of KEYS
+#                 READS       words of knowledge.py: of a generator that tells one of them it reads
+#                             that, so that its values do not depend on how many samples there are
+#                 BOUNDS      what bounds how many samples are compared, beside those drawn:
+#                             "held out" rows, or parameters by name; None: values do not depend
+#                             on how many there are
+#                 COVARIANCE  of features is compared, of the whole "set" or of each "class": with
+#                             fewer samples than features most of it is their small number
 # of all          TINY        the smallest parameters that work
 #                 REVISION    raised when the same parameters come to give other bits; in the key
 #                             from 2 on
@@ -124,26 +141,36 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "GIVES": None,
     "CLASSES": 0,
     "REPLICATES": None,
+    "VOCABULARY": None,
     "FINITE": False,
     "SIZE": None,
     "CONDITIONAL": False,
     "CONTINUES": False,
     "STACKS": (),
     "DRAWING": (),
+    "VARIANCE": {},
+    "COARSE": None,
+    "HALVES": None,
     "COST": "small",
     "KNOWS": (),
     "ACCEPTS": None,
     "NEEDS": {},
     "KEYS": {},
+    "HEADLINE": {},
+    "READS": (),
+    "BOUNDS": (),
+    "COVARIANCE": None,
 }
-DECIDED = {"CLASSES", "REPLICATES", "CONDITIONAL", "CONTINUES"}  # text here names a parameter
+HELD_OUT = "held out"  # in BOUNDS
+# text here names a parameter
+DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "CONDITIONAL", "CONTINUES"}
 
 
 def declared(part: object, trait: str) -> Any:
     """A trait of a constructed part; its default when the part says nothing of it.
 
-    Text in CLASSES, REPLICATES, CONDITIONAL and CONTINUES is the name of the parameter that
-    decides, which the constructor keeps under its own name.
+    Text in one of DECIDED is the name of the parameter that decides, which the constructor keeps
+    under its own name.
     """
     value = getattr(part, trait, DEFAULT_TRAITS[trait])
     if trait in DECIDED and isinstance(value, str):
@@ -153,7 +180,7 @@ def declared(part: object, trait: str) -> Any:
 
 def traits_of(dataset: object) -> Traits:
     """What a data set's samples are, as it declares."""
-    names = ("GIVES", "CLASSES", "REPLICATES", "SIZE")
+    names = ("GIVES", "CLASSES", "REPLICATES", "SIZE", "VOCABULARY")
     return Traits(*(declared(dataset, name) for name in names))
 
 
@@ -164,7 +191,7 @@ class Dataset(Protocol):
     """The truth.
 
     Images are uint8 [n, height, width, channels]; points float [n, replicates, d].  May declare
-    CLASSES, REPLICATES, SIZE, KNOWS.
+    CLASSES, REPLICATES, SIZE, VOCABULARY, KNOWS.
     """
 
     TINY: ClassVar[Params]

@@ -57,6 +57,22 @@ def _misled(dataset: Chosen, generator: Chosen, sampling: Chosen) -> str:
     return f"{generator.name}: {why}" if why else ""
 
 
+def misshapen(generator: Chosen, shape: tuple[int, ...]) -> str:
+    """Why a generator cannot learn images of this shape (height, width, channels), or ''."""
+    halves = generator.trait("HALVES")
+    if halves is None or len(shape) != 3:
+        return ""
+    name, usual = halves
+    given = describe("generator", generator.name).value(name, generator.params)
+    often = usual if given is None else given
+    if not any(side % 2**often for side in shape[:2]):
+        return ""
+    return (
+        f"{generator.name} halves height and width {often} times ({name}), so they must be "
+        f"multiples of {2**often}; the data set has {shape[0]} x {shape[1]} pixels"
+    )
+
+
 def lacking(metric: Chosen, dataset: Chosen, generator: Chosen) -> str:
     """Why a metric has no value on this data under this generator, or ''."""
     return next(_of("metric", metric.name, metric.params, dataset, generator), "")

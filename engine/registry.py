@@ -13,12 +13,13 @@ import importlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from engine import commands
+from engine._descriptions import is_declared, keys_of
 from engine._literals import module
 from engine._signatures import (
     KINDS,
@@ -35,6 +36,8 @@ from engine.outside.given import parameters_of
 from engine.outside.loading import PREFIX, load
 from engine.outside.places import VARIABLE, Place, of_class, search_path
 from engine.parts import PartDict
+from engine.seams.kept import kept
+from engine.seams.seam import Who, behind
 
 __all__ = [
     "KINDS",
@@ -95,6 +98,7 @@ def refresh() -> None:
     """Look for parts of one's own again, and into their files: as they are now."""
     _looked.clear()
     _read.clear()
+    _who.cache_clear()
 
 
 def names(kind: str) -> list[str]:
@@ -133,10 +137,36 @@ def make(kind: str, name: str, **params: Any) -> Any:
     if place is None and name not in _house(kind):
         raise KeyError(unknown(kind, name))
     commands.refuse(kind, name, command_lines(kind, name, params))
+    if place is None:
+        return _behind(kind, name)(**params)
+    with kept():  # its file runs here for the first time
+        return _behind(kind, name)(**params)
+
+
+def _behind(kind: str, name: str) -> Any:
+    """The class of a part, behind the seam."""
+    place = _own().places.get((kind, name))
     if place is not None:
-        return _class_of(place)(**params)
+        return behind(_class_of(place), _who(kind, name, own=True))
     held = importlib.import_module(f"engine.{KINDS[kind]}.{name}")
-    return getattr(held, class_name(name))(**params)
+    return behind(getattr(held, class_name(name)), _who(kind, name, own=False))
+
+
+@cache
+def _who(kind: str, name: str, own: bool) -> Who:
+    """A part as its wrong answers blame it."""
+
+    @cache
+    def declares(key: str) -> bool:
+        return is_declared(key, keys_of(describe(kind, name)))
+
+    return Who(kind, name, partial(where, kind, name), declares, own, _empty)
+
+
+def _empty(kind: str, name: str) -> Any:
+    """A part whose attributes come later."""
+    cls = _behind(kind, name)
+    return cls.__new__(cls)
 
 
 def _class_of(place: Place) -> Any:
@@ -169,6 +199,7 @@ def adopt(kind: str, cls: type) -> str:
     """
     if name := _known(kind, cls):
         return name
+    cls = getattr(cls, "unguarded_", cls)  # of a part that the engine made
     place = of_class(kind, cls)
     before = _classes.get((kind, place.name))
     if before is None or before.sources.digest != place.sources.digest:

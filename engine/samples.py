@@ -30,20 +30,22 @@ class Traits:
     classes     every sample has a label 0..classes-1; 0: none has; None: known once data are read
     replicates  axis 1 of x holds so many independent replicates; None: there is no such axis
     sizes       rows to train on and rows held out, of a finite set
+    vocabulary  tokens of a text are 0..vocabulary-1; None: it is none, or known once data are read
     """
 
     kind: str
     classes: int | None = 0
     replicates: int | None = None
     sizes: tuple[int, int] | None = None
+    vocabulary: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """n samples with labels and provenance.
 
-    x     [n, ...]: points [n, replicates, d] float; tokens [n, replicates] int; images [n, height,
-          width, channels] uint8.
+    x     [n, ...]: points [n, replicates, d] float; tokens [n, replicates] int; text [n,
+          replicates, length] int; images [n, height, width, channels] uint8.
     y     class labels [n] int, or responses [n, replicates] float (regression), or None.
     born  generation that drew each sample, REAL (-1) for real data: [n], or [n, replicates] once
           rows were chosen independently per replicate.
@@ -72,6 +74,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __repr__(self) -> str:
+        kind = "samples" if self.traits is None else self.traits.kind
+        labels = "no labels" if self.y is None else f"y {self.y.dtype} {list(self.y.shape)}"
+        return f"<Samples: {kind}, x {self.x.dtype} {list(self.x.shape)}, {labels}>"
 
     @property
     def synthetic_fraction(self) -> float:

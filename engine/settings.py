@@ -6,9 +6,8 @@ Collapse is defined once, as a functional of a lineage's curve, before anything 
     {metric: fid, above: 3.0}                       level at the last generation, times generation 0
     {metric: fid, above: 5.0, of: floor}            ... times the real-vs-real floor
     {metric: modes/live, below: 3, of: one}         ... as it is
-    {metric: fid, above: 0.05, slope: {last: 6}}    growth per generation in units of generation 0:
-                                                    Theil-Sen, whose one-sided confidence bound
-                                                    must be past the level
+    {metric: fid, above: 0.05, slope: {last: 6}}    growth per generation in units of generation 0,
+                                                    by the one-sided bound of Theil-Sen's slope
     {..., absorbing: {metric: moments/trace_ratio, below: 1e-9, class_extinct: true,
                       undefined: true}}
 
@@ -33,6 +32,8 @@ from engine.status import Judged, Point, Status
 GB = 1e9  # bytes
 START = (0.0, 0.25, 0.5, 0.75, 1.0, 0.125, 0.375, 0.625, 0.875, 1.0)  # of a search
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
+LEAST_SHARE, MOST_SHARE = 1e-4, 1e4  # CPUs or GPUs of a lineage; Ray counts in 0.0001
+Amount = Annotated[float, Field(gt=0, le=1e6)]
 Axis = Annotated[tuple[Fraction01, ...], Field(min_length=2, max_length=2)]  # (lower, higher)
 Price = Annotated[
     tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2, max_length=2)
@@ -146,47 +147,43 @@ class CollapseRule(Strict):
 
     def judge(self, curve: Sequence[Point]) -> Judged:
         """What the rule says of the generations so far."""
-        seen = [p for p in curve if p.value is not None and math.isfinite(p.value)]
-        last = seen[-1] if seen else None
-        value, t = (last.value or math.nan, last.t) if last else (math.nan, -1)
+        last = next((p for p in reversed(curve) if p.due), None)
+        value, t = (last.number, last.t) if last else (math.nan, -1)
         reference = self._reference(curve, last)
         absorbed = next((p for p in curve if self.is_absorbed(p)), None)
         if absorbed is not None:
-            end = absorbed.t
-            return Judged(math.inf, self.level, True, end, value, reference, absorbed=True)
-        if last is None or not reference > 0:
-            reason = self._no_reference() if last else "the metric has no value"
+            return Judged(math.inf, self.level, True, absorbed.t, value, reference, absorbed=True)
+        if last is None or math.isnan(value) or not reference > 0:
+            reason = self._lacking(curve, last)
             return Judged(math.nan, self.level, None, t, value, reference, undefined=reason)
         if self.slope is not None:
-            return self._judge_slope(seen, self.slope, reference)
+            return self._judge_slope(curve, self.slope, reference)
         return self._judge_level(last, reference)
 
     def first_passage(self, curve: Sequence[Point]) -> int | None:
         """The first generation at which the rule holds of the curve so far; None: at none."""
-        for end, point in enumerate(curve, start=1):
-            if self.judge(curve[:end]).verdict:
+        for end, point in enumerate(curve, start=1):  # a level needs the reference and the end
+            if self.judge(curve[:end] if self.slope or end < 2 else [curve[0], point]).verdict:
                 return point.t
         return None
 
     def is_absorbed(self, point: Point) -> bool:
         """Whether a generation is in a state that counts as collapse whatever the metric says."""
         more = self.absorbing or Absorbing()
-        if point.status.absorbing:
-            return True
-        if point.status is Status.CLASS_EXTINCT and more.class_extinct:
-            return True
-        if more.undefined and point.due and point.value is None:
+        extinct = more.class_extinct and point.status is Status.CLASS_EXTINCT
+        undefined = more.undefined and point.due and math.isnan(point.number)
+        if point.status.absorbing or extinct or undefined:
             return True
         return more.below is not None and point.watched is not None and point.watched < more.below
 
     def words(self) -> str:
         """The rule as the end of a sentence."""
         unit = {"floor": " x its real-vs-real floor", "one": ""}.get(self._of, " x generation 0")
-        if self.slope is None:
+        if (slope := self.slope) is None:
             side = "below" if self.above is None else "above"
             return f"{self.metric} {side} {self.bound:g}{unit}"
         moves = "falls" if self.above is None else "grows"
-        span = f"per generation over the last {self.slope.last}, {self.slope.confidence:.0%} sure"
+        span = f"per generation over the last {slope.last} ({100 * slope.confidence:g}% confidence)"
         return f"{self.metric} {moves} by more than {self.bound:g}{unit} {span}"
 
     def quantity(self) -> str:
@@ -210,38 +207,43 @@ class CollapseRule(Strict):
             found = curve[0].value
         return math.nan if found is None else found
 
-    def _no_reference(self) -> str:
-        what = "floor" if self._of == "floor" else "value at generation 0"
-        return f"the metric has no positive {what} to compare with"
+    def _lacking(self, curve: Sequence[Point], last: Point | None) -> str:
+        """Why there is nothing to judge."""
+        if last is None:
+            return f"{self.metric} was not measured yet"
+        if math.isnan(last.number):
+            reason, why = f"{self.metric} has no value at generation {last.t}", last.why
+        else:
+            what = "floor" if self._of == "floor" else "value at generation 0"
+            reason = f"{self.metric} has no positive {what} to compare with"
+            why = curve[0].why if self._of == "start" and curve[0].t == 0 else ""
+        return f"{reason}: {why}" if why else reason
 
     def _judge_level(self, last: Point, reference: float) -> Judged:
-        assert last.value is not None
-        ratio, above = last.value / reference, self.above is not None
+        ratio, above = last.number / reference, self.above is not None
         verdict = ratio > self.bound if above else ratio < self.bound
         if ratio > 0:
             y, reason = self.sign * math.log(ratio), ""
         elif above:
-            y, reason = math.nan, f"the metric is {last.value:g}, which has no logarithm"
+            y, reason = math.nan, f"{self.metric} is {last.number:g}, which has no logarithm"
         else:
             y, reason = math.inf, ""
-        level = self.level
-        return Judged(y, level, verdict, last.t, last.value, reference, undefined=reason)
+        return Judged(y, self.level, verdict, last.t, last.number, reference, undefined=reason)
 
-    def _judge_slope(self, seen: Sequence[Point], slope: Slope, reference: float) -> Judged:
+    def _judge_slope(self, curve: Sequence[Point], slope: Slope, reference: float) -> Judged:
         """Theil-Sen over the last generations, with its one-sided confidence bound (Sen 1968)."""
-        used = seen[-slope.last :]
-        t, value = used[-1].t, used[-1].value
+        used = [p for p in curve if not math.isnan(p.number)][-slope.last :]
+        t, value = used[-1].t, used[-1].number
         if len(used) < 3:
             reason = f"a slope needs 3 generations with a value, there are {len(used)}"
-            empty = value or math.nan
-            return Judged(math.nan, self.level, None, t, empty, reference, undefined=reason)
+            return Judged(math.nan, self.level, None, t, value, reference, undefined=reason)
         from scipy.stats import theilslopes
 
-        y = [self.sign * p.value / reference for p in used if p.value is not None]
+        y = [self.sign * p.number / reference for p in used]
         two_sided = 2 * slope.confidence - 1
         found = theilslopes(y, [p.t for p in used], alpha=two_sided)
         verdict = bool(found.low_slope > self.level)
-        return Judged(float(found.slope), self.level, verdict, t, value or 0.0, reference)
+        return Judged(float(found.slope), self.level, verdict, t, value, reference)
 
 
 # ---- the search for a threshold ------------------------------------------------------------------
@@ -269,13 +271,13 @@ class Threshold(Between):
         default="policy.synthetic_fraction", description="The parameter that is searched along."
     )
     width: float = Field(
-        default=0.05,
-        gt=0,
-        le=1,
-        description="Of the interval about the threshold at which a search ends, as a fraction.",
+        default=0.05, gt=0, le=1, description="Of the interval at which a search ends, a fraction."
     )
     confidence: float = Field(
         default=0.9, ge=0.5, lt=1, description="That the threshold lies in its interval, a share."
+    )
+    risk: float = Field(
+        default=0.1, gt=0, lt=0.5, description="Share that may collapse up to the safe fraction."
     )
     budget: int = Field(
         default=60, ge=4, description="Lineages that a search may use per workflow, at most."
@@ -320,26 +322,25 @@ class Threshold(Between):
 class Share(Strict):
     """What one lineage takes of a machine, and what a generation of it is declared to cost."""
 
-    cpu: PositiveFloat | None = Field(
+    cpu: Annotated[float, Field(ge=LEAST_SHARE, le=MOST_SHARE)] | None = Field(
         default=None, description="CPUs of a lineage, which set its threads; null: 1."
     )
-    gpu: float | None = Field(
-        default=None, ge=0, description="GPUs of a lineage, or its part of one; null: none."
+    gpu: Annotated[float, Field(ge=0, le=MOST_SHARE)] | None = Field(
+        default=None, description="GPUs of a lineage, or its part of one; null: none."
     )
-    memory: PositiveFloat | None = Field(
+    memory: Annotated[float, Field(ge=1e-3, le=1e6)] | None = Field(
         default=None, description="Memory of a lineage in GB; null: it is not limited."
     )
-    timeout_minutes: PositiveFloat | None = Field(
+    timeout_minutes: Amount | None = Field(
         default=None,
         description="Minutes of one generation past which its lineage has failed; null: any.",
     )
-    hours_per_generation: PositiveFloat | None = Field(
+    hours_per_generation: Amount | None = Field(
         default=None,
         description="Declared hours of one generation, for the forecast; null: by its rows.",
     )
-    gb_per_generation: float | None = Field(
+    gb_per_generation: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
         default=None,
-        ge=0,
         description="Declared GB that one generation keeps on disk; null: by its rows.",
     )
     price_per_hour: Price | None = Field(

@@ -6,10 +6,14 @@ Identity is apart from extent: generations, metrics, resources and paths are in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
+from engine import _yardstick as yardstick
+from engine._foreign import one_line
+from engine._measure_spec import MeasureSpec as MeasureSpec
 from engine.files import JsonObject
 from engine.identity import Part as Part
 from engine.identity import digest as digest
@@ -21,9 +25,10 @@ from engine.settings import CollapseRule, Every, Keep, Resources, Share, Thresho
 
 PLAIN = ("name", "generations", "out", "tracking", "question", "source")  # of a sweep
 PARTS = ("dataset", "generator", "policy", "sampling")  # of a lineage
+Control = Literal["size"]  # the same chain at a quarter of n_real and n_synthetic
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LineageSpec:
     """One chain: one truth, one generator, one policy, one sampling, one seed."""
 
@@ -37,6 +42,13 @@ class LineageSpec:
     arrival: str = (
         "fixed"  # fixed: the same real set stays; fresh: a new draw of it each generation
     )
+
+    def __repr__(self) -> str:
+        more = "" if self.n_synthetic is None else f", n_synthetic {self.n_synthetic}"
+        more += "" if self.arrival == "fixed" else f", arrival {self.arrival}"
+        parts = ", ".join(_given(part) for _, part in self.parts())
+        said = f"<LineageSpec {parts}, n_real {self.n_real}{more}, seed {self.seed}>"
+        return one_line(said)
 
     @cached_property
     def id(self) -> str:
@@ -87,6 +99,11 @@ class LineageSpec:
         params = {**self.policy.params, "synthetic_fraction": fraction}
         return replace(self, policy=replace(self.policy, params=params), seed=seed)
 
+    def quarter(self) -> LineageSpec:
+        """The same chain with a quarter of the real and of the synthetic samples: its control."""
+        drawn = None if self.n_synthetic is None else max(1, self.n_synthetic // 4)
+        return replace(self, n_real=max(1, self.n_real // 4), n_synthetic=drawn)
+
     @cached_property
     def workflow(self) -> str:
         """What lineages along the synthetic fraction have in common: everything but the fraction
@@ -135,37 +152,10 @@ class LineageSpec:
         return cls(**plain)
 
 
-@dataclass(frozen=True)
-class MeasureSpec:
-    """A metric and how often it is measured: at generations 0, every, 2 every, ... and at the last
-    one.
-    """
-
-    part: Part
-    every: int = 1
-
-    @property
-    def id(self) -> str:
-        """The metric's name, followed by what differs from its defaults: `fid`,
-        `fid.extractor-raw`.
-        """
-        text = "".join(f".{k}-{short(v)}" for k, v in self.part.told.items())
-        return self.part.name + "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
-
-    @cached_property
-    def stored(self) -> str:
-        """The name of its values in an output: another one for another revision, or other files."""
-        beside = {**self.part.beside, **self.part.found}
-        return f"{self.id}~{digest(beside, 8)}" if beside else self.id
-
-    def due(self, t: int, last: int) -> bool:
-        return t % self.every == 0 or t == last
-
-    @classmethod
-    def from_dict(cls, values: JsonObject) -> MeasureSpec:
-        """From name, parameters and `every`, as in a file."""
-        params = {k: v for k, v in values.items() if k not in ("name", "every")}
-        return cls(Part("metric", values["name"], params), values["every"])
+def _given(part: Part) -> str:
+    """A part with the parameters that it was given, whether it is known here or not."""
+    params = ", ".join(f"{name}={short(value)}" for name, value in part.params.items())
+    return f"{part.name}({params})" if params else part.name
 
 
 @dataclass(frozen=True)
@@ -201,12 +191,125 @@ class Sweep:
     tracking: str | None = None  # an MLflow URI; None: sqlite beside the store; "none": no tracking
     question: str = ""
     source: str = ""
+    file: str = field(default="", compare=False)  # its whole path; '' of what an output keeps
     refused: tuple[Refused, ...] = ()  # cells of the grid that make no sense
+    control: Control | None = None  # what every cell is run again with
+    controls: tuple[LineageSpec, ...] = ()  # those chains: in no average and in no search
     document: JsonObject = field(default_factory=dict)  # the file's values, overrides applied
 
+    @cached_property
+    def all_lineages(self) -> tuple[LineageSpec, ...]:
+        """Those of its cells, and their controls: all that is run."""
+        return (*self.lineages, *self.controls)
+
+    @cached_property
+    def control_ids(self) -> frozenset[str]:
+        """The ids of the controls, which count for no cell."""
+        return frozenset(spec.id for spec in self.controls)
+
+    @cached_property
+    def kind(self) -> str | None:
+        """The kind of all its data (GIVES); None: of several kinds."""
+        datasets = {spec.dataset.name: spec.dataset for spec in self.lineages}
+        kinds = {dataset.constant("GIVES") for dataset in datasets.values()}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    @cached_property
+    def headline(self) -> str:
+        """The key to show where there is room for one: the collapse rule's, else that of the first
+        metric; '' where nothing is measured.
+        """
+        if self.collapse is not None:
+            return self.collapse.metric
+        return self.metrics[0].headline(self.kind) if self.metrics else ""
+
+    def key_of(self, metric: str) -> str:
+        """The key of the first metric of this name, whatever its parameters; '' without one."""
+        own = next((m for m in self.metrics if m.part.name == metric), None)
+        return "" if own is None else own.headline(self.kind)
+
     def metrics_of(self, spec: LineageSpec) -> tuple[MeasureSpec, ...]:
-        """The metrics that have a value on the lineage's data under its generator."""
-        return tuple(m for m in self.metrics if not lacking(m.part, spec.dataset, spec.generator))
+        """The metrics that have a value on the lineage's data under its generator, each at the n at
+        which all cells are compared.
+        """
+        own = (m for m in self.metrics if not lacking(m.part, spec.dataset, spec.generator))
+        return tuple(self._compared(metric, spec) for metric in own)
+
+    def _compared(self, metric: MeasureSpec, spec: LineageSpec) -> MeasureSpec:
+        """A metric as this lineage has it; where all that it can compare are n, without an n, as
+        before there was one: what was measured then is the same.
+        """
+        n = None
+        if spec.id not in self.control_ids and yardstick.counts(metric.part, spec.generator):
+            n = self.n_of(metric)
+        whole = n is None or n >= yardstick.most(metric.part, spec)
+        of = yardstick.extractor(metric.part, spec.dataset)
+        return replace(metric, n=None if whole else n, of=of)
+
+    def n_of(self, metric: MeasureSpec) -> int | None:
+        """How many samples of each cell a metric compares: what the file says, else the most that
+        all cells have; None where no value of it depends on that.
+        """
+        fewest = self.fewest.get(metric.id)
+        return fewest if fewest is None or metric.n is None else metric.n
+
+    @property
+    def compared(self) -> dict[str, int]:
+        """The n at which all cells are compared, by the metric's id."""
+        found = ((metric.id, self.n_of(metric)) for metric in self.metrics)
+        return {name: n for name, n in found if n is not None}
+
+    @property
+    def judged_at(self) -> int | None:
+        """The n at which the collapse rule's metric is compared."""
+        judged = "" if self.collapse is None else self.collapse.metric
+        return self.compared.get(judged.partition("/")[0])
+
+    def rule_words(self) -> str:
+        """The collapse rule as the end of a sentence, with its n; '' without one."""
+        said = "" if self.collapse is None else self.collapse.words()
+        return said if self.judged_at is None else f"{said} (n = {self.judged_at:,})"
+
+    def n_in(self, spec: LineageSpec, metric: str) -> int | None:
+        """How many samples of a lineage the metric with this id compares; None where that does not
+        matter, or it is not measured there.
+        """
+        own = next((m for m in self.metrics_of(spec) if m.id == metric), None)
+        if own is None or not yardstick.counts(own.part, spec.generator):
+            return None
+        return yardstick.most(own.part, spec) if own.n is None else own.n
+
+    @cached_property
+    def fewest(self) -> dict[str, int]:
+        """The most samples that all cells have to compare, by the metric's id; of metrics whose
+        values depend on how many they are.
+        """
+        alike = {(id(s.dataset), id(s.generator), s.n_drawn): s for s in self._table}
+        found: dict[str, int] = {}
+        for metric in self.metrics:
+            for spec in alike.values():
+                if lacking(metric.part, spec.dataset, spec.generator):
+                    continue
+                if yardstick.counts(metric.part, spec.generator):
+                    own = yardstick.most(metric.part, spec)
+                    found[metric.id] = min(own, found.get(metric.id, own))
+        return found
+
+    @property
+    def _table(self) -> Iterator[LineageSpec]:
+        """The lineages that are compared with each other: the grid's, and the ends of the axis that
+        a search goes along.
+        """
+        for spec in self.lineages:
+            yield spec
+            if self.threshold is not None and spec.has_fraction:
+                own = self.threshold.design(spec.policy.name, spec.n_real)
+                yield from (spec.at(fraction, spec.seed) for fraction in own.between)
+
+    def with_lineages(self, lineages: Iterable[LineageSpec]) -> Sweep:
+        """The same sweep of other lineages, compared at the n of these."""
+        metrics = tuple(replace(metric, n=self.n_of(metric)) for metric in self.metrics)
+        return replace(self, lineages=tuple(lineages), metrics=metrics)
 
     def left_out(self) -> list[str]:
         """The metrics that have no value in some cells: which, why, and in how many."""
@@ -235,15 +338,14 @@ class Sweep:
             "resources": self.resources.to_dict(),
             "keep": self.keep.to_dict() if isinstance(self.keep, Every) else self.keep,
         }
-        metrics = [{"name": m.part.name, **m.part.params, "every": m.every} for m in self.metrics]
-        lineages = [s.to_dict() for s in self.lineages]
-        refused = [r.to_dict() for r in self.refused]
         return {
             **plain,
             **settings,
-            "metrics": metrics,
-            "lineages": lineages,
-            "refused": refused,
+            "metrics": [m.to_dict() for m in self.metrics],
+            "lineages": [s.to_dict() for s in self.lineages],
+            "refused": [r.to_dict() for r in self.refused],
+            "control": self.control,
+            "controls": [s.to_dict() for s in self.controls],
             "document": self.document,
         }
 
@@ -261,5 +363,7 @@ class Sweep:
             metrics=tuple(MeasureSpec.from_dict(m) for m in values["metrics"]),
             lineages=tuple(LineageSpec.from_dict(s) for s in values["lineages"]),
             refused=tuple(Refused.from_dict(r) for r in values["refused"]),
+            control=values.get("control"),
+            controls=tuple(LineageSpec.from_dict(s) for s in values.get("controls", [])),
             document=values.get("document", {}),
         )

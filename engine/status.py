@@ -50,6 +50,13 @@ class Point:
     watched: float | None = None  # the metric of `absorbing`
     status: Status = Status.OK
     due: bool = True  # whether the metric was to be measured here
+    why: str = ""  # it has no value
+
+    @property
+    def number(self) -> float:
+        """The value; NaN where there is none."""
+        known = self.value is not None and math.isfinite(self.value)
+        return self.value if known and self.value is not None else math.nan
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class FailureKind(StrEnum):
     ENVIRONMENT = "environment"
     NOT_REPRODUCED = "not_reproduced"
     PASSING = "passing"
+
+
+class EnvironmentProblem(Exception):
+    """Something about this machine or what it reaches, not about the experiment."""
 
 
 class ExitCode(IntEnum):

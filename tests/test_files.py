@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import cache_folder, staged, write_atomically
+from engine import files
+from engine.files import cache_folder, data_root, expanded, staged, write_atomically
 
 
 def test_concurrent_writers_never_show_half_a_file(tmp_path: Path) -> None:
@@ -41,3 +42,23 @@ def test_the_cache_folder_is_where_the_environment_says(monkeypatch: pytest.Monk
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home-of-a-user")
     assert cache_folder() == Path("/home-of-a-user/.cache/ouroboros")
+
+
+def test_a_folder_that_goes_while_those_of_dead_processes_are_looked_for_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, dead = tmp_path / "ouro-0-gone", tmp_path / "ouro-0-dead"  # no process has the number 0
+    dead.mkdir()
+    monkeypatch.setattr(files, "_folders", lambda pattern: [gone, dead])
+    assert files.of_dead_processes() == [dead]
+
+
+def test_paths_are_filled_in_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MINE", "m$ne")
+    assert expanded("~/a") == f"{tmp_path}/a"
+    assert expanded("$HOME/${MINE}/$MINE.npz") == f"{tmp_path}/m$ne/m$ne.npz"
+    assert data_root("~/data") == tmp_path / "data"
+    for path in ("$NOT_SET/a", "a/${NOT_SET}"):
+        with pytest.raises(ValueError, match=r"NOT_SET\}? is not set"):
+            expanded(path)

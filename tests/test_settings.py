@@ -26,6 +26,7 @@ def test_defaults_of_a_threshold_are_pinned() -> None:
         "between": [0.0, 1.0],
         "width": 0.05,
         "confidence": 0.9,
+        "risk": 0.1,
         "budget": 60,
         "policies": {},
     }

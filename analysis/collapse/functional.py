@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.outcome.summary import key_of
 from engine.settings import CollapseRule
 from engine.status import Judged, Point, Status
+from engine.store.keys import metric_of
 
 ABOUT = [
     "lineage",
@@ -99,10 +99,12 @@ class Curve:
 
 def curves(frame: pd.DataFrame, rule: CollapseRule) -> Iterator[Curve]:
     """One for every lineage."""
-    value = _column(frame, rule.metric)
-    watched = _column(frame, rule.watched)["value"].rename("watched")
     place = ["lineage", "t"]
-    wide = generations_of(frame).join(value, on=place).join(watched, on=place)
+    value = _column(frame, rule.metric)[["value", "floor", "undefined"]]
+    watched = _column(frame, rule.watched)["value"].rename("watched")
+    measured = frame[frame["metric"] == metric_of(rule.metric)].drop_duplicates(place)
+    due = measured.assign(due=True).set_index(place)["due"]
+    wide = generations_of(frame).join(value, on=place).join(watched, on=place).join(due, on=place)
     for _, own in wide.groupby("lineage", observed=True, sort=False):
         first, last = own.iloc[0], own.iloc[-1]
         about = {name: first[name] for name in [*ABOUT, "seed"]}
@@ -113,13 +115,13 @@ def curves(frame: pd.DataFrame, rule: CollapseRule) -> Iterator[Curve]:
 def _points(own: pd.DataFrame) -> list[Point]:
     """The curve of one lineage; a generation that was absorbed needs no row of the metric."""
     points = []
-    own = own.assign(due=own["due"].eq(True))
-    for row in own[["t", "value", "floor", "watched", "status", "due"]].itertuples(index=False):
-        t, value, floor, watched, name, due = row
+    why = own["undefined"].astype(object).where(own["undefined"].notna(), "")
+    own = own.assign(due=own["due"].eq(True), undefined=why)
+    columns = ["t", "value", "floor", "watched", "status", "due", "undefined"]
+    for t, value, floor, watched, name, due, why in own[columns].itertuples(index=False):
         status = Status(name)
-        is_due = bool(due) or status.absorbing
-        point = Point(int(t), _some(value), _some(floor), _some(watched), status, is_due)
-        points.append(point)
+        seen = (_some(value), _some(floor), _some(watched))
+        points.append(Point(int(t), *seen, status, bool(due) or status.absorbing, str(why)))
     return points
 
 
@@ -130,17 +132,10 @@ def generations_of(frame: pd.DataFrame) -> pd.DataFrame:
     ].sort_values(["t"], kind="stable", ignore_index=True)
 
 
-def shown_key(frame: pd.DataFrame, metric: str) -> str:
-    """The key a metric is judged by: its own, or the first of its parts,
-    as `ouro status` has it.
-    """
-    return key_of([str(k) for k in frame["key"].unique()], metric)
-
-
-def _column(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
-    """Value and floor of a metric by lineage and generation; due where there is a row of it."""
-    rows = frame[frame["key"] == shown_key(frame, metric)] if metric else frame.iloc[:0]
-    return rows.assign(due=True).set_index(["lineage", "t"])[["value", "floor", "due"]]
+def _column(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
+    """The rows of a key by lineage and generation."""
+    rows = frame[frame["key"] == key] if key else frame.iloc[:0]
+    return rows.set_index(["lineage", "t"])
 
 
 def _last(frame: pd.DataFrame, generations: int | None) -> int:

@@ -1,5 +1,5 @@
 """The tidy frame as files: Parquet keeps types, CSV opens anywhere, and no cell of it is a formula
-to a spreadsheet.
+to a spreadsheet or an order to a terminal.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from engine._foreign import told
 from engine.files import staged
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of one
@@ -19,11 +20,17 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
     ValueError for another ending.
     """
     writers = {".parquet": _parquet, ".csv": _csv}
-    if path.suffix not in writers:
-        raise ValueError(f"{path.name} should end in .parquet or .csv")
+    named(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with staged(path) as temporary:
         writers[path.suffix](frame, temporary)
+    return path
+
+
+def named(path: Path) -> Path:
+    """The path, whose name says which kind of table it is; ValueError for another one."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{path} is no name of a table: it should end in .parquet or .csv")
     return path
 
 
@@ -36,8 +43,8 @@ def _csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with an apostrophe before every text that a spreadsheet would run as a formula;
-    column names, too.
+    """The frame with an apostrophe before every text that a spreadsheet would run as a formula, and
+    what cannot be seen in a text written out; column names, too.
     """
     changed = {
         name: _quoted(frame[name])
@@ -61,4 +68,6 @@ def _quoted(column: pd.Series) -> pd.Series:
 
 
 def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return f"'{told(value)}" if value.startswith(FORMULA) else told(value)

@@ -44,7 +44,7 @@ class Contrast:
         interval = f"[{self.low:.4g}, {self.high:.4g}]"
         return (
             f"<Contrast {self.metric} at generation {self.at}: {self.estimate:.4g} {interval} "
-            f"({self.confidence:.0%}), p {self.p:.3g}, {self.n} seeds>"
+            f"({100 * self.confidence:g}%), p {self.p:.3g}, {self.n} seeds>"
         )
 
 

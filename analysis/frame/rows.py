@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
+from rich import get_console
 from rich.progress import track
 
 from analysis.frame.tidy import Table
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.lineage.recipe import path
 from engine.names import Names
 from engine.spec import LineageSpec, Sweep
@@ -47,7 +48,7 @@ def from_store(
         name, specs = store.root.rsplit("/", 1)[-1], _recorded(store)
         read = partial(_of_output, store)
     table = Table(name, specs, names)
-    quiet = not progress or len(specs) < 50
+    quiet = not progress or len(specs) < 50 or not get_console().is_terminal
     for spec in track(specs.values(), "reading lineages", transient=True, disable=quiet):
         for generation in read(spec):
             table.add(generation)

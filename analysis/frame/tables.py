@@ -44,7 +44,7 @@ ALONG = [
 
 def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row per cell and generation: mean, low, high, n (seeds with a value), undefined (seeds
-    without), floor, floor_sd.
+    without), floor, floor_sd, n_compared (samples that the metric compares).
     """
     measured = metric_of(key) not in REPORTS  # a generation without any value lacks this one, too
     rows = frame[(frame["key"] == key) | (frame["key"] == "") & measured]
@@ -61,6 +61,7 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
                 "undefined",
                 "floor",
                 "floor_sd",
+                "n_compared",
                 "interval",
             ]
         )
@@ -75,6 +76,7 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
         se=("se", "first"),
         floor=("floor", "mean"),
         floor_sd=("floor_sd", "mean"),
+        n_compared=("n", "max"),
     ).reset_index()
     half, kind = _half_width(found)
     found = found.assign(

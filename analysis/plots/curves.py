@@ -7,6 +7,8 @@ edge, never a gap; n is stated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ from analysis.plots.style import (
     WIDE,
     finish,
     heading,
+    left_out,
     marks,
     needs_log,
     shades,
@@ -35,6 +38,7 @@ from analysis.plots.style import (
 
 MOST_PANELS = 30
 MOST_FRACTIONS = 9  # in a legend
+FEW = 5  # seeds that are drawn one by one
 
 
 @styled
@@ -44,13 +48,20 @@ def curves(
     name: str,
     level: float | None = None,
     theory: pd.DataFrame | None = None,
-    title: str = "",
     note: str = "",
+    points: pd.DataFrame | None = None,
+    marks_at: Mapping[str, float] | None = None,
+    by: str = "",
     width: float = WIDE,
 ) -> Figure:
-    """A metric over generations.  table: `tables.over_seeds`; level: the collapse rule's value,
-                                   where it is one number;
-    theory: columns cell, t, expected, drawn dotted over the cells that have a law.
+    """A metric over generations.
+
+    table     `tables.over_seeds`
+    level     the collapse rule's value, where it is one number
+    theory    columns cell, t, expected, drawn dotted over the cells that have a law
+    points    columns cell, t, value: the lineages, drawn in place of bands of few seeds
+    marks_at  values that the metric is read against, by name: its ceiling, chance
+    by        what the metric was measured by, an extractor
     """
     panels, line = arrange(table)
     table = table.assign(panel=panel_names(table, panels), line=line_names(table, line))
@@ -63,23 +74,69 @@ def curves(
     _make_room(figure, axes, shown)
     colours = _line_colours(table, line)
     log = needs_log(table["mean"])
+    lineages = points if few_seeds(table) else None
     for axis, panel in zip(axes, shown, strict=False):
         own = table[table["panel"] == panel]
-        _panel_of_curves(axis, own, colours, log)
+        _panel_of_curves(axis, own, colours, log, lineages)
         if theory is not None:
             _theory(axis, own, theory)
         if level is not None:
             axis.axhline(level, color=BAD, lw=0.9, ls=(0, (5, 2)))
         heading(axis, panel, width / across(axes))
-    _share_limits(axes, table, log, [level] if level else [])
-    edge_labels(axes, "generation", name)
+    also = [level] if level else []
+    also += [] if lineages is None else list(lineages["value"].dropna())
+    _share_limits(axes, table, log, also, bands=lineages is None and not _crowded(table))
+    _marks(axes, marks_at or {})
+    edge_labels(axes, "generation", f"{name}{_measured(table, by)}")
     handles = _handles(table, line, colours, level, theory)
-    return finish(
-        figure,
-        title or f"{name} over generations",
-        f"{_curves_note(table, len(shown))}  {note}".rstrip(),
-        handles,
-    )
+    gone = left_out(shown, shown[:MOST_PANELS], "panels")
+    said = f"{_curves_note(table, lineages is not None)}{gone}  {note}"
+    return finish(figure, f"{name} over the generations", said.rstrip(), handles)
+
+
+def few_seeds(table: pd.DataFrame) -> bool:
+    """Whether the bands would be those of a handful of seeds, which are wider than the panel."""
+    over = table[table["interval"] == "seeds"]
+    return bool(len(over) and over["n"].max() <= FEW)
+
+
+def _measured(table: pd.DataFrame, by: str) -> str:
+    """By which extractor and on how many samples, as far as it is one number."""
+    n = table["n_compared"].dropna() if "n_compared" in table else pd.Series(dtype=float)
+    words = [by] if by else []
+    if len(n):
+        least, most = int(n.min()), int(n.max())
+        words.append(f"n = {most:,}" if least == most else f"n = {least:,} to {most:,}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _marks(axes: list[Axes], at: Mapping[str, float]) -> None:
+    """What a value is read against, as a line with its name; where that is far from all that was
+    measured, its number on the edge.
+    """
+    (low, high), log = axes[0].get_ylim(), axes[0].get_yscale() == "log"
+    reach = 0.0 if log else 0.35 * (high - low)
+    near = [value for value in at.values() if low - reach < value < high + reach]
+    bottom, top = min([low, *(v - 0.1 * reach for v in near)]), max([high, *near])
+    for axis in axes:
+        axis.set_ylim(bottom, top + (0.25 * reach if top > high else 0))
+        for name, value in at.items():
+            text, y, up = name, value, 2
+            if value in near:
+                axis.axhline(value, color=FAINT, lw=0.8, ls=(0, (1, 1)))
+            else:
+                text, y = f"{name}: {value:.2g}", (bottom if value < bottom else top)
+                up = 3 if value < bottom else -9
+            axis.annotate(
+                text,
+                (1, y),
+                xycoords=axis.get_yaxis_transform(),
+                xytext=(0, up),
+                textcoords="offset points",
+                fontsize=7,
+                color="#666666",
+                ha="right",
+            )
 
 
 def _make_room(figure: Figure, axes: list[Axes], titles: list[str]) -> None:
@@ -105,16 +162,29 @@ def _line_colours(table: pd.DataFrame, line: str) -> dict[str, tuple[str, str]]:
 
 
 def _panel_of_curves(
-    axis: Axes, table: pd.DataFrame, colours: dict[str, tuple[str, str]], log: bool
+    axis: Axes,
+    table: pd.DataFrame,
+    colours: dict[str, tuple[str, str]],
+    log: bool,
+    points: pd.DataFrame | None,
 ) -> None:
     if log:
         axis.set_yscale("log")
     _floor(axis, table)
+    crowded = _crowded(table)
     for name, (colour, marker) in colours.items():
-        for _, own in table[table["line"] == name].groupby("cell", observed=True):
+        for cell, own in table[table["line"] == name].groupby("cell", observed=True):
             own = own.sort_values("t")
             every = max(1, len(own) // 8)
-            axis.fill_between(own["t"], own["low"], own["high"], color=colour, alpha=0.15, lw=0)
+            if crowded:
+                axis.plot(own["t"], own["mean"], color=colour, lw=0.9, alpha=0.8)
+                _crosses(axis, own, colour)
+                continue
+            if points is None:
+                axis.fill_between(own["t"], own["low"], own["high"], color=colour, alpha=0.15, lw=0)
+            else:
+                seeds = points[points["cell"] == cell]
+                axis.plot(seeds["t"], seeds["value"], ".", color=colour, ms=5, mew=0, alpha=0.45)
             axis.plot(
                 own["t"],
                 own["mean"],
@@ -126,6 +196,11 @@ def _panel_of_curves(
             )
             _crosses(axis, own, colour)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _crowded(table: pd.DataFrame) -> bool:
+    """Whether a panel has so many lines that only the lines themselves can be read."""
+    return bool(table.groupby("panel")["line"].nunique().max() > MOST_FRACTIONS)
 
 
 def _floor(axis: Axes, table: pd.DataFrame) -> None:
@@ -172,7 +247,9 @@ def _theory(axis: Axes, table: pd.DataFrame, theory: pd.DataFrame) -> None:
         axis.plot(law["t"], law["expected"], color=INK, lw=1.0, ls=(0, (1, 1.6)), zorder=5)
 
 
-def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[float]) -> None:
+def _share_limits(
+    axes: list[Axes], table: pd.DataFrame, log: bool, also: list[float], *, bands: bool
+) -> None:
     """The same vertical axis everywhere: all means, and of the bands what is within a third as much
     again.
     """
@@ -189,11 +266,11 @@ def _share_limits(axes: list[Axes], table: pd.DataFrame, log: bool, also: list[f
     values = scale(values[np.isfinite(values) & ((values > 0) | (not log))])
     if not len(values):
         return
-    bands = table[["low", "high"]].to_numpy(float)
-    bands = scale(bands[np.isfinite(bands) & ((bands > 0) | (not log))])
+    ends = table[["low", "high"]].to_numpy(float)
+    ends = scale(ends[np.isfinite(ends) & ((ends > 0) | (not log)) & bands])
     low, high = values.min(), values.max()
     air = 0.3 * (high - low) or 0.5
-    low, high = max(low - air, min([low, *bands])), min(high + air, max([high, *bands]))
+    low, high = max(low - air, min([low, *ends])), min(high + air, max([high, *ends]))
     edge = 0.05 * (high - low) or 0.5
     limits = (low - edge, high + edge)
     for axis in axes:
@@ -247,7 +324,7 @@ def _handles(
     return handles
 
 
-def _curves_note(table: pd.DataFrame, panels: int) -> str:
+def _curves_note(table: pd.DataFrame, few: bool) -> str:
     n, kinds = table.loc[table["n"] > 0, "n"], set(table.loc[table["n"] > 0, "interval"])
     most = int(n.max()) if len(n) else 0
     seeds = (
@@ -256,11 +333,14 @@ def _curves_note(table: pd.DataFrame, panels: int) -> str:
         else f"{most} seed" + "s" * (most != 1)
     )
     band = {
-        "seeds": "band: 95 % t interval over seeds",
+        "seeds": "small points: the seeds" if few else "band: 95 % t interval over seeds",
         "replicates": "band: 95 % interval over the replicates of one seed",
         "none": "a single seed without replicates has no interval",
     }
     said = "; ".join(text for kind, text in band.items() if kind in kinds)
-    floor = "  Floor: mean +- 2 sd over splits." if table["floor"].notna().any() else ""
-    more = f"  {MOST_PANELS} of {panels} panels shown." if panels > MOST_PANELS else ""
-    return f"Mean over {seeds}; {said}.{floor}{more}"
+    if _crowded(table):
+        said += f"; of more than {MOST_FRACTIONS} lines in a panel only the CSV has intervals"
+    floor = "  Grey: what real data reach against real data (mean +- 2 sd)."
+    return f"How to read: a line is the mean over {seeds}; {said}." + (
+        floor if table["floor"].notna().any() else ""
+    )

@@ -17,10 +17,23 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from analysis.plots.curves import across, edge_labels
-from analysis.plots.style import BAD, FAINT, GOOD, REAL, WIDE, finish, heading, marks, sheet, styled
+from analysis.plots.style import (
+    BAD,
+    FAINT,
+    GOOD,
+    REAL,
+    WIDE,
+    finish,
+    heading,
+    left_out,
+    marks,
+    sheet,
+    styled,
+)
 from engine.samples import Samples
 
 Frames = Mapping[str, Mapping[int, Samples]]  # a lineage's name -> generation -> some samples
+MOST_CLASSES = 20  # of a film
 MASS = (0.9, 0.5)  # the contours hold these shares of the density
 
 
@@ -28,74 +41,100 @@ MASS = (0.9, 0.5)  # the contours hold these shares of the density
 
 
 @styled
-def film(frames: Frames, *, classes: int = 0, width: float = WIDE) -> Figure:
-    """Images: a row per generation, a column per class (from the same latents); a vanished class is
-    a crossed place.
+def film(
+    frames: Frames,
+    *,
+    classes: Mapping[int, str],
+    real: Samples | None = None,
+    note: str = "",
+    width: float = WIDE,
+) -> Figure:
+    """Images: the generations from top to bottom and the classes side by side; from left to right
+    and below each other where there are fewer classes than generations.  A vanished class is a
+    crossed place.
+
+    classes: their names by label, of the first MOST_CLASSES; empty: ten images of any.  real: a row
+    of it comes first.
     """
-    strips = {name: _strip(own, classes) for name, own in frames.items()}
+    shown = dict(list(classes.items())[:MOST_CLASSES])
+    most = max(len(own) for own in frames.values()) + (real is not None)
+    across_time = 0 < len(shown) < most
+    strips = {name: _strip(own, shown, real, across_time) for name, own in frames.items()}
     first = next(iter(strips.values()))
-    figure, axes = sheet(
-        len(strips), width, ratio=first.shape[0] / first.shape[1] * 0.95, least=2.2
-    )
+    ratio = first.shape[0] / first.shape[1] * 0.9
+    figure, axes = sheet(len(strips), width, ratio=ratio, least=2.2)
     for axis, (name, strip), own in zip(axes, strips.items(), frames.values(), strict=True):
         axis.imshow(strip, interpolation="nearest", aspect="equal")
-        cell = strip.shape[0] / len(own)
-        axis.set_yticks([(i + 0.5) * cell for i in range(len(own))], [str(t) for t in own])
-        axis.set_xticks([])
-        axis.grid(False)
-        axis.tick_params(length=0)
-        for side in axis.spines.values():
-            side.set_visible(False)
+        times = [*(["real"] if real is not None else []), *map(str, own)]
+        names = list(shown.values()) or [""] * 10
+        x, y = (times, names) if across_time else (names, times)
+        _named(axis, strip, x, y, width / across(axes))
         heading(axis, name, width / across(axes))
-        axis.set_ylabel("generation")
-    note = (
-        "One sample of each class, from the same latents in every generation."
-        if classes
-        else "The same latents everywhere."
+        (axis.set_xlabel if across_time else axis.set_ylabel)("generation")
+    gone = left_out(list(classes.values()), list(shown.values()), "classes").replace(
+        "the CSV has all", "the store has all"
     )
-    return finish(
-        figure,
-        "Samples over the generations",
-        f"{note}  One lineage (the lowest seed) of each workflow.",
+    what = "a picture of each class" if shown else "ten pictures"
+    said = (
+        f"How to read: {what}, drawn from the same latents in every generation, of one lineage "
+        f"(the lowest seed) of each workflow at its highest fraction.{gone}{note}"
     )
+    return finish(figure, "Samples over the generations", said)
 
 
-def _strip(frames: Mapping[int, Samples], classes: int) -> np.ndarray:
-    """[height, width, 3] uint8, cells a pixel apart."""
-    return np.concatenate([_row(samples, classes) for samples in frames.values()])
+def _named(axis: Axes, strip: np.ndarray, x: list[str], y: list[str], inches: float) -> None:
+    """The names of columns and rows, in the middle of their pictures."""
+    height, width = strip.shape[0] / len(y), strip.shape[1] / len(x)
+    long = max(map(len, x)) * 0.075 > inches / (len(x) + 1)
+    cut = [name if len(name) <= 14 else f"{name[:13]}…" for name in x]
+    places = [(i + 0.5) * width for i in range(len(x))]
+    axis.set_xticks(places, cut, rotation=90 if long else 0, fontsize=6.5)
+    axis.set_yticks([(i + 0.5) * height for i in range(len(y))], y, fontsize=6.5)
+    axis.grid(False)
+    axis.tick_params(length=0, pad=2)
+    for side in axis.spines.values():
+        side.set_visible(False)
 
 
-def _row(samples: Samples, classes: int) -> np.ndarray:
-    """One image of each class, or the first ten, with a white edge to the right and below."""
-    cells = [_cell(samples, column, classes) for column in range(classes or 10)]
-    edge = ((0, 1), (0, 1), (0, 0))
-    return np.concatenate([np.pad(cell, edge, constant_values=255) for cell in cells], axis=1)
+def _strip(
+    frames: Mapping[int, Samples], classes: Mapping[int, str], real: Samples | None, turned: bool
+) -> np.ndarray:
+    """[height, width, 3] uint8, cells a pixel apart; turned: generations from left to right."""
+    sets = [*([real] if real is not None else []), *frames.values()]
+    columns = list(classes) or list(range(10))
+    along = int(not turned)  # the classes of a generation, side by side or below each other
+    lines = []
+    for own in sets:
+        cells = [_cell(own, column, bool(classes)) for column in columns]
+        lines.append(np.concatenate(cells, axis=along))
+    return np.concatenate(lines, axis=1 - along)
 
 
-def _cell(samples: Samples, column: int, classes: int) -> np.ndarray:
-    images = (
-        samples.x[samples.y == column]
-        if classes and samples.y is not None
-        else samples.x[column : column + 1]
-    )
-    if not len(images):
+def _cell(samples: Samples, column: int, labelled: bool) -> np.ndarray:
+    """A picture with a white edge to the right and below."""
+    images = samples.x[column : column + 1]
+    if labelled:
+        images = samples.x[samples.y == column] if samples.y is not None else samples.x[:0]
+    if len(images):
+        first: np.ndarray = images[0]
+        cell = first if first.shape[-1] == 3 else first.repeat(3, axis=2)
+    else:
         height, width = samples.x.shape[1:3]
         cross = np.eye(height, width, dtype=bool) | np.eye(height, width, dtype=bool)[:, ::-1]
-        return np.where(cross, 150, 240).astype(np.uint8)[..., None].repeat(3, axis=2)
-    first: np.ndarray = images[0]
-    return first if first.shape[-1] == 3 else first.repeat(3, axis=2)
+        cell = np.where(cross, 150, 240).astype(np.uint8)[..., None].repeat(3, axis=2)
+    return np.pad(cell, ((0, 1), (0, 1), (0, 0)), constant_values=255)
 
 
 # ---- densities of points -------------------------------------------------------------------------
 
 
 @styled
-def densities(frames: Frames, real: Samples, *, width: float = WIDE) -> Figure:
+def densities(frames: Frames, real: Samples, *, note: str = "", width: float = WIDE) -> Figure:
     """Points: kernel density of generations over that of the real data (grey).  One dimension:
     curves; more: contours of the first two coordinates that hold 50 and 90 % of the mass.
     """
     if _points(real).shape[1] == 1:
-        return _lines(frames, _points(real)[:, 0], width)
+        return _lines(frames, _points(real)[:, 0], note, width)
     shown = [(name, t, s) for name, own in frames.items() for t, s in own.items()]
     per = max(len(own) for own in frames.values())
     figure, axes = sheet(
@@ -117,7 +156,8 @@ def densities(frames: Frames, real: Samples, *, width: float = WIDE) -> Figure:
     return finish(
         figure,
         "Density of the samples",
-        f"{_sizes(frames)}  Points outside are counted in the panel.",
+        "How to read: blue over grey is a model that has kept the data's shape.  "
+        f"{_sizes(frames)}  Points outside are counted in the panel.{note}",
         handles,
     )
 
@@ -189,7 +229,7 @@ def _cloud(axis: Axes, points: np.ndarray) -> None:
         )
 
 
-def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
+def _lines(frames: Frames, real: np.ndarray, note: str, width: float) -> Figure:
     figure, axes = sheet(len(frames), width, least=2.2)
     low, high = real.min(), real.max()
     grid = np.linspace(low - 0.3 * (high - low), high + 0.3 * (high - low), 300)
@@ -210,11 +250,12 @@ def _lines(frames: Frames, real: np.ndarray, width: float) -> Figure:
     edge_labels(axes, "x", "density")
     lines = [Line2D([], [], color=c, label=f"generation {t}") for t, c in colours.items()]
     handles = [Patch(color=REAL, alpha=0.7, label="real"), *lines]
-    note = (
+    said = (
+        "How to read: a line over the grey is a model that has kept the data's shape.  "
         f"{_sizes(frames)}  The axis ends at 3.2 times the real peak at most; a higher peak "
-        "leaves it."
+        f"leaves it.{note}"
     )
-    return finish(figure, "Density of the samples", note, handles)
+    return finish(figure, "Density of the samples", said, handles)
 
 
 # ---- latent space --------------------------------------------------------------------------------
@@ -289,7 +330,8 @@ def aligned(table: pd.DataFrame, *, features: str, width: float = WIDE) -> Figur
     handles.append(Line2D([], [], color=REAL, lw=6, alpha=0.6, label="real against real"))
     n = int(table["n"].min()) if len(table) else 0
     note = (
-        f"Features: {features}; n = {n} on each side.  Linear two-sample classifier, "
-        "cross-fitted; 95 % interval."
+        "How to read: above the grey, generated samples differ from real ones by more than real "
+        f"ones from each other.  Features: {features}; n = {n} on each side.  AUC of a linear "
+        "two-sample classifier, cross-fitted, with its 95 % interval."
     )
-    return finish(figure, "Latent alignment", note, handles)
+    return finish(figure, "How far the samples are from real ones", note, handles)

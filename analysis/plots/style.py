@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+NOTEBOOK_DPI = 100  # of what a figure shows of itself
 WIDE, NARROW = 7.2, 3.6  # inches: a page's text width; a column, or a phone
 INK, FAINT, REAL = "#222222", "#9a9a9a", "#b8b8b8"
 GOOD, BAD = "#0072b2", "#d55e00"  # no collapse, collapse
@@ -56,6 +57,8 @@ SETTINGS: Any = {
     # of the layout: at lower ones letters are as wide as pixels allow, and long labels leave the
     # page
     "figure.dpi": 200,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "savefig.dpi": 200,
     "svg.hashsalt": "ouroboros",  # equal figures are equal bytes
     "svg.fonttype": "path",
@@ -76,7 +79,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             for _ in range(PASSES):
                 # ticks and layout are settled under these settings, once and for all
                 figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # "none" would draw twice for each file
             return figure
 
     return wrapped
@@ -93,7 +96,7 @@ def sheet(
         across -= 1  # a full grid instead of a hole
     down = -(-panels // across)
     height = down * (width / across * ratio + 0.15) + 0.25
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Drawn(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(down, across, squeeze=False).ravel())
     for axis in axes[panels:]:
         axis.set_axis_off()
@@ -191,12 +194,50 @@ def needs_log(values: Any) -> bool:
     return bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > 30)
 
 
+def ratio_axis(axes: Sequence[Axes], low: float, high: float, unit: str = "") -> None:
+    """A logarithmic vertical axis from about low to high (positive), with a few round ticks in a
+    unit.
+    """
+    low, high = (low, high) if high > 1.2 * low else (low / 1.3, high * 1.3)
+    air = (high / low) ** 0.06
+    low, high = low / air, high * air
+    fine = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7)
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), fine):
+        powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        ticks = [d * 10.0**p for p in powers for d in digits if low <= d * 10.0**p <= high]
+        if len(ticks) >= 3:
+            break
+    ticks = ticks[:: -(-len(ticks) // 7)]
+    for axis in axes:
+        axis.set_yscale("log")
+        axis.set_ylim(low, high)
+        axis.set_yticks(ticks, [f"{tick:g}{unit}" for tick in ticks])
+        axis.minorticks_off()
+
+
+def left_out(names: Sequence[str], shown: Sequence[str], what: str) -> str:
+    """Which of these a figure has no room for, as a sentence; '' where it shows all."""
+    gone = [str(name) for name in names if name not in shown]
+    if not gone:
+        return ""
+    some = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+    many = f"{len(gone)} of {len(names)} {what}"
+    return f"  Not shown for lack of room: {some} ({many}); the CSV has all."
+
+
 def svg(figure: Figure) -> bytes:
     """The same figure gives the same bytes."""
     buffer = io.BytesIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "Ouroboros"})
     return buffer.getvalue()
+
+
+class Drawn(Figure):
+    """A figure that a notebook shows, though pyplot has not made it and keeps no hold of it."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, dpi=NOTEBOOK_DPI)
 
 
 def png(figure: Figure, dpi: int = 200) -> bytes:

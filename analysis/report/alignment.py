@@ -14,6 +14,7 @@ whether two clouds overlap.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,6 +154,7 @@ def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0)
         warnings.simplefilter("ignore")  # about its random state and numba's
         from umap import UMAP
 
+        _compile_once()
         model = UMAP(
             n_neighbors=min(15, len(real) - 1), min_dist=0.1, random_state=seed, n_jobs=1
         ).fit(real)
@@ -164,3 +166,16 @@ def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0)
         [pd.DataFrame({"set": str(name), "x": p[:, 0], "y": p[:, 1]}) for name, p in parts],
         ignore_index=True,
     )
+
+
+def _compile_once() -> None:
+    """umap-learn compiles itself in every process, which takes 15 s; numba keeps what it compiled
+    on disk for those that follow, as Python does (beside the source, or in NUMBA_CACHE_DIR).
+    """
+    from umap import distances, layouts, umap_, utils
+
+    for module in (distances, layouts, umap_, utils):
+        for function in vars(module).values():
+            if hasattr(function, "enable_caching"):
+                with contextlib.suppress(RuntimeError):  # no folder can be written
+                    function.enable_caching()

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
 from analysis.frame.tables import natural, records
-from analysis.threshold import grid
-from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
-from engine.outcome.answer import Answer
+from analysis.threshold.estimate import RISK, Estimate, Outcome, draws_of, estimate, seeds_needed
+from engine.outcome.answer import Answer, Verdict
 from engine.settings import CollapseRule, Threshold
 
 WIDTH = 0.1  # of the interval that a grid's seeds are counted for, where the file asks for none
@@ -24,6 +22,7 @@ NOTHING = {
     "seeds_needed": math.nan,
     "needs": "",
 }  # of `needed`, where there is nothing to need
+UNSAFE: dict[str, float | None] = {"": None, "_low": None, "_high": None}  # no safe fraction
 
 
 def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -36,9 +35,10 @@ def grouped(outcomes: pd.DataFrame) -> pd.DataFrame:
 def thresholds(
     outcomes: pd.DataFrame, designs: Mapping[str, Threshold] | None = None
 ) -> pd.DataFrame:
-    """One row per workflow: estimate, low, high (NaN: not bracketed there), verdict, likely, words,
-    lineages, seeds, last fraction run; and how many seeds an interval of some width needs
-    (`needed`).  designs: how each workflow was searched, where it was.
+    """One row per workflow: the typical fraction (estimate, low, high; NaN: the axis ends first),
+    the safe one (safe, safe_low, safe_high, risk), verdict, likely, words, lineages,
+    seeds, last fraction run; and how many seeds an interval of some width needs (`needed`).
+    designs: how each workflow was searched, where it was.
 
     Workflows without a synthetic fraction, or with a single one, have no threshold: they say the
     share that collapsed.
@@ -50,8 +50,14 @@ def thresholds(
         fractions = own["synthetic_fraction"].dropna()
         if fractions.nunique() > 1:
             found = _threshold(own, asked)
-            settled = found["verdict"] in ("never", "always")  # more seeds give it no interval
-            rows.append({"group": name, **found, **(NOTHING if settled else needed(own, asked))})
+            settled = found["verdict"] in ("never", "always", "no value")  # more seeds: no interval
+            rows.append(
+                {
+                    "group": name,
+                    **found,
+                    **(NOTHING if settled else needed(own, asked, found["verdict"])),
+                }
+            )
         else:
             rows.append({"group": name, **_share(own), **NOTHING})
     ordered: list[dict[str, Any]] = sorted(rows, key=_by_name)
@@ -80,7 +86,8 @@ def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
         axis = asked.ends
         known = known[known["synthetic_fraction"].between(*axis)]
     confidence, level = asked.confidence if asked else 0.9, float(own["level"].iloc[0])
-    found = estimate(_points(known), level, axis=axis, confidence=confidence)
+    risk = asked.risk if asked else RISK
+    found = estimate(_points(known), level, axis=axis, confidence=confidence, risk=risk)
     ends = {
         name: math.nan if (v := getattr(found, name)) is None else v
         for name in ("estimate", "low", "high")
@@ -89,14 +96,30 @@ def _threshold(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
         "verdict": found.verdict,
         "likely": found.likely,
         "words": found.words,
+        "rests": "; ".join(found.rests),
+        "without": _without(found.undefined, found.why),
         "lineages": found.lineages,
         "seeds": found.seeds,
     }
-    return {**ends, **said, **_range(found)}
+    return {**ends, **said, **_safe(found), **_range(found)}
+
+
+def _safe(found: Estimate) -> dict[str, float | str]:
+    """The safe fraction: NaN where there is none, or where its interval reaches the axis's end."""
+    safe = found.safe
+    numbers = {} if safe is None else {"": safe.estimate, "_low": safe.low, "_high": safe.high}
+    ends = {f"safe{k}": math.nan if v is None else v for k, v in (UNSAFE | numbers).items()}
+    return {
+        **ends,
+        "risk": math.nan if safe is None else safe.risk,
+    }
 
 
 def _points(known: pd.DataFrame) -> list[Outcome]:
-    return [Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y)) for r in records(known)]
+    return [
+        Outcome(float(r.synthetic_fraction), int(r.seed), float(r.y), str(r.undefined))
+        for r in records(known)
+    ]
 
 
 def _range(found: Estimate) -> dict[str, float]:
@@ -109,14 +132,21 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
     fraction = own["synthetic_fraction"].iloc[0]
     at = "" if np.isnan(fraction) else f" at a synthetic fraction of {fraction:g}"
     lines = f"{n} lineage" + "s" * (n != 1)
-    words = f"{bad} of {lines} collapsed{at}" if n else "nothing could be judged"
+    reasons = own.loc[own["undefined"] != "", "undefined"].astype(str).mode()
+    because = f": {reasons.iloc[0]}" if len(reasons) else ""
+    words = f"{bad} of {lines} collapsed{at}" if n else f"nothing could be judged{because}"
+    gaps = int(own["undefined"].ne("").sum()) if n else 0
     nothing = {
         "estimate": math.nan,
         "low": math.nan,
         "high": math.nan,
+        **{f"safe{end}": math.nan for end in UNSAFE},
+        "risk": math.nan,
         "verdict": "one fraction",
         "likely": "none",
         "words": words,
+        "rests": "",
+        "without": _without(gaps, because.removeprefix(": ")),
     }
     return nothing | {
         "lineages": n,
@@ -127,40 +157,44 @@ def _share(own: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _without(n: int, why: str) -> str:
+    """How many lineages have no value, and why; '' where all have one."""
+    reason = f" ({why})" if why else ""
+    return f"{n} without a value{reason}" if n else ""
+
+
 # ---- how much more would be needed ---------------------------------------------------------------
 
 
-def needed(own: pd.DataFrame, asked: Threshold | None) -> dict[str, Any]:
-    """Seeds per fraction for an interval of the width asked for, from the spread over those that
-    ran every fraction; in words, which say why when it cannot be said.
+def needed(own: pd.DataFrame, asked: Threshold | None, verdict: Verdict) -> dict[str, Any]:
+    """Seeds per fraction of a grid for an interval of the width asked for, as the fitted curve and
+    its scatter predict it (rough: of few seeds the scatter is hardly known); in words, which say
+    why when it cannot be said.
     """
     known = own[own["synthetic_fraction"].notna()]
     width, confidence = (asked.width, asked.confidence) if asked else (WIDTH, 0.9)
+    nothing = {"width": width, "seeds_needed": math.nan}
+    points = _points(known)
+    fractions = sorted({each.fraction for each in points})
+    there = len({each.seed for each in points})
+    unknown = f"seeds for a width of {width:g}: not known"
+    if asked and (there < 2 or len(points) < there * len(fractions)):
+        return nothing | {"needs": f"{unknown}; the search goes on by lineages, not by seeds"}
+    if there < 2:
+        return nothing | {"needs": f"{unknown}; two seeds with every fraction would tell"}
+    if verdict != "bracketed":
+        return nothing | {"needs": f"{unknown} while the interval is open"}
     level = float(known["level"].iloc[0])
-    try:
-        fractions, y = grid.table(_points(known))
-    except ValueError:
-        why = (
-            "the search goes on by lineages, not by seeds"
-            if asked
-            else "two seeds with every fraction would tell"
-        )
-        return {
-            "width": width,
-            "seeds_needed": math.nan,
-            "needs": f"seeds for a width of {width:g}: not known; {why}",
-        }
-    seeds = grid.seeds_needed(fractions, finite(y, level), level, width, confidence=confidence)
+    found = draws_of(points, level, (fractions[0], fractions[-1]))
+    if found is None:
+        return nothing | {"needs": f"{unknown} with so few values"}
+    seeds = seeds_needed(found, fractions, width, confidence)
     if seeds is None:
-        words = f"seeds for a width of {width:g}: not known while the grid's own interval is open"
-        return {"width": width, "seeds_needed": math.nan, "needs": words}
-    least, most = (
-        math.ceil(seeds * (len(y) - 1) / chi2.ppf(p, len(y) - 1)) for p in (0.95, 0.05)
-    )  # of a variance over seeds
-    seen = f"{max(least, 2):,} to {most:,}, judging by {len(y)}"
-    words = f"about {seeds:,} seeds per fraction ({seen}) for a width of {width:g}"
-    enough = f"{len(y)} seeds are enough for a width of {width:g}"
-    return {"width": width, "seeds_needed": seeds, "needs": enough if most <= len(y) else words}
+        words = f"a width of {width:g} takes more fractions between these, whatever the seeds"
+        return nothing | {"needs": words}
+    words = f"roughly {seeds:,} seeds per fraction for a width of {width:g}"
+    enough = f"{there} seeds are enough for a width of {width:g}"
+    return {"width": width, "seeds_needed": seeds, "needs": enough if seeds <= there else words}
 
 
 # ---- saying it -----------------------------------------------------------------------------------
@@ -172,6 +206,6 @@ def answers_of(table: pd.DataFrame, rule: CollapseRule, generations: int) -> lis
     for row in records(table):
         seeds = f"{row.seeds} seed" + "s" * (row.seeds != 1)
         rests = f"{rule.words()}, generation {generations}, {seeds}"
-        how = (rests, row.needs) if row.needs else (rests,)
+        how = tuple(filter(None, (rests, row.rests, row.without, row.needs)))
         found.append(Answer(row.group, row.words, how, row.verdict, row.likely))
     return found

@@ -6,26 +6,26 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.collapse.functional import functional, shown_key, times
+from analysis.collapse import lacks
 from analysis.collapse.gain import LOSS, gains
-from analysis.collapse.survival import hazard, kaplan_meier
-from analysis.frame.tables import collapse_share, over_seeds, told_apart
+from analysis.collapse.survival import first_passages, hazard
+from analysis.frame.tables import over_seeds
 from analysis.frame.tidy import REPORTS
-from analysis.plots import collapse as plots_collapse
 from analysis.plots import curves as plots
 from analysis.plots import gain as plots_gain
-from analysis.plots import samples as plots_samples
-from analysis.report import samples as specimens
-from analysis.report.answers import grouped, thresholds
-from analysis.theory.laws import against
-from analysis.threshold.workflows import Workflow
-from engine.spec import LineageSpec, Sweep
+from analysis.plots import heat as plots_heat
+from analysis.plots import lacks as plots_lacks
+from analysis.plots import passage as plots_passage
+from analysis.plots import threshold as plots_threshold
+from analysis.report.findings import COLLAPSE, CURVES, DETAILS, LACKS, Findings, Shown
+from analysis.report.fits import fitted
+from analysis.report.pictures import latent, samples
+from engine.settings import CollapseRule
 from engine.store.keys import BESIDE, metric_of
 from engine.store.store import Store
 
@@ -33,55 +33,37 @@ HELPERS = re.compile(
     rf"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|{'|'.join(BESIDE)})$"
 )
 MOST_CURVES = 14
-Specs = Mapping[str, LineageSpec]  # by the name in the figures
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A figure of the report."""
-
-    name: str  # of its files
-    section: str
-    alt: str  # what it shows, for those who cannot see it
-    numbers: pd.DataFrame
-    draw: Callable[[float], Figure]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the figures and the page have in common, computed once."""
-
-    sweep: Sweep
-    frame: pd.DataFrame
-    outcomes: pd.DataFrame | None  # with a column group
-    answers: pd.DataFrame | None
-    shares: pd.DataFrame | None
-    laws: pd.DataFrame
-
-    @classmethod
-    def of(cls, sweep: Sweep, frame: pd.DataFrame, searched: Iterable[Workflow] = ()) -> Findings:
-        """searched: the workflows of a search, which say how it went about each."""
-        laws = against(frame, sweep.lineages)
-        frame = told_apart(frame, sweep.lineages)
-        if not sweep.collapse or frame.empty:
-            return cls(sweep, frame, None, None, None, laws)
-        outcomes = grouped(functional(frame, sweep.collapse, generations=sweep.generations))
-        names = outcomes.drop_duplicates("cell").set_index("cell")["group"]
-        designs = {own.label: own.design for own in searched}
-        shares = collapse_share(outcomes)
-        shares = shares.assign(group=[names[cell] for cell in shares["cell"]])
-        return cls(sweep, frame, outcomes, thresholds(outcomes, designs), shares, laws)
 
 
 def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Iterator[Shown]:
     """All figures, in the order of the page.  pictures: those that need samples, too."""
     if findings.frame.empty:
         return
+    if pictures:
+        yield from samples(findings, store)
+    yield from _lacks(findings)
     yield from _collapse(findings)
     yield from _gain(findings)
     yield from _curves(findings)
     if pictures:
-        yield from _samples(findings, store)
+        yield from latent(findings, store)
+
+
+# ---- what generation 0 lacks ---------------------------------------------------------------------
+
+
+def _lacks(findings: Findings) -> Iterator[Shown]:
+    """Nothing where no founder lacks any variance, or no generation follows."""
+    cells = findings.lacks
+    if cells.empty or cells["t"].max() == 0 or lacks.lacking(cells).empty:
+        return
+    alt = "Drawn over held-out variance by generation, and what the founder's ratio predicts."
+    draw = functools.partial(_ratios, cells)
+    yield Shown("lacks", LACKS, alt, findings.ratios, draw)
+
+
+def _ratios(cells: pd.DataFrame, width: float) -> Figure:
+    return plots_lacks.lacks(cells, width=width)
 
 
 # ---- curves --------------------------------------------------------------------------------------
@@ -89,19 +71,44 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
 
 def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
     """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key;
-    then what fitting and sampling told, where it changes.
+    then what fitting and sampling told; of all where it changes.
     """
-    keys = [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
+    keys = [k for k in _candidates(frame) if k == first or k not in constants(frame)]
+    keys = [k for k in keys if k not in (lacks.TOTAL, lacks.WITHIN) or k == first]  # its own figure
     told = [k for k in keys if metric_of(k) in REPORTS]
-    same = {k for k in told if frame.loc[frame["key"] == k, "value"].nunique() < 2}
-    return sorted((k for k in keys if k not in same), key=lambda k: (k != first, k in told))[
-        :MOST_CURVES
-    ]
+    return sorted(keys, key=lambda k: (k != first, k in told))[:MOST_CURVES]
+
+
+def _candidates(frame: pd.DataFrame) -> list[str]:
+    return [k for k in sorted(map(str, frame["key"].unique())) if k and not HELPERS.search(k)]
+
+
+def constants(frame: pd.DataFrame) -> dict[str, float]:
+    """Keys that have one value everywhere, with it: no figure."""
+    known = frame[frame["key"].isin(_candidates(frame))]
+    own = known.groupby(known["key"].astype(str))["value"].agg(["nunique", "first", "size"])
+    same = own[(own["nunique"] == 1) & (own["size"] > 1)]
+    return {str(key): float(value) for key, value in same["first"].items()}
+
+
+def undrawn(findings: Findings) -> list[str]:
+    """What the page has no figure of, in sentences."""
+    frame, rule = findings.frame, findings.sweep.collapse
+    if frame.empty:
+        return []
+    first = rule.metric if rule else ""
+    same = {k: v for k, v in constants(frame).items() if k != first}
+    said = [f"{key} is {value:g}" for key, value in same.items()]
+    found = [f"No figure of what is the same everywhere: {', '.join(said)}."] if said else []
+    own = {lacks.TOTAL, lacks.WITHIN, *keys_shown(frame, first)}
+    rest = set(_candidates(frame)) - set(same) - own
+    more = f"No figure of {', '.join(sorted(rest))}, for lack of room: `ouro export` has all rows."
+    return [*found, more] if rest else found
 
 
 def _curves(findings: Findings) -> Iterator[Shown]:
     frame, rule = findings.frame, findings.sweep.collapse
-    for key in keys_shown(frame, shown_key(frame, rule.metric) if rule else ""):
+    for key in keys_shown(frame, rule.metric if rule else ""):
         shown = curve_of(findings, key)
         mapped = key == LOSS or metric_of(key) in REPORTS
         many = shown.numbers["cell"].nunique() > plots.MOST_PANELS
@@ -116,12 +123,34 @@ def curve_of(findings: Findings, key: str) -> Shown:
     table = over_seeds(frame, key)
     compared = findings.laws[findings.laws["key"] == key]
     law = _expected(compared)
-    judged = rule is not None and key == shown_key(frame, rule.metric)
+    judged = rule is not None and key == rule.metric
     level = _level(findings) if judged else None
-    draw = functools.partial(_curve, table, key, level, law, _said_of(compared))
+    lineages = frame.loc[frame["key"] == key, ["cell", "t", "value"]]
+    draw = functools.partial(
+        plots.curves,
+        table,
+        name=key,
+        level=level,
+        theory=law,
+        note=_said_of(compared),
+        points=lineages,
+        marks_at=_read_against(frame, key),
+        by=", ".join(findings.extractors.get(metric_of(key), ())),
+    )
     numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
+    section = DETAILS if metric_of(key) in REPORTS else CURVES
     alt = f"{key} over the generations, by cell."
-    return Shown(f"curve_{file_of(key)}", "Over the generations", alt, numbers, draw)
+    return Shown(f"curve_{file_of(key)}", section, alt, numbers, lambda w: draw(width=w))
+
+
+def _read_against(frame: pd.DataFrame, key: str) -> dict[str, float]:
+    """The ceiling of a key and its chance, where it has them: means over all lineages."""
+    found = {}
+    for name in ("ceiling", "chance"):
+        values = frame.loc[frame["key"] == f"{key}/{name}", "value"].dropna()
+        if len(values):
+            found[name] = float(values.mean())
+    return found
 
 
 def _expected(compared: pd.DataFrame) -> pd.DataFrame | None:
@@ -141,17 +170,6 @@ def _said_of(compared: pd.DataFrame) -> str:
         f"Against theory: largest |z| = {tested['z'].abs().max():.1f} in {len(tested):,} "
         "tested points."
     )
-
-
-def _curve(
-    table: pd.DataFrame,
-    key: str,
-    level: float | None,
-    law: pd.DataFrame | None,
-    said: str,
-    width: float,
-) -> Figure:
-    return plots.curves(table, name=key, level=level, theory=law, note=said, width=width)
 
 
 def _level(findings: Findings) -> float | None:
@@ -182,7 +200,7 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
     )
     if outcomes is None or answers is None or shares is None or rule is None:
         return
-    words, section = rule.words(), "Where collapse begins"
+    words = findings.sweep.rule_words()
     swept = answers[answers["verdict"] != "one fraction"]
     if len(swept):
         own = shares[shares["group"].isin(swept["group"])]
@@ -192,61 +210,66 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
         )
         yield Shown(
             "phase_diagram",
-            section,
+            COLLAPSE,
             alt,
             swept,
-            lambda w: plots_collapse.phase_diagram(own, swept, rule=words, width=w),
+            lambda w: plots_threshold.phase_diagram(own, swept, rule=words, width=w),
         )
-        alt = "How far each lineage went towards collapse, against its synthetic fraction."
-        response = functools.partial(_response, outcomes, swept, words, rule.quantity())
-        yield Shown("response", section, alt, outcomes, response)
+        if outcomes["y"].notna().any():
+            yield _response(outcomes, swept, rule, findings.sweep.judged_at)
+    yield from _passages(findings, words)
     alt = "Generator by synthetic fraction for every policy: share of lineages that collapsed."
     if not findings.sweep.threshold:  # a search's fractions are no grid
+        rows = shares[["dataset", "generator", "n_real", "sampling"]].drop_duplicates()
         yield Shown(
             "heat_map",
-            section,
+            COLLAPSE if len(rows) > 1 else DETAILS,
             alt,
             shares,
-            lambda w: plots_collapse.heat_map(shares, rule=words, width=w),
+            lambda w: plots_heat.heat_map(shares, rule=words, width=w),
         )
-    yield from _survival(findings, words)
 
 
 def _response(
-    outcomes: pd.DataFrame, swept: pd.DataFrame, rule: str, y: str, width: float
-) -> Figure:
-    return plots_collapse.response(outcomes, swept, rule=rule, quantity=y, width=width)
-
-
-def _survival(findings: Findings, words: str) -> Iterator[Shown]:
-    assert findings.sweep.collapse is not None
-    found = grouped(
-        times(findings.frame, findings.sweep.collapse, generations=findings.sweep.generations)
-    )
-    if not found["event"].any():
-        return
-    by = "policy" if found["policy"].nunique() > 1 else "group"
-    curves = {
-        str(name): kaplan_meier(own) for name, own in found.groupby(by, sort=False, observed=True)
-    }
-    numbers = pd.concat(
-        [curve.assign(group=name) for name, curve in curves.items()], ignore_index=True
-    )
-    alt = "Share of lineages that has not collapsed, by generation."
+    outcomes: pd.DataFrame, swept: pd.DataFrame, rule: CollapseRule, n: int | None
+) -> Shown:
+    fits = fitted(outcomes, swept)
+    alt = "How far each lineage went towards collapse, against its synthetic fraction."
+    parts = [outcomes.assign(row="lineage"), fits.assign(row="fitted")]
+    numbers = pd.concat(parts, ignore_index=True)
 
     def draw(width: float) -> Figure:
-        return plots_collapse.survival(dict(list(curves.items())[:8]), rule=words, width=width)
+        return plots_threshold.response(outcomes, swept, fits, rule=rule, n=n, width=width)
 
-    yield Shown("survival", "Where collapse begins", alt, numbers, draw)
-    risks = hazard(found)
+    return Shown("response", COLLAPSE, alt, numbers, draw)
+
+
+def _passages(findings: Findings, words: str) -> Iterator[Shown]:
+    """First passage and the state at the last generation."""
+    passages, states = findings.passages, findings.states
+    if passages is None or states is None or not passages["event"].any():
+        return
+    curves = first_passages(passages)
+    last = states.drop(columns=["lineages", "seeds"])
+    numbers = curves.merge(last, on=["group", "at", "upto"], how="left")
+    alt = (
+        "Share of lineages that has not passed the level by each generation, and that is not past "
+        "it at the last, per synthetic fraction."
+    )
+
+    def draw(width: float) -> Figure:
+        return plots_passage.survival(curves, states, rule=words, width=width)
+
+    yield Shown("survival", COLLAPSE, alt, numbers, draw)
+    risks = hazard(passages)
     if risks["synthetic_fraction"].nunique() > 1 and not findings.sweep.threshold:
-        alt = "Collapses per generation at risk, against the synthetic fraction."
+        alt = "First passages per generation at risk, against the synthetic fraction."
         yield Shown(
             "hazard",
-            "Where collapse begins",
+            DETAILS,
             alt,
             risks,
-            lambda w: plots_collapse.hazards(risks, rule=words, width=w),
+            lambda w: plots_passage.hazards(risks, rule=words, width=w),
         )
 
 
@@ -265,79 +288,3 @@ def _gain(findings: Findings) -> Iterator[Shown]:
             table,
             lambda w: plots_gain.gain_map(table, width=w),
         )
-
-
-# ---- samples -------------------------------------------------------------------------------------
-
-
-def _samples(findings: Findings, store: Store) -> Iterator[Shown]:
-    specs = specimens.chosen(findings.sweep, findings.frame)
-    gives = {spec.dataset.constant("GIVES") for spec in specs.values()}
-    section, nothing = (
-        "The samples",
-        pd.DataFrame({"lineage": [s.id for s in specs.values()], "shown as": list(specs)}),
-    )
-    if gives == {"images"}:
-        frames = specimens.strips(findings.sweep, store, specs)
-        classes = next(iter(specs.values())).dataset.traits.classes or 0
-        if frames:
-            alt = "Samples of one lineage per workflow, a row per generation."
-            yield Shown(
-                "film",
-                section,
-                alt,
-                nothing,
-                lambda w: plots_samples.film(frames, classes=min(classes, 20), width=w),
-            )
-        yield from _latent(findings, store, specs)
-    elif gives == {"points"}:
-        yield from _densities(findings, store, specs, nothing)
-
-
-def _densities(
-    findings: Findings, store: Store, specs: Specs, nothing: pd.DataFrame
-) -> Iterator[Shown]:
-    first = next(iter(specs.values()))
-    same = {
-        name: spec
-        for name, spec in specs.items()
-        if (spec.dataset, spec.n_real) == (first.dataset, first.n_real)
-    }
-    frames = specimens.strips(findings.sweep, store, same, 4)
-    if frames:
-        real = specimens.real_of(first)
-        alt = "Density of the samples of several generations over that of the real data."
-        yield Shown(
-            "density",
-            "The samples",
-            alt,
-            nothing,
-            lambda w: plots_samples.densities(frames, real, width=w),
-        )
-
-
-def _latent(findings: Findings, store: Store, specs: Specs) -> Iterator[Shown]:
-    found = specimens.latent(findings.sweep, store, specs)
-    if found is None:
-        return
-    aligned, embedded, features = found
-    section, name = (
-        "Latent alignment",
-        {"lenet": "LeNet trained on the real data"}.get(features, features),
-    )
-    alt = "How well generated samples can be told from real ones, and how far their features moved."
-    yield Shown(
-        "alignment",
-        section,
-        alt,
-        aligned,
-        lambda w: plots_samples.aligned(aligned, features=name, width=w),
-    )
-    alt = "Real and generated samples in one embedding that was fitted on real ones."
-    yield Shown(
-        "embedding",
-        section,
-        alt,
-        embedded,
-        lambda w: plots_samples.embedding(embedded, features=name, width=w),
-    )

@@ -6,28 +6,28 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.frame.tables import WHAT
 from analysis.plots import curves as plots
 from analysis.plots import samples as plots_samples
-from analysis.report.figures import HELPERS, Shown, file_of
-from analysis.report.page import Section, Table, put, render, table_of, written
-from engine.files import write_atomically
+from analysis.report.figures import HELPERS, file_of
+from analysis.report.findings import CURVES, SAMPLES, Shown
+from analysis.report.page import Section, placed, put, render, written
+from analysis.report.tables import Table, table_of
 from engine.outcome.answer import Answer
+from engine.running.logs import Folder
 from engine.samples import Samples
 from engine.store.keys import beside
 from engine.store.rows import Generation
 
 NAME = "generations made elsewhere"
-MOST_CLASSES = 20  # columns of the film
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def curve_of(rows: Sequence[Generation], key: str) -> Shown:
     table = _table(rows, key)
     draw = functools.partial(_curve, table, key)
     alt = f"{key} over the generations."
-    return Shown(f"curve_{file_of(key)}", "Over the generations", alt, table, draw)
+    return Shown(f"curve_{file_of(key)}", CURVES, alt, table, draw)
 
 
 def _curve(table: pd.DataFrame, key: str, width: float) -> Figure:
@@ -73,6 +73,7 @@ def _table(rows: Sequence[Generation], key: str) -> pd.DataFrame:
         floor, spread = (row.values.get(beside(key, c), math.nan) for c in ("floor", "floor_sd"))
         numbers = {"mean": value, "low": math.nan, "high": math.nan, "n": int(known)}
         rest = {"undefined": int(not known), "floor": floor, "floor_sd": spread}
+        rest["n_compared"] = row.values.get(beside(key, "n"), math.nan)
         if known or key in row.undefined or not row.values:
             found.append({"t": row.t, **numbers, **rest, "interval": "none"})
     table = pd.DataFrame(found)
@@ -82,51 +83,50 @@ def _table(rows: Sequence[Generation], key: str) -> pd.DataFrame:
 
 
 def write(made: Made, to: Path) -> Path:
-    """Write the page, and return where it is.
-
-    to: a file ending in .html, or a folder, which also gets the figures and their numbers.
-    """
-    if to.suffix.lower() not in (".html", ".htm"):
-        return _write(made, to)
-    with tempfile.TemporaryDirectory() as folder:
-        page = _write(made, Path(folder))
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(page, to)
-    return to
+    """Write the page, and return where it is; to: a file or a folder, see `page.placed`."""
+    return placed(to, lambda folder, alone: _write(made, folder, alone))
 
 
-def _write(made: Made, folder: Path) -> Path:
+def _write(made: Made, folder: Path, alone: bool) -> Path:
     drawn: dict[str, list[dict[str, str]]] = {}
+    place = Folder.at(folder)
     for shown in _figures(made):
-        drawn.setdefault(shown.section, []).append(put(shown, folder / "figures"))
+        drawn.setdefault(shown.section, []).append(put(shown, place.below("figures"), alone))
     judged = [] if made.verdict is None else [Answer(NAME, made.verdict)]
     page = render(
         kind="Ouroboros measurement",
         name=NAME.capitalize(),
         question="",
         answers=judged,
-        searched=None,
+        explains=[],
+        rests=[],
         no_answer="No collapse rule was given, so the figures below are the answer.",
         facts=[("generations", f"0 to {len(made.rows) - 1}"), *made.about],
         warnings=_warnings(made),
         sections=[Section(title, found) for title, found in drawn.items()],
+        folded=[],
         tables=list(_tables(made)),
+        footnotes=[],
         file="",
         footer=written(f"of {len(made.rows)} generations"),
     )
-    return write_atomically(folder / "report.html", page)
+    return place.write("report.html", page)
 
 
 def _figures(made: Made) -> Iterator[Shown]:
+    yield from _samples(made)
     for key in keys_of(made.rows):
         yield curve_of(made.rows, key)
+
+
+def _samples(made: Made) -> Iterator[Shown]:
     frames = {NAME: dict(enumerate(made.sets))}
     numbers = pd.DataFrame({"t": range(len(made.sets)), "source": list(made.sources)})
-    kind, section = made.real.declared.kind, "The samples"
+    kind, section = made.real.declared.kind, SAMPLES
     if kind == "images":
-        y = made.real.y
-        classes = 0 if y is None or any(own.y is None for own in made.sets) else int(y.max()) + 1
-        film = functools.partial(_film, frames, min(classes, MOST_CLASSES))
+        labelled = made.real.y is not None and all(own.y is not None for own in made.sets)
+        classes = _classes(made.real) if labelled else {}
+        film = functools.partial(_film, frames, classes, made.real)
         yield Shown("film", section, "Samples, a row per generation.", numbers, film)
     elif kind == "points":
         density = functools.partial(_density, frames, made.real)
@@ -134,8 +134,14 @@ def _figures(made: Made) -> Iterator[Shown]:
         yield Shown("density", section, alt, numbers, density)
 
 
-def _film(frames: plots_samples.Frames, classes: int, width: float) -> Figure:
-    return plots_samples.film(frames, classes=classes, width=width)
+def _classes(real: Samples) -> dict[int, str]:
+    return {int(label): str(label) for label in np.unique(np.asarray(real.y))}
+
+
+def _film(
+    frames: plots_samples.Frames, classes: dict[int, str], real: Samples, width: float
+) -> Figure:
+    return plots_samples.film(frames, classes=classes, real=real, width=width)
 
 
 def _density(frames: plots_samples.Frames, real: Samples, width: float) -> Figure:

@@ -12,15 +12,19 @@ import pandas as pd
 from analysis.frame.tables import natural, records
 from analysis.report.alignment import LEAST, alignment, embedded
 from analysis.report.answers import grouped
+from engine.contents import Contents
 from engine.lineage.recipe import path, rng
+from engine.registry import describe
 from engine.samples import Samples
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
+from engine.store.keys import metric_of
 from engine.store.store import Store
 
 MOST_WORKFLOWS, MOST_FRAMES = 6, 7
 EMBEDDED = 400  # samples of each set
 Frames = dict[str, dict[int, Samples]]
+Specs = Mapping[str, LineageSpec]  # by the name in the figures
 
 
 def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
@@ -33,7 +37,22 @@ def chosen(sweep: Sweep, frame: pd.DataFrame) -> dict[str, LineageSpec]:
     best = about.drop_duplicates("group").sort_values(
         "group", key=lambda names: names.map(natural), kind="stable"
     )
-    return {str(row.label): specs[str(row.lineage)] for row in records(best[:MOST_WORKFLOWS])}
+    return {str(row.label): specs[str(row.lineage)] for row in records(best)}
+
+
+def classes_of(spec: LineageSpec, frames: Frames) -> dict[int, str]:
+    """Labels of the classes with their names, "0 cat" where they have any; empty without labels."""
+    labels = [s.y for own in frames.values() for s in own.values() if s.y is not None]
+    if not labels:
+        return {}
+    contents = spec.dataset.contents
+    names = contents.classes if isinstance(contents, Contents) else ()
+    found = sorted({*range(len(names)), *np.concatenate(labels).astype(int).tolist()})
+    called = {label: names[label] if label < len(names) else "" for label in found}
+    return {
+        label: f"{label} {name}" if name and name != str(label) else str(label)
+        for label, name in called.items()
+    }
 
 
 def generations(last: int, most: int = MOST_FRAMES) -> list[int]:
@@ -43,21 +62,17 @@ def generations(last: int, most: int = MOST_FRAMES) -> list[int]:
     )
 
 
-def strips(
-    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int = MOST_FRAMES
-) -> Frames:
+def strips(sweep: Sweep, store: Store, specs: Specs, most: int = MOST_FRAMES) -> Frames:
     """The few samples that were stored of each generation for its picture."""
     return _read(sweep, store, specs, most, archive.STRIP)
 
 
-def draws(sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int) -> Frames:
+def draws(sweep: Sweep, store: Store, specs: Specs, most: int) -> Frames:
     """Whole draws, of the generations that were kept."""
     return _read(sweep, store, specs, most, archive.SAMPLES)
 
 
-def _read(
-    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec], most: int, what: str
-) -> Frames:
+def _read(sweep: Sweep, store: Store, specs: Specs, most: int, what: str) -> Frames:
     store.refresh()
     found = {
         name: _frames(store, spec, generations(sweep.generations, most), what)
@@ -93,7 +108,7 @@ def real_of(spec: LineageSpec) -> Samples:
 
 
 def latent(
-    sweep: Sweep, store: Store, specs: Mapping[str, LineageSpec]
+    sweep: Sweep, store: Store, specs: Specs
 ) -> tuple[pd.DataFrame, pd.DataFrame, str] | None:
     """(alignment over generations, embedding, name of the features) of images; None where nothing
     can be said.
@@ -120,11 +135,21 @@ def latent(
     }
     if len(real) < 2 * LEAST or not sets:
         return None
-    extractor = features.resolve("auto", dataset)
+    extractor = features.resolve(_extractor(sweep), dataset)
     x = {key: features.extract(samples, extractor, dataset) for key, samples in sets.items()}
     real_x = features.extract(real, extractor, dataset)
     set_y = {key: samples.y for key, samples in sets.items()}
     return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), extractor
+
+
+def _extractor(sweep: Sweep) -> str:
+    """The extractor of the file: of the metric that is judged, else of the first that has one."""
+    judged = metric_of(sweep.headline)
+    for metric in sorted(sweep.metrics, key=lambda m: m.id != judged):
+        parameter = describe("metric", metric.part.name).parameters.get("extractor")
+        if parameter is not None:
+            return str(metric.part.params.get("extractor", parameter.default))
+    return "auto"
 
 
 def _aligned(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 crosses a level.
 
 y(x, s) = f(x) + sd(x) [sqrt(rho) u_s(x) + sqrt(1 - rho) e]: f has a linear trend and a Matern-5/2
-part; log sd is linear in x; u_s is what cells of one seed share (their founder and their noise): a
+part on an axis that is warped, because a curve that is flat and then steep has no single length;
+log sd is linear in x; u_s is what cells of one seed share (their founder and their noise): a
 constant and a rough part that is forgotten along x.  The hyperparameters are integrated over by
 importance sampling, because with ten lineages a plugged-in best value is far too sure. The crossing
 of a curve is the point that best parts "below" from "above": of several crossings the dominant one.
-Not bisection on verdicts, which throws the size of y away (and stays biased where the link is
-wrong).
+f is what half of the outcomes lie above; a share `risk` of them lies above f + z sd, z the normal
+quantile.  Not bisection on verdicts, which throws the size of y away (and stays biased where the
+link is wrong).
 """
 
 from __future__ import annotations
@@ -16,20 +18,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, qmc
+from scipy.stats import t as t_law
+from threadpoolctl import ThreadpoolController
 
+BLAS = ThreadpoolController()  # many small matrices: threads would wait for each other
 NODES = 81  # of the axis, where curves are drawn
 PROPOSALS = 64  # importance sampling: points in a round (a power of 2),
 ROUNDS, SETTLED = (
     24,
     3,
 )  # rounds at most, and how many must have had weights that need no flattening
-THETAS = 32  # hyperparameters that curves are drawn for
+THETAS = 128  # hyperparameters that curves are drawn for: with fewer, searches stop by luck
 TREND = 3.0  # prior sd of level and trend, in units of y's spread
 JITTER = 1e-8
-#                      log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log
-#                      seed length
-PRIOR_MEAN = np.array([-0.3, -0.9, -1.0, 0.0, 0.5, 0.0, -0.5])
-PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7])
+# of what a Student t with S - 1 degrees is wider than a normal at 90 %, for S seeds that all
+# fractions share: the rest is in the posterior of the hyperparameters already
+FEW = 0.7
+# log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log seed length, and log
+# a, log b of the warped axis
+PRIOR_MEAN = np.array([-0.3, -0.9, -1.0, 0.0, 0.5, 0.0, -0.5, 0.0, 0.0])
+PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7, 0.4, 0.4])
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,12 @@ class Posterior:
     x: np.ndarray  # [nodes] along the axis
     curves: np.ndarray  # [draws, nodes]
     crossings: np.ndarray  # [draws]; the ends of the axis where the level is not crossed
+    risk: float
+    risky: np.ndarray  # [draws], of the curve that a share `risk` of the outcomes lies above
+    level: float
+    theta: np.ndarray  # [hyperparameters, 9] that the curves were drawn for
+    centre: float  # of y, and its spread: what the hyperparameters are in units of
+    spread: float
 
     @property
     def mean(self) -> np.ndarray:
@@ -52,20 +66,42 @@ def posterior(
     level: float,
     *,
     axis: tuple[float, float],
+    risk: float = 0.1,
     rng: np.random.Generator,
-    draws: int = 512,
+    draws: int = 2048,
 ) -> Posterior:
-    """Given outcomes y [n] at x [n] of seeds [n]: draws of the curve and of where it rises through
-    the level.
+    """Given outcomes y [n] at x [n] of seeds [n]: draws of the curve, and of where it and the
+    outcomes' quantile 1 - risk rise through the level.
     """
     low, high = axis
     centre, spread = float(np.mean(y)), float(np.std(y)) or 1.0
     data = _Data((x - low) / (high - low), np.asarray(seeds), (y - centre) / spread)
-    theta, nodes = _hyperparameters(data, rng, THETAS), np.linspace(0, 1, NODES)
-    curves = centre + spread * _curves(data, theta, nodes, max(draws // THETAS, 1), rng)
-    return Posterior(
-        low + nodes * (high - low), curves, low + (high - low) * crossings(nodes, curves - level)
+    nodes, each = np.linspace(0, 1, NODES), max(draws // THETAS, 1)
+    with BLAS.limit(limits=1):
+        theta = _hyperparameters(data, rng, THETAS)
+        curves = centre + spread * _curves(data, theta, nodes, each, rng)
+    sd = spread * np.repeat(_sd(nodes, theta), each, 0)
+    typical, risky = (
+        low + (high - low) * crossings(nodes, above)
+        for above in (curves - level, curves + norm.isf(risk) * sd - level)
     )
+    axis_nodes = low + nodes * (high - low)
+    return Posterior(axis_nodes, curves, typical, risk, risky, level, theta, centre, spread)
+
+
+def planned(
+    found: Posterior, fractions: np.ndarray, seeds: int, *, rng: np.random.Generator
+) -> np.ndarray:
+    """Crossings [draws] as a grid of these fractions with so many seeds would leave them, were the
+    means of its outcomes on the mean curve, and the scatter as it is believed to be now.
+    """
+    low, high = found.x[0], found.x[-1]
+    y = (np.interp(fractions, found.x, found.mean) - found.centre) / found.spread
+    data = _Data((fractions - low) / (high - low), np.zeros(len(fractions)), y, seeds)
+    nodes = np.linspace(0, 1, NODES)
+    with BLAS.limit(limits=1):
+        curves = found.centre + found.spread * _curves(data, found.theta, nodes, 4, rng)
+    return np.asarray(low + (high - low) * crossings(nodes, curves - found.level))
 
 
 def crossings(nodes: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -91,13 +127,17 @@ def crossings(nodes: np.ndarray, above: np.ndarray) -> np.ndarray:
 
 
 class _Data:
-    """Outcomes on the unit axis, standardised, and the distances that every covariance needs."""
+    """Outcomes on the unit axis, standardised, and the distances that every covariance needs.
 
-    def __init__(self, x: np.ndarray, seeds: np.ndarray, y: np.ndarray) -> None:
-        self.x, self.y = x, y
+    each: how many seeds an outcome is the mean of, all of which have every x.
+    """
+
+    def __init__(self, x: np.ndarray, seeds: np.ndarray, y: np.ndarray, each: int = 1) -> None:
+        self.x, self.y, self.each = x, y, each
         self.lag = np.abs(x[:, None] - x)  # [n, n]
         self.same = seeds[:, None] == seeds
-        self.paired = bool(self.same.sum() > len(x))
+        self.seeds = len(set(seeds)) * each
+        self.paired = len(set(seeds)) < len(x)
         self.trend = _trend(x, x)
 
 
@@ -105,28 +145,50 @@ def _trend(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return TREND**2 * (1 + 4 * (a[:, None] - 0.5) * (b - 0.5))
 
 
-def _matern(lag: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Matern-5/2 of amplitude and length theta[:, 0:2]: [hyperparameters, *lag.shape]."""
-    r = np.sqrt(5) * lag / np.exp(theta[:, 1])[:, None, None]
-    return np.asarray(np.exp(2 * theta[:, 0])[:, None, None] * (1 + r + r**2 / 3) * np.exp(-r))
+def _matern(a: np.ndarray, b: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Matern-5/2 of amplitude and length theta[:, 0:2] on the warped axis: [hyperparameters, a,
+    b].
+    """
+    scale = np.sqrt(5) / np.exp(theta[:, 1, None])
+    r = np.abs((_warped(a, theta) * scale)[:, :, None] - (_warped(b, theta) * scale)[:, None, :])
+    covariance = r * r  # in place: these arrays are what a refit costs
+    covariance /= 3
+    covariance += r
+    covariance += 1
+    covariance *= np.exp(-r)
+    covariance *= np.exp(2 * theta[:, 0])[:, None, None]
+    return np.asarray(covariance)
+
+
+def _warped(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """The axis stretched where the curve is steep, by the Kumaraswamy distribution function (Snoek
+    2014): [hyperparameters, x].
+    """
+    a, b = np.exp(theta[:, 7, None]), np.exp(theta[:, 8, None])
+    return np.asarray(1 - (1 - x**a) ** b)
+
+
+def _sd(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Of an outcome around the curve: [hyperparameters, x]."""
+    return np.asarray(np.exp(theta[:, 2, None] + theta[:, 3, None] * (x - 0.5) * 2))
 
 
 def _noise(data: _Data, theta: np.ndarray) -> np.ndarray:
     """Covariance of everything but f: [hyperparameters, n, n]."""
-    sd = np.exp(theta[:, 2, None] + theta[:, 3, None] * (data.x - 0.5) * 2)  # [hyperparameters, n]
+    sd = _sd(data.x, theta)  # [hyperparameters, n]
     own = np.eye(len(data.x)) * (sd**2 + JITTER)[:, :, None]
     if not data.paired:
-        return own
+        return own / data.each
     rho, kept = (1 / (1 + np.exp(-theta[:, i]))[:, None, None] for i in (4, 5))
     alike = kept + (1 - kept) * np.exp(-data.lag / np.exp(theta[:, 6])[:, None, None])
     shared = data.same * alike * sd[:, :, None] * sd[:, None, :]
-    return np.asarray(rho * shared + (1 - rho) * own + JITTER * np.eye(len(data.x)))
+    return np.asarray((rho * shared + (1 - rho) * own) / data.each + JITTER * np.eye(len(data.x)))
 
 
 def _factor(data: _Data, theta: np.ndarray) -> np.ndarray:
     """Cholesky factor of y's covariance: [hyperparameters, n, n]."""
     return np.asarray(
-        np.linalg.cholesky(data.trend + _matern(data.lag, theta) + _noise(data, theta))
+        np.linalg.cholesky(data.trend + _matern(data.x, data.x, theta) + _noise(data, theta))
     )
 
 
@@ -141,7 +203,7 @@ def _log_posterior(data: _Data, theta: np.ndarray) -> np.ndarray:
 
 
 def _hyperparameters(data: _Data, rng: np.random.Generator, number: int) -> np.ndarray:
-    """[number, 7] from their posterior: a Gaussian proposal moves to where the weight is, tempered
+    """[number, 9] from their posterior: a Gaussian proposal moves to where the weight is, tempered
     at first.
     """
     mean, root, whole = PRIOR_MEAN, np.diag(PRIOR_SD), 0
@@ -179,22 +241,31 @@ def _curves(
 ) -> np.ndarray:
     """`each` curves of f for each row of hyperparameters: [draws, nodes], on the unit axis."""
     factor = _factor(data, theta)
-    cross = _trend(data.x, nodes) + _matern(
-        np.abs(data.x[:, None] - nodes), theta
-    )  # [theta, n, nodes]
+    cross = _trend(data.x, nodes) + _matern(data.x, nodes, theta)  # [theta, n, nodes]
     y = np.broadcast_to(data.y[:, None], (len(theta), len(data.x), 1))
     both = np.linalg.solve(factor, np.concatenate([cross, y], 2))
     half, z = both[..., :-1], both[..., -1]
     mean = np.einsum("hnm,hn->hm", half, z)
-    left = (
-        _trend(nodes, nodes)
-        + _matern(np.abs(nodes[:, None] - nodes), theta)
-        - half.transpose(0, 2, 1) @ half
-    )
+    left = _trend(nodes, nodes) + _matern(nodes, nodes, theta) - half.transpose(0, 2, 1) @ half
     root = np.linalg.cholesky(
         left + 1e-6 * np.eye(len(nodes)) * (1 + np.exp(2 * theta[:, 0])[:, None, None])
     )
     drawn = mean[:, :, None] + root @ rng.standard_normal(
         (len(theta), len(nodes), each)
     )  # [theta, nodes, each]
+    if data.paired and data.seeds > 1:
+        drawn = drawn + _few_seeds(data.seeds, theta, nodes) * rng.standard_normal(
+            (len(theta), 1, each)
+        )
     return np.asarray(drawn.transpose(0, 2, 1).reshape(-1, len(nodes)))
+
+
+def _few_seeds(seeds: int, theta: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """How far the mean of so few shared effects may be off beyond what the model says, as sd:
+    [hyperparameters, nodes, 1].
+    """
+    wider = (t_law.isf(0.05, seeds - 1) / norm.isf(0.05)) ** 2 - 1
+    rho = 1 / (1 + np.exp(-theta[:, 4]))
+    return np.asarray(
+        np.sqrt(FEW * wider * rho / seeds)[:, None, None] * _sd(nodes, theta)[:, :, None]
+    )

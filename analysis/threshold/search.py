@@ -7,20 +7,23 @@ ended; no round is waited for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from analysis.threshold.workflows import Workflow, read
+from analysis.threshold.workflows import HOPELESS, Workflow, read
 from engine.console.live import Display
 from engine.console.tables import duration
-from engine.files import JsonObject, write_atomically
+from engine.files import JsonObject
 from engine.lineage.history import History, history
 from engine.outcome.answer import Answer
 from engine.running.job import Job
+from engine.running.logs import Folder
 from engine.running.supply import Place, Summary, json_text
 from engine.spec import LineageSpec, Sweep
 from engine.store.store import Store
+
+MOST_READ = 20  # lineages of which the cost of one is measured
 
 
 class Search:
@@ -35,10 +38,52 @@ class Search:
         for workflow in self.workflows.values():
             self.specs.update(workflow.specs)
         self.there = len(self.specs)  # before this session
+        self._before, self._started = self._ended, time.monotonic()
 
     @property
     def finished(self) -> bool:
         return all(w.enough and not w.running for w in self.workflows.values())
+
+    @property
+    def _ended(self) -> int:
+        return sum(workflow.ended_ones for workflow in self.workflows.values())
+
+    def outlook(self) -> list[tuple[str, str]]:
+        """The budget, and what a lineage costs, as (name, value): before anything runs."""
+        found = list(self.workflows.values())
+        most = sum(workflow.design.budget for workflow in found)
+        many = "1 workflow" if len(found) == 1 else f"each of {len(found)} workflows"
+        each = ", ".join(sorted({str(workflow.design.budget) for workflow in found}))
+        budget = f"at most {each} lineages for {many}: {most} in all, {self._ended} are there"
+        takes = f"generations 0 to {self.sweep.generations}; {self._cost()}"
+        pairs = [("budget", budget), ("a lineage", takes), ("output", self.sweep.out)]
+        at_n = [f"{metric} at n {n:,}" for metric, n in self.sweep.compared.items()]
+        return [*pairs, ("compares", ", ".join(at_n))] if at_n else pairs
+
+    def _cost(self) -> str:
+        """What a lineage takes: measured, declared, or not known yet."""
+        known = [spec for w in self.workflows.values() for spec in w.specs.values()]
+        past = [history(self.sweep, self.store, spec) for spec in known[:MOST_READ]]
+        ended = [each for each in past if each.rows]
+        if ended:
+            spent = sum(row.seconds for h in ended for row in h.rows) / len(ended)
+            return f"about {duration(spent)} of work, as measured of {len(ended)}"
+        shares = [self.sweep.resources_of(w.template) for w in self.workflows.values()]
+        hours = [share.hours_per_generation for share in shares]
+        declared = [each for each in hours if each is not None]
+        if len(declared) == len(hours) and hours:
+            spent = 3600 * (self.sweep.generations + 1) * sum(declared) / len(declared)
+            return f"about {duration(spent)} of work, as declared"
+        return "its time is known once the first has ended"
+
+    def progress(self) -> str:
+        """How much of the budget is spent, and how long the rest takes at most."""
+        ended, left = self._ended, sum(workflow.left for workflow in self.workflows.values())
+        text = f"lineages that have ended: {ended}, at most to come: {left}"
+        if (new := ended - self._before) and left:
+            pace = (time.monotonic() - self._started) / new
+            text += f", at most about {duration(pace * left)}"
+        return text
 
     @property
     def continued(self) -> Sequence[History]:
@@ -77,17 +122,21 @@ class Search:
     def asked(self, found: Mapping[str, History]) -> Sequence[History]:
         return list(found.values())
 
-    def summary(self, found: Mapping[str, History], folder: Path, seconds: float) -> Summary:
+    def summary(self, found: Mapping[str, History], folder: Folder, seconds: float) -> Summary:
         """Write threshold.json."""
         workflows = list(self.workflows.values())
         said = report(self.sweep, workflows)
-        numbers = {}
+        numbers: dict[str, float] = {}
         for workflow in workflows:
-            if workflow.answer.estimate is not None:
-                numbers[f"threshold/{workflow.label}"] = workflow.answer.estimate
-        place = write_atomically(folder / "threshold.json", json_text(said))
+            numbers |= workflow.numbers
+        place = folder.write("threshold.json", json_text(said))
         new, after = len(self.specs) - self.there, duration(seconds)
         count = f"{len(self.specs)} lineages, {new} of them new, after {after}"
+        if given_up := [w.label for w in workflows if w.hopeless]:
+            count += (
+                f"; the search of {', '.join(given_up)} stopped after {HOPELESS} failures in a row:"
+                " mend what failed, and the same command goes on"
+            )
         return Summary(said, numbers, (Place("numbers", place),), count)
 
 
@@ -121,6 +170,7 @@ def report(sweep: Sweep, found: list[Workflow]) -> JsonObject:
         "question": sweep.question,
         "generations": sweep.generations,
         "collapse": sweep.collapse.to_dict(),
+        "compared": sweep.compared,
         "threshold": sweep.threshold.to_dict(),
     }
     return {**head, "workflows": [own.to_dict() for own in found]}

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 from analysis.threshold import estimate as threshold
+from analysis.threshold import proposals
 from analysis.threshold.estimate import Estimate, Outcome
 from engine.files import JsonObject
 from engine.lineage.history import History, history
@@ -25,6 +26,8 @@ from engine.settings import Threshold
 from engine.spec import LineageSpec, Sweep
 from engine.status import Status
 from engine.store.store import Store
+
+HOPELESS = 4  # lineages that fail one after the other before a search stops
 
 
 class Workflow:
@@ -39,6 +42,7 @@ class Workflow:
         self.running: set[str] = set()
         self.waiting: deque[LineageSpec] = deque()  # started earlier, not ended
         self.failed: set[str] = set()
+        self.in_a_row = 0  # failures since a lineage of this session ended well
 
     @property
     def taken(self) -> list[tuple[float, int]]:
@@ -57,18 +61,27 @@ class Workflow:
         self.running.discard(past.spec.id)
         if past.status in (Status.UNFINISHED, Status.FAILED):
             self.failed.add(past.spec.id)
+            self.in_a_row += past.status is Status.FAILED
         else:
+            self.in_a_row = 0
             self._learn(past)
 
     def _learn(self, past: History) -> None:
-        y = self.rule.judge(curve(past.rows, self.rule)).y
-        self.known[past.spec.id] = Outcome(_fraction(past.spec), past.spec.seed, y)
+        found = self.rule.judge(curve(past.rows, self.rule))
+        at = (_fraction(past.spec), past.spec.seed)
+        self.learn(past.spec.id, Outcome(*at, found.y, found.undefined))
+
+    def learn(self, lineage: str, outcome: Outcome) -> None:
+        """Take in how a lineage ended."""
+        self.running.discard(lineage)
+        self.known[lineage] = outcome
         for name in ("posterior", "answer"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def posterior(self) -> Any:
-        return threshold.draws_of(list(self.known.values()), self.level, self.design.ends)
+        outcomes = list(self.known.values())
+        return threshold.draws_of(outcomes, self.level, self.design.ends, self.design.risk)
 
     @cached_property
     def answer(self) -> Estimate:
@@ -79,12 +92,38 @@ class Workflow:
         )
 
     @property
+    def hopeless(self) -> bool:
+        """Whether one lineage after the other has failed: the next ones would, too."""
+        return self.in_a_row >= HOPELESS
+
+    @property
+    def valueless(self) -> bool:
+        """Whether enough lineages have ended, and none has a value: the next ones would not
+        either.
+        """
+        ended = self.known.values()
+        return len(ended) >= HOPELESS and all(math.isnan(each.y) for each in ended)
+
+    @property
+    def left(self) -> int:
+        """How many lineages it may still run, with those that run now."""
+        mine = len(self.running)
+        return mine if self.enough else max(mine, self.design.budget - self.ended_ones)
+
+    @property
+    def ended_ones(self) -> int:
+        """How many lineages have ended, well or not."""
+        return len(self.known) + len(self.failed)
+
+    @property
     def enough(self) -> bool:
         """Nothing more is started."""
+        if self.hopeless or self.valueless:
+            return True
         if self.waiting:
             return False
         spent = len(self.specs) >= self.design.budget
-        return spent or threshold.finished(
+        return spent or proposals.finished(
             self.answer, len(self.running), len(self.known), self.design
         )
 
@@ -99,34 +138,54 @@ class Workflow:
         return spec
 
     def _new(self) -> LineageSpec | None:
-        point = threshold.propose(self.posterior, self.taken, self.design)
+        point = proposals.propose(self.posterior, self.taken, self.design)
         return None if point is None else self.template.at(*point)
 
     @property
     def why(self) -> str:
         """Why it ended, or where it stands."""
+        if self.hopeless and not self.running:
+            return f"given up after {self.in_a_row} failures in a row"
+        if self.valueless and not self.running:
+            return "given up: no lineage has a value"
         if self.running or self.waiting:
             return f"{len(self.running) + len(self.waiting)} running"
         if (
             not self.enough
-            and threshold.propose(self.posterior, self.taken, self.design) is not None
+            and proposals.propose(self.posterior, self.taken, self.design) is not None
         ):
             return "going on"
-        if (settled := threshold.settled(self.answer, self.design)) != "":
-            return "sure" if settled == "sure" else f"width {self.answer.width:.3f}"
+        if (settled := proposals.settled(self.answer, self.design)) != "":
+            return f"width {self.answer.width:.3f}" if settled == "narrow" else settled
         return "budget spent" if len(self.specs) >= self.design.budget else "no seed left"
 
     def said(self) -> Answer:
         """The answer, and what it rests on."""
-        a, rests = self.answer, [f"{self.answer.lineages} lineages"]
+        a = self.answer
+        rests = [f"{a.lineages} lineage" + "s" * (a.lineages != 1)]
         odd = {
             "in an absorbing state": a.absorbed,
-            "without a value": a.undefined,
+            f"without a value{a.because}": a.undefined,
             "failed": len(self.failed),
         }
         rests += [f"{n} {words}" for words, n in odd.items() if n]
-        how = (f"{a.confidence:.0%}", ", ".join(rests), self.why)
+        rests += a.rests
+        how = (f"{100 * a.confidence:g}%", ", ".join(rests), self.why)
         return Answer(self.label, a.words, how, a.verdict, a.likely)
+
+    @property
+    def ends(self) -> tuple[float | None, ...]:
+        """The typical fraction and the ends of its interval, then the safe one and its ends."""
+        a, safe = self.answer, self.answer.safe
+        beside = (None, None, None) if safe is None else (safe.estimate, safe.low, safe.high)
+        return (a.estimate, a.low, a.high, *beside)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What a tracker records of them: those that there are."""
+        names = [f"threshold/{name}/{self.label}" for name in ("typical", "safe")]
+        keys = [f"{name}{end}" for name in names for end in ("", "/low", "/high")]
+        return {k: v for k, v in zip(keys, self.ends, strict=True) if v is not None}
 
     def to_dict(self) -> JsonObject:
         a, spec = self.answer, self.template
@@ -152,6 +211,7 @@ class Workflow:
         counts = {
             "absorbed": a.absorbed,
             "undefined": a.undefined,
+            "undefined_because": a.why,
             "failed": len(self.failed),
             "ended": self.why,
         }
@@ -161,9 +221,12 @@ class Workflow:
                 "fraction": o.fraction,
                 "seed": o.seed,
                 "y": o.y if math.isfinite(o.y) else str(o.y),
+                **({"undefined": o.why} if o.why else {}),
             }
             for i, o in sorted(self.known.items())
         ]
+        if a.safe is not None:
+            said["safe"] = asdict(a.safe)
         return {**about, **said, **counts, "level": self.level, "outcomes": outcomes}
 
 
@@ -201,7 +264,7 @@ def grown(sweep: Sweep, store: Store) -> Sweep:
         if sweep.threshold is None
         else tuple(s for s in sweep.lineages if not s.has_fraction)
     )
-    return replace(sweep, lineages=tuple({s.id: s for s in [*asked, *extra]}.values()))
+    return sweep.with_lineages({s.id: s for s in [*asked, *extra]}.values())
 
 
 def read(sweep: Sweep, store: Store) -> dict[str, Workflow]:

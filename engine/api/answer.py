@@ -2,6 +2,7 @@
 
 answer = engine.threshold("experiments/threshold_mixture.yaml", budget=40, local=True)
 answer.typical.estimate, answer.typical.low, answer.typical.high
+answer.safe.estimate, answer.safe.low, answer.safe.risk
 answer.frame(); answer.plot()
 """
 
@@ -32,16 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Level:
-    """Where collapse begins for the lineages of one workflow, with its interval.
+    """A synthetic fraction up to which a share `risk` of one workflow's lineages collapses, with
+    its interval.
 
-    estimate    synthetic fraction at which the mean of the collapse functional passes its level;
-                None: there is none on the axis, or too little is known (see verdict, words).
-    low, high   ends of the interval; None: not bracketed on that side.
+    risk        1/2 at the typical fraction; at the safe one what the file names, 10 % otherwise.
+    estimate    None: there is none on the axis, or too little is known (see verdict, words).
+    low, high   ends of the interval; None: it reaches the end of the axis.
     confidence  of the interval.
     lineages    with a value; seeds: different ones among them.
+    safe        beside a typical fraction, the safe one of the same workflow.
     """
 
     workflow: str
+    risk: float
     estimate: float | None
     low: float | None
     high: float | None
@@ -50,6 +54,7 @@ class Level:
     words: str
     lineages: int
     seeds: int
+    safe: Level | None = None
 
     def __repr__(self) -> str:
         return f"<Level {self.workflow}: {self.words}>"
@@ -58,18 +63,37 @@ class Level:
 class Answer:
     """What a search knows of every workflow of an experiment.  Made by `engine.threshold`.
 
-    There is one estimate of each: the *typical* threshold, at which the mean over lineages passes
-    the level.  A *safe* one, below which only a stated share of lineages collapses, is not
-    estimated by this version, and so is not offered.
+    typical  the fraction from which half of the lineages collapse.
+    safe     the fraction up to which at most a named risk collapses.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
-        self._asked = sweep
+    def __init__(self, sweep: Sweep, changed: tuple[str, ...] | None = None) -> None:
+        self._asked, self._changed = sweep, changed
 
     @cached_property
     def result(self) -> Result:
         """The lineages that were run, as a result."""
-        return Result(self._asked)
+        return Result(self._asked, self._changed)
+
+    @property
+    def sweep(self) -> Sweep:
+        """The experiment, with the lineages that the search has added to it."""
+        return self.result.sweep
+
+    @property
+    def name(self) -> str:
+        """What files and the tracker call the experiment."""
+        return self._asked.name
+
+    @property
+    def out(self) -> str:
+        """The folder or URL it is read from."""
+        return self._asked.out
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What behind the output's rows has changed since they were made, see `Result`."""
+        return self.result.changed
 
     @cached_property
     def _workflows(self) -> Mapping[str, Workflow]:
@@ -79,12 +103,12 @@ class Answer:
 
     @cached_property
     def workflows(self) -> tuple[Level, ...]:
-        """The typical threshold of every workflow, in the order of the experiment."""
-        return tuple(map(_level, self._workflows.values()))
+        """The typical fraction of every workflow, in the order of the experiment."""
+        return tuple(map(_typical, self._workflows.values()))
 
     @property
     def typical(self) -> Level:
-        """The typical threshold, of an experiment with one workflow; LookupError with several."""
+        """The typical fraction, of an experiment with one workflow; LookupError with several."""
         if len(self.workflows) != 1:
             names = ", ".join(own.workflow for own in self.workflows)
             raise LookupError(
@@ -93,17 +117,33 @@ class Answer:
             )
         return self.workflows[0]
 
+    @property
+    def safe(self) -> Level:
+        """The safe fraction, of an experiment with one workflow; LookupError with several."""
+        safe = self.typical.safe
+        assert safe is not None
+        return safe
+
     def __getitem__(self, workflow: str) -> Level:
+        """The typical fraction of one workflow, by its name; `.safe` is the safe one."""
         known = {own.workflow: own for own in self.workflows}
         if workflow not in known:
             raise KeyError(f"{workflow!r}; there are: {', '.join(known)}")
         return known[workflow]
 
     def table(self) -> pd.DataFrame:
-        """A row per workflow: estimate, low, high, confidence, verdict, lineages, seeds."""
+        """A row per workflow: the typical fraction (estimate, low, high), the safe one (safe,
+        safe_low, safe_high, at this risk), confidence, verdict, words, lineages, seeds.
+        """
         import pandas as pd
 
-        return pd.DataFrame([vars(own) for own in self.workflows])
+        rows = []
+        for own in self.workflows:
+            safe = own.safe
+            assert safe is not None
+            ends = {"safe": safe.estimate, "safe_low": safe.low, "safe_high": safe.high}
+            rows.append({**vars(own), "risk": safe.risk, **ends})
+        return pd.DataFrame(rows)
 
     def frame(self) -> pd.DataFrame:
         """A row per lineage that ended: workflow, lineage, synthetic_fraction, seed, y (how far it
@@ -145,15 +185,20 @@ class Answer:
 
     def _repr_html_(self) -> str:
         spec = self._asked.spec
-        rule = spec.collapse.words() if spec.collapse else ""
-        about = f"collapse: {rule}, generation {spec.generations}"
+        about = f"collapse: {spec.rule_words()}, generation {spec.generations}"
         return show.heading(self._asked.name, about) + show.table(self.table())
 
 
-def _level(own: Workflow) -> Level:
-    a = own.answer
-    interval = (a.estimate, a.low, a.high, a.confidence)
-    return Level(own.label, *interval, a.verdict, a.words, a.lineages, a.seeds)
+def _typical(own: Workflow) -> Level:
+    a, safe = own.answer, own.answer.safe
+    ends = (None, None, None) if safe is None else (safe.estimate, safe.low, safe.high)
+
+    def level(risk: float, ends: tuple[float | None, ...], safe: Level | None = None) -> Level:
+        estimate, low, high = ends
+        about = (a.verdict, a.words, a.lineages, a.seeds)
+        return Level(own.label, risk, estimate, low, high, a.confidence, *about, safe)
+
+    return level(0.5, (a.estimate, a.low, a.high), level(own.design.risk, ends))
 
 
 @named
@@ -164,6 +209,7 @@ def threshold(
     budget: int | None = None,
     width: float | None = None,
     confidence: float | None = None,
+    risk: float | None = None,
     local: bool = False,
     address: str | None = None,
     cpus: int | None = None,
@@ -173,15 +219,15 @@ def threshold(
     """Search where collapse begins along the synthetic fraction, workflow by workflow.
 
     budget: lineages of one workflow, at most; width: of the interval at which to stop; confidence:
-    of the interval; None: as the experiment says.  The other arguments, Ctrl-C and errors are those
+    of the intervals; risk: the share that may collapse up to the safe fraction; None: as the
+    experiment says.  The other arguments, Ctrl-C and errors are those
     of `run`.  Lineages that the output has count, and the same call goes on.
     """
-    asked = {"budget": budget, "width": width, "confidence": confidence}
+    asked = {"budget": budget, "width": width, "confidence": confidence, "risk": risk}
     changed = {key: value for key, value in asked.items() if value is not None}
     wanted = at_once(sweep, out, {"threshold": changed} if changed else {})
     if wanted.spec.threshold is None:
         said = "there is no threshold section; add one, such as  threshold: {width: 0.05}"
         raise SpecError(wanted.spec.source, [Problem(said, ("threshold",))])
     options = Options((), local, address, cpus, allow_commands=allow_commands)
-    work(wanted, options, progress, search=True)
-    return Answer(wanted)
+    return Answer(wanted, work(wanted, options, progress, search=True))

@@ -20,20 +20,21 @@ from engine.api import show
 from engine.api.arguments import named
 from engine.api.reading import Like
 from engine.api.real import Real, real_data
-from engine.experiment.consistency import judgeable
+from engine.experiment.consistency import by_keys, judgeable
 from engine.experiment.given import plain
 from engine.experiment.reader import SpecError
-from engine.experiment.values import checked_part, distinct, explain
+from engine.experiment.values import checked_part, distinct, explain, faulty, measured
 from engine.experiment.values import named as as_part
 from engine.experiment.yaml import Problem
-from engine.files import JsonObject
+from engine.files import JsonObject, expanded
 from engine.lineage.elsewhere import Elsewhere, Unknown
 from engine.outcome.summary import curve as points_of
+from engine.planning.preflight import weights_lacking
 from engine.refusals import lacking
 from engine.samples import Samples
 from engine.settings import CollapseRule
 from engine.spec import MeasureSpec
-from engine.status import Judged
+from engine.status import EnvironmentProblem, Judged
 from engine.store.rows import Generation
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class Verdict:
 class Curve:
     """What was measured of generations made elsewhere.  Made by `engine.measure`.
 
-    n  samples of each generation that were compared.
+    sources  the files of the generations, in their order.
+    n        samples of each generation that were compared.
+    behind   the extractor or network behind each metric that has one.
+    rule     that `judge` goes by; None: none was given.
     """
 
     def __init__(
@@ -83,10 +87,18 @@ class Curve:
         rows: Sequence[Generation],
         metrics: Sequence[MeasureSpec],
         rule: CollapseRule | None,
+        behind: Mapping[str, str],
     ) -> None:
         self._real, self.sources, self._sets = real, tuple(sources), tuple(sets)
         self.rows, self._metrics, self.rule = tuple(rows), tuple(metrics), rule
+        self.behind = dict(behind)
         self.n = len(self._sets[0])
+        self._kind: str | None = real.part.trait("GIVES")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was measured, by the names that rows have."""
+        return tuple(metric.id for metric in self._metrics)
 
     def frame(self) -> pd.DataFrame:
         """A row per generation: t, source, n, every metric with its floor and count, status.
@@ -110,7 +122,7 @@ class Curve:
         """Judge the generations by a collapse rule, as an experiment file has it; None: by that
         given to `measure`.  SpecError for a rule that cannot be.
         """
-        rule = self.rule if collapse is None else rule_of(collapse, self._metrics)
+        rule = self.rule if collapse is None else rule_of(collapse, self._metrics, self._kind)
         if rule is None:
             raise ValueError('no collapse rule was given; give one: {"metric": "fid", "above": 3}')
         points = points_of(self.rows, rule)
@@ -128,7 +140,8 @@ class Curve:
         there = keys_of(self.rows)
         if metric is not None and metric not in there:
             raise LookupError(f"{metric!r} was not measured; there are: {', '.join(there)}")
-        return curve_of(self.rows, metric or there[0]).draw(width)
+        shown = self._metrics[0].headline(self._kind) if metric is None else metric
+        return curve_of(self.rows, shown).draw(width)
 
     @named
     def report(self, to: str | Path) -> Path:
@@ -141,13 +154,13 @@ class Curve:
 
         verdict = None if self.rule is None else repr(self.judge())[1:-1]
         about = [("real data", self._real.part.label), ("samples of each generation", str(self.n))]
+        about += [(f"features of {name}", network) for name, network in self.behind.items()]
         made = Made(self.rows, self.sources, self._sets, self._real.real, verdict, about)
         return write(made, Path(to))
 
     def __repr__(self) -> str:
-        ids = ", ".join(metric.id for metric in self._metrics)
-        real = self._real.part.name
-        return f"<Curve of {len(self.rows)} generations against {real}, n {self.n}: {ids}>"
+        made, real = show.counted(len(self.rows), "generation"), self._real.part.name
+        return f"<Curve of {made} against {real}, n {self.n}: {', '.join(self.metrics)}>"
 
     def _repr_html_(self) -> str:
         verdict = [] if self.rule is None else [repr(self.judge())[1:-1]]
@@ -182,7 +195,7 @@ def measure(
     all pictures to it, None: they must have the size of the real ones.  columns, label: of tables.
 
     The same samples have the numbers that a lineage of this data set, n_real and seed has.
-    SpecError with all problems.
+    SpecError with all problems; EnvironmentProblem without the weights of a given network.
     """
     problems: list[Problem] = []
     more: JsonObject = {"size": size, "columns": columns, "label": label}
@@ -196,13 +209,18 @@ def measure(
         sets = _sets(known.like, generations, n, seed, problems)
         labelled = all(own.y is not None for own in sets)
         problems += _unmeasurable(specs, known, labelled)
-    rule = None if collapse is None else _rule(collapse, [spec for _, spec in specs], problems)
+        problems += _too_many(specs, min(map(len, sets), default=0))
+    kind = None if known is None else known.part.trait("GIVES")
+    asked = [spec for _, spec in specs]
+    rule = None if collapse is None else _rule(collapse, asked, kind, problems)
     if problems or known is None:
         raise SpecError(SOURCE, problems)
-    chosen = [spec for _, spec in specs]
-    elsewhere = Elsewhere(known.dataset, known.real, chosen, len(sets[0]), seed)
+    if lack := weights_lacking(asked, known.part):
+        raise EnvironmentProblem(lack)
+    elsewhere = Elsewhere(known.dataset, known.real, asked, len(sets[0]), seed)
     rows = list(elsewhere.generations(sets))
-    return Curve(known, list(map(str, generations)), sets, rows, chosen, rule)
+    places = list(map(str, generations))
+    return Curve(known, places, sets, rows, asked, rule, elsewhere.behind)
 
 
 def _metrics(
@@ -213,12 +231,14 @@ def _metrics(
         problems.append(Problem("name at least one metric, such as fid", ("metrics",)))
     found = []
     for i, value in enumerate(given):
-        asked = dict(as_part(plain(value)))
-        every = asked.pop("every", 1)
+        asked, settings = measured(as_part(plain(value)))
+        if faults := faulty(settings):
+            problems += [Problem(said, ("metrics", i)) for said, _ in faults]
+            continue
         part, complaints = checked_part("metric", json.dumps(asked))
         problems += [Problem(message, ("metrics", i)) for message, _ in complaints]
         if part is not None:
-            found.append((i, MeasureSpec(part, every)))
+            found.append((i, MeasureSpec(part, **settings)))
     return found
 
 
@@ -228,6 +248,15 @@ def _unmeasurable(
     """The metrics that need what these data, or samples without their generator, do not have."""
     reasons = [(i, lacking(m.part, known.part, Unknown(labelled))) for i, m in specs]
     return [Problem(reason, ("metrics", i)) for i, reason in reasons if reason]
+
+
+def _too_many(specs: Sequence[tuple[int, MeasureSpec]], have: int) -> list[Problem]:
+    """The metrics that are to compare more samples than the generations have."""
+    return [
+        Problem(f"{m.id} is to compare n {m.n:,} samples, {have:,} are compared", ("metrics", i))
+        for i, m in specs
+        if have and m.n is not None and m.n > have
+    ]
 
 
 def _sets(
@@ -241,7 +270,7 @@ def _sets(
     read: list[tuple[int, Samples]] = []
     for i, place in enumerate(places):
         try:
-            read.append((i, like.read(Path(place))))
+            read.append((i, like.read(Path(expanded(str(place))))))
         except (ValueError, OSError) as error:
             problems.append(Problem(str(error), ("generations", i)))
     wanted = min((len(own) for _, own in read), default=0) if n is None else n
@@ -265,17 +294,22 @@ def _first(samples: Samples, n: int, stream: Any) -> Samples:
     return samples.take(rows)
 
 
-def rule_of(collapse: Mapping[str, Any], metrics: Sequence[MeasureSpec]) -> CollapseRule:
-    """A collapse rule about these metrics; SpecError with what is wrong with it."""
+def rule_of(
+    collapse: Mapping[str, Any], metrics: Sequence[MeasureSpec], kind: str | None
+) -> CollapseRule:
+    """A collapse rule about these metrics on a kind of data; SpecError with what is wrong."""
     problems: list[Problem] = []
-    found = _rule(collapse, metrics, problems)
+    found = _rule(collapse, metrics, kind, problems)
     if problems or found is None:
         raise SpecError(SOURCE, problems)
     return found
 
 
 def _rule(
-    collapse: Mapping[str, Any], metrics: Sequence[MeasureSpec], problems: list[Problem]
+    collapse: Mapping[str, Any],
+    metrics: Sequence[MeasureSpec],
+    kind: str | None,
+    problems: list[Problem],
 ) -> CollapseRule | None:
     try:
         rule = CollapseRule.from_dict(plain(collapse))
@@ -285,4 +319,4 @@ def _rule(
             problems.append(Problem(said, ("collapse", *e["loc"])))
         return None
     judgeable(rule, metrics, lambda said, path: problems.append(Problem(said, path)))
-    return rule
+    return by_keys(rule, metrics, kind)

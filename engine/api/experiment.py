@@ -1,7 +1,7 @@
 """An experiment as an object: from a file, changed in place, or from nothing but arguments.
 
 sweep = engine.load("quickstart.yaml", seeds=1, base={"generator.steps": 100})
-sweep = engine.sweep(dataset="digits", generator="vae", n_real=1200, generations=6, ...)
+sweep = engine.sweep("digits", "vae", policy="replace", n_real=1200, generations=6)
 sweep.plan(out="runs/mine")
 sweep.to_yaml("mine.yaml")
 """
@@ -23,9 +23,11 @@ from engine.experiment.sources import load as read_source
 from engine.experiment.writer import to_yaml
 from engine.experiment.yaml import Problem
 from engine.files import JsonObject, write_atomically
-from engine.names import names_of
+from engine.lineage.recorded import changes, with_files_of_output
+from engine.names import by_cell, names_of
 from engine.planning.plan import Plan as Counts
 from engine.registry import PartError
+from engine.settings import CollapseRule
 from engine.spec import LineageSpec
 from engine.spec import Sweep as Spec
 from engine.store.outputs import NoOutput
@@ -66,6 +68,17 @@ class Sweep:
         return self.spec.lineages
 
     @property
+    def cells(self) -> tuple[str, ...]:
+        """The points of the grid, by the names that `Result.cells` gives them."""
+        names = names_of(self.spec)
+        return tuple(names.cell(own[0]) for own in by_cell(self.lineages).values())
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the lineages, each once."""
+        return tuple(dict.fromkeys(spec.seed for spec in self.lineages))
+
+    @property
     def generations(self) -> int:
         """How many follow generation 0."""
         return self.spec.generations
@@ -76,13 +89,20 @@ class Sweep:
         return tuple(metric.id for metric in self.spec.metrics)
 
     @property
+    def collapse(self) -> CollapseRule | None:
+        """The rule that says which lineages have collapsed; None: there is none."""
+        return self.spec.collapse
+
+    @property
     def document(self) -> JsonObject:
         """The values of its file, as a copy; {} where it was not made of any."""
         return copy.deepcopy(self.spec.document)
 
     def at(self, out: str | Path | None) -> Sweep:
         """The same experiment in another output; None: in its own."""
-        return self if out is None else Sweep(replace(self.spec, out=str(out)))
+        if out is None:
+            return self
+        return Sweep(with_files_of_output(replace(self.spec, out=str(out))))
 
     def afresh(self, overrides: Overrides = ()) -> Sweep:
         """The same experiment with what its parts name on disk looked at anew, and some of its
@@ -92,7 +112,7 @@ class Sweep:
             return self
         name, source = self.name, self.spec.source
         spec = read(self.spec.document, name=name, source=source, overrides=overrides)
-        return Sweep(replace(spec, out=self.out))
+        return Sweep(with_files_of_output(replace(spec, out=self.out)))
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """Write it as an experiment file, and return the text of it."""
@@ -109,40 +129,71 @@ class Sweep:
         """
         from engine.planning.plan import make_plan
         from engine.running.doctor import cpus_here
+        from engine.tracking.tracker import address_of, lack
 
         here = self.at(out)
         store = open_store(here.spec)
-        return Plan(here, make_plan(here.spec, store, cpus or cpus_here()))
+        counts = make_plan(here.spec, store, cpus or cpus_here())
+        untracked = lack(address_of(here.spec, store))
+        lacks = (*map(str, counts.preflight.lacks), *filter(None, [untracked]))
+        return Plan(here, counts, tuple(changes(here.spec, store)), lacks)
 
     def __repr__(self) -> str:
+        lineages = show.counted(len(self.lineages), "lineage")
+        metrics = show.counted(len(self.metrics), "metric")
         return (
-            f"<Sweep {self.name}: {len(self.lineages)} lineages, generations 0 to "
-            f"{self.generations}, {len(self.metrics)} metrics, out {self.out}>"
+            f"<Sweep {self.name}: {lineages}, generations 0 to {self.generations}, {metrics}, "
+            f"out {self.out}>"
         )
 
     def _repr_html_(self) -> str:
-        cells = {spec.cell_id: spec for spec in self.lineages}
-        names = names_of(self.spec)
-        said = [names.cell(spec) for spec in list(cells.values())[: show.MOST_ROWS]]
-        rule = [f"collapse: {self.spec.collapse.words()}"] if self.spec.collapse else []
-        more = [f"... {len(cells)} cells in all"] if len(cells) > len(said) else []
+        cells = self.cells
+        rule = [f"collapse: {self.spec.rule_words()}"] if self.collapse else []
+        more = [f"... {len(cells)} cells in all"] if len(cells) > show.MOST_ROWS else []
         about = [f"measures {', '.join(self.metrics) or 'nothing'}", *rule]
-        return show.heading(repr(self)[1:-1], self.question) + show.lines([*about, *said, *more])
+        said = [*about, *cells[: show.MOST_ROWS], *more]
+        return show.heading(repr(self)[1:-1], self.question) + show.lines(said)
 
 
 class Plan:
-    """What a sweep will compute, before anything runs.
+    """What a sweep will compute, before anything runs.  Made by `Sweep.plan`.
 
-    counts  the numbers: cells, lineages, asked, unique, present, missing, seconds, bytes, ...
+    Generations that lineages share are one: `asked` counts them for each, all other counts once.
+
+    sweep    the experiment, in the output that was looked at.
+    counts   all numbers of the plan, as the engine has them.
+    changed  what behind the output's rows has changed since they were made, a line each.
+    lacks    what this computer lacks to run it (files, weights, packages), a line each.
     """
 
-    def __init__(self, sweep: Sweep, counts: Counts) -> None:
-        self.sweep, self.counts = sweep, counts
+    def __init__(
+        self,
+        sweep: Sweep,
+        counts: Counts,
+        changed: tuple[str, ...] = (),
+        lacks: tuple[str, ...] = (),
+    ) -> None:
+        self.sweep, self.counts, self.changed, self.lacks = sweep, counts, changed, lacks
 
     @property
-    def missing(self) -> int:
-        """Generations that are left to compute."""
-        return self.counts.missing
+    def name(self) -> str:
+        """What files and the tracker call the experiment."""
+        return self.sweep.name
+
+    @property
+    def out(self) -> str:
+        """The folder or URL that was looked at."""
+        return self.sweep.out
+
+    @property
+    def asked(self) -> int:
+        """Generations over all lineages."""
+        return self.counts.asked
+
+    @property
+    def unique(self) -> int:
+        """Generations that differ: those present and those missing."""
+        return self.counts.unique
 
     @property
     def present(self) -> int:
@@ -150,14 +201,30 @@ class Plan:
         return self.counts.present
 
     @property
+    def missing(self) -> int:
+        """Generations that are left to compute."""
+        return self.counts.missing
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to compute."""
+        return not self.missing and not self.counts.unmeasured
+
+    @property
     def seconds(self) -> float | None:
         """Forecast of what is missing; None where nothing is known of a generator."""
         return self.counts.seconds
 
+    @property
+    def bytes(self) -> int | None:
+        """Forecast of what it will take on disk; None where nothing is known of a generator."""
+        return self.counts.bytes
+
     def __repr__(self) -> str:
+        left = show.counted(self.missing, "generation")
         return (
-            f"<Plan of {self.sweep.name}: {self.missing} generations to compute, {self.present} "
-            f"of {self.counts.unique} there, out {self.sweep.out}>"
+            f"<Plan of {self.name}: {left} to compute, {self.present} of {self.unique} there, "
+            f"out {self.out}>"
         )
 
     def __str__(self) -> str:
@@ -170,6 +237,8 @@ class Plan:
         from engine.console.tables import show_plan
 
         show_plan(console, self.counts, self.sweep.spec)
+        for line in self.changed:
+            console.print(line, style="yellow", markup=False)
 
 
 # ---- where they come from ------------------------------------------------------------------------
@@ -282,10 +351,6 @@ def sweep_of(what: Sweep | str | Path) -> Sweep:
 
 def open_store(spec: Spec) -> Any:
     """The output, to look at.  EnvironmentProblem where its address cannot be opened."""
-    from engine.running.session import EnvironmentProblem
-    from engine.store.store import Store
+    from engine.store.outputs import reached
 
-    try:
-        return Store(spec.out, repairs=False)
-    except (ValueError, ImportError) as error:
-        raise EnvironmentProblem(f"cannot open the output {spec.out}: {error}") from None
+    return reached(spec.out)

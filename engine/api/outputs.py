@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 
+from engine._measure_spec import SAMPLES
 from engine.experiment.yaml import parse_value
 from engine.registry import describe, names
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
@@ -40,16 +42,18 @@ def _order(found: tuple[LineageRow, LineageSpec]) -> tuple[str, str, float, str,
 
 
 def _metrics(store: Store, rows: list[LineageRow]) -> Iterator[MeasureSpec]:
-    """What was measured of the founders, in the order of their rows."""
-    found: dict[str, None] = {}
+    """What was measured of the founders, in the order of their rows, at the least n of each."""
+    found: dict[str, int | None] = {}
     for row in rows:
         draw = store.row("draw", row.generations[0].draw) if row.generations else None
-        if isinstance(draw, DrawRow):
-            found |= dict.fromkeys(store.metrics_of(draw))
-    for name in found:
+        for name in store.metrics_of(draw) if isinstance(draw, DrawRow) else ():
+            own, n = name.partition("~")[0], SAMPLES.search(name)
+            known = [each for each in (found.get(own), n and int(n[1])) if each is not None]
+            found[own] = min(known, default=None)
+    for name, least in found.items():
         spec = _metric(name)
         if spec is not None:
-            yield spec
+            yield replace(spec, n=least)
 
 
 def _metric(name: str) -> MeasureSpec | None:

@@ -13,7 +13,7 @@ from engine.experiment.values import nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analysis.report.figures import Findings, Shown
+    from analysis.report.findings import Findings, Shown
     from engine.api.result import Result
 
 INCHES = 7.2  # wide
@@ -28,10 +28,12 @@ class Plots:
     @cached_property
     def _findings(self) -> Findings:
         from analysis.frame.rows import from_store
-        from analysis.report.figures import Findings
+        from analysis.report.findings import Findings
+        from analysis.report.measured_by import extractors
 
         sweep = self._result.sweep.spec
-        return Findings.of(sweep, from_store(sweep, progress=False))
+        by = extractors(sweep, self._result.store)
+        return Findings.of(sweep, from_store(sweep, progress=False), extractors=by)
 
     @cached_property
     def _shown(self) -> dict[str, Shown]:
@@ -43,6 +45,10 @@ class Plots:
     def names(self) -> list[str]:
         """What `figure` can draw here."""
         return list(self._shown)
+
+    def __repr__(self) -> str:
+        there = ", ".join(self.names()) or "none yet"
+        return f"<Plots of {self._result.sweep.name}: curve of a metric; figures {there}>"
 
     @named
     def figure(self, name: str, *, width: float = INCHES) -> Figure:
@@ -89,7 +95,9 @@ class Plots:
 
     @named
     def survival(self, *, width: float = INCHES) -> Figure:
-        """Draw the share of lineages that has not collapsed, by generation (Kaplan-Meier)."""
+        """Draw first passage, the share of lineages that has not passed the collapse level yet by
+        generation (Kaplan-Meier), beside the state at the last generation.
+        """
         return self._collapse("survival", width)
 
     @named
@@ -108,7 +116,7 @@ class Plots:
                 why = (
                     "needs lineages at several synthetic fractions"
                     if name in ("response", "phase_diagram")
-                    else "needs lineages that collapsed"
+                    else "needs lineages that passed the collapse level"
                 )
             raise LookupError(f"{name} {why}; there are: {', '.join(self._shown) or 'none yet'}")
         return self.figure(name, width=width)

@@ -7,15 +7,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.datasets._arrays import (
+    array_of,
+    header_of,
+    is_npz,
+    keys_of,
+    labels_of,
+    pictures_of,
+)
 from engine.datasets._finite import thumbnail
-from engine.datasets._listing import list_folder, npz_keys
+from engine.datasets._listing import list_folder
+from engine.datasets._pictures import in_mode, opened
 from engine.samples import Samples, Traits
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 TABLES = (".csv", ".tsv", ".parquet")
-ARRAYS = {"images": "images", "points": "points"}  # what of an npz holds which kind of data
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class Like:
     classes  names of the labels 0, 1, ...; (): there are none.
     cut      whether pictures of another size are cut to that of the real ones.
     columns, label  of tables, see the data set `table`.
+    coordinates  names of the columns of x, which a table of a generation may have in another order;
+                 (): the real data are no table.
     """
 
     traits: Traits
@@ -33,6 +47,7 @@ class Like:
     cut: bool = False
     columns: Sequence[str] | None = None
     label: str | None = None
+    coordinates: tuple[str, ...] = ()
 
     def read(self, path: Path) -> Samples:
         """The samples of one generation, those with labels in an order that mixes the classes.
@@ -53,7 +68,7 @@ class Like:
 
     def _arrays(self, path: Path) -> tuple[np.ndarray, Sequence[str] | None]:
         """Samples [n, ...] and the names of their classes [n], or None."""
-        if path.suffix.lower() == ".npz":
+        if is_npz(path):
             return self._npz(path)
         if self.traits.kind == "images":
             return self._pictures(path)
@@ -84,52 +99,46 @@ class Like:
     def _pictures(self, path: Path) -> tuple[np.ndarray, Sequence[str] | None]:
         if not path.is_dir():
             raise ValueError(f"{path} is no folder; {self._wanted()}")
-        from PIL import Image
-
-        listing, found = list_folder(path), []
-        for file, _ in listing.pictures:
-            with Image.open(file) as picture:
-                found.append(self._cut(np.asarray(picture.convert("RGB")), file))
-        names = (
-            [listing.classes[label] for _, label in listing.pictures] if listing.classes else None
-        )
+        listing = list_folder(path, empty=True)  # a class that vanished is a result
+        files = [file for file, _ in listing.pictures]
+        if not files:
+            raise ValueError(f"{path} holds no pictures")
+        mode = "L" if self.shape[-1] == 1 else "RGB"
+        found = [self._cut(in_mode(opened(file), mode), file) for file in files]
+        strange = [file for file, x in zip(files, found, strict=True) if x.shape != self.shape]
+        if strange:
+            raise ValueError(f"{strange[0]} is in colour, the real pictures are grey")
+        names = [listing.classes[label] for label in listing.y] if listing.classes else None
         return np.stack(found), names
 
-    def _cut(self, pixels: np.ndarray, where: Path) -> np.ndarray:
+    def _cut(self, picture: Image.Image, where: Path) -> np.ndarray:
         """One picture in the size of the real ones; ValueError where it has another."""
         size = self.shape[0]
-        if pixels.shape[:2] != (size, size) and not self.cut:
+        if picture.size != (size, size) and not self.cut:
             raise ValueError(
-                f"{where} has {pixels.shape[1]} x {pixels.shape[0]} pixels, the real pictures are "
+                f"{where} has {picture.width} x {picture.height} pixels, the real pictures are "
                 f"compared at {size} x {size}; give size={size} to cut all of them to it"
             )
-        from PIL import Image
-
-        return thumbnail(Image.fromarray(pixels), size)
+        return thumbnail(picture, size)
 
     def _npz(self, path: Path) -> tuple[np.ndarray, Sequence[str] | None]:
-        key = ARRAYS.get(self.traits.kind, "points")
-        keys = npz_keys(path)
-        if key not in keys:
-            raise ValueError(f"{path} holds {', '.join(keys)}; it needs `{key}`")
-        with np.load(path, allow_pickle=False) as file:
-            x, labels = file[key], file.get("labels")
-        if labels is not None and len(labels) != len(x):
-            raise ValueError(f"{path} holds {len(x):,} {key} and {len(labels):,} labels")
-        names = None if labels is None else [str(label) for label in labels.tolist()]
-        return (self._stack(path, x) if key == "images" else self._points(path, x)), names
+        if self.traits.kind == "images":
+            labels, x = header_of(path).labels, self._stack(path)
+        else:
+            x = self._points(path)
+            labels = labels_of(path, len(x)) if "labels" in keys_of(path) else None
+        return x, None if labels is None else [labels.classes[i] for i in labels.y]
 
-    def _stack(self, path: Path, images: np.ndarray) -> np.ndarray:
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise ValueError(
-                f"`images` of {path} must be uint8 [n, h, w] or [n, h, w, c], got {images.dtype} "
-                f"{list(images.shape)}"
-            )
-        x = np.stack([self._cut(image.squeeze(), path) for image in images])
-        return x[..., None] if x.ndim == 3 else x
+    def _stack(self, path: Path) -> np.ndarray:
+        from PIL import Image
 
-    def _points(self, path: Path, x: np.ndarray) -> np.ndarray:
-        if x.ndim not in (2, 3) or x.dtype.kind not in "fiu":
+        images = pictures_of(path)
+        flat = images[..., 0] if images.shape[3] == 1 else images
+        return np.stack([self._cut(Image.fromarray(image), path) for image in flat])
+
+    def _points(self, path: Path) -> np.ndarray:
+        x = array_of(path, "points")
+        if x.ndim not in (2, 3) or x.dtype.kind not in "fiu" or not x.size:
             raise ValueError(
                 f"`points` of {path} must be numbers [n, d] or [n, replicates, d], got {x.dtype} "
                 f"{list(x.shape)}"
@@ -145,7 +154,19 @@ class Like:
         label = self.label if self.label in column_names(path) else None
         found = read_table(path, self.columns, label)
         names = None if found.y is None else [found.classes[i] for i in found.y]
-        return found.x[:, None, :], names
+        return self._in_order(path, found.columns, found.x)[:, None, :], names
+
+    def _in_order(self, path: Path, columns: Sequence[str], x: np.ndarray) -> np.ndarray:
+        """The coordinates [n, d] as the real data order them; ValueError where they are others."""
+        if not self.coordinates:
+            return x
+        if set(columns) != set(self.coordinates):
+            raise ValueError(
+                f"{path} has the coordinates {', '.join(columns)}, the real data have "
+                f"{', '.join(self.coordinates)}; rename its columns, or choose `columns` that both "
+                "have"
+            )
+        return x[:, [columns.index(name) for name in self.coordinates]]
 
 
 def column_names(path: Path) -> list[str]:

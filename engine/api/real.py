@@ -14,10 +14,12 @@ import numpy as np
 
 from engine.api.reading import TABLES, Like
 from engine.contents import Contents, Lack
-from engine.datasets._listing import list_folder, npz_array, npz_keys
+from engine.datasets._arrays import header_of, is_npz
+from engine.datasets._listing import list_folder
+from engine.datasets._pictures import opened
 from engine.experiment.given import plain
 from engine.experiment.values import checked_part
-from engine.files import JsonObject
+from engine.files import JsonObject, expanded
 from engine.lineage.recipe import rng
 from engine.parts import Dataset, traits_of
 from engine.registry import names
@@ -66,7 +68,7 @@ def _named(given: str | Path | Mapping[str, Any], more: JsonObject) -> JsonObjec
     """As an experiment file would name it; ValueError for a path that holds no data."""
     if isinstance(given, Mapping):
         return {**plain(given), **more}
-    path = Path(given)
+    path = Path(expanded(str(given)))
     if not path.exists():
         if str(given) in names("dataset"):
             return {"name": str(given), **more}
@@ -74,7 +76,7 @@ def _named(given: str | Path | Mapping[str, Any], more: JsonObject) -> JsonObjec
     place = {"path": str(path.resolve()), **more}
     if path.suffix.lower() in TABLES:
         return {"name": "table", **place}
-    if path.suffix.lower() != ".npz" and not path.is_dir():
+    if not is_npz(path) and not path.is_dir():
         raise ValueError(
             f"{path} is no data: give a folder of pictures, an npz of `images`, or a table "
             f"({', '.join(TABLES)})"
@@ -84,15 +86,9 @@ def _named(given: str | Path | Mapping[str, Any], more: JsonObject) -> JsonObjec
 
 def own_size(path: Path) -> int:
     """The shorter side of the first picture, in pixels."""
-    if path.suffix.lower() == ".npz":
-        if "images" not in npz_keys(path):
-            raise ValueError(f"{path} holds {', '.join(npz_keys(path))}; it needs `images`")
-        shape, _ = npz_array(path, "images")
-        return min(shape[1:3])
-    from PIL import Image
-
-    with Image.open(next(iter(list_folder(path).pictures))[0]) as picture:
-        return min(picture.size)
+    if is_npz(path):
+        return min(header_of(path).shape[1:3])
+    return min(opened(next(iter(list_folder(path).pictures))[0]).size)
 
 
 def _opened(part: Part, more: JsonObject, n: int | None, seed: int) -> Real:
@@ -107,6 +103,8 @@ def _opened(part: Part, more: JsonObject, n: int | None, seed: int) -> Real:
             raise ValueError(reason)
     if rows is None:
         raise ValueError(f"{part.name} is drawn without end; say how many rows to take: n_real")
+    from engine.datasets.table import Table
+
     dataset: Dataset = part.make()
     drawn = dataset.sample(rows, rng(seed, "real", 0))
     traits = traits_of(dataset)
@@ -117,8 +115,9 @@ def _opened(part: Part, more: JsonObject, n: int | None, seed: int) -> Real:
         real.x.shape[1:],
         tuple(classes) if real.y is not None else (),
         cut="size" in more,
-        columns=more.get("columns"),
-        label=more.get("label"),
+        columns=part.params.get("columns"),
+        label=part.params.get("label"),
+        coordinates=dataset.coordinates if isinstance(dataset, Table) else (),
     )
     return Real(part, dataset, real, like)
 

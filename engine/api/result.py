@@ -12,10 +12,10 @@ It is read once, when something is first asked of it: a later run is seen by a n
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,18 @@ from typing import TYPE_CHECKING, Any
 from engine.api import show
 from engine.api.arguments import named
 from engine.api.experiment import Sweep, open_store
+from engine.commands import permitting
 from engine.experiment.values import nearest
 from engine.files import JsonObject
 from engine.lineage.generations import GenerationCache
 from engine.lineage.history import History, histories
 from engine.lineage.recipe import path
+from engine.lineage.recorded import changes
 from engine.names import by_cell, names_of
+from engine.outcome.control import controls
 from engine.outcome.summary import Cell, collapsed, summarise
 from engine.samples import Samples
+from engine.seams.seam import shown_as
 from engine.spec import LineageSpec
 from engine.status import Status
 from engine.store.rows import Generation
@@ -48,8 +52,8 @@ if TYPE_CHECKING:
 class Result:
     """The lineages of a sweep as its output has them.  Made by `engine.run` and `engine.open`."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self._asked = sweep
+    def __init__(self, sweep: Sweep, changed: tuple[str, ...] | None = None) -> None:
+        self._asked, self._changed = sweep, changed
 
     # ---- what was read ----
 
@@ -84,7 +88,12 @@ class Result:
     def _frame(self) -> pd.DataFrame:
         from analysis.frame.wide import wide
 
-        return wide(self.histories.values(), self._axes)
+        return wide([self.histories[spec.id] for spec in self.sweep.lineages], self._axes)
+
+    @property
+    def name(self) -> str:
+        """What files and the tracker call the experiment."""
+        return self._asked.name
 
     @property
     def out(self) -> str:
@@ -95,6 +104,15 @@ class Result:
     def complete(self) -> bool:
         """Whether every lineage has an outcome: its last generation, a finding or a failure."""
         return all(own.finished for own in self.histories.values())
+
+    @cached_property
+    def changed(self) -> tuple[str, ...]:
+        """What behind the output's rows has changed since they were made, a line each: data, code
+        or revisions.  Of a run: what had changed when it began, and was made anew.
+        """
+        if self._changed is not None:
+            return self._changed
+        return tuple(changes(self._asked.spec, self.store))
 
     # ---- numbers ----
 
@@ -111,8 +129,9 @@ class Result:
         one) at generation 0 and at the end, its drift (end / start), and the verdict.
 
         start, end, drift are means over the seeds; drift_low and drift_high are the least and the
-        greatest of them, as `ouro status` shows.  collapsed of judged: how many lineages the
-        collapse rule calls collapsed.
+        greatest of them, as `ouro status` shows.  collapsed of judged: how many lineages are past
+        the collapse rule at the last generation; passed: how many were at some generation (first
+        passage), come back or not.
         """
         import pandas as pd
 
@@ -121,6 +140,15 @@ class Result:
         groups = by_cell(self.sweep.lineages).values()
         found = zip(groups, summarise(self.sweep.spec, self.histories), strict=True)
         return typed(pd.DataFrame([self._cell(own[0], cell) for own, cell in found]))
+
+    def controls(self) -> pd.DataFrame:
+        """A row per cell that was run again at a quarter of n (`control: size`): the change of the
+        headline metric at both sizes, and continued to n = infinity (limit), with its interval.
+        """
+        import pandas as pd
+
+        found = controls(self.sweep.spec, self.histories)
+        return pd.json_normalize([own.to_dict() for own in found], sep="_")
 
     def _cell(self, spec: LineageSpec, cell: Cell) -> JsonObject:
         """A row of `cells`."""
@@ -131,6 +159,7 @@ class Result:
             "lineages": cell.lineages,
             "generations": cell.generations,
             "metric": cell.metric,
+            "n": math.nan if cell.n is None else cell.n,
             "start": start.mean if start else math.nan,
             "end": end.mean if end else math.nan,
             "drift": drift.mean if drift else math.nan,
@@ -138,6 +167,7 @@ class Result:
             "drift_high": drift.high if drift else math.nan,
             "collapsed": cell.collapsed,
             "judged": cell.judged,
+            "passed": cell.passed,
             "verdict": cell.verdict,
         }
 
@@ -180,7 +210,9 @@ class Result:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """A row per lineage that ended by an error: what it was and the generation it came at."""
+        """A row per lineage that ended by an error: what it was and the generation it came at;
+        printed: where in the output its programs' logs lie, with .out and .err at the end, or ''.
+        """
         import pandas as pd
 
         rows = []
@@ -189,8 +221,10 @@ class Result:
                 failure = own.failure
                 about = {"lineage": own.spec.id, "cell": self._names.cell(own.spec)}
                 error = {"error": failure.error, "message": failure.message}
+                error["printed"] = failure.printed
                 rows.append({**about, "seed": own.spec.seed, "t": failure.t, **error})
-        return pd.DataFrame(rows, columns=["lineage", "cell", "seed", "t", "error", "message"])
+        columns = ["lineage", "cell", "seed", "t", "error", "message", "printed"]
+        return pd.DataFrame(rows, columns=columns)
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -200,7 +234,7 @@ class Result:
         import pandas as pd
 
         rows = []
-        for own in self.histories.values():
+        for own in (self.histories[spec.id] for spec in self.sweep.lineages):
             bad = collapsed(own, self.sweep.spec.collapse)
             odd = own.status not in (Status.OK, Status.UNFINISHED, Status.FAILED)
             if bad or odd:
@@ -214,29 +248,47 @@ class Result:
 
     @named
     def samples(
-        self, cell: int | str = 0, seed: int | None = None, *, t: int | None = None
+        self,
+        cell: int | str = 0,
+        seed: int | None = None,
+        *,
+        t: int | None = None,
+        allow_commands: bool = False,
     ) -> Samples:
         """The samples that generation t drew: x [n, ...], y [n] or None, as numpy arrays.
 
         cell: its place or name in `cells()`; seed: None, the first; t: None, the last committed.
-        What was not kept is made again, bit for bit, which may take as long as training did.
-        LookupError where there is no such lineage or generation, or it drew nothing.
+        What was not kept is made again, bit for bit, which may take as long as training did;
+        allow_commands: also by the programs that the experiment has command lines of.
+        LookupError where there is no such lineage or generation, or it drew nothing; NotAllowed, a
+        PermissionError, where a program would have to be run.
         """
         cache, row = self._generation(cell, seed, t)
         if row.draw is None:
             raise LookupError(f"generation {row.t} drew nothing: {row.status.value}, {row.reason}")
-        return cache.samples(row.t)
+        with permitting() if allow_commands else nullcontext():
+            return cache.samples(row.t)
 
     @named
     def model(
-        self, cell: int | str = 0, seed: int | None = None, *, t: int | None = None
+        self,
+        cell: int | str = 0,
+        seed: int | None = None,
+        *,
+        t: int | None = None,
+        allow_commands: bool = False,
     ) -> Generator:
-        """The generator of generation t with its learnt values, ready to `sample`.
+        """The generator of generation t with its learnt values, ready to `sample`; its repr says
+        which it is.
 
         Arguments and errors as of `samples`.
         """
         cache, row = self._generation(cell, seed, t)
-        return cache.generator(row.t)
+        with permitting() if allow_commands else nullcontext():
+            model = cache.generator(row.t)
+        origin = f"generation {row.t} of {self._names.lineage(cache.spec)}, out {self.out}"
+        shown_as(model, f"<Generator {cache.spec.generator.label}: {origin}>")
+        return model
 
     def _generation(
         self, cell: int | str, seed: int | None, t: int | None
@@ -285,16 +337,10 @@ class Result:
         to: a file ending in .html, complete in itself; or a folder, which also gets every figure
         with its numbers.  pictures: figures that need samples, too.
         """
-        from analysis.report.page import write
+        from analysis.report.page import placed, write
 
-        target = Path(to)
-        if target.suffix.lower() not in (".html", ".htm"):
-            return write(self._asked.spec, target, pictures=pictures)
-        with tempfile.TemporaryDirectory() as folder:
-            page = write(self._asked.spec, Path(folder), pictures=pictures)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(page, target)
-        return target
+        spec = self._asked.spec
+        return placed(Path(to), lambda f, alone: write(spec, f, pictures=pictures, alone=alone))
 
     # ---- how it shows itself ----
 
@@ -307,14 +353,16 @@ class Result:
         return ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no lineages"
 
     def __repr__(self) -> str:
-        name, n = self.sweep.name, len(self.sweep.lineages)
-        return f"<Result {name}: {n} lineages ({self._counts()}), out {self.out}>"
+        lineages = show.counted(len(self.sweep.lineages), "lineage")
+        return f"<Result {self.name}: {lineages} ({self._counts()}), out {self.out}>"
 
     def _repr_html_(self) -> str:
         parts = [show.heading(repr(self)[1:-1], self.sweep.question)]
         if self.sweep.spec.collapse is not None:
             parts.append(show.lines([f"collapse: {self.sweep.spec.collapse.words()}"]))
-        parts.append(show.table(self.cells()))
+        parts.append(show.lines(self.changed))
+        cells = self.cells()  # their names say what tells them apart
+        parts.append(show.table(cells.drop(columns=[n for n in self._axes if n in cells])))
         if len(failed := self.failures):
             parts += [show.heading("failures"), show.table(failed)]
         return "".join([*parts, self._film()])

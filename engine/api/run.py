@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine._memory import borrowed
+from engine.api import show
 from engine.api.arguments import named
 from engine.api.experiment import Sweep, load, open_store
 from engine.api.outputs import recorded
@@ -22,16 +23,15 @@ from engine.api.result import Result
 from engine.experiment.given import Overrides
 from engine.experiment.kept import kept, place
 from engine.experiment.sources import load as read_source
-from engine.lineage.recorded import with_files_of_output
-from engine.running.session import EnvironmentProblem, Options
+from engine.lineage.recorded import changes
+from engine.running.session import Options
 from engine.running.signals import AGAIN
-from engine.store.outputs import NoOutput, existing
+from engine.status import EnvironmentProblem
+from engine.store.outputs import NoOutput, existing, reached
 from engine.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from engine.running.session import Ending
 
 
 @named
@@ -52,33 +52,45 @@ def run(
     lineage after the other; address: of a Ray cluster; neither: Ray on this machine, with `cpus`
     CPUs (None: all this process may use).  only: ids of lineages, or their beginnings.
     allow_commands: run the programs that the experiment has command lines of.  progress: whether
-    to say on stderr how it goes; None: in a terminal and a notebook.
+    to say on stderr (in a notebook: stdout) how it goes; None: in a terminal and a notebook.
 
-    A lineage that fails is a row of the result.  Ctrl-C ends it after the generations in flight
-    with KeyboardInterrupt, and the same call goes on.  Raises SpecError, Busy (another process
-    writes this output) and EnvironmentProblem.
+    A lineage that fails is a row of the result.  Ctrl-C ends it with KeyboardInterrupt, after the
+    generations in flight or a few seconds, and the same call goes on.  Raises SpecError, Busy
+    (another process writes this output), EnvironmentProblem, and PermissionError for command lines
+    that are not allowed.
     """
     wanted = at_once(sweep, out)
     options = Options(tuple(only), local, address, cpus, allow_commands=allow_commands)
-    work(wanted, options, progress)
-    return Result(wanted)
+    return Result(wanted, work(wanted, options, progress))
 
 
-def work(sweep: Sweep, options: Options, progress: bool | None, search: bool = False) -> Ending:
-    """Run or search; raises what `run` does."""
+def work(
+    sweep: Sweep, options: Options, progress: bool | None, search: bool = False
+) -> tuple[str, ...]:
+    """Run or search, and return what behind the output's rows had changed; raises what `run`
+    does.
+    """
     from engine.api.work import Work
 
     open_store(sweep.spec)
+    changed: list[str] = []
+
+    def say(store: Store) -> None:
+        changed.extend(changes(sweep.spec, store))
+        for line in changed:
+            terminal.print(line, style="yellow", markup=False, soft_wrap=True)
+
     with borrowed() if options.local else nullcontext():
         # the output keeps the experiment: it is what later commands are given
         options = replace(options, file=sweep.out, silent=not _is_wanted(progress))
-        job = Work(sweep.spec, _terminal(_is_wanted(progress)), options, exits=False)
+        terminal = _terminal(_is_wanted(progress))
+        job = Work(sweep.spec, terminal, options, exits=False, said=say)
         ending = job.search() if search else job.run()
     if ending.signal is not None:
         raise KeyboardInterrupt(AGAIN)
     if ending.dead:
         raise EnvironmentProblem(ending.dead)
-    return ending
+    return tuple(changed)
 
 
 def at_once(sweep: Sweep | str | Path, out: str | Path | None, overrides: Overrides = ()) -> Sweep:
@@ -101,12 +113,17 @@ def _in_notebook() -> bool:
 
 
 def _terminal(speaks: bool) -> Console:
-    """stderr, or nowhere; in a notebook lines instead of a table that stays in place."""
-    from rich.console import Console
+    """stderr, or nowhere; in a notebook stdout (what is on stderr looks like an error there), and
+    no terminal: what it calls one cannot redraw a table, so it gets lines.
+    """
+    from engine.console.text import Plain
 
     if not speaks:
-        return Console(file=io.StringIO(), quiet=True)
-    return Console(stderr=True, highlight=False, force_jupyter=False)
+        return Plain(file=io.StringIO(), quiet=True)
+    if _in_notebook():
+        width = show.COLUMNS
+        return Plain(file=sys.stdout, width=width, force_terminal=False, force_jupyter=False)
+    return Plain(stderr=True, force_jupyter=False)
 
 
 @named
@@ -116,10 +133,10 @@ def open(folder: str | Path, *, experiment: str | None = None) -> Result:
     experiment: which of those that it keeps, where it keeps several.  An output of an earlier
     version keeps none: then all its lineages are shown, as far as they went, without a collapse
     rule.  FileNotFoundError where there is no output; LookupError for an experiment that it does
-    not keep, or where one must be chosen.
+    not keep, or where one must be chosen; EnvironmentProblem where nobody lets us look.
     """
     try:
-        store = existing(Store(str(folder), repairs=False))
+        store = existing(reached(str(folder)))
     except NoOutput as error:
         raise FileNotFoundError(str(error)) from None
     store.refresh()
@@ -130,6 +147,4 @@ def open(folder: str | Path, *, experiment: str | None = None) -> Result:
     if chosen not in there:
         said = "keeps several experiments" if chosen is None else f"keeps no {chosen!r}"
         raise LookupError(f"{folder} {said}; there are: {', '.join(there) or 'none'}")
-    file = place(str(folder), chosen)
-    sweep = replace(read_source(file), out=str(folder))
-    return Result(Sweep(with_files_of_output(sweep, Store(sweep.out, repairs=False))))
+    return Result(Sweep(read_source(place(str(folder), chosen), out=str(folder))))

@@ -19,6 +19,11 @@ MOST_ROWS = 20  # of a table that shows itself
 SHEET = "font-family:Menlo,Consolas,monospace;font-size:13px;line-height:1.35;overflow-x:auto"
 
 
+def counted(n: int, what: str) -> str:
+    """A number of things: 1 lineage, 1,200 lineages."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def heading(text: str, about: str = "") -> str:
     """A name in bold, and what it is about."""
     said = f"<div><b>{html.escape(text)}</b>"
@@ -32,7 +37,9 @@ def lines(texts: Iterable[str]) -> str:
 
 def table(frame: pd.DataFrame) -> str:
     """The first rows, and how many more there are."""
-    shown = frame.head(MOST_ROWS).to_html(index=False, border=0, na_rep="", float_format=_number)
+    first = frame.head(MOST_ROWS)
+    first = first.astype(object).where(first.notna(), "")  # None and NaN: nothing is known
+    shown = first.to_html(index=False, border=0, float_format=_number)
     more = len(frame) - MOST_ROWS
     return shown + (f"<div>... and {more:,} more rows</div>" if more > 0 else "")
 
@@ -59,11 +66,9 @@ def html_of(say: Callable[[Console], None]) -> str:
 
 
 def _recorder() -> Console:
-    from rich.console import Console
+    from engine.console.text import Plain
 
-    return Console(
-        record=True, file=io.StringIO(), width=COLUMNS, highlight=False, force_jupyter=False
-    )
+    return Plain(record=True, file=io.StringIO(), width=COLUMNS, force_jupyter=False)
 
 
 def _number(value: float) -> str:

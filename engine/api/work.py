@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.console.boards import SearchBoard, SweepBoard
 from engine.console.live import Board, display
-from engine.console.tables import show_plan
+from engine.console.tables import show_pairs, show_plan
 from engine.lineage.recorded import unknown_files
 from engine.planning import plan as planning
 from engine.planning.preflight import lacking, look
@@ -38,7 +38,7 @@ class Work:
     """One sweep at work, and where it is shown.
 
     exits  whether the process is ours to end, see engine/running/signals.py.
-    said   hears of the output once the plan was shown, to say what else there is to say.
+    said   hears of the output before anything runs, to say what else there is to say of it.
     """
 
     sweep: Sweep
@@ -57,7 +57,8 @@ class Work:
             if not options.address:  # other machines of a cluster may have what this one lacks
                 refuse(lacking(sweep, store, options.only))
             refuse(unknown_files(sweep))
-            show_plan(self.terminal, plan, sweep)
+            if not options.quiet:
+                show_plan(self.terminal, plan, sweep)
             self.said(store)
             refuse(preflight(store, plan.bytes or 0))
             supply = Listed(sweep, store, known, options.only, leaders=not options.local)
@@ -75,10 +76,14 @@ class Work:
         store = Store(sweep.out, repairs=False)
         with self._held(store, "threshold") as interrupt:
             refuse(unknown_files(sweep))
+            self.said(store)
             supply = Search(sweep, store)
             if not supply.finished and not self.options.address:
                 refuse(look(sweep).refusal)
+            if not supply.finished and not self.options.quiet:
+                show_pairs(self.terminal, sweep.name, supply.outlook())
             board, pruner = search_board(sweep, supply.workflows), Pruner(sweep, store)
+            board.progress = supply.progress
             return self._session(store, interrupt, supply, board, pruner)
 
     def _held(self, store: Store, command: str) -> AbstractContextManager[Interrupt]:
@@ -90,7 +95,7 @@ class Work:
         self, store: Store, interrupt: Interrupt, supply: Supply, board: Board, pruner: Pruner
     ) -> Ending:
         """Go from what the store has to the end."""
-        shown = display(self.terminal, board, self.options.silent)
+        shown = display(self.terminal, board, self.options.silent, self.options.quiet)
         session = Session(
             self.sweep,
             store,
@@ -110,5 +115,5 @@ def search_board(sweep: Sweep, workflows: Mapping[str, Workflow]) -> SearchBoard
 
     assert sweep.collapse is not None  # a threshold section needs one
     lines = [Line(workflow) for workflow in workflows.values()]
-    rule = f"collapse: {sweep.collapse.words()}, generation {sweep.generations}"
+    rule = f"collapse: {sweep.rule_words()}, generation {sweep.generations}"
     return SearchBoard(lines, rule)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from engine.cli.options import (
     Debug,
@@ -25,13 +24,14 @@ from engine.cli.options import (
     store_at,
     words,
 )
-from engine.console.errors import console, errors
+from engine.console.errors import errors
+from engine.console.text import console, line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from engine.lineage.leftovers import Leftover, Needed
     from engine.spec import Sweep
-    from engine.store.leftovers import Leftover, Needed
     from engine.store.store import Store
 
 WHO = "ouro clean"
@@ -74,7 +74,8 @@ def clean(
         elif agreed:
             terminal.print(f"removed; {_size(freed)} are free")
         elif found.leftovers:
-            terminal.print(f"nothing was removed: `ouro clean {words(file, sets, out)} --yes` does")
+            again = words(file, sets, out)
+            terminal.print(line(f"nothing was removed: `ouro clean {again} --yes` does"))
 
 
 def _output(file: str, sets: Sequence[str] | None, out: str | None) -> Store:
@@ -94,7 +95,7 @@ def _agrees() -> bool:
 def _look(store: Store) -> _Found:
     """What is to be had while nobody else works there.  Raises Busy."""
     from engine.experiment.kept import kept
-    from engine.store.leftovers import leftovers
+    from engine.lineage.leftovers import leftovers
 
     with store.hold(WHO):
         store.refresh()
@@ -104,7 +105,7 @@ def _look(store: Store) -> _Found:
 
 def _remove(store: Store, agreed: Sequence[Leftover]) -> int:
     """Remove of what was agreed to all that is a leftover still.  Raises Busy."""
-    from engine.store.leftovers import leftovers, remove
+    from engine.lineage.leftovers import leftovers, remove
 
     with store.hold(WHO):
         now = set(leftovers(store, _needed(store, _earlier(store))))
@@ -117,8 +118,8 @@ def _needed(store: Store, earlier: Iterable[str]) -> Needed:
     SpecError when a kept experiment cannot be read, Damaged when such a lineage cannot.
     """
     from engine.experiment.kept import kept, place
+    from engine.lineage.leftovers import Needed
     from engine.lineage.recipe import path
-    from engine.store.leftovers import Needed
     from engine.store.seal import Damaged
     from engine.store.store import Kind
 
@@ -126,7 +127,7 @@ def _needed(store: Store, earlier: Iterable[str]) -> Needed:
     lineages = set(earlier)
     for name in kept(store):
         sweep = _searched(load(place(store.url, name), None, None), store)
-        for spec in sweep.lineages:
+        for spec in sweep.all_lineages:
             lineages.add(spec.id)
             for node in path(spec, sweep.generations):
                 keys |= {("model", node.model), ("draw", node.draw)}
@@ -145,12 +146,10 @@ def _searched(sweep: Sweep, store: Store) -> Sweep:
     """The sweep with the lineages that a search of it has added."""
     if sweep.threshold is None:
         return sweep
-    from dataclasses import replace
-
     from analysis.threshold.workflows import grown
 
     found = {s.id: s for s in (*sweep.lineages, *grown(sweep, store).lineages)}
-    return replace(sweep, lineages=tuple(found.values()))
+    return sweep.with_lineages(found.values())
 
 
 def _earlier(store: Store) -> set[str]:
@@ -172,18 +171,18 @@ def _size(n_bytes: int) -> str:
 
 
 def _show(terminal: Console, store: Store, found: _Found) -> None:
-    from engine.store.leftovers import Why
+    from engine.lineage.leftovers import Why
 
     kept = ", ".join(found.experiments) or "no experiment"
     more = f", and {found.earlier} lineages of earlier versions" if found.earlier else ""
-    terminal.print(Text(f"{store.url} keeps {kept}{more}"))
+    terminal.print(line(f"{store.url} keeps {kept}{more}"))
     for why in Why:
         mine = [leftover for leftover in found.leftovers if leftover.why is why]
         if mine:
             total = _size(sum(leftover.bytes for leftover in mine))
-            terminal.print(Text(f"  {total:>8}  {len(mine)} files {why}"))
+            terminal.print(line(f"  {total:>8}  {len(mine)} files {why}"))
             examples = ", ".join(leftover.path for leftover in mine[:2])
-            terminal.print(Text(f"            {examples}{', ...' if mine[2:] else ''}", "dim"))
+            terminal.print(line(f"            {examples}{', ...' if mine[2:] else ''}", "dim"))
     if not found.leftovers:
         terminal.print("nothing to remove: all of it is needed")
     else:

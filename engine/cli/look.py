@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from engine.cli.options import (
     Cpus,
@@ -30,12 +29,14 @@ from engine.cli.options import (
     words,
     writable,
 )
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.lineage.missing import Missing
     from engine.spec import Sweep
     from engine.store.store import Store
 
@@ -92,7 +93,7 @@ def plan(
             terminal = console()
             tables.show_plan(terminal, made, sweep)
             if untracked:
-                terminal.print(Text(f"  lacks        {untracked}", style="yellow"))
+                terminal.print(line(f"  lacks        {untracked}", style="yellow"))
             changed(sweep, store, terminal)
             tables.show_cells(terminal, sweep, there)
     raise typer.Exit(
@@ -108,22 +109,37 @@ def status(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """What the store has of a sweep: reads only, also while it runs."""
+    """How far every lineage is, and the results of those that have ended.
+
+    Reads only, also while it runs.
+    """
     with errors(debug):
         from engine.console import tables
-        from engine.console.summary import show_summary
+        from engine.console.summary import show_controls, show_summary
         from engine.lineage.history import histories
-        from engine.outcome.summary import summarise, to_json
+        from engine.outcome.control import controls
+        from engine.outcome.document import to_json
+        from engine.outcome.summary import summarise
+        from engine.store import stages
 
         sweep = load(file, sets, out)
         store = open_output(sweep, words(file, sets, out))
         found = histories(sweep, store)
+        at_work = stages.told(store, found)
         if as_json:
-            print_json({**to_json(sweep, found), "changed": changed(sweep, store)})
+            now = {lineage: asdict(stage) for lineage, stage in at_work.items()}
+            damage = sorted(set(store.damage))
+            said = {"at_work": now, "damaged": damage, "changed": changed(sweep, store)}
+            print_json({**to_json(sweep, found), **said})
             return
         terminal = console()
-        tables.show_status(terminal, sweep, found)
+        tables.show_status(terminal, sweep, found, at_work)
         show_summary(terminal, summarise(sweep, found), sweep)
+        show_controls(terminal, controls(sweep, found))
+        if damaged := len(set(store.damage)):
+            again = words(file, sets, out)
+            said_of_it = f"{damaged} damaged files are left out; `ouro verify {again}` names them"
+            terminal.print(line(said_of_it, style="yellow"), soft_wrap=True)
         changed(sweep, store, terminal)
 
 
@@ -135,31 +151,50 @@ def verify(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check every digest of the output.
+    """Check every digest of the output, and say what it lacks of the sweep.
 
-    Changes nothing: the next run sets aside what is damaged and makes it again.
+    Changes nothing: the next run sets aside what is damaged and makes it again, as it does with
+    generations that are gone.  Arrays that are gone hold no number of their own: whoever needs them
+    makes them again, to the same bits.
     """
     with errors(debug):
+        from analysis.threshold.workflows import grown
+        from engine.lineage.missing import missing
+
         again = words(file, sets, out)
         sweep = load(file, sets, out)
         store = open_output(sweep, again)
         rows, found = store.verify()
         damage = sorted(set(found))
+        lacks = missing(grown(sweep, store) if sweep.threshold else sweep, store)
         if as_json:
-            print_json({"rows": rows, "damaged": damage, "changed": changed(sweep, store)})
+            said = {"rows": rows, "damaged": damage, "missing": asdict(lacks)}
+            print_json({**said, "changed": changed(sweep, store)})
         else:
-            _show_damage(store, rows, damage, again)
+            _show_damage(store, rows, damage, lacks, again)
             changed(sweep, store, console())
-    raise typer.Exit(ExitCode.DAMAGED if damage else ExitCode.OK)
+    raise typer.Exit(ExitCode.DAMAGED if damage or lacks.gone else ExitCode.OK)
 
 
-def _show_damage(store: Store, rows: int, damage: list[str], again: str) -> None:
+def _show_damage(store: Store, rows: int, damage: list[str], lacks: Missing, again: str) -> None:
+    from engine.console.tables import first
+
     terminal, end = console(), "nothing damaged"
     for path in damage:
-        terminal.print(Text(f"damaged: {path}", style="red"))
-    if damage:
-        end = f"{len(damage)} damaged; `ouro run {again}` makes them again"
-    terminal.print(f"{rows} rows checked in {store.url}: {end}")
+        terminal.print(line(f"damaged: {path}", style="red"))
+    for name in first(lacks.gone, "generations"):
+        terminal.print(line(f"missing: {name}, though later ones are there", style="red"))
+    for path in first(lacks.arrays, "files"):
+        terminal.print(line(f"missing: {path}", style="yellow"))
+    if damage or lacks.gone:
+        counts = {"damaged": len(damage), "missing": len(lacks.gone)}
+        many = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+        end = f"{many}; `ouro run {again}` makes them again"
+    terminal.print(line(f"{rows} rows checked in {store.url}: {end}"))
+    if lacks.arrays:
+        terminal.print(f"arrays missing: {len(lacks.arrays)}, made again when they are needed")
+    if lacks.generations:
+        terminal.print(f"not made yet: {lacks.generations} generations")
 
 
 def doctor(out: Where = "runs", as_json: Json = False, debug: Debug = False) -> None:
@@ -197,7 +232,7 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
             )
         except (OSError, RuntimeError, ImportError) as error:
             raise Refused(f"could not fetch {name}: {error}", ExitCode.ENVIRONMENT) from None
-        console().print(f"{name} is in {place}")
+        console().print(line(f"{name} is in {place}"))
 
 
 def export(
@@ -211,21 +246,26 @@ def export(
 ) -> None:
     """Write every number of a sweep as one table: a row per lineage, generation and metric."""
     with errors(debug):
-        from analysis.frame.export import write
-        from engine.running.logs import folder_of
+        from analysis.frame.export import named, write
+        from engine.running.logs import Folder, folder_of
 
         sweep, again = load(file, sets, out), words(file, sets, out)
         store = open_output(sweep, again)
         try:
             frame = _frame(sweep, store, tracked)
+            if frame.empty and store.verify()[1]:
+                raise Refused(
+                    f"what was measured is damaged; `ouro run {again}` makes it again",
+                    ExitCode.DAMAGED,
+                )
             if frame.empty:
                 raise ValueError(f"nothing has been measured yet; `ouro run {again}` does")
             folder = folder_of(sweep, store)
             own = [folder / f"{sweep.name}.parquet", folder / f"{sweep.name}.csv"]
-            for path in [Path(t) for t in to or ()] or own:
-                writable(path.parent)
-                write(frame, path)
-                said = Text(f"wrote {len(frame):,} rows to {path}")
+            for path in [named(Path(t)) for t in to or ()] or own:
+                writable(path.parent, store)
+                write(frame, Folder.at(path.parent, store).place(path.name))
+                said = line(f"wrote {len(frame):,} rows to {path}")
                 console().print(said, soft_wrap=True)
         except (ValueError, KeyError) as error:
             raise Refused(str(error.args[0]), ExitCode.BAD_INPUT) from None

@@ -8,15 +8,19 @@ heavy is imported before it is needed.
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Annotated
 
 import typer
 
 from engine.cli import clean, look, measure, new, parts, report, run, threshold, ui
+from engine.cli._words import Words
+from engine.cli.options import leave
 from engine.console.errors import open_streams
+from engine.status import ExitCode
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Words,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -67,9 +71,18 @@ def _ouro(
 
 
 def main() -> None:
-    """Run the command line: the entry point `ouro`."""
+    """Run the command line: the entry point `ouro`.
+
+    Threads that a part has left do not keep the process.
+    """
     open_streams()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        left = [thread for thread in threading.enumerate() if not thread.daemon]
+        if left != [threading.main_thread()]:
+            leave(ended.code if isinstance(ended.code, int) else ExitCode.OK, at_once=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli.options import Debug, Json, print_json
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.files import JsonObject
 from engine.status import ExitCode
 
@@ -76,18 +77,22 @@ def measure(
     """Measure generations that were made elsewhere against real data."""
     with errors(debug):
         from engine.api.curve import measure as measured
+        from engine.experiment.reader import SpecError
 
-        curve = measured(
-            _value(real),
-            generations,
-            metrics=[_value(text) for text in metric],
-            collapse=None if collapse is None else rule(collapse),
-            n=n,
-            n_real=n_real,
-            seed=seed,
-            size=size,
-            label=label,
-        )
+        try:
+            curve = measured(
+                _value(real),
+                generations,
+                metrics=[_value(text) for text in metric],
+                collapse=None if collapse is None else rule(collapse),
+                n=n,
+                n_real=n_real,
+                seed=seed,
+                size=size,
+                label=label,
+            )
+        except SpecError as error:
+            raise SpecError("ouro measure", error.problems) from None
         page = None if report is None else curve.report(Path(report))
         if as_json:
             print_json(to_json(curve))
@@ -133,7 +138,7 @@ def to_json(curve: Curve) -> JsonObject:
         }
         for row, source in zip(curve.rows, curve.sources, strict=True)
     ]
-    found: JsonObject = {"n": curve.n, "generations": rows}
+    found: JsonObject = {"n": curve.n, "behind": curve.behind, "generations": rows}
     if curve.rule is not None:
         verdict = curve.judge()
         said = {"collapsed": verdict.collapsed, "at": verdict.at, "undefined": verdict.undefined}
@@ -143,11 +148,9 @@ def to_json(curve: Curve) -> JsonObject:
 
 def show(terminal: Console, curve: Curve, page: Path | None) -> None:
     """Say it as a table: a line per generation, a column per key, with its floor."""
-    from rich.text import Text
-
     from analysis.report.generations import keys_of
     from engine.console.tables import number, table
-    from engine.store.keys import beside
+    from engine.store.keys import beside, metric_of
 
     keys = keys_of(curve.rows)
     rows = table(("t", "right"), ("generation", "left"), *((key, "right") for key in keys))
@@ -159,13 +162,26 @@ def show(terminal: Console, curve: Curve, page: Path | None) -> None:
             cells.append(said if floor is None else f"{said} ({number(floor)})")
         rows.add_row(str(row.t), source, *cells)
     terminal.print(rows)
-    terminal.print(Text(f"n = {curve.n} of each; in brackets: between real sets of that size"))
+    terminal.print(line(f"n = {curve.n} of each; in brackets: between real sets of that size"))
+    compared = {metric_of(key): _compared(curve, key) for key in keys}
+    if fewer := [f"{metric} compares {n}" for metric, n in compared.items() if n < curve.n]:
+        said = f"of these, {', '.join(fewer)}: as many as were asked for or have held-out real ones"
+        terminal.print(line(said, "yellow"))
+    for metric, network in curve.behind.items():
+        terminal.print(line(f"{metric} is of the features of {network}", "dim"))
     for row in curve.rows:
         for key, reason in row.undefined.items():
-            terminal.print(Text(f"generation {row.t}: {key} is undefined: {reason}", "yellow"))
+            terminal.print(line(f"generation {row.t}: {key} is undefined: {reason}", "yellow"))
         if row.reason:
-            terminal.print(Text(f"generation {row.t}: {row.status.value}, {row.reason}", "yellow"))
+            terminal.print(line(f"generation {row.t}: {row.status.value}, {row.reason}", "yellow"))
     if curve.rule is not None:
-        terminal.print(Text(repr(curve.judge())[1:-1], "bold"))
+        terminal.print(line(repr(curve.judge())[1:-1], "bold"))
     if page is not None:
-        terminal.print(Text.assemble("wrote ", (str(page), "bold cyan")), soft_wrap=True)
+        terminal.print(line("wrote ") + line(str(page), "bold cyan"), soft_wrap=True)
+
+
+def _compared(curve: Curve, key: str) -> int:
+    """How many samples of each generation a key compares, of the one with the fewest."""
+    from engine.store.keys import beside
+
+    return min(int(row.values.get(beside(key, "n"), curve.n)) for row in curve.rows)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from engine.cli.options import Debug
-from engine.console.errors import Refused, console, errors
+from engine.cli.options import Debug, reading
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.status import ExitCode
 
 Name = Annotated[
@@ -35,9 +35,13 @@ def new(name: Name = None, like: From = None, listed: Listed = False, debug: Deb
             raise Refused("new wants the NAME of an experiment, or --list", ExitCode.BAD_INPUT)
         from engine.experiment.sources import find
 
-        text = Path(__file__).parents[1] / "experiment" / "new.yaml"
-        written = _write(name, text.read_bytes() if like is None else find(like).text)
-        said = Text.assemble("wrote ", (str(written), "bold cyan"), f"; `ouro plan {written}`")
+        if like is None:
+            text = (Path(__file__).parents[1] / "experiment" / "new.yaml").read_bytes()
+        else:
+            with reading(like):
+                text = find(like).text
+        written = _write(name, text)
+        said = line("wrote ") + line(str(written), "bold cyan") + line(f"; `ouro plan {written}`")
         console().print(said, soft_wrap=True)
 
 

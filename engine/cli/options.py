@@ -4,24 +4,27 @@ output, say it in JSON, leave.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from engine._foreign import without_passwords
+from engine.cli import completion
 from engine.console.errors import Refused
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from engine.running.session import Ending
+    from engine.running.session import Ending, Options
     from engine.spec import Sweep
     from engine.store.store import Store
 
@@ -29,6 +32,7 @@ File = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
+        autocompletion=completion.experiments,
         help="an experiment file, an experiment that comes with ouro (quickstart), or an output",
     ),
 ]
@@ -55,6 +59,9 @@ def _use_parts(folders: list[str] | None) -> None:
         _folders.extend(map(str, use(folders)))
     except (NotADirectoryError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        raise typer.BadParameter(f"{folders[-1]}: {said}") from None
 
 
 # taken in before a command begins: its function has it among its parameters and leaves it alone
@@ -71,6 +78,22 @@ Parts = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="for machines: one JSON document on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
+
+
+def _one_of_two(context: typer.Context, given: bool) -> bool:
+    """Refuse --quiet together with --verbose."""
+    if given and context.params.get("quiet"):
+        raise typer.BadParameter("--quiet was given, too: one of the two")
+    return given
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say only how it ended")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", callback=_one_of_two, help="say a line for every generation, too"
+    ),
+]
 Local = Annotated[
     bool, typer.Option("--local", help="in this process, one lineage after the other, without Ray")
 ]
@@ -97,30 +120,38 @@ Rehash = Annotated[
 
 
 def load(file: str, sets: Sequence[str] | None, out: str | None) -> Sweep:
-    """Read the experiment that FILE means; raises SpecError, NoExperiment and NoOutput, and Refused
-    when it cannot be read or its tracker is unknown.
+    """Read the experiment that FILE means; raises SpecError, NoExperiment, NoOutput, Unreachable,
+    and Refused when it cannot be read or its tracker is unknown.
     """
-    from engine.experiment.reader import SpecError
-    from engine.experiment.sources import NoExperiment
     from engine.experiment.sources import load as read
-    from engine.store.outputs import NoOutput
 
-    try:
+    with reading(file):
         sweep = read(file, list(sets or ()), out)
-    except OSError as error:
-        reason = error.strerror.lower() if error.strerror else error
-        raise Refused(f"{file}: {reason}", ExitCode.BAD_INPUT) from None
-    except (SpecError, NoExperiment, NoOutput):
-        raise
-    except Exception as error:
-        raise _closed(file, error) from None
     from engine.tracking.tracker import refusal
 
     if problem := refusal(sweep.tracking):
-        raise Refused(f"{file}: tracking: {problem}", ExitCode.BAD_INPUT)
-    from engine.lineage.recorded import lacks_files, with_files_of_output
+        given = any(one.startswith("tracking=") for one in sets or ())
+        where = "--set tracking" if given else "tracking"
+        raise Refused(f"{file}: {where}: {problem}", ExitCode.BAD_INPUT)
+    return sweep
 
-    return with_files_of_output(sweep, open_store(sweep)) if lacks_files(sweep) else sweep
+
+@contextlib.contextmanager
+def reading(file: str) -> Iterator[None]:
+    """Whatever keeps a FILE from being read is Refused with its reason, but for what says so."""
+    from engine.experiment.reader import SpecError
+    from engine.experiment.sources import NoExperiment
+    from engine.store.outputs import closed
+
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror.lower() if error.strerror else error
+        raise Refused(f"{file}: {reason}", ExitCode.BAD_INPUT) from None
+    except (SpecError, NoExperiment):
+        raise
+    except Exception as error:
+        raise closed(file, error) from None
 
 
 def open_store(sweep: Sweep) -> Store:
@@ -129,24 +160,10 @@ def open_store(sweep: Sweep) -> Store:
 
 
 def store_at(url: str) -> Store:
-    """Open an output by its folder or URL; Refused when the environment does not let us in."""
-    from engine.store.store import Store
+    """Open an output by its folder or URL; Unreachable when nobody lets us in."""
+    from engine.store.outputs import reached
 
-    try:
-        store = Store(url, repairs=False)
-        if not store.local:
-            store.names("")  # whether the object store lets us in
-    except Exception as error:
-        raise _closed(url, error) from None
-    return store
-
-
-def _closed(url: str, error: Exception) -> Exception:
-    """An output that cannot be opened: fsspec's libraries each have errors of their own."""
-    if "://" not in url and not isinstance(error, OSError | ValueError | ImportError):
-        return error
-    said = str(error).partition("\n")[0] or type(error).__name__
-    return Refused(f"cannot open the output {url}: {said}", ExitCode.ENVIRONMENT)
+    return reached(url)
 
 
 def open_output(sweep: Sweep, again: str) -> Store:
@@ -162,11 +179,12 @@ def open_output(sweep: Sweep, again: str) -> Store:
         raise NoOutput(f"{error}; `ouro run {again}` makes it") from None
 
 
-def writable(folder: Path) -> Path:
+def writable(folder: Path, store: Store) -> Path:
     """Make a folder to write to; Unwritable says why that cannot be."""
-    from engine.store.disk import Disk, Unwritable
+    from engine.running.logs import Folder
+    from engine.store.disk import Unwritable
 
-    Disk(str(folder)).make(str(folder))
+    Folder.at(folder, store).make()
     if not os.access(folder, os.W_OK):
         raise Unwritable.of(str(folder), PermissionError(errno.EACCES, "denied"))
     return folder
@@ -174,14 +192,13 @@ def writable(folder: Path) -> Path:
 
 def changed(sweep: Sweep, store: Store, terminal: Console | None = None) -> list[str]:
     """What behind the output's rows has changed since they were made; said on the terminal."""
-    from rich.text import Text
-
+    from engine.console.text import line
     from engine.lineage.recorded import changes
 
     found = changes(sweep, store)
     if terminal is not None:
-        for line in found:
-            terminal.print(Text(line, style="yellow"), soft_wrap=True)
+        for change in found:
+            terminal.print(line(change, "yellow"), soft_wrap=True)
     return found
 
 
@@ -214,27 +231,29 @@ def words(file: str, sets: Sequence[str] | None, out: str | None) -> str:
         given += ["--set", pair]
     for folder in _folders:
         given += ["--parts", folder]
-    return shlex.join(given)
+    return without_passwords(shlex.join(given))
 
 
 def print_json(value: object) -> None:
     """Write one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+    sys.stdout.write(without_passwords(json.dumps(value, indent=1)) + "\n")
 
 
-def show_ending(terminal: Console, ending: Ending, as_json: bool) -> None:
+def show_ending(terminal: Console, ending: Ending, how: Options) -> None:
     """Say how a session ended and where to look; with --json also on stdout, in one line."""
     from engine.console.tables import show_end
 
-    if as_json:
-        print(json.dumps({**ending.summary.report, "exit": ending.code}))
-    show_end(terminal, ending.sentences, ending.places)
+    if how.silent:
+        print(without_passwords(json.dumps({**ending.summary.report, "exit": ending.code})))
+    show_end(terminal, ending.sentences, () if how.quiet else ending.places)
 
 
-def leave(code: int) -> NoReturn:
-    """End now: whatever Ray's or MLflow's exit handlers would still wait for is not ours."""
+def leave(code: int, at_once: bool = False) -> NoReturn:
+    """End now, or at once: whatever Ray's or MLflow's exit handlers would still wait for is not
+    ours.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    if code == ExitCode.ENVIRONMENT or code > 128:
+    if at_once or code == ExitCode.ENVIRONMENT or code > 128:
         os._exit(code)
     raise typer.Exit(code)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
+from engine.cli import completion
 from engine.cli.options import Debug, Json, Parts, print_json
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
     from engine.registry import Description
 
 KIND_HELP = "dataset, generator, policy, sampling, reward or metric; or the name of a part"
-Kind = Annotated[str | None, typer.Argument(help=KIND_HELP)]
+Kind = Annotated[str | None, typer.Argument(help=KIND_HELP, autocompletion=completion.parts)]
 Name = Annotated[str | None, typer.Argument(help="one part, with its parameters")]
 
 
@@ -50,11 +50,12 @@ def parts(
                 shown.show_whole(console(), own)
         else:
             shown.show_parts(console(), found)
+        aside = console(machine=True)
         for each in () if one else found:
             for fault in known.broken(each).values():
-                print(f"left out, it cannot be read: {fault}", file=sys.stderr)
+                aside.print(line(f"left out, it cannot be read: {fault}"), soft_wrap=True)
         for fault in () if one else known.faults():
-            print(f"left out: {fault}", file=sys.stderr)
+            aside.print(line(f"left out: {fault}"), soft_wrap=True)
 
 
 def check_folder(folder: str | None, as_json: bool) -> bool:
@@ -69,7 +70,7 @@ def check_folder(folder: str | None, as_json: bool) -> bool:
             found.append(verdict)
             if not as_json:
                 style = "red" if verdict.fault else ""
-                console().print(Text(str(verdict), style=style), soft_wrap=True)
+                console().print(line(str(verdict), style=style), soft_wrap=True)
     except (NotADirectoryError, ValueError) as error:
         raise Refused(str(error), ExitCode.BAD_INPUT) from None
     if as_json:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from engine.cli.options import (
     Debug,
@@ -20,7 +19,8 @@ from engine.cli.options import (
     words,
     writable,
 )
-from engine.console.errors import console, errors
+from engine.console.errors import errors
+from engine.console.text import console, line
 
 To = Annotated[
     str | None, typer.Option("--to", help="folder to write to; default: report/ in the output")
@@ -46,12 +46,12 @@ def report(
         from analysis.report.page import write
         from engine.running.logs import folder_of
 
-        folder = writable(Path(to) if to else folder_of(sweep, store) / "report")
+        folder = writable(Path(to) if to else folder_of(sweep, store) / "report", store)
         terminal = console()
         with terminal.status("reading") as status:
             page = write(
                 sweep, folder, pictures=pictures, say=lambda name: status.update(f"drawing {name}")
             )
-        said = Text.assemble("wrote ", (str(page), "bold cyan"), " and figures/ beside it")
+        said = line("wrote ") + line(str(page), "bold cyan") + line(" and figures/ beside it")
         terminal.print(said, soft_wrap=True)
         changed(sweep, store, terminal)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from engine.cli.options import (
     Address,
@@ -18,8 +17,10 @@ from engine.cli.options import (
     Local,
     Out,
     Parts,
+    Quiet,
     Rehash,
     Set,
+    Verbose,
     changed,
     cluster,
     leave,
@@ -29,7 +30,8 @@ from engine.cli.options import (
     show_ending,
     words,
 )
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def run(
     cpus: Cpus = None,
     rehash: Rehash = False,
     allow_commands: AllowCommands = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,12 +75,21 @@ def run(
         from engine.running.session import Options
 
         how = Options(
-            tuple(only or ()), local, address, cpus, as_json, again, own_command(), allow_commands
+            only=tuple(only or ()),
+            local=local,
+            address=address,
+            cpus=cpus,
+            silent=as_json,
+            file=again,
+            command=own_command(),
+            allow_commands=allow_commands,
+            quiet=quiet,
+            verbose=verbose,
         )
         terminal = console(as_json)
         code = run_sweep(sweep, terminal, how)
         for text in theory_check(sweep, again):
-            terminal.print(Text(text, style="yellow"))
+            terminal.print(line(text, style="yellow"))
     leave(code)
 
 
@@ -86,13 +99,13 @@ def run_sweep(sweep: Sweep, terminal: Console, options: Options) -> int:
 
     work = Work(sweep, terminal, options, said=lambda store: changed(sweep, store, terminal))
     ending = work.run()
-    show_ending(terminal, ending, options.silent)
+    show_ending(terminal, ending, options)
     return ending.code
 
 
 def _refuse_unknown(sweep: Sweep, only: Sequence[str], again: str) -> None:
     for beginning in only:
-        if not any(spec.id.startswith(beginning) for spec in sweep.lineages):
+        if not any(spec.id.startswith(beginning) for spec in sweep.all_lineages):
             raise Refused(
                 f"no lineage of {sweep.source} has the id {beginning!r}; "
                 f"`ouro plan {again} --json` lists them",

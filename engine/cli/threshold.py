@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine._foreign import without_passwords
 from engine.cli.options import (
     Address,
     AllowCommands,
@@ -19,7 +20,10 @@ from engine.cli.options import (
     Local,
     Out,
     Parts,
+    Quiet,
     Set,
+    Verbose,
+    changed,
     cluster,
     leave,
     load,
@@ -28,7 +32,8 @@ from engine.cli.options import (
     show_ending,
     words,
 )
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
@@ -50,6 +55,8 @@ def threshold(
     address: Address = None,
     cpus: Cpus = None,
     allow_commands: AllowCommands = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -72,7 +79,17 @@ def threshold(
         else:
             open_store(sweep)
             own = own_command()
-            how = Options((), local, address, cpus, as_json, again, own, allow_commands)
+            how = Options(
+                local=local,
+                address=address,
+                cpus=cpus,
+                silent=as_json,
+                file=again,
+                command=own,
+                allow_commands=allow_commands,
+                quiet=quiet,
+                verbose=verbose,
+            )
             code = search(sweep, terminal, how)
     leave(code)
 
@@ -84,8 +101,9 @@ def search(sweep: Sweep, terminal: Console, options: Options) -> int:
     """
     from engine.api.work import Work
 
-    ending = Work(sweep, terminal, options).search()
-    show_ending(terminal, ending, options.silent)
+    work = Work(sweep, terminal, options, said=lambda store: changed(sweep, store, terminal))
+    ending = work.search()
+    show_ending(terminal, ending, options)
     return ending.code
 
 
@@ -98,7 +116,7 @@ def look_up(sweep: Sweep, terminal: Console, as_json: bool) -> int:
 
     workflows = read(sweep, Store(sweep.out, repairs=False))
     if as_json:
-        print(json.dumps(report(sweep, list(workflows.values()))))
+        print(without_passwords(json.dumps(report(sweep, list(workflows.values())))))
     else:
         search_board(sweep, workflows).show_results(terminal, {})
     return ExitCode.OK

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from engine.cli.options import Debug, File, Out, Parts, Set, load, open_output, open_store, words
-from engine.console.errors import Refused, console, errors
+from engine.console.errors import Refused, errors
+from engine.console.text import console, line
 from engine.status import ExitCode
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def ui(
         if not pages.recorded:
             raise Refused(f"nothing is recorded yet; `ouro run {file}` does", ExitCode.BAD_INPUT)
         if not pages.command:
-            console().print(f"this sweep is tracked at {pages.url()}: open it there")
+            console().print(line(f"this sweep is tracked at {pages.url()}: open it there"))
             return
         if _answers(port):
             raise Refused(f"port {port} is taken; choose another with --port", ExitCode.ENVIRONMENT)
@@ -61,19 +62,24 @@ def _serve(pages: Pages, port: int) -> None:
     """Run the server until Ctrl-C or SIGTERM, which end it with its workers; what it says goes to a
     temporary file.
     """
-    with tempfile.TemporaryFile() as log:
-        settings = {**os.environ, **pages.environment}
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as private:
+        settings = {**os.environ, **pages.environment(Path(private))}
         server = subprocess.Popen(
             pages.command, env=settings, stdout=log, stderr=log, start_new_session=True
         )
 
-        def end(number: int, frame: FrameType | None) -> None:
+        def end(number: int = 0, frame: FrameType | None = None) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, end)
-        _announce(server, pages, port)
+        try:
+            _announce(server, pages, port)
+        except BaseException:  # it would go on without us
+            end()
+            server.wait()
+            raise
         if server.wait() not in (0, -signal.SIGTERM, -signal.SIGINT):
             log.seek(0)
             said = log.read()[-2000:].decode(errors="replace")
@@ -86,7 +92,7 @@ def _announce(server: subprocess.Popen[bytes], pages: Pages, port: int) -> None:
     terminal.print(f"starting {pages.name}, which takes about 20 s; Ctrl-C ends it")
     while server.poll() is None:
         if _answers(port):
-            terminal.print(Text.assemble("open ", (pages.url(), "bold cyan")), soft_wrap=True)
+            terminal.print(line("open ") + line(pages.url(), "bold cyan"), soft_wrap=True)
             return
         time.sleep(0.2)
 

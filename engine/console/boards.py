@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.console.summary import show_summary
+from engine.console.summary import show_controls, show_summary
 from engine.console.tables import (
     NARROW,
     answer_text,
@@ -24,19 +24,24 @@ from engine.console.tables import (
     duration,
     number,
     one_line_each,
+    stage_text,
     table,
 )
+from engine.console.text import line
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.outcome.answer import Answer
-from engine.outcome.summary import headline, summarise, value
+from engine.outcome.control import controls
+from engine.outcome.summary import at_end, at_start, summarise
 from engine.planning.plan import Plan
 from engine.spec import Sweep
+from engine.training.progress import Stage
 
 WIDE = 90  # columns; from here on there is room for the metric itself
 QUIET_SECONDS = 30.0  # a pipe gets a line of a run this often, or at every tenth of the work
 SEARCH_QUIET_SECONDS = 5.0  # a pipe gets a line of one workflow this often
 LAST_NOTES = 3  # shown below a live table
+MOST_STAGES = 3  # lineages of which it is told how far they are inside a generation
 
 
 @dataclass
@@ -82,14 +87,16 @@ class SweepBoard:
 
     def __init__(self, sweep: Sweep, plan: Plan) -> None:
         self.sweep, self.missing = sweep, plan.missing
-        self.metric = headline(sweep)
+        self.metric = sweep.headline
         per = sweep.generations + 1
         names = names_of(sweep)
+        self.names = names
+        self.stages: Mapping[str, Stage] = {}  # of the lineages at work, where it lasts
         self.cells = {
             cell: Progress(names.cell(members[0]), len(members), len(members) * per)
-            for cell, members in by_cell(sweep.lineages).items()
+            for cell, members in by_cell(sweep.all_lineages).items()
         }
-        self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.lineages}
+        self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.all_lineages}
         self.started = time.monotonic()
         self.first: float | None = None
         self.new = 0
@@ -100,9 +107,9 @@ class SweepBoard:
         """What the store had of a lineage before this run."""
         cell, metric = self.cell_of[history.spec.id], self.metric
         cell.reached[history.spec.id] = len(history.rows)
-        for there, rows in ((cell.start, history.rows[:1]), (cell.last, reversed(history.rows))):
-            if (v := value(rows, metric)) is not None:
-                there[history.spec.id] = v
+        for there, found in ((cell.start, at_start), (cell.last, at_end)):
+            if (number := found(history.rows, metric)) is not None:
+                there[history.spec.id] = number
 
     def row(
         self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool
@@ -122,6 +129,11 @@ class SweepBoard:
         if new and self.first is None:
             self.first = time.monotonic() - seconds
         self.new += new
+        self.stages = {k: s for k, s in self.stages.items() if k != lineage or s.t > t}
+
+    def told(self, stages: Mapping[str, Stage]) -> None:
+        """Take in how far the lineages at work are inside their generations."""
+        self.stages = {k: s for k, s in stages.items() if k not in self.cell_of[k].ended}
 
     def ended(self, lineage: str, status: str) -> None:
         """A lineage is over; a finding leaves the generations after it uncounted."""
@@ -130,6 +142,7 @@ class SweepBoard:
         if lineage not in cell.ended and status != "failed":
             cell.total -= self.sweep.generations + 1 - cell.reached.get(lineage, 0)
         cell.ended[lineage] = status
+        self.told(self.stages)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -158,11 +171,17 @@ class SweepBoard:
         share = 100 * self.done // max(self.total, 1)
         text = f"{self.sweep.name}: {self.done} of {self.total} generations ({share} %), "
         text += f"{self.finished} of {len(self.cell_of)} lineages"
-        return text + (
-            ""
-            if self.left is None or self.done == self.total
-            else f", about {duration(self.left)} left"
-        )
+        if self.left is not None and self.done != self.total:
+            text += f", about {duration(self.left)} left"
+        return "; ".join([text, *self._at_work()])
+
+    def _at_work(self) -> list[str]:
+        """How far the lineages at work are inside their generations; of many the first."""
+        of = {s.id: s for s in self.sweep.all_lineages if s.id in self.stages}
+        return [
+            f"{self.names.lineage(of[lineage])}: {stage_text(stage)}"
+            for lineage, stage in list(self.stages.items())[:MOST_STAGES]
+        ]
 
     def news(self) -> list[str]:
         """Return what a pipe is told now; asked several times a second."""
@@ -179,6 +198,7 @@ class SweepBoard:
     def show_results(self, console: Console, found: Mapping[str, History]) -> None:
         """Print the summary of the cells."""
         show_summary(console, summarise(self.sweep, found), self.sweep)
+        show_controls(console, controls(self.sweep, found))
 
     # ---- in a terminal ----
 
@@ -201,7 +221,9 @@ class SweepBoard:
         parts: list[RenderableType] = [Text(), one_line_each(drawn)]
         if hidden:
             parts.append(Text(f"... and {hidden} more cells", style="dim"))
-        return Group(*parts, Text(), self._foot(console.width), *notes_of(self.notes))
+        at_work = [Text(line, style="dim", overflow="ellipsis") for line in self._at_work()]
+        parts += [Text(), self._foot(console.width), *at_work, *notes_of(self.notes)]
+        return Group(*parts)
 
     def _columns(self, width: int) -> list[tuple[str, JustifyMethod]]:
         """Columns of the headline metric, as far as there is room."""
@@ -213,7 +235,8 @@ class SweepBoard:
     def _rows(self, height: int) -> tuple[list[Progress], int]:
         """The cells there is room for: the ones most lately active, in the order of the file."""
         cells = list(self.cells.values())
-        latest = sorted(cells, key=lambda c: -c.touched)[: max(3, height - 9)]
+        taken = 9 + min(len(self.stages), MOST_STAGES)
+        latest = sorted(cells, key=lambda c: -c.touched)[: max(3, height - taken)]
         chosen = {id(c) for c in latest}
         return [c for c in cells if id(c) in chosen], len(cells) - len(latest)
 
@@ -248,6 +271,8 @@ class SearchBoard:
 
     def __init__(self, questions: Sequence[Question], rule: str) -> None:
         self.questions, self.rule = questions, rule
+        self.progress: Callable[[], str] = str  # what is spent and left, as a sentence; '': unsaid
+        self._said_of_progress = 0.0  # when a pipe was told
         self.notes: list[str] = []
         self._counts: dict[str, int] = {}  # lineages that had ended when a pipe was told, by label
         self._told: dict[str, float] = {}  # when
@@ -258,6 +283,9 @@ class SearchBoard:
     def row(
         self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool
     ) -> None:
+        """Lineages count when they end."""
+
+    def told(self, stages: Mapping[str, Stage]) -> None:
         """Lineages count when they end."""
 
     def ended(self, lineage: str, status: str) -> None:
@@ -276,6 +304,9 @@ class SearchBoard:
                 continue
             self._counts[label], self._told[label] = ended, now
             news.append(answer_text(question.said()).plain)
+        if news and now - self._said_of_progress > QUIET_SECONDS and (text := self.progress()):
+            self._said_of_progress = now
+            news.append(text)
         return news
 
     def last_news(self) -> list[str]:
@@ -285,18 +316,18 @@ class SearchBoard:
     def show_results(self, console: Console, found: Mapping[str, History]) -> None:
         """Print the answers as sentences."""
         console.print()
-        console.print(Text(self.rule, style="dim"))
+        console.print(line(self.rule, "dim"))
         for question in self.questions:
             console.print(answer_text(question.said()))
 
     def render(self, console: Console) -> RenderableType:
         """Draw the table."""
-        drawn = Table()
+        drawn = table()
         for _ in range(2):  # drawn in a thread of its own, while a dictionary may grow
             with contextlib.suppress(RuntimeError):
                 drawn = self._table()
                 break
-        return Group(drawn, *notes_of(self.notes))
+        return Group(drawn, Text(self.progress(), style="dim"), *notes_of(self.notes))
 
     def _table(self) -> Table:
         drawn = table(
@@ -313,4 +344,4 @@ class SearchBoard:
 
 def notes_of(notes: Sequence[str]) -> list[Text]:
     """The last notes, as they stand below a live table."""
-    return [Text(note, style="yellow") for note in notes[-LAST_NOTES:]]
+    return [line(note, "yellow") for note in notes[-LAST_NOTES:]]

@@ -1,6 +1,4 @@
-"""Where `ouro` speaks: streams that may be closed, a console, and every error as a sentence and an
-exit code.
-"""
+"""Where `ouro` speaks: streams that may be closed, every error as a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -8,13 +6,18 @@ import contextlib
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
+from typing import TextIO
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from engine.status import ExitCode
+from engine._deadline import Slow
+from engine._foreign import HoldsPassword, NoPlace, escaped, one_line, without_passwords
+from engine._lasting import in_words, is_outside
+from engine.console.text import Plain
+from engine.status import EnvironmentProblem, ExitCode
 
 BROKEN_PIPE = 141  # as the shell counts a process that SIGPIPE has ended
 MACHINES = {
@@ -26,6 +29,7 @@ MACHINES = {
     errno.ENFILE,
     errno.ENOMEM,
 }
+WORDS = {errno.ENAMETOOLONG, errno.ELOOP}  # of a path that was given
 
 
 class Refused(Exception):
@@ -34,20 +38,6 @@ class Refused(Exception):
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
         self.code = code
-
-
-class Terminal(Console):
-    """A console whose reader may leave: `ouro plan F | head -1`."""
-
-    def on_broken_pipe(self) -> None:
-        with contextlib.suppress(SystemExit):
-            super().on_broken_pipe()
-        raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
-
-
-def console(machine: bool = False) -> Console:
-    """Where people read; with --json that is stderr, because stdout is for the machine."""
-    return Terminal(file=sys.stderr if machine else sys.stdout, highlight=False)
 
 
 def open_streams() -> None:
@@ -77,19 +67,38 @@ def errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(130) from None
     except BrokenPipeError:
         os._exit(BROKEN_PIPE)
-    except Exception as error:
-        if debug:
-            raise
+    except Exception as caught:
+        error = _without_a_folder(caught)
         code = _code(error)
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            Text(_sentence(error, code), style="red")
-        )
-        _silence_stdout()
+        if debug:
+            sys.stderr.write(escaped(without_passwords(traceback.format_exc())))
+            raise typer.Exit(code) from None
+        try:
+            Plain(stderr=True, soft_wrap=True).print(Text(_sentence(error, code), style="red"))
+        except OSError:  # nobody can be told but by the exit code
+            _silence(sys.stderr)
+        _silence(sys.stdout)
         raise typer.Exit(code) from None
+
+
+def _without_a_folder(error: Exception) -> Exception:
+    """What is wrong, where nothing can be found because the working directory is gone."""
+    from engine.experiment.sources import NoExperiment
+    from engine.store.outputs import NoOutput
+
+    gone = FileNotFoundError | EnvironmentProblem | Refused | NoExperiment | NoOutput
+    if isinstance(error, gone):
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            said = "the folder that this was started in is gone; `cd` to one that is there"
+            return Refused(said, ExitCode.ENVIRONMENT)
+    return error
 
 
 def _code(error: Exception) -> ExitCode:
     from engine.commands import NotAllowed
+    from engine.experiment.kept import NameTaken
     from engine.experiment.reader import SpecError
     from engine.experiment.sources import NoExperiment
     from engine.store.disk import Unwritable
@@ -100,14 +109,19 @@ def _code(error: Exception) -> ExitCode:
 
     if isinstance(error, Refused):
         return error.code
-    if isinstance(error, Unwritable) or type(error).__name__ == "EnvironmentProblem":
+    if isinstance(error, Unwritable | EnvironmentProblem | Slow):
         return ExitCode.ENVIRONMENT
-    if isinstance(error, OSError) and error.errno in MACHINES:
+    if (isinstance(error, OSError) and error.errno in MACHINES) or is_outside(error):
         return ExitCode.ENVIRONMENT
+    if isinstance(error, OSError) and error.errno in WORDS:
+        return ExitCode.BAD_INPUT
     kinds = {
         SpecError: ExitCode.BAD_INPUT,
         NoExperiment: ExitCode.BAD_INPUT,
         NoOutput: ExitCode.BAD_INPUT,
+        NameTaken: ExitCode.BAD_INPUT,
+        HoldsPassword: ExitCode.BAD_INPUT,
+        NoPlace: ExitCode.BAD_INPUT,
         Newer: ExitCode.BAD_INPUT,
         NotAllowed: ExitCode.BAD_INPUT,
         Busy: ExitCode.BUSY,
@@ -117,8 +131,16 @@ def _code(error: Exception) -> ExitCode:
 
 
 def _sentence(error: Exception, code: ExitCode) -> str:
+    from engine.experiment.reader import SpecError
+
     if code == ExitCode.FAILED:
         return f"{type(error).__name__}: {error} (--debug shows where)"
+    if isinstance(error, SpecError):
+        return "\n".join(one_line(f"{error.source}: {problem}") for problem in error.problems)
+    if is_outside(error) and not isinstance(error, EnvironmentProblem):
+        return in_words(error)
+    if isinstance(error, OSError) and error.errno in WORDS:
+        return f"{error.filename!s:.200}: {(error.strerror or str(error)).lower()}"
     if type(error) is OSError:
         return f"this machine refuses: {error.strerror or error}" + (
             f": {error.filename}" if error.filename else ""
@@ -126,9 +148,9 @@ def _sentence(error: Exception, code: ExitCode) -> str:
     return str(error)
 
 
-def _silence_stdout() -> None:
+def _silence(stream: TextIO) -> None:
     """What could not be written is not tried again when the process ends."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1 if stream is sys.stdout else 2)

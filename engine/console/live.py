@@ -8,10 +8,11 @@ from typing import Protocol, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from engine.console.tables import NARROW
+from engine.console.text import line
 from engine.lineage.history import History
+from engine.training.progress import Stage
 
 
 class Board(Protocol):
@@ -29,6 +30,9 @@ class Board(Protocol):
 
         last, start: the headline metric now and at generation 0; NaN where it has no value.
         """
+
+    def told(self, stages: Mapping[str, Stage]) -> None:
+        """Take in how far the lineages at work are inside their generations."""
 
     def ended(self, lineage: str, status: str) -> None:
         """Take in that a lineage is over."""
@@ -69,6 +73,9 @@ class Display(Protocol):
     ) -> None:
         """Hear of committed generations, see Board."""
 
+    def told(self, stages: Mapping[str, Stage]) -> None:
+        """Hear how far the lineages at work are inside their generations."""
+
     def ended(self, lineage: str, status: str) -> None:
         """Hear that a lineage is over."""
 
@@ -80,6 +87,9 @@ class Display(Protocol):
 
     def results(self, found: Mapping[str, History]) -> None:
         """Say what was found out, once the work is over."""
+
+    def say(self, text: str) -> None:
+        """Say it at once, above what stays in place."""
 
     def warn(self, text: str) -> None:
         """Say it at once, even where nothing else is shown."""
@@ -109,6 +119,9 @@ class Silent:
     ) -> None:
         self.board.row(lineage, t, last, start, new, seconds, going)
 
+    def told(self, stages: Mapping[str, Stage]) -> None:
+        self.board.told(stages)
+
     def ended(self, lineage: str, status: str) -> None:
         self.board.ended(lineage, status)
 
@@ -120,8 +133,16 @@ class Silent:
     def results(self, found: Mapping[str, History]) -> None:
         self.board.show_results(self.console, found)
 
+    def say(self, text: str) -> None: ...
+
     def warn(self, text: str) -> None:
-        self.console.print(text, style="yellow")
+        self.console.print(line(text, "yellow"))
+
+
+class Quiet(Silent):
+    """The display of --quiet: nothing, not even at the end."""
+
+    def results(self, found: Mapping[str, History]) -> None: ...
 
 
 class Lines(Silent):
@@ -137,10 +158,13 @@ class Lines(Silent):
         super().note(text)
         self._print(text)
 
+    def say(self, text: str) -> None:
+        self._print(text)
+
     def _print(self, text: str) -> None:
         if text != self.last:
             self.last = text
-            self.console.print(text)
+            self.console.print(line(text))
 
     def __exit__(
         self,
@@ -175,14 +199,19 @@ class LiveTable(Silent):
     ) -> None:
         self.live.stop()
         for text in self.board.notes:
-            self.console.print(Text(text, style="yellow"))
+            self.console.print(line(text, "yellow"))
+
+    def say(self, text: str) -> None:
+        self.console.print(line(text, "dim"))
 
     def render(self) -> RenderableType:
         return self.board.render(self.console)
 
 
-def display(console: Console, board: Board, silent: bool = False) -> Display:
+def display(console: Console, board: Board, silent: bool = False, quiet: bool = False) -> Display:
     """Make the display that fits where the output goes."""
+    if quiet:
+        return Quiet(console, board)
     if silent:
         return Silent(console, board)
     if console.is_terminal and console.width >= NARROW:

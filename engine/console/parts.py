@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from engine._descriptions import KINDS_SAID, keys_of
 from engine._docstrings import split_docstring
 from engine.console.tables import NARROW
+from engine.console.text import Rows, line
 from engine.console.traits import in_words
 from engine.experiment.json_schema import of_parameter
 from engine.files import JsonObject
@@ -59,19 +59,19 @@ def show_parts(console: Console, found: Mapping[str, Sequence[Description]]) -> 
         console.print(Text(kind, style="bold") + Text(f"  {KINDS_SAID[kind]}", style="dim"))
         longest = max((len(part.name) for part in members), default=0)
         for part in members:
-            line = Text.assemble((f"  {part.name:{longest}}  ", "cyan"), part.summary)
+            short = line(f"  {part.name:{longest}}  ", "cyan") + line(part.summary)
             if console.width < NARROW:  # a paragraph each
-                console.print(Text.assemble((part.name, "cyan"), f": {part.summary}"))
+                console.print(line(part.name, "cyan") + line(f": {part.summary}"))
             elif whole:
-                table = Table.grid(padding=(0, 2, 0, 0))
-                table.add_column(min_width=longest + 2, no_wrap=True, style="cyan")
-                table.add_row(f"  {part.name}", Text(part.summary))
-                console.print(table)
+                row = Rows.grid(padding=(0, 2, 0, 0))
+                row.add_column(min_width=longest + 2, no_wrap=True, style="cyan")
+                row.add_row(f"  {part.name}", part.summary)
+                console.print(row)
             else:
-                line.truncate(console.width, overflow="ellipsis")
-                console.print(line)
+                short.truncate(console.width, overflow="ellipsis")
+                console.print(short)
             if part.origin:
-                _print(console, Text(f"from {part.origin}", "dim"), longest + 4)
+                _print(console, line(f"from {part.origin}", "dim"), longest + 4)
 
 
 def show_whole(console: Console, parts: Iterable[Description]) -> None:
@@ -83,7 +83,7 @@ def show_whole(console: Console, parts: Iterable[Description]) -> None:
 def _show_part(console: Console, part: Description) -> None:
     """All that a part says of itself: its text, what it declares, its parameters, its keys."""
     where = f"  from {part.origin}" if part.origin else ""
-    console.print(Text.assemble(f"{part.kind} ", (part.name, "bold cyan"), (where, "dim")))
+    console.print(line(f"{part.kind} ") + line(part.name, "bold cyan") + line(where, "dim"))
     for i, paragraph in enumerate(_prose(part).split("\n\n")):
         if i:
             console.print()
@@ -111,11 +111,11 @@ def _show_table(console: Console, columns: tuple[str, str, str], rows: Sequence[
     console.print()
     _print(console, Text(f"{columns[0]:{first}}  {columns[1]:{second}}  {columns[2]}", "bold"), 2)
     for name, short, long, words in rows:
-        line = Table.grid(padding=(0, 2, 0, 0))
-        line.add_column(min_width=first, style="cyan", no_wrap=True)
-        line.add_column(min_width=second, no_wrap=True)
-        line.add_row(name, short, Text(long))
-        console.print(Padding(line, (0, 0, 0, 2), expand=False))
+        row = Rows.grid(padding=(0, 2, 0, 0))
+        row.add_column(min_width=first, style="cyan", no_wrap=True)
+        row.add_column(min_width=second, no_wrap=True)
+        row.add_row(name, short, long)
+        console.print(Padding(row, (0, 0, 0, 2), expand=False))
         _print(console, Text(words), 6)
 
 

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.console.tables import NARROW, number, one_line_each, room, spread, table
+from engine.console.text import line
+from engine.outcome.control import CONFIDENCE, Control
 from engine.outcome.summary import Cell, Spread
 from engine.spec import Sweep
 
@@ -40,7 +42,43 @@ def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
                 style="dim",
             )
         )
-    console.print(Text(_caption(cells, sweep), style="dim"))
+    console.print(line(_caption(cells, sweep), "dim"))
+
+
+def show_controls(console: Console, found: Sequence[Control]) -> None:
+    """Per cell the change at n, at the control's n, and continued to n = infinity."""
+    if not found:
+        return
+    heads = ("n", "change", "control n", "change", "n = infinity")
+    rows = table(("cell", "left"), *((head, "right") for head in heads))
+    for own in found[: room(console, len(found), 13)]:
+        sizes = (f"{own.n:,}", f"{own.control_n:,}")
+        changes = [_changed(own, c.mean if c else None) for c in (own.change, own.control_change)]
+        rows.add_row(own.label, sizes[0], changes[0], sizes[1], changes[1], _limit(own))
+    console.print()
+    console.print(rows)
+    how = "end / start" if found[0].is_ratio else "end - start"
+    said = (
+        f"Control: the same chains at a quarter of n.  change: {how} of {found[0].metric}; at n = "
+        f"infinity as continued in 1/n, {CONFIDENCE:.0%} over seeds: what is left there is the "
+        "sampler's or the network's."
+    )
+    why = dict.fromkeys(own.undefined for own in found if own.undefined)
+    console.print(line(" ".join([said, *(f"No value there: {each}." for each in why)]), "dim"))
+
+
+def _changed(own: Control, change: float | None) -> str:
+    if change is None:
+        return "-"
+    return f"{number(change)} x" if own.is_ratio else f"{change:+.3g}"
+
+
+def _limit(own: Control) -> str:
+    if own.limit is None:
+        return "-"
+    low, high = own.limit.low, own.limit.high
+    tail = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    return _changed(own, own.limit.value) + tail
 
 
 def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
@@ -133,7 +171,7 @@ def _statuses(cell: Cell) -> Text:
 
 
 def _paragraph(console: Console, cell: Cell) -> None:
-    console.print(Text(cell.label, style="bold"))
+    console.print(line(cell.label, "bold"))
     console.print(f"  drift {spread(cell.drift, ' x')}", highlight=False)
     if cell.accuracy:
         console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
@@ -144,13 +182,32 @@ def _paragraph(console: Console, cell: Cell) -> None:
 def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     metric = cells[0].metric if cells else ""
     text = (
-        f"start, end: {metric} at generation 0 and at the last one; drift: end / start; means "
-        "over seeds (range)."
+        f"start, end: {metric}{_n(cells)} at generation 0 and at the last one; drift: end / start; "
+        "means over seeds (range)."
         if metric
         else ""
     )
     if sweep.collapse and all(c.start is None for c in cells):
-        text += f" No row has a finite {sweep.collapse.metric} yet, so nothing is judged."
+        text += f" No ended lineage begins with a value of {metric}: nothing is judged by it."
     elif sweep.collapse:
-        text += f" Collapsed: {sweep.collapse.words()}."
+        text += f" Collapsed: {sweep.collapse.words()}, at the last generation.{_first(cells)}"
     return text.strip()
+
+
+def _n(cells: Sequence[Cell]) -> str:
+    """How many samples of each generation are compared."""
+    known = [cell.n for cell in cells if cell.n is not None]
+    if not known:
+        return ""
+    least, most = min(known), max(known)
+    return f" (n = {least:,})" if least == most else f" (n = {least:,} to {most:,})"
+
+
+def _first(cells: Sequence[Cell]) -> str:
+    """First passage, where it is not the state at the last generation."""
+    passed = sum(c.passed or 0 for c in cells)
+    past = sum(c.collapsed or 0 for c in cells)
+    if passed == past:
+        return ""
+    first = f" First passage: {passed} lineages passed that level at some generation"
+    return f"{first}, {past} are past it at the last."

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from engine import _drawn_variance
 from engine.registry import Description
 
 COSTS = {"tiny": "milliseconds to train", "small": "seconds", "large": "minutes to hours"}
@@ -21,6 +22,7 @@ def in_words(part: Description) -> list[str]:
         *_wishes(part),
         *_list("tells beyond samples: {}", constant("KNOWS", ())),
         *_list("only change how it is drawn from: {}", constant("DRAWING", ())),
+        *_drawn_variance.told(part.constants),
         *(f"revision {n}" for n in (constant("REVISION", 1),) if n > 1),
     ]
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from engine._descriptions import undescribed
 from engine.commands import permitting
@@ -22,7 +19,17 @@ from engine.contracts.verdicts import Tried, Verdict, Vital, require
 from engine.experiment.values import checked_part
 from engine.outside.places import use
 from engine.registry import KINDS, PartError, broken, describe, names, refresh
+from engine.seams.kept import NUMPY, RANDOM, STREAM, kept
 
+# what trying itself changes, and what importing a library may
+UNSAID = {
+    RANDOM,
+    NUMPY,
+    f"torch's {STREAM}",
+    "os.environ",
+    "filters of warnings",
+    "the root of logging",
+}
 TRIES: dict[str, Callable[[Tried], None]] = {
     "dataset": try_dataset,
     "generator": try_generator,
@@ -66,19 +73,15 @@ def _check(kind: str, name: str) -> list[Verdict]:
     describe(kind, name)
     checked_part.cache_clear()  # of parts as they were
     tried = Tried(kind, name)
-    before, states = os.getcwd(), (np.random.get_state(), random.getstate())  # noqa: NPY002
-    try:
-        _try_signature(tried)
-        tried.scramble()
-        with tried.rule("can be tried", "__init__", "mend what was raised"):
-            TRIES[kind](tried)
-    except Vital:
-        pass
-    finally:
-        tried.scramble()
-        np.random.set_state(states[0])  # noqa: NPY002
-        random.setstate(states[1])
-    _try_alone(tried, before)
+    with kept() as changed, contextlib.suppress(Vital):
+        try:
+            _try_signature(tried)
+            tried.scramble()
+            with tried.rule("can be tried", "__init__", "mend what was raised"):
+                TRIES[kind](tried)
+        finally:
+            tried.scramble()
+    _try_alone(tried, sorted(changed - UNSAID))
     return tried.verdicts
 
 
@@ -109,10 +112,11 @@ def _try_signature(tried: Tried) -> None:
             require(bool(accepted(kind, name)), f"ACCEPTS is {constant(kind, name, 'ACCEPTS')!r}")
 
 
-def _try_alone(tried: Tried, folder: str) -> None:
-    """Whether the part let the process be as it was; folder: where that worked."""
+def _try_alone(tried: Tried, changed: Sequence[str]) -> None:
+    """Whether the part let the process be as it was; changed: what had to be put back."""
     mend = "draw from the rng that it is given"
     with tried.rule("draws from no global random state", "", mend):
         require(not tried.moved, "it draws from the global state of numpy.random")
-    with tried.rule("stays in the working directory", "", "give whole paths instead"):
-        require(folder == os.getcwd(), f"it left it for {os.getcwd()}")
+    mend = "put back what a method changes: it is put back after every call"
+    with tried.rule("leaves the process as it was", "", mend):
+        require(not changed, f"it changes {', '.join(changed)}")

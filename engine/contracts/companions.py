@@ -13,9 +13,9 @@ from engine.samples import Samples, given
 
 N = 60
 DATA = {"points": "mixture", "tokens": "categorical", "regression": "regression"}
-DATA |= {"images": "digits"}
+DATA |= {"images": "digits", "text": "markov"}
 MODELS = {"points": "gaussian", "tokens": "categorical", "regression": "linear_regression"}
-MODELS |= {"images": "vae"}
+MODELS |= {"images": "vae", "text": "ngram"}
 
 
 def constant(kind: str, name: str, which: str, default: Any = None) -> Any:

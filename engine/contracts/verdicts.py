@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ import numpy as np
 
 from engine.registry import where
 from engine.samples import Samples
+from engine.seams.seam import WrongAnswer
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,21 @@ class Rule:
             return True
         if not isinstance(error, Exception | SystemExit) or isinstance(error, Vital):
             return False
+        self._add(error)
+        if self.vital:
+            raise Vital from None
+        return True
+
+    def _add(self, error: BaseException) -> None:
+        """Note what broke the rule: a fault that was seen, or whatever the part raised."""
+        if isinstance(error, WrongAnswer):
+            place = error.file, error.line
+            return self.tried.add(self.sentence, error.rule, place, error.mend)
         place, fault = where(self.tried.kind, self.tried.name, self.method), str(error)
         if not isinstance(error, Broken):
             place = _raised(error, place[0]) or place
             fault = f"{type(error).__name__}: {error}"
-        self.tried.add(self.sentence, fault, place, self.mend)
-        if self.vital:
-            raise Vital from None
-        return True
+        return self.tried.add(self.sentence, fault, place, self.mend)
 
 
 def _raised(error: BaseException, file: Path) -> tuple[Path, int] | None:
@@ -146,13 +153,3 @@ def digest(samples: Samples) -> str:
         if array is not None:
             found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def numbers(report: object) -> Iterator[str]:
-    """What of a report is no number by name."""
-    if not isinstance(report, dict):
-        yield f"a {type(report).__name__} instead of numbers by name"
-        return
-    for key, value in report.items():
-        if not isinstance(value, int | float | np.integer | np.floating):
-            yield f"{key} is a {type(value).__name__}"

@@ -5,11 +5,13 @@ held-out part, and their stratified split.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.contents import Contents, Lack
+from engine.files import data_root, expanded
 from engine.parts import traits_of
 from engine.samples import Samples, Traits, proportional_labels
 
@@ -73,6 +75,48 @@ class FiniteSet(ABC):
         return self._parts
 
 
+class OwnSet(FiniteSet):
+    """What sets of one's own files share: where they lie, and which share of them is held out.
+
+    path               a file or folder below the data root, or absolute; ~ and $VARIABLES are
+                       filled in.
+    held_out_fraction  share of the rows of each class that no model is trained on, strictly between
+                       0 and 1: what metrics compare with.
+    """
+
+    def __init__(
+        self, path: str, held_out_fraction: float, *, root: str | None, balanced: bool
+    ) -> None:
+        super().__init__(balanced=balanced)
+        if not 0 < held_out_fraction < 1:
+            raise ValueError(
+                f"held_out_fraction must lie strictly between 0 and 1, got {held_out_fraction}"
+            )
+        self.path, self.held_out_fraction, self.root = path, held_out_fraction, root
+
+    @property
+    def place(self) -> Path:
+        """Where the files lie."""
+        return data_root(self.root) / expanded(self.path)
+
+    def n_train(self, total: int) -> int:
+        """Rows to train on, of so many."""
+        return n_train(total, self.held_out_fraction)
+
+    def why(self, total: int) -> str:
+        """Why so many are held out."""
+        return f"held_out_fraction {self.held_out_fraction:g} of {total:,}"
+
+    def readable(self) -> Contents:
+        """What there is, where both parts can be had; FileNotFoundError and ValueError."""
+        found = self.contents()
+        if isinstance(found, Lack):
+            raise FileNotFoundError(str(found))
+        if problem := found.split_refusal():
+            raise ValueError(problem)
+        return found
+
+
 def _described(part: Samples, traits: Traits) -> Samples:
     """The same part of a set with its traits: one object in a process, as what was read is one."""
     described: Samples = part.memo.setdefault(("traits", traits), part.of(traits))
@@ -103,12 +147,12 @@ def n_train(total: int, held_out_fraction: float) -> int:
     return total - round(held_out_fraction * total)
 
 
-def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple[Samples, Samples]:
-    """A fixed split with the whole set's class proportions in both parts, each in a fixed shuffled
-    order.
+def split_rows(total: int, y: np.ndarray | None, n_train: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, of so many with labels y [total]: a fixed split with the
+    whole set's class proportions in both parts, each in a fixed shuffled order.
     """
     rng = np.random.default_rng(SPLIT_SEED)
-    order = rng.permutation(len(x))
+    order = rng.permutation(total)
     if y is None:
         train, test = order[:n_train], order[n_train:]
     else:
@@ -116,8 +160,14 @@ def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple
         first = [order[y[order] == label][: int(np.sum(quota == label))] for label in np.unique(y)]
         chosen = np.isin(order, np.concatenate(first))
         train, test = order[chosen], order[~chosen]
+    return rng.permutation(train), rng.permutation(test)
+
+
+def stratified_split(x: np.ndarray, y: np.ndarray | None, n_train: int) -> tuple[Samples, Samples]:
+    """The samples of both parts of `split_rows`."""
+    train, test = split_rows(len(x), y, n_train)
     whole = Samples(x, y)
-    return whole.take(rng.permutation(train)), whole.take(rng.permutation(test))
+    return whole.take(train), whole.take(test)
 
 
 def shuffled(part: Samples) -> Samples:
@@ -128,12 +178,13 @@ def shuffled(part: Samples) -> Samples:
 
 
 def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
-    """The shorter side reduced to `size`, cut to the central square: uint8 [size, size], or [size,
-    size, 3] in colour.
+    """The shorter side reduced to `size`, cut to the central square: uint8 [size, size, 1] of a
+    grey picture (mode L), else [size, size, 3].
     """
     from PIL import Image, ImageOps  # a plan reads no picture
 
     picture = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
-    if picture.size == (size, size):
-        return np.asarray(picture)
-    return np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC))
+    if picture.size != (size, size):
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture)
+    return pixels[..., None] if picture.mode == "L" else pixels

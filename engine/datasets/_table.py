@@ -118,10 +118,21 @@ def _read_csv(
     except pa.ArrowInvalid as error:
         _complain(path, names, chosen, label)
         raise ValueError(f"{path} cannot be read: {error}") from None
+    _check_quotes(path)
     finite = all(np.isfinite(_numbers(found, name)).all() for name in chosen)
     if not finite or (label is not None and _blank(found, label)):
         _complain(path, names, chosen, label)
     return chosen, found
+
+
+def _check_quotes(path: Path) -> None:
+    """ValueError for a quote that is not closed: pyarrow would take the rows behind it, up to the
+    next one, for a part of its cell.
+    """
+    with path.open("rb") as file:
+        quoted = any(b'"' in block for block in iter(lambda: file.read(1 << 20), b""))
+    for _ in _rows(path) if quoted else ():
+        pass
 
 
 def _separator(path: Path) -> str:
@@ -131,7 +142,8 @@ def _separator(path: Path) -> str:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The line on which a row begins, and its cells; empty lines are none."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader, line = csv.reader(file, delimiter=_separator(path)), 1
+        reader = csv.reader(file, delimiter=_separator(path), strict=True)
+        line = 1
         try:
             for cells in reader:
                 if cells:
@@ -141,7 +153,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             problem = f"{error.reason} after line {reader.line_num}"
             raise ValueError(f"{path} is not text in UTF-8: {problem}") from None
         except csv.Error as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
+            mend = "a cell that begins with a quote ends with one, and those inside are doubled"
+            raise ValueError(f"{path}, line {line}: {error}; {mend}") from None
 
 
 def _header(path: Path) -> tuple[int, list[str]]:
@@ -189,7 +202,7 @@ def _problem(cell: str) -> str:
         return "is empty; leave such rows out, or choose other `columns`"
     if not _is_number(cell):
         return f"holds {cell!r:.60}, which is no number; choose `columns`, or make it the `label`"
-    return "" if math.isfinite(float(cell)) else f"holds {cell.strip()}, which is not finite"
+    return "" if math.isfinite(float(cell)) else f"holds {cell.strip():.60}, which is not finite"
 
 
 def _is_number(cell: str) -> bool:
@@ -197,7 +210,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return "_" not in cell  # Python's own way of writing 1_000
+    return "_" not in cell and cell.isascii()  # not Python's 1_000, nor digits of other scripts
 
 
 # ---- Parquet -------------------------------------------------------------------------------------
@@ -249,6 +262,7 @@ def _as_float(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray
 def _as_text(path: Path, label: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Labels as text; ValueError for another type, and with the row of a missing one."""
     import pyarrow as pa
+    from pyarrow import compute
 
     kind: Any = column.type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -256,10 +270,11 @@ def _as_text(path: Path, label: str, column: pa.ChunkedArray) -> pa.ChunkedArray
         raise ValueError(
             f"{path}, column {label!r} holds {kind}; labels are texts or whole numbers"
         )
-    if column.null_count:
-        row = column.is_null().index(pa.scalar(True)).as_py()
+    texts = column.cast(kind).cast(pa.string())
+    blank = compute.equal(compute.utf8_trim_whitespace(texts), "").fill_null(True)
+    if (row := blank.index(pa.scalar(True)).as_py()) >= 0:
         raise ValueError(f"{path}, row {row + 1}, column {label!r} holds no label")
-    return column.cast(kind).cast(pa.string())
+    return texts
 
 
 def _is_text(kind: Any) -> bool:

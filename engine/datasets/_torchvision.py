@@ -7,10 +7,12 @@ into them).
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import io
+import json
+import posixpath
 import shlex
-import zipfile
-import zlib
+import tarfile
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import _digests as digests
+from engine._cache import Kept
 from engine.contents import Contents, Lack
 from engine.datasets._finite import shuffled, thumbnail
-from engine.datasets._listing import fingerprint, idx_labels
-from engine.files import cache_folder, data_root, write_atomically
+from engine.datasets._listing import check_idx_pictures, idx_labels
+from engine.files import data_root
 from engine.samples import Samples
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ FILES = {  # what it wants to find there
     "flowers102": ("jpg", "imagelabels.mat", "setid.mat"),
 }
 # MD5 of the files as published: torchvision's, of MNIST's files those of the unpacked ones; of the
-# flowers' photographs themselves there are none
+# flowers' photographs only that of their archive
 PUBLISHED = {
     "mnist": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -85,6 +88,7 @@ PUBLISHED = {
         "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c",
     },
 }
+ARCHIVE = ("102flowers.tgz", "52808999861908f626f3c1f4e79d11fa")  # MD5 of the photographs' archive
 Parts = tuple[Samples, Samples]
 
 
@@ -110,13 +114,46 @@ def own_content(name: str, root: Path) -> str:
     """The digest of the files of a set under this name; '' where they are the published ones."""
     folder, published = root / FOLDERS[name], PUBLISHED[name]
     found = digests.each(folder, list(published), "md5")
-    if [digest.hex() for digest in found] == list(published.values()):
+    whole = [digest.hex() for digest in found] == list(published.values())
+    if whole and (name != "flowers102" or _are_of_archive(folder)):
         return ""
     files = [file for file in FILES[name] if (folder / file).is_file()]
     inner = [file for file in FILES[name] if (folder / file).is_dir()]
     for place in inner:
         files += [f"{place}/{file}" for file in sorted(digests.visible_files(folder / place))]
     return digests.of_files(folder, files)
+
+
+def _are_of_archive(folder: Path) -> bool:
+    """Whether the flowers' photographs are those of their published archive, which torchvision
+    leaves beside them; without it nothing is known of them.
+    """
+    name, md5 = ARCHIVE
+    path, photographs = folder / name, folder / "jpg"
+    if not path.is_file() or digests.each(folder, [name], "md5", only=name)[0].hex() != md5:
+        return True
+    cached = Kept(f"digests/{md5}.json", "SHA-256 of the files of an archive, by name")
+    content = cached.read()
+    if content is None:
+        content = json.dumps(_in_archive(path)).encode()
+        cached.write(content)
+    known: dict[str, str] = json.loads(content)
+    names = sorted(known)
+    if any(not (photographs / name).is_file() for name in names):
+        return False
+    found = digests.each(photographs, names)
+    return [digest.hex() for digest in found] == [known[name] for name in names]
+
+
+def _in_archive(path: Path) -> dict[str, str]:
+    """The SHA-256 of each file of an archive of one folder, by its name there."""
+    found = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                found[posixpath.basename(member.name)] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def official(
@@ -128,7 +165,8 @@ def official(
         return absent
     folder, content = root / FOLDERS[name], own_content(name, root)
     if content:  # torchvision would not read them
-        fix = f"their digests (MD5) are others; fetch them with `{_command(name, root)}`"
+        fetch = f"remove them and fetch them anew with `{_command(name, root)}`"
+        fix = f"their digests are others; {fetch}"
         return Lack(f"published files of data set {name}", str(folder), fix)
     return Contents(
         name,
@@ -137,18 +175,21 @@ def official(
         shape=shape,
         classes=tuple(map(str, range(classes))),
         per_class=(size[0] // classes,) * classes,
-        fingerprint=fingerprint(folder / file for file in FILES[name]),
+        fingerprint=name,
     )
 
 
 def idx_contents(name: str, root: Path) -> Contents | Lack:
-    """MNIST and its drop-ins: the labels are read, the pictures are not."""
+    """MNIST and its drop-ins: labels are read, pictures are not; ValueError where a file is cut."""
     absent = lack(name, root)
     if absent is not None:
         return absent
     folder = root / FOLDERS[name]
     train, test = (idx_labels(folder / FILES[name][i]) for i in (1, 3))
+    for i, labels in ((0, train), (2, test)):
+        check_idx_pictures(folder / FILES[name][i], len(labels))
     kinds, counts = np.unique(train, return_counts=True)
+    content = own_content(name, root)
     return Contents(
         name,
         len(train),
@@ -157,8 +198,8 @@ def idx_contents(name: str, root: Path) -> Contents | Lack:
         shape=(28, 28, 1),
         classes=tuple(map(str, kinds)),
         per_class=tuple(map(int, counts)),
-        fingerprint=fingerprint(folder / file for file in FILES[name]),
-        content=own_content(name, root),
+        fingerprint=f"{name} {content}",
+        content=content,
     )
 
 
@@ -225,25 +266,19 @@ def kept(
     name: str, make: Callable[[], tuple[np.ndarray, np.ndarray | None]]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Decoded and resized pictures, made once per machine: cached as npz under this name, which is
-    that of what the files hold.  A damaged file is made again; without a cache they are decoded.
+    that of what the files hold.
     """
-    path = cache_folder() / "images" / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
+    cached = Kept(f"images/{name}.npz", "central squares, x uint8 [n, size, size, channels], y [n]")
+    content = cached.read()
+    if content is not None:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return file["x"], file.get("y")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        x, y = make()
-    with contextlib.suppress(OSError):
-        write_atomically(path, _npz_bytes({"x": x} if y is None else {"x": x, "y": y}))
-    return x, y
-
-
-def _npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    import io
-
+    x, y = make()
     buffer = io.BytesIO()
+    arrays = {"x": x} if y is None else {"x": x, "y": y}
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
-    return buffer.getvalue()
+    cached.write(buffer.getvalue())
+    return x, y
 
 
 def thumbnails(

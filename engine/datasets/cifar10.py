@@ -17,8 +17,8 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
+from engine.datasets._arrays import counts_of
 from engine.datasets._finite import FiniteSet, shuffled
-from engine.datasets._listing import fingerprint, npz_labels
 from engine.datasets._torchvision import official, read_arrays
 from engine.files import data_root
 from engine.parts import Params
@@ -73,8 +73,9 @@ class Cifar10(FiniteSet):
 
 def subset_contents(path: Path) -> Contents:
     """Of the subset the labels are read, no pictures."""
-    classes, train = npz_labels(path, "train_labels")
-    test = npz_labels(path, "test_labels")[1]
+    classes, train = counts_of(path, "train_labels")
+    test = counts_of(path, "test_labels")[1]
+    content = digests.of_file(path)
     return Contents(
         "cifar10",
         int(train.sum()),
@@ -83,8 +84,8 @@ def subset_contents(path: Path) -> Contents:
         shape=(32, 32, 3),
         classes=classes,
         per_class=tuple(map(int, train)),
-        fingerprint=fingerprint([path]),
-        content=digests.of_file(path),
+        fingerprint=f"cifar10 {content}",
+        content=content,
     )
 
 

@@ -17,11 +17,10 @@ import numpy as np
 
 from engine import _digests as digests
 from engine.contents import Contents, Lack
-from engine.datasets._finite import FiniteSet, n_train, stratified_split
+from engine.datasets._finite import OwnSet, stratified_split
 from engine.datasets._listing import split_of
 from engine.datasets._table import Table as Columns
 from engine.datasets._table import read_table
-from engine.files import data_root
 from engine.parts import Fraction, OnDisk
 from engine.samples import Samples
 
@@ -31,7 +30,7 @@ WANTED = (
 )
 
 
-class Table(FiniteSet):
+class Table(OwnSet):
     """Points float64 [n, 1, d]; labels 0.. in the order of the names of the classes.
 
     path               the file: .csv, .tsv or .parquet, below the data root or absolute.
@@ -58,45 +57,43 @@ class Table(FiniteSet):
         root: str | None = None,
         balanced: bool = False,
     ) -> None:
-        super().__init__(balanced=balanced)
-        if not 0 < held_out_fraction < 1:
-            raise ValueError(
-                f"held_out_fraction must lie strictly between 0 and 1, got {held_out_fraction}"
-            )
+        super().__init__(path, held_out_fraction, root=root, balanced=balanced)
         if balanced and label is None:
             raise ValueError("table: balanced draws need classes; name the column of them: label")
-        self.path, self.root, self.held_out_fraction = path, root, held_out_fraction
         self.columns, self.label = columns, label
-
-    @property
-    def place(self) -> Path:
-        """Where the file lies."""
-        return data_root(self.root) / self.path
 
     def contents(self) -> Contents | Lack:
         """ValueError, with column and line, for a file that is no table of finite numbers."""
-        if not self.place.is_file():
-            return Lack(f"table {self.path}", str(self.place), WANTED)
-        content, found = digests.of_file(self.place), self._columns()
-        total, share = len(found.x), self.held_out_fraction
+        place = self.place
+        try:
+            if not place.exists():
+                return Lack(f"table {self.path}", str(place), WANTED)
+            if not place.is_file():
+                raise ValueError(f"{place} is no file; {WANTED}")
+            content, found = digests.of_file(place), self._columns()
+        except OSError as error:
+            said = (error.strerror or str(error)).lower()
+            raise ValueError(f"{place} cannot be read: {said}") from None
+        total = len(found.x)
         counts = np.array([total]) if found.y is None else np.bincount(found.y)
-        why = f"held_out_fraction {share:g} of {total:,}"
-        split = split_of(self.place.name, counts, found.classes, n_train(total, share), why)
-        own = f"{content}-{self.columns}-{self.label}-{share!r}"
+        train, why = self.n_train(total), self.why(total)
+        split = split_of(place.name, counts, found.classes, train, why)
+        own = f"{content}-{self.columns}-{self.label}-{self.held_out_fraction!r}"
         shape = (1, len(found.columns))
         known = replace(split, shape=shape, balanced=self.balanced, content=content)
         return replace(known, fingerprint=own)
 
     def read(self) -> tuple[Samples, Samples]:
-        told = self.contents()
-        if isinstance(told, Lack):
-            raise FileNotFoundError(f"no table at {told.where}: {told.fix}")
-        if problem := told.split_refusal():
-            raise ValueError(problem)
+        self.readable()
         found = self._columns()
         self.CLASSES = len(found.classes)
         points = found.x[:, None, :]  # [n, 1 replicate, d]
-        return stratified_split(points, found.y, n_train(len(points), self.held_out_fraction))
+        return stratified_split(points, found.y, self.n_train(len(points)))
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """The columns that are coordinates, in the order of x."""
+        return self._columns().columns
 
     def _columns(self) -> Columns:
         columns = None if self.columns is None else tuple(self.columns)

@@ -6,21 +6,21 @@ A plan asks this, so nothing heavy is imported here; features.py runs the networ
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
+from engine import _digests as digests
+from engine._cache import Kept
 from engine.contents import Contents, Lack
-from engine.files import cache_folder, write_atomically
+from engine.files import cache_folder, open_regular
 from engine.parts import Extractor
 
 PRETRAINED = {
@@ -28,6 +28,13 @@ PRETRAINED = {
     "inception": (2048, 299),
     "fid_inception": (2048, 299),
 }  # features, pixels it sees
+# of the state dict that each is built from, see `layout`
+LAYOUTS = {
+    "resnet18": "fc669aac650ab66f",
+    "inception": "e3f8856bbddc9bcd",
+    "fid_inception": "bd04e829988dd22d",
+}
+LONGEST_HEADER = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class ClassifierTraining:
     revision          changes when the network or its training does; part of the cached file's name.
     bounds            of the steps.
     seconds_per_step  of one CPU core on pictures of 32 pixels, measured.
+    features          that it gives.
     """
 
     network: str
@@ -45,6 +53,7 @@ class ClassifierTraining:
     epochs: int
     bounds: tuple[int, int]
     seconds_per_step: float = 1.0
+    features: int = 84
 
     def steps(self, n: int) -> int:
         """Optimiser steps on n pictures."""
@@ -62,16 +71,16 @@ class ClassifierTraining:
 
 TRAINED = {
     "lenet": ClassifierTraining("lenet", "lenet-1", 128, 3, (600, 1500), 0.012),
-    "real_resnet18": ClassifierTraining("resnet18", "resnet18-1", 64, 10, (300, 1000), 1.2),
+    "real_resnet18": ClassifierTraining("resnet18", "resnet18-1", 64, 10, (300, 1000), 1.2, 512),
 }
 
 
 # ---- which one -----------------------------------------------------------------------------------
 
 
-def chosen(extractor: str, kind: str, labelled: bool, shape: tuple[int, ...]) -> str:
-    """What "auto" stands for: raw coordinates of points; of labelled images the real-trained
-    network that suits their shape; resnet18 for unlabelled ones.
+def chosen(extractor: str, kind: str, labelled: bool) -> str:
+    """What "auto" stands for: raw coordinates of points; lenet, trained here, for labelled images
+    of any size; resnet18 with ImageNet's weights for unlabelled ones.
     """
     if extractor not in get_args(Extractor):
         raise ValueError(f"extractor is {extractor!r}; allowed: {', '.join(get_args(Extractor))}")
@@ -79,18 +88,22 @@ def chosen(extractor: str, kind: str, labelled: bool, shape: tuple[int, ...]) ->
         return extractor
     if kind != "images":
         return "raw"
-    if not labelled:
-        return "resnet18"
-    return "real_resnet18" if suited(shape) == "resnet18" else "lenet"
+    return "lenet" if labelled else "resnet18"
+
+
+def features_of(name: str) -> int:
+    """How many features a network gives."""
+    return TRAINED[name].features if name in TRAINED else PRETRAINED[name][0]
 
 
 def suited(shape: tuple[int, ...]) -> str:
-    """The classifier for images of this shape: resnet18 for colour from 32 pixels on, else lenet.
+    """The classifier to judge images of this shape by: resnet18 for colour from 32 pixels on, else
+    lenet; for features lenet always (`chosen`).
 
     Of 3,000 images of CIFAR-10 it learnt more than LeNet, by 3.1 +- 1.3 points on the same 2,000
     test pictures (48.3 against 45.2 %), in 250 steps and 284 CPU s, where LeNet's 600 steps take 7.
     The features of that short training had noisier floors (conditional FID 67 +- 26 against 13 +-
-    1; KID told pure noise by 2.7 floor_sd only): on a CPU, consider naming `lenet`.
+    1; KID told pure noise by 2.7 floor_sd only).
     """
     return "resnet18" if shape[-1] == 3 and min(shape[:2]) >= 32 else "lenet"
 
@@ -107,20 +120,92 @@ def architecture(name: str) -> str:
     return {"inception": "inception_v3"}.get(name, name)
 
 
+def digest_beside(path: Path) -> Path:
+    """The file beside fetched weights that says their SHA-256, as `sha256sum -c` reads it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def is_as_fetched(path: Path, sha256: str) -> bool:
+    """Whether weights with this digest (or beginning of it) are those that were fetched; of a
+    user's own, with no digest beside them, nothing is known.
+    """
+    try:
+        said = digest_beside(path).read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        return True
+    return len(said) == 64 and said.startswith(sha256)
+
+
+def damaged(name: str, path: Path) -> str:
+    """What to do about weights that are not those that were fetched."""
+    return (
+        f"its digest is not the one in {digest_beside(path).name} beside it; fetch it again with "
+        f"`ouro download {name}`, or remove both to give your own"
+    )
+
+
+def layout(path: Path) -> str:
+    """A digest of the names and shapes of the arrays in a safetensors file; ValueError where it is
+    none, or is cut.
+
+    Counts of batches are left out, which older versions of torch did not write.
+    """
+    with open_regular(path, follow=True) as file:
+        size = os.fstat(file.fileno()).st_size
+        n = int.from_bytes(file.read(8), "little")
+        if not 1 < n <= min(size - 8, LONGEST_HEADER):
+            raise ValueError("this is no safetensors file")
+        header = json.loads(file.read(n))
+    try:
+        arrays = {name: about for name, about in header.items() if name != "__metadata__"}
+        end = max((about["data_offsets"][1] for about in arrays.values()), default=0)
+        shapes = sorted(f"{name} {list(about['shape'])}" for name, about in arrays.items())
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError("this is no safetensors file") from error
+    if size != 8 + n + end:
+        raise ValueError(f"it has {size:,} bytes, and its arrays {8 + n + end:,}")
+    known = [shape for shape in shapes if "num_batches_tracked" not in shape]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+
+def misfit(name: str, path: Path) -> str:
+    """Why a file cannot be the weights of a network, or ''."""
+    try:
+        found = layout(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return "" if found == LAYOUTS[name] else "it holds arrays of other names or shapes"
+
+
+def unchecked(name: str, folder: Path) -> str:
+    """What is to be said of weights of one's own, which nothing beside them vouches for, or ''."""
+    path = folder / f"{name}.safetensors"
+    held = path.is_relative_to(cache_folder())  # from its first use on
+    if held or not path.exists() or digest_beside(path).exists():
+        return ""
+    return (
+        f"{path} is taken as it is, SHA-256 {digests.of_file(path)[:16]}...: values do not tell "
+        f"one file from another; `sha256sum {path.name} > {digest_beside(path).name}` beside it "
+        "has it looked at each time"
+    )
+
+
 def lack(name: str, folder: Path) -> Lack | None:
     """What this computer lacks to run a given network, and how to get it."""
     path = folder / f"{name}.safetensors"
+    owner = f"torchvision's {architecture(name)}"
+    if name == "fid_inception":
+        owner = "torch-fidelity's FID network"
+    fix = (
+        f"fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to a folder that "
+        f"holds {name}.safetensors (the state dict of {owner})"
+    )
     if not path.exists():
-        owner = (
-            "torch-fidelity's FID network"
-            if name == "fid_inception"
-            else f"torchvision's {architecture(name)}"
-        )
-        fix = (
-            f"fetch them with `ouro download {name}`, or set OUROBOROS_WEIGHTS to a folder that "
-            f"holds {name}.safetensors (the state dict of {owner})"
-        )
         return Lack(f"weights of {name}", str(path), fix)
+    if not is_as_fetched(path, digests.of_file(path)):
+        return Lack(f"undamaged weights of {name}", str(path), damaged(name, path))
+    if said := misfit(name, path):
+        return Lack(f"weights of {name}", str(path), f"{said}; {fix}")
     if name == "fid_inception" and importlib.util.find_spec("torch_fidelity") is None:
         return Lack("package torch-fidelity", sys.executable, "pip install torch-fidelity")
     return None
@@ -129,36 +214,38 @@ def lack(name: str, folder: Path) -> Lack | None:
 # ---- networks trained here -----------------------------------------------------------------------
 
 
+def trained(name: str, data: str) -> Kept:
+    """Where the cache has the network that learnt the training set with this digest."""
+    revision = TRAINED[name].revision
+    made_by = f"{name} ({revision}) trained on {data}"
+    return Kept(f"{revision}-{data[:32]}.safetensors", made_by)
+
+
 @dataclass(frozen=True)
 class Known:
     """What an earlier training on the same files left: its weights, and its CPU seconds."""
 
-    weights: Path
+    weights: Kept
     seconds: float | None
 
 
-def note(name: str, contents: Contents, weights: Path, seconds: float | None) -> None:
-    """Write down where the network that was trained on these files lies, for the next plan; a cache
-    that cannot be written keeps no notes.
+def note(name: str, contents: Contents, data: str, seconds: float | None) -> None:
+    """Write down for the next plan on which training set (its digest) these files gave a network,
+    and what that took.
     """
-    value = {"weights": weights.name, "seconds": seconds}
-    with contextlib.suppress(OSError):
-        write_atomically(_note(name, contents), json.dumps(value))
+    _note(name, contents).write(json.dumps({"data": data, "seconds": seconds}).encode())
 
 
 def known(name: str, contents: Contents) -> Known | None:
     """What an earlier training left, as noted; None when nothing is known of these files."""
-    try:
-        value = json.loads(_note(name, contents).read_text())
-    except (OSError, ValueError):
+    content = _note(name, contents).read()
+    if content is None:
         return None
-    if not isinstance(value, Mapping) or not isinstance(value.get("weights"), str):
-        return None
-    seconds = value.get("seconds")
-    weights = cache_folder() / Path(value["weights"]).name
-    return Known(weights, float(seconds) if isinstance(seconds, int | float) else None)
+    value = json.loads(content)
+    return Known(trained(name, value["data"]), value["seconds"])
 
 
-def _note(name: str, contents: Contents) -> Path:
-    of = hashlib.sha256(contents.fingerprint.encode()).hexdigest()[:16]
-    return cache_folder() / "trained" / f"{TRAINED[name].revision}-{of}.json"
+def _note(name: str, contents: Contents) -> Kept:
+    of = hashlib.sha256(contents.fingerprint.encode()).hexdigest()
+    revision = TRAINED[name].revision
+    return Kept(f"trained/{revision}-{of[:16]}.json", f"{name} ({revision}) of files {of}")

@@ -10,6 +10,7 @@ converted it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import logging
@@ -22,17 +23,23 @@ from unittest import mock
 
 import numpy as np
 
+from engine._cache import Kept
 from engine.distances.extractors import (
     PRETRAINED,
     TRAINED,
     architecture,
     chosen,
+    damaged,
+    digest_beside,
+    is_as_fetched,
     known,
     lack,
+    misfit,
     note,
+    trained,
     weights_folder,
 )
-from engine.files import UNSHARED, cache_folder, exclusive, write_atomically
+from engine.files import UNSHARED, cache_folder, open_regular, write_atomically
 from engine.parts import Dataset, declared
 from engine.samples import Samples
 
@@ -43,9 +50,9 @@ LOG = logging.getLogger(__name__)
 def resolve(extractor: str, dataset: Dataset) -> str:
     """What "auto" stands for with this data set, see `extractors.chosen`."""
     if extractor != "auto" or dataset.GIVES != "images":
-        return chosen(extractor, dataset.GIVES, False, ())
+        return chosen(extractor, dataset.GIVES, False)
     real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
-    return chosen(extractor, dataset.GIVES, real.y is not None, real.x.shape[1:])
+    return chosen(extractor, dataset.GIVES, real.y is not None)
 
 
 def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
@@ -89,23 +96,23 @@ def real_classifier(dataset: Dataset, name: str = "lenet") -> Any:
     """
     real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
     if name not in real.memo:
-        file = f"{TRAINED[name].revision}-{digest(dataset)[:32]}.safetensors"
-        real.memo[name], seconds = _load_or_train(real, name, cache_folder() / file)
-        _note(dataset, name, file, seconds)
+        data = digest(dataset)
+        real.memo[name], seconds = _load_or_train(real, name, trained(name, data))
+        _note(dataset, name, data, seconds)
     return real.memo[name]
 
 
-def _note(dataset: Dataset, name: str, file: str, seconds: float | None) -> None:
+def _note(dataset: Dataset, name: str, data: str, seconds: float | None) -> None:
     """Let the next plan know that these files have their extractor, and what it took."""
     if not declared(dataset, "FINITE"):
         return
     contents = dataset.contents()  # type: ignore[attr-defined]  # finite ones have it
     before = known(name, contents)
-    if before is None or before.weights.name != file or seconds is not None:
-        note(name, contents, cache_folder() / file, seconds)
+    if before is None or before.weights != trained(name, data) or seconds is not None:
+        note(name, contents, data, seconds)
 
 
-def _load_or_train(real: Samples, name: str, path: Path) -> tuple[Any, float | None]:
+def _load_or_train(real: Samples, name: str, kept: Kept) -> tuple[Any, float | None]:
     """The network, and the CPU seconds that its training took; None when it was read.
 
     Of several processes that lack it one trains while the others wait and then read its file.
@@ -115,19 +122,21 @@ def _load_or_train(real: Samples, name: str, path: Path) -> tuple[Any, float | N
             f"extractor {name!r} needs labels to be trained on; this data set has none: use "
             "'raw' or 'resnet18'"
         )
-    if path.exists():
-        return _load(real, name, path), None
-    with exclusive(path.with_name(f"{path.name}.lock")) as alone:
-        if path.exists():  # another process trained it while we waited
-            return _load(real, name, path), None
+    content = kept.read()
+    if content is not None:
+        return _load(real, name, content), None
+    with kept.alone() as alone:
+        content = kept.read()
+        if content is not None:  # another process trained it while we waited
+            return _load(real, name, content), None
         if not alone:
             LOG.warning("%s: %s is trained by this process for itself", UNSHARED, name)
         began = time.process_time()
-        model = _train(real, name, path)
+        model = _train(real, name, kept)
         return model, time.process_time() - began
 
 
-def _load(real: Samples, name: str, path: Path) -> Any:
+def _load(real: Samples, name: str, content: bytes) -> Any:
     from safetensors.torch import load
 
     from engine.training import classifiers
@@ -136,11 +145,11 @@ def _load(real: Samples, name: str, path: Path) -> Any:
     classes = int(real.y.max()) + 1
     shape = (real.x.shape[1], real.x.shape[2], real.x.shape[3])
     model = classifiers.of_images(TRAINED[name].network, shape, classes)
-    model.load_state_dict(load(path.read_bytes()))
+    model.load_state_dict(load(content))
     return model.eval()
 
 
-def _train(real: Samples, name: str, path: Path) -> Any:
+def _train(real: Samples, name: str, kept: Kept) -> Any:
     from safetensors.torch import save
 
     from engine.training import classifiers
@@ -150,11 +159,7 @@ def _train(real: Samples, name: str, path: Path) -> Any:
     rng = np.random.default_rng(CLASSIFIER_SEED)
     steps, classes = how.steps(len(real)), int(real.y.max()) + 1
     model = classifiers.fit(real, classes, rng, steps=steps, batch=how.batch, network=how.network)
-    content = save({k: v.cpu().contiguous() for k, v in model.state_dict().items()})
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        LOG.warning("%s (%s): %s is not kept", UNSHARED, error, name)
+    kept.write(save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
     return model
 
 
@@ -172,7 +177,7 @@ def _trained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
 
 def download(name: str, folder: Path | None = None) -> Path:
     """Fetch a network's weights (torchvision and torch check their digests) and keep them as
-    safetensors; `ouro download`.
+    safetensors, with the digest of that file beside it; `ouro download`.
     """
     from safetensors.torch import save
     from torch.hub import load_state_dict_from_url
@@ -190,8 +195,15 @@ def download(name: str, folder: Path | None = None) -> Path:
             architecture(name), weights="DEFAULT", progress=True
         ).state_dict()
     path = (folder or weights_folder()) / f"{name}.safetensors"
-    write_atomically(path, save({k: v.contiguous() for k, v in state.items()}))
+    content = save({k: v.contiguous() for k, v in state.items()})
+    write_atomically(path, content)
+    _say_digest(path, content)
     return path
+
+
+def _say_digest(path: Path, content: bytes) -> None:
+    said = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
+    write_atomically(digest_beside(path), said)
 
 
 def _pretrained(name: str) -> Callable[[np.ndarray, Dataset], np.ndarray]:
@@ -255,6 +267,24 @@ def _fidelity() -> Any:
         ) from error
 
 
+def _weights(name: str, folder: Path) -> bytes:
+    """A given network's file, read and looked at whatever a plan has found before."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(str(lack(name, folder)))
+    with open_regular(path, follow=True) as file:
+        content = file.read()
+    if not is_as_fetched(path, hashlib.sha256(content).hexdigest()):
+        raise FileNotFoundError(f"{path} is damaged: {damaged(name, path)}")
+    if said := misfit(name, path):
+        raise FileNotFoundError(f"{path} holds no weights of {name}: {said}")
+    if path.is_relative_to(cache_folder()) and not digest_beside(path).exists():
+        LOG.warning("%s has no digest beside it: from now on it is held to the one it has", path)
+        with contextlib.suppress(OSError):
+            _say_digest(path, content)
+    return content
+
+
 @lru_cache(maxsize=1)
 def load_pretrained(name: str, folder: Path) -> Any:
     """The network without its classifier; FileNotFoundError says how to get its weights."""
@@ -263,11 +293,9 @@ def load_pretrained(name: str, folder: Path) -> Any:
 
     from engine._torchvision import torchvision
 
-    path = folder / f"{name}.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(str(lack(name, folder)))
+    content = _weights(name, folder)
     if name == "fid_inception":
-        fidelity, state = _fidelity(), load(path.read_bytes())
+        fidelity, state = _fidelity(), load(content)
         with mock.patch.object(
             fidelity, "load_state_dict_from_url", lambda *_, **__: state
         ):  # it would fetch or unpickle
@@ -276,7 +304,7 @@ def load_pretrained(name: str, folder: Path) -> Any:
         {"init_weights": False, "transform_input": True} if name == "inception" else {}
     )  # as torchvision with its weights
     model = torchvision.models.get_model(architecture(name), weights=None, **extra)
-    model.load_state_dict(load(path.read_bytes()))
+    model.load_state_dict(load(content))
     model.fc = torch.nn.Identity()
     return model.eval()
 

@@ -83,6 +83,17 @@ def refusal(synthetic: Samples, like: Samples) -> str:
     return ""
 
 
+def too_few(n: int, n_held_out: int, least: int = 2) -> str:
+    """Why n samples on each side are too few to compare, or nothing: the side that lacks them, of
+    which the real one holds out n_held_out.
+    """
+    if n >= least:
+        return ""
+    if n_held_out < least:
+        return f"the real data hold out {n_held_out}; at least {least} are needed to compare with"
+    return f"{n} samples are drawn; at least {least} are needed to compare"
+
+
 def degenerate(features: np.ndarray) -> str:
     """Why features [n, ...] carry no distribution, or nothing: values that are not finite, or all
     samples equal.

@@ -1,4 +1,6 @@
-"""Whether the settings of a file fit the rest of it: what its grid holds and what it measures."""
+"""Whether a cell makes sense, and whether the settings of a file fit the rest of it: what its grid
+holds and what it measures.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +8,47 @@ import re
 from collections.abc import Collection, Sequence
 
 from engine._descriptions import is_declared, keys_of
+from engine.contents import Contents
 from engine.experiment.grid import Tell, Where
 from engine.experiment.values import nearest
+from engine.lineage.recipe import path as plan_path
+from engine.refusals import misshapen
+from engine.refusals import refusals as impossible
 from engine.registry import describe, names
-from engine.settings import CollapseRule, Resources, Share
-from engine.spec import MeasureSpec
+from engine.seams.seam import WrongAnswer
+from engine.settings import LEAST_SHARE, CollapseRule, Resources, Share
+from engine.spec import LineageSpec, MeasureSpec, Sweep
 from engine.store.keys import FLOORS, REPLICATES
 
 # what may end the key of a number that stands beside another one's
 BESIDES = re.compile(f"/({'|'.join((*REPLICATES, *FLOORS, 'n'))})$|_({'|'.join(FLOORS)})$")
 
 
+def refusal(spec: LineageSpec, generations: int) -> str | None:
+    """Why a cell makes no sense, or None."""
+    try:
+        if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
+            return "; ".join(reasons)
+        if reason := spec.dataset.too_few(spec.n_real):
+            return reason
+        found = spec.dataset.contents
+        if isinstance(found, Contents) and (why := misshapen(spec.generator, found.shape)):
+            return why
+        far = 500 if spec.policy.source else 3  # generations: nobody has tried one's own policy
+        plan_path(spec, min(generations, far))
+    except (ValueError, TypeError, WrongAnswer) as error:
+        return str(error)
+    return None
+
+
 def affordable(asked: Resources, used: Collection[str], tell: Tell) -> None:
-    """Resources of generators that are not there, prices the wrong way round or of two things."""
+    """Resources of no machine or of generators that are not there, prices the wrong way round or of
+    two things.
+    """
     known = names("generator")
-    _ordered(asked, (), tell)
+    _possible(asked, (), tell)
     for name, own in asked.generators.items():
-        _ordered(own, ("generators", name), tell)
+        _possible(own, ("generators", name), tell)
         if name not in known:
             message = f"no generator {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
             tell(message, ("resources", "generators", name))
@@ -34,8 +60,11 @@ def affordable(asked: Resources, used: Collection[str], tell: Tell) -> None:
         tell(message, ("resources", "price_per_hour"))
 
 
-def _ordered(share: Share, where: Where, tell: Tell) -> None:
-    """A price whose lower end is the higher one."""
+def _possible(share: Share, where: Where, tell: Tell) -> None:
+    """A price whose lower end is the higher one, GPUs that cannot be had."""
+    if 0 < share.gpus < LEAST_SHARE or (share.gpus > 1 and share.gpus % 1):
+        message = f"gpu should be 0, a part of one from {LEAST_SHARE} on, or whole GPUs, got "
+        tell(f"{message}{share.gpus:g}", ("resources", *where, "gpu"))
     price = share.price_per_hour
     if price and price[0] > price[1]:
         message = f"a price is the lowest and the highest, got {price[0]:g} and {price[1]:g}"
@@ -64,6 +93,37 @@ def judgeable(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) ->
         tell(f"absorbing watches {more.metric!r}, {problem}", ("collapse", "absorbing", "metric"))
 
 
+def comparable(sweep: Sweep, tell: Tell) -> None:
+    """A metric's n that not every cell has, or that means nothing."""
+    for i, metric in enumerate(sweep.metrics):
+        if metric.n is None:
+            continue
+        have = sweep.fewest.get(metric.id)
+        if have is None:
+            said = f"values of {metric.id} do not depend on how many samples there are; leave n out"
+            tell(said, ("metrics", i, "n"))
+        elif metric.n > have:
+            message = (
+                f"{metric.id} is to compare n {metric.n:,} samples of each generation, and "
+                f"not every cell has more than {have:,} to compare (of those drawn or held out); "
+                "leave n out, or lower it"
+            )
+            tell(message, ("metrics", i, "n"))
+
+
+def by_keys(rule: CollapseRule, metrics: Sequence[MeasureSpec], kind: str | None) -> CollapseRule:
+    """The rule with the key that stands for a metric where it names the metric alone.
+
+    kind: of the data, see `Sweep.kind`.
+    """
+    keys = {metric.id: metric.headline(kind) for metric in metrics}
+    more = rule.absorbing
+    if more is not None and more.metric in keys:
+        more = more.model_copy(update={"metric": keys[more.metric]})
+    metric = keys.get(rule.metric, rule.metric)
+    return rule.model_copy(update={"metric": metric, "absorbing": more})
+
+
 def _unmeasured(key: str, metrics: Sequence[MeasureSpec]) -> str:
     """Why no row of the sweep has a key, or ''; without metrics, the reader tells that."""
     id_ = key.split("/")[0]  # moments of moments/kl
@@ -74,7 +134,10 @@ def _unmeasured(key: str, metrics: Sequence[MeasureSpec]) -> str:
         return f"which is not measured{nearest(id_, parts)}; metrics: {', '.join(parts)}"
     known = keys_of(describe("metric", parts[id_].name))
     own = parts[id_].name + key.removeprefix(id_)
-    if not known or key == id_ or is_declared(BESIDES.sub("", own), known):
+    if not known or key == id_ or is_declared(own, known):
         return ""
+    if BESIDES.search(own):
+        beside = BESIDES.sub("", key)
+        return f"which stands beside the numbers of {beside} and is none to judge by; name {beside}"
     names = [id_ + each.name.removeprefix(parts[id_].name) for each in known]
     return f"which {id_} does not return{nearest(key, names)}; its keys: {', '.join(names)}"

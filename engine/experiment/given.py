@@ -13,10 +13,13 @@ is), but one that says which part or metric it is about (`name`, `metric`) takes
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from engine.experiment.yaml import parse_value
+from engine._foreign import without_passwords
+from engine.experiment.yaml import Path, parse_value
 from engine.registry import KINDS, given
 
 Overrides = Sequence[str] | Mapping[str, Any]  # `key=value` as text, or keys with their values
@@ -64,23 +67,78 @@ def _builtin(value: Any) -> Any:
     return value
 
 
-def pairs(overrides: Overrides, tell: Callable[[str], None]) -> Iterator[tuple[str, Any]]:
-    """Yield (key path, value) of every override, in the order in which they are given.
+@dataclass(frozen=True)
+class Override:
+    """One value that is given beside the file.
 
-    tell: hears of text that is no `key=value`.
+    words    how it was given: `--set seeds=3`.
+    written  the value as it was written.
+    """
+
+    key: str
+    value: Any
+    words: str
+    written: str
+
+    @property
+    def path(self) -> Path:
+        """Where it stands among the values: below grid a key is one word, its axis."""
+        head, _, axis = self.key.partition(".")
+        return (head, axis) if head == "grid" and axis else tuple(self.key.split("."))
+
+
+def blamed(
+    path: Path, overrides: Sequence[Override], lines: Mapping[Path, int]
+) -> tuple[str, bool]:
+    """The override to which what is wrong at a key path is due, and whether to it alone: it gave
+    that value, or a key of it that does not stand in the file; ('', False) where none was given.
+    """
+    for override in reversed(overrides):
+        if path[: len(override.path)] == override.path:
+            return override.words, True
+    below = [one.words for one in overrides if path and one.path[: len(path)] == path]
+    return " ".join(below), path not in lines and bool(below)
+
+
+def as_written(
+    message: str, path: Path, overrides: Sequence[Override], written: Mapping[Path, str]
+) -> str:
+    """The message about a key path, with the number that it quotes as it was given; written: as
+    numbers stand in the file.
+    """
+    quoted = re.search(r", got (-?[0-9][-+.e0-9]*)$", message)
+    above = [one for one in overrides if path[: len(one.path)] == one.path]
+    spelled = written.get(path, "")
+    if above:
+        spelled = above[-1].written if above[-1].path == path else ""
+    return f"{message[: quoted.start(1)]}{spelled:.60}" if quoted and spelled else message
+
+
+def read_overrides(overrides: Overrides, tell: Callable[[str, str], None]) -> list[Override]:
+    """The overrides, in the order in which they are given.
+
+    tell: hears of text that is no `key=value`, and of a key that is given twice; and of how it was
+    given.
     """
     if isinstance(overrides, Mapping):
-        yield from _flat(overrides, "")
-        return
+        flat = _flat(overrides, "")
+        return [Override(key, value, f"{key}={value!r:.60}", repr(value)) for key, value in flat]
+    found: dict[str, Override] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
+        words = f"--set {without_passwords(text)}"
         if not equals or not key:
-            tell(f"--set wants key=value, got {text!r}")
+            tell(f"--set wants key=value, got {text!r}", "")
             continue
         try:
-            yield key, parse_value(value)
+            given_now = Override(key, parse_value(value), words, value)
         except ValueError as error:
-            tell(f"--set {key}: {error}")
+            tell(str(error), words)
+            continue
+        before = found.setdefault(key, given_now)
+        if before.words != words:
+            tell(f"{key} is given a second time (first {before.words}); keep one", words)
+    return list(found.values())
 
 
 def _flat(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.experiment.schema import Sizes
 from engine.experiment.values import named, nearest
+from engine.lineage.recipe import sources_of
 from engine.registry import describe, names, unknown
+from engine.spec import LineageSpec
 
 MOST_LINEAGES = 100_000
+MOST_PLANNED = 2_000_000  # generations of all lineages: planning takes 10 to 100 us for each
+MOST_SOURCES = 50_000_000  # earlier sets that all training sets take from, as `accumulate` does
 PART_KEYS = ("dataset", "generator", "policy", "sampling")
+BASE_KEYS = (*PART_KEYS, *Sizes.model_fields)
 DEFAULTS: dict[str, Any] = {
     "policy": "replace",
     "sampling": "plain",
@@ -32,17 +38,17 @@ Tell = Callable[[str, Where], None]  # hears of a problem and where it stands
 
 def axes_of(grid: Any, base: Any, tell: Tell) -> Axes:
     """The axes of the grid, checked by name."""
-    known = (*PART_KEYS, *Sizes.model_fields)
     for where, keys in (("base", base), ("grid", grid)):
         for key in keys if isinstance(keys, dict) else ():
             head = key.split(".")[0]
             if (
-                head not in known
+                head not in BASE_KEYS
                 or (where == "base" and "." in key)
                 or ("." in key and head not in PART_KEYS)
             ):
                 tell(
-                    f"unknown key {key!r}{nearest(head, known)}; allowed: {', '.join(known)}",
+                    f"unknown key {key!r}{nearest(head, BASE_KEYS)}; allowed: "
+                    f"{', '.join(BASE_KEYS)}",
                     (where, key),
                 )
     if not isinstance(grid, dict):
@@ -67,6 +73,28 @@ def count(axes: Axes, seeds: int | Sequence[int], tell: Tell) -> None:
         tell(
             f"{factors} = {total:,} lineages; at most {MOST_LINEAGES:,} are planned at once",
             ("grid",),
+        )
+
+
+def planned(lineages: Sequence[LineageSpec], generations: int, tell: Tell) -> None:
+    """More generations, or training sets of more sources, than can be planned."""
+    if (total := len(lineages) * (generations + 1)) > MOST_PLANNED:
+        tell(
+            f"{len(lineages):,} lineages of {generations + 1:,} generations = {total:,}; at most "
+            f"{MOST_PLANNED:,} are planned at once",
+            ("generations",),
+        )
+        return
+    known = {(spec.policy.text, spec.n_real, spec.n_synthetic): spec for spec in lineages}
+    times = Counter((spec.policy.text, spec.n_real, spec.n_synthetic) for spec in lineages)
+    sources = {key: sources_of(spec, generations) for key, spec in known.items()}
+    if (total := sum(times[key] * sources[key] for key in times)) > MOST_SOURCES:
+        most = known[max(sources, key=lambda key: sources[key])]
+        tell(
+            f"the training sets of {len(lineages):,} lineages of {generations + 1:,} generations "
+            f"take from about {total:,} earlier sets (most under {most.policy.label}); at most "
+            f"{MOST_SOURCES:,} are planned at once",
+            ("generations",),
         )
 
 
@@ -110,7 +138,7 @@ def cells(base: dict[str, Any], axes: Axes, tell: Tell) -> Iterator[Cell]:
     keys = sorted(axes, key=lambda key: "." in key)  # whole parts first, then their parameters
     used: set[str] = set()
     for choice in itertools.product(*(range(len(axes[k])) for k in keys)):
-        cell: Cell = {k: (named(v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
+        cell: Cell = {k: (_part(k, v), ("base", k)) for k, v in {**DEFAULTS, **base}.items()}
         for key, i in zip(keys, choice, strict=True):
             _place(cell, key, axes[key][i], ("grid", key, i), used)
         yield cell
@@ -120,6 +148,11 @@ def cells(base: dict[str, Any], axes: Axes, tell: Tell) -> Iterator[Cell]:
             tell(f"no {kind} of this grid has a parameter {parameter!r}", ("grid", key))
 
 
+def _part(key: str, value: Any) -> Any:
+    """The value of a key of base: parts may be given by their names alone."""
+    return named(value) if key in PART_KEYS else value
+
+
 def _place(cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> None:
     """Put one axis value into a cell.
 
@@ -127,7 +160,7 @@ def _place(cell: Cell, key: str, value: Any, where: Where, used: set[str]) -> No
     """
     kind, _, parameter = key.partition(".")
     if not parameter:
-        cell[key] = (named(value), where)
+        cell[key] = (_part(key, value), where)
         return
     part, _ = cell.get(kind, (None, where))
     name = part.get("name") if isinstance(part, dict) else None

@@ -27,6 +27,12 @@ EVERY = {
     "default": 1,
     "description": "Measure generations 0, every, 2 every, ..., and the last one.",
 }
+N = {
+    "type": "integer",
+    "minimum": 2,
+    "description": "Samples of each generation that are compared; left out: the most that every "
+    "cell has.",
+}
 
 
 def schema() -> JsonObject:
@@ -98,10 +104,11 @@ def _part(part: Description) -> JsonObject:
     named = {"const": part.name, "description": f"The {part.kind} {part.name}."}
     own = {name: of_parameter(known) for name, known in part.parameters.items()}
     required = [name for name, known in part.parameters.items() if known.required]
+    measuring = {"every": EVERY, "n": N} if part.kind == "metric" else {}
     return {
         "type": "object",
         "description": part.summary,
-        "properties": {"name": named, **own, **({"every": EVERY} if part.kind == "metric" else {})},
+        "properties": {"name": named, **measuring, **own},
         "required": ["name", *required],
         "additionalProperties": False,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 from engine.contents import Contents
 from engine.experiment.beside import look_beside
-from engine.experiment.consistency import affordable, judgeable
-from engine.experiment.given import Overrides, pairs
+from engine.experiment.consistency import affordable, by_keys, comparable, judgeable, refusal
+from engine.experiment.controls import controls
+from engine.experiment.given import Override, Overrides, as_written, blamed, read_overrides
 from engine.experiment.grid import (
+    BASE_KEYS,
     PART_KEYS,
     Axes,
     Cell,
@@ -31,16 +33,24 @@ from engine.experiment.grid import (
     count,
     left_out,
     overruled,
+    planned,
     set_value,
 )
 from engine.experiment.schema import File, Sizes
-from engine.experiment.values import checked_part, distinct, explain, named, nearest
-from engine.experiment.yaml import MOST_BYTES, Document, Problem, parse
-from engine.files import JsonObject, read_regular
-from engine.lineage.recipe import path as plan_path
+from engine.experiment.values import (
+    checked_part,
+    distinct,
+    explain,
+    faulty,
+    keys_at,
+    measured,
+    named,
+    nearest,
+)
+from engine.experiment.yaml import Document, Problem, parse
+from engine.files import JsonObject
 from engine.names import refusals
 from engine.refusals import lacking, unmeasurable
-from engine.refusals import refusals as impossible
 from engine.registry import names, refresh
 from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
@@ -52,16 +62,6 @@ class SpecError(Exception):
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source, self.problems = source, sorted(problems, key=lambda p: p.line or 0)
         super().__init__("\n".join(f"{source}: {p}" for p in self.problems))
-
-
-def load(path: str | Path, overrides: Overrides = ()) -> Sweep:
-    """Read the sweep of an experiment file, with these overrides of its values.
-
-    SpecError with all problems; OSError when it is not there, is no file or too large.
-    """
-    path = Path(path)
-    text = read_regular(path, MOST_BYTES)
-    return of_text(text, name=path.stem, source=str(path), overrides=overrides)
 
 
 def of_text(
@@ -111,6 +111,7 @@ class _Reader:
         refresh()
         self.name, self.source, self.document, self.question = name, source, document, question
         self.problems: list[Problem] = []
+        self.given: list[Override] = []
         self.refused: list[Refused] = []
         self.values = document.values if isinstance(document.values, dict) else {}
         if not isinstance(document.values, dict):
@@ -119,12 +120,14 @@ class _Reader:
                 f"{document.values!r:.60}",
                 (),
             )
-        given = list(pairs(overrides, lambda said: self.problems.append(Problem(said))))
-        for key, value in given:
-            set_value(self.values, key, value)
-        for key, _ in given:
-            if said := overruled(key, self.values.get("grid")):
-                self.problems.append(Problem(said))
+        self.given = read_overrides(
+            overrides, lambda said, words: self.problems.append(Problem(said, given=words))
+        )
+        for one in self.given:
+            set_value(self.values, one.key, one.value)
+        for one in self.given:
+            if said := overruled(one.key, self.values.get("grid")):
+                self.problems.append(Problem(said, given=one.words))
 
     def sweep(self) -> Sweep:
         head = self._model(File, self.values, ())
@@ -137,6 +140,11 @@ class _Reader:
         self._stop()
         lineages = self._lineages(head, axes)
         metrics = [m for i, value in enumerate(head.metrics) if (m := self._metric(value, i))]
+        planned(
+            [*lineages, *map(LineageSpec.quarter, lineages if head.control else ())],
+            head.generations,
+            self._problem,
+        )
         self._accepted(metrics, lineages, head)
         lineages = self._judged(lineages, metrics, head.collapse)
         affordable(head.resources, {s.generator.name for s in lineages}, self._problem)
@@ -144,7 +152,10 @@ class _Reader:
             said = "; ".join(refusals(self.refused, lineages))
             self._problem(f"no cell of this grid makes sense: {said}", ("grid",))
         self._stop()
-        return self._sweep(head, lineages, metrics)
+        found = self._sweep(head, lineages, metrics)
+        comparable(found, self._problem)
+        self._stop()
+        return found
 
     def _loose(self, values: dict[str, Any]) -> None:
         """Check what can be checked by itself in a file whose frame is wrong."""
@@ -165,12 +176,12 @@ class _Reader:
 
     def _sweep(self, head: File, lineages: list[LineageSpec], metrics: list[MeasureSpec]) -> Sweep:
         question = (head.question or self.question).strip()
-        return Sweep(
+        smaller, refused = controls(lineages if head.control else (), head.generations)
+        found = Sweep(
             name=self.name,
             lineages=tuple(lineages),
             generations=head.generations,
             metrics=tuple(metrics),
-            collapse=head.collapse,
             threshold=head.threshold,
             resources=head.resources,
             keep=head.keep,
@@ -178,14 +189,23 @@ class _Reader:
             tracking=head.tracking,
             question=question,
             source=self.source,
-            refused=tuple(self.refused),
+            refused=(*self.refused, *refused),
+            control=head.control,
+            controls=tuple(smaller),
             document={**self.values, **({"question": question} if question else {})},
+        )
+        rule = head.collapse
+        return (
+            found if rule is None else replace(found, collapse=by_keys(rule, metrics, found.kind))
         )
 
     # ---- problems ----
 
     def _problem(self, message: str, path: Where) -> None:
-        problem = Problem(message, path, self.document.line(path))
+        words, alone = blamed(path, self.given, self.document.lines)
+        line = None if alone else self.document.line(path)
+        message = as_written(message, path, self.given, self.document.written)
+        problem = Problem(message, path, line, words)
         said = (
             {p.path for p in self.problems}
             if path[:1] == ("grid",) and path in self.document.lines
@@ -198,13 +218,23 @@ class _Reader:
         if self.problems:
             raise SpecError(self.source, self.problems)
 
-    def _model(self, model: type[BaseModel], values: Any, path: Where) -> Any:
-        """Values checked against a model; None, and problems, when they do not fit."""
+    def _model(
+        self, model: type[BaseModel], values: Any, path: Where, places: Mapping[Any, Where] = {}
+    ) -> Any:
+        """Values checked against a model; None, and problems, when they do not fit.
+
+        places: where keys stand that are not below the path.
+        """
         try:
             return model.model_validate_json(json.dumps(values))
         except ValidationError as error:
             for e in distinct(error):
-                self._problem(explain(e, list(model.model_fields)), (*path, *e["loc"]))
+                key, below = e["loc"][:1], e["loc"][1:]
+                where = places.get(key[0]) if key else None
+                message = explain(e, keys_at(model, e["loc"][:-1]))
+                if model is File and key and key[0] in BASE_KEYS:
+                    message = f"unknown key {key[0]!r} (did you mean 'base.{key[0]}'?)"
+                self._problem(message, (*(where or (*path, *key)), *below))
         return None
 
     # ---- the grid ----
@@ -229,12 +259,16 @@ class _Reader:
             kind: self._part(kind, *cell.get(kind, (None, ("base", kind)))) for kind in PART_KEYS
         }
         sizes = {key: cell[key][0] for key in Sizes.model_fields if key in cell}
-        checked = self._model(Sizes, sizes, ("base",))
+        places = {key: cell[key][1] for key in sizes}
+        checked = self._model(Sizes, sizes, ("base",), places)
+        for kind, part in chosen.items() if len(self.problems) == before else ():
+            if part and part.unopened:
+                self._problem(part.unopened, cell[kind][1])
         if len(self.problems) > before or checked is None or None in chosen.values():
             return None
         # None stands nowhere in chosen; the sizes have the types of their model
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
-        contents = None if (reason := _refusal(spec, generations)) else spec.dataset.contents
+        contents = None if (reason := refusal(spec, generations)) else spec.dataset.contents
         if isinstance(contents, Contents) and contents.lack(spec.n_real):
             spec = replace(spec, dataset=spec.dataset.elsewhere)
         if reason:
@@ -251,21 +285,24 @@ class _Reader:
             self._problem(f"a {kind} is {{name: ..., its parameters}}, got {value!r:.60}", where)
             return None
         part, complaints = checked_part(kind, json.dumps(value))
-        for message, key in complaints:
-            exact = (*where, key)
-            self._problem(message, exact if exact in self.document.lines else where)
+        given = {one.path for one in self.given}
+        for message, below in complaints:
+            exact = [(*where, *below[:i]) for i in range(len(below), 0, -1)]
+            known = (p for p in exact if p in self.document.lines or p in given)
+            self._problem(message, next(known, where))
         return part
 
     def _metric(self, value: Any, i: int) -> MeasureSpec | None:
-        value = dict(value) if isinstance(value, dict) else value
-        every = value.pop("every", 1) if isinstance(value, dict) else 1
-        part = self._part("metric", named(value), ("metrics", i))
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            self._problem(
-                f"every must be a whole number from 1, got {every!r}", ("metrics", i, "every")
-            )
+        value, settings = measured(named(value))
+        part = self._part("metric", value, ("metrics", i))
+        faults = faulty(settings)
+        for said, key in faults:
+            self._problem(said, ("metrics", i, key))
+        if faults or part is None:
             return None
-        return MeasureSpec(part, every) if part else None
+        if part.unopened:
+            self._problem(part.unopened, ("metrics", i))
+        return MeasureSpec(part, **settings)
 
     def _accepted(
         self, metrics: list[MeasureSpec], lineages: list[LineageSpec], head: File
@@ -351,22 +388,9 @@ class _Reader:
                 f"between wants a lower and a higher fraction, got {low:g} and {high:g}", where
             )
         for fraction in between:
-            if reason := _refusal(spec.at(fraction, 0), generations):
+            if reason := refusal(spec.at(fraction, 0), generations):
                 own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
                 return self._problem(f"{reason}; say where to search, such as {own}", where)
-
-
-def _refusal(spec: LineageSpec, generations: int) -> str | None:
-    """Why a cell makes no sense, or None."""
-    try:
-        if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
-            return "; ".join(reasons)
-        if reason := spec.dataset.too_few(spec.n_real):
-            return reason
-        plan_path(spec, min(generations, 3))
-    except (ValueError, TypeError) as error:
-        return str(error)
-    return None
 
 
 def _combines(spec: LineageSpec, pair: dict[str, str]) -> bool:

@@ -9,8 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from engine.files import expanded
 from engine.parts import NonNegativeInt, PositiveInt
 from engine.settings import CollapseRule, Keep, Resources, Strict, Threshold
+from engine.spec import Control
+
+MOST_ROWS = 10**12  # of a set: those of all generations together can be counted
+MOST_GENERATIONS = 1_000_000  # of a lineage: every one of them is planned before it runs
 
 
 def _tracked(place: str) -> str:
@@ -44,8 +49,10 @@ class File(Strict):
         default=1,
         description="Lineages of each cell: so many, with seeds 0, 1, ...; or a list of seeds.",
     )
-    generations: NonNegativeInt = Field(
-        description="Retrainings after generation 0: a lineage has generations 0 to this one."
+    generations: int = Field(
+        ge=0,
+        le=MOST_GENERATIONS,
+        description="Retrainings after generation 0: a lineage has generations 0 to this one.",
     )
     metrics: list[str | dict[str, Any]] = Field(
         default=[], description="What is measured of every generation: metrics by name."
@@ -58,6 +65,12 @@ class File(Strict):
         description="What `ouro threshold` searches: the synthetic fraction at which collapse "
         "begins; null: it is not asked for.",
     )
+    control: Control | None = Field(
+        default=None,
+        description="Run every cell again at a quarter of n_real and n_synthetic (size): what "
+        "shrinks with n is for want of data, what stays is the sampler's or the network's; null: "
+        "no control.",
+    )
     resources: Resources = Field(
         default=Resources(), description="What a lineage takes of a machine, and what that costs."
     )
@@ -66,9 +79,10 @@ class File(Strict):
         description="Whose weights and samples stay on disk beside the last generation's, which "
         "always do: of all generations, of the last alone, or {every: N}.",
     )
-    out: str | None = Field(
+    out: Annotated[str, AfterValidator(expanded)] | None = Field(
         default=None,
-        description="Folder or URL (s3://...) to write to; null: runs/ and the name of the file.",
+        description="Folder or URL (s3://...) to write to, ~ and $VARIABLES filled in; null: runs/ "
+        "and the name of the file.",
     )
     tracking: Annotated[str, AfterValidator(_tracked)] | None = Field(
         default=None,
@@ -85,9 +99,12 @@ class File(Strict):
 class Sizes(Strict):
     """How many samples, and whether real ones are drawn again."""
 
-    n_real: PositiveInt = Field(description="Real samples that generation 0 is trained on.")
+    n_real: PositiveInt = Field(
+        le=MOST_ROWS, description="Real samples that generation 0 is trained on."
+    )
     n_synthetic: PositiveInt | None = Field(
         default=None,
+        le=MOST_ROWS,
         description="Samples drawn from each generation; null: n_real, or what the policy needs "
         "where that is more.",
     )

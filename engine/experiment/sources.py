@@ -5,6 +5,7 @@ comes with the engine, or an output (a folder or URL), which keeps what it was m
 from __future__ import annotations
 
 import difflib
+import errno
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from engine.experiment.given import Overrides
 from engine.experiment.kept import FOLDER, kept, place
 from engine.experiment.reader import of_text
 from engine.experiment.yaml import MOST_BYTES
-from engine.files import read_regular
+from engine.files import expanded, read_regular
+from engine.lineage.recorded import with_files_of_output
 from engine.spec import Sweep
-from engine.store.outputs import existing, is_output
+from engine.store.outputs import IDENTITY, existing, is_output, reached
 from engine.store.store import Store
 
 ENDINGS = (".yaml", ".yml")
@@ -45,7 +47,7 @@ class Source:
 
 def load(file: str | Path, overrides: Overrides = (), out: str | None = None) -> Sweep:
     """Read the sweep that a FILE means, with these overrides of its values; out: instead of its
-    output.
+    output.  Files of data that are not on this computer are those that the output was made from.
 
     NoExperiment, NoOutput, SpecError with all problems, OSError when it cannot be read.
     """
@@ -57,7 +59,16 @@ def load(file: str | Path, overrides: Overrides = (), out: str | None = None) ->
         output=source.output,
         overrides=overrides,
     )
-    return replace(sweep, source=str(file), out=out or sweep.out)
+    try:
+        own = expanded(out) if out else sweep.out
+    except ValueError as error:
+        raise NoExperiment(str(error)) from None
+    return with_files_of_output(replace(sweep, source=str(file), file=_whole(source), out=own))
+
+
+def _whole(source: Source) -> str:
+    """The whole path of an experiment file."""
+    return "" if source.output or "://" in source.place else str(Path(source.place).resolve())
 
 
 def find(file: str) -> Source:
@@ -66,8 +77,12 @@ def find(file: str) -> Source:
         return _of_url(file)
     path = Path(file)
     if path.exists() and not path.is_dir():
-        text = read_regular(path, MOST_BYTES)
-        return Source(path.stem, file, text, _output_of(path.absolute(), file))
+        output = _output_of(path.absolute(), file)
+        if not output:
+            return Source(path.stem, file, read_regular(path, MOST_BYTES))
+        store = Store(output, repairs=False)
+        text = _text(store, store.path(FOLDER, path.name))
+        return Source(path.stem, file, text or b"", output)
     known = shipped()
     by_name = file in known and not (path.is_dir() and is_output(Store(file, repairs=False)))
     if by_name:
@@ -87,8 +102,8 @@ def _of_url(url: str) -> Source:
     if not url.endswith(ENDINGS):
         return _of_output(url)
     above, name = posixpath.split(url)
-    store = Store(above, repairs=False)
-    text = store.read(store.path(name))
+    store = reached(above)
+    text = _text(store, store.path(name))
     if text is None:
         raise NoExperiment(f"{url}: no such object{_said(name, store.names(''))}")
     output, folder = posixpath.split(above)
@@ -98,7 +113,7 @@ def _of_url(url: str) -> Source:
 
 def _of_output(url: str) -> Source:
     """The one experiment that an output keeps."""
-    store = existing(Store(url, repairs=False))
+    store = existing(reached(url))
     names = kept(store)
     if not names:
         raise NoExperiment(
@@ -108,23 +123,45 @@ def _of_output(url: str) -> Source:
     if len(names) > 1:
         files = " or ".join(place(url, name) for name in names)
         raise NoExperiment(f"{url} keeps {len(names)} experiments; give one of them: {files}")
-    path = store.path(FOLDER, f"{names[0]}.yaml")
-    text = read_regular(Path(path), MOST_BYTES) if store.local else store.read(path)
+    text = _text(store, store.path(FOLDER, f"{names[0]}.yaml"))
     return Source(names[0], place(url, names[0]), text or b"", url)
+
+
+def _text(store: Store, path: str) -> bytes | None:
+    """The text of an experiment in a store; None when it is not there.
+
+    Damaged when something else is in its place; OSError for more bytes than an experiment may have,
+    of which no more are fetched.
+    """
+    if store.local:
+        return store.read(path, MOST_BYTES)
+    try:
+        with store.fs.open(path, "rb") as file:
+            text = bytes(file.read(MOST_BYTES + 1))
+    except FileNotFoundError:
+        return None
+    if len(text) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes", path)
+    return text
 
 
 def _output_of(path: Path, given: str) -> str:
     """The output that keeps this file, as it was given; '' when none does."""
     output = path.parent.parent
-    if path.parent.name != FOLDER or not is_output(Store(str(output), repairs=False)):
+    if (
+        path.parent.name != FOLDER
+        or path.suffix != ".yaml"
+        or not is_output(Store(str(output), repairs=False))
+    ):
         return ""
     seen = Path(given).parent
     return str(seen.parent if seen.name == FOLDER else output)
 
 
 def _near(path: Path) -> str:
-    """The experiments whose names are nearest, as the rest of a sentence."""
+    """The experiments and outputs whose names are nearest, as the rest of a sentence."""
     beside = [str(file) for ending in ENDINGS for file in path.parent.glob(f"*{ending}")]
+    beside += [str(file.parent) for file in path.parent.glob(f"*/{IDENTITY}")]
     said = _said(str(path), beside)
     return said or _said(path.stem, shipped())
 

@@ -15,6 +15,7 @@ import yaml
 
 MOST_BYTES = 10_000_000  # of an experiment file
 DEEPEST = 100  # lists and mappings inside each other
+HALVES = "an escape from \\ud800 to \\udfff is half a character; write the character itself"
 _TAG = "tag:yaml.org,2002:"
 # the core schema of YAML 1.2 (section 10.3.2): what a plain word means, and how it may begin
 _CORE = {
@@ -65,19 +66,26 @@ class Problem:
     message: str
     path: Path = ()
     line: int | None = None
+    given: str = ""  # the override that is to blame, or has a part in it: `--set seeds=x`
 
     def __str__(self) -> str:
         where = ".".join(str(p) for p in self.path)
-        line = f"line {self.line}: " if self.line else ""
-        return f"{line}{where + ': ' if where else ''}{self.message}"
+        line = f"line {self.line}" if self.line else ""
+        if not line and self.given.startswith((f"--set {where}=", f"{where}=")):
+            where = ""  # said by the override itself
+        first = ", with ".join(filter(None, [line, self.given]))
+        return ": ".join(filter(None, [first, where, self.message]))
 
 
 @dataclass
 class Document:
-    """Plain values, the line of every key path, and what was wrong with the text."""
+    """Plain values, the line of every key path, how every number was written, and what was wrong
+    with the text.
+    """
 
     values: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
+    written: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, path: Path) -> int | None:
@@ -95,6 +103,11 @@ def parse(text: str) -> Document:
         if document.problems:
             return document
         node = _Loader(text).get_single_node()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        fault = f"this is not YAML: it holds {chr(error.character)!r}, which no text may"
+        document.problems.append(Problem(fault, (), line))
+        return document
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error) or type(error).__name__
@@ -129,7 +142,7 @@ def parse_value(text: str) -> Any:
     """
     document = parse(text)
     if document.problems:
-        raise ValueError(str(document.problems[0]))
+        raise ValueError(document.problems[0].message)
     return None if document.values == {} and not text.strip() else document.values
 
 
@@ -155,6 +168,9 @@ def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str
         if key is None:
             document.problems.append(Problem("keys must be plain names", path, line))
             continue
+        if _has_halves(key):
+            document.problems.append(Problem(f"{key!r}: {HALVES}", path, line))
+            continue
         if key in found:
             first = document.lines[(*path, key)]
             again = f"{key!r} stands here a second time (first on line {first}); keep one"
@@ -175,10 +191,20 @@ def _scalar(node: yaml.Node, path: Path, document: Document) -> Any:
             case "bool":
                 return text.lower() == "true"
             case "int":
+                document.written[path] = text
                 return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
             case "float":
+                document.written[path] = text
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError as error:
         fault = f"cannot read {text:.60}: {error}"
         document.problems.append(Problem(fault, path, node.start_mark.line + 1))
+    if _has_halves(text):
+        fault = f"{text[:60]!r}: {HALVES}"
+        document.problems.append(Problem(fault, path, node.start_mark.line + 1))
     return text
+
+
+def _has_halves(text: str) -> bool:
+    """Whether a text holds halves of characters (lone surrogates), which an escape can write."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine._digests import visible_files
+from engine.datasets._pictures import in_mode, opened, whole
+from engine.files import KINDS
 from engine.parts import Finding
 from engine.samples import Samples
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 FORMATS = ("npz", "safetensors", "jsonl", "png")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # PIL's names of pictures with so many channels
-MOST_NAMED = 5  # files in a message
+MOST_NAMED = 5  # files or labels in a message
 
 
 class BadOutput(ValueError):
@@ -107,16 +107,39 @@ def read(place: Path, form: str, rows: Rows, n: int, labels: np.ndarray | None) 
 
     BadOutput says what was asked and what came; Finding when numbers are not finite.
     """
-    if not place.exists() or (form == "png" and not any(place.iterdir())):
-        raise BadOutput(f"the program ended well and wrote nothing to {{out}} ({place.name})")
+    _look(place, form)
     if form == "png":
         x, y = _pictures(place, rows, n, labels), None
     else:
         x, y = _arrays(place, form)
     x = _checked(x, form, rows, n)
-    if labels is not None and y is not None and not np.array_equal(y, labels):
-        raise BadOutput("its `y` is not what {labels} asked for, row by row; leave `y` out")
+    if labels is not None and y is not None:
+        _compare(y, labels)
     return Samples(x, None if labels is None else labels.astype(np.int64))
+
+
+def _look(place: Path, form: str) -> None:
+    """BadOutput unless there is a file, or a folder that is not empty."""
+    empty = form == "png" and place.is_dir() and not any(place.iterdir())
+    if empty or not place.exists():
+        raise BadOutput(f"the program ended well and wrote nothing to {{out}} ({place.name})")
+    wanted = stat.S_IFDIR if form == "png" else stat.S_IFREG
+    kind = stat.S_IFMT(place.stat().st_mode)
+    if kind != wanted:
+        raise BadOutput(f"{{out}} ({place.name}) is {KINDS[kind]}, not {KINDS[wanted]}")
+
+
+def _compare(y: np.ndarray, labels: np.ndarray) -> None:
+    """BadOutput, with the first row that differs, unless they are what was asked for."""
+    mend = "; write the rows in the order of {labels}, or leave `y` out"
+    if y.shape != labels.shape:
+        came = f"asked for `y` of the shape {list(labels.shape)}, got {list(y.shape)}"
+        raise BadOutput(came + mend)
+    other = np.flatnonzero(np.asarray(y != labels))
+    if other.size:
+        i = other[0]
+        came = f"its `y` is {y[i]!s:.40} in row {i + 1}, where {{labels}} asked for {labels[i]}"
+        raise BadOutput(came + mend)
 
 
 def _arrays(place: Path, form: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -142,7 +165,9 @@ def _arrays(place: Path, form: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _lines(place: Path) -> dict[str, np.ndarray]:
     xs, ys = [], []
-    for i, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
+    for i, line in enumerate(place.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             xs.append(np.asarray(row["x"]))
@@ -153,6 +178,8 @@ def _lines(place: Path) -> dict[str, np.ndarray]:
         if xs[-1].shape != xs[0].shape:
             came = f"{list(xs[-1].shape)}, and the first {list(xs[0].shape)}"
             raise BadOutput(f"{place.name}, line {i}: its `x` has the shape {came}")
+        if len(ys) not in (0, len(xs)):
+            raise BadOutput(f"{place.name}, line {i}: either all lines have a `y`, or none")
     found = {"x": np.array(xs)}
     return {**found, "y": np.array(ys)} if ys else found
 
@@ -187,12 +214,26 @@ def _checked(x: np.ndarray, form: str, rows: Rows, n: int) -> np.ndarray:
 
 
 def _pictures(folder: Path, rows: Rows, n: int, labels: np.ndarray | None) -> np.ndarray:
-    files = sorted((p for p in folder.rglob("*") if p.suffix.lower() == ".png"), key=_natural)
+    found = list(visible_files(folder))
+    files = sorted((folder / p for p in found if p.lower().endswith(".png")), key=_natural)
+    others = sorted(p for p in found if not p.lower().endswith(".png"))
     if len(files) != n:
-        raise BadOutput(f"asked for {n} pictures, got {len(files)} files *.png")
+        beside = f" (and {_first(others)})" if others else ""
+        raise BadOutput(f"asked for {n} pictures, got {len(files)} files *.png{beside}")
+    if labels is not None and others:
+        raise BadOutput(
+            f"{_first(others)} in {{out}} is not read; labels are told by the order of the names "
+            "of the pictures, that of {labels}, or by a folder per label"
+        )
     if labels is not None and any(file.parent != folder for file in files):
         files = _in_order(folder, files, labels)
     return np.stack([_pixels(file, rows.shape) for file in files])
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first of these names."""
+    more = f", ... {len(names)} in all" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
@@ -214,29 +255,29 @@ def _in_order(folder: Path, files: list[Path], labels: np.ndarray) -> list[Path]
     }
     came = {label: len(found) for label, found in sorted(by_class.items())}
     if asked != came:
-        raise BadOutput(f"asked for {asked} pictures by label, got {came}")
+        strange = {label for label in {*asked, *came} if asked.get(label) != came.get(label)}
+        wanted, got = _counts(asked, strange), _counts(came, strange)
+        raise BadOutput(f"asked for {wanted} pictures by label, got {got}")
     return [by_class[int(label)].pop(0) for label in labels]
 
 
+def _counts(by_label: Mapping[int, int], shown: Container[int]) -> str:
+    """How many there are of some labels."""
+    own = [f"{label}: {count}" for label, count in by_label.items() if label in shown]
+    return "{" + _first(own) + "}"
+
+
 def _pixels(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image
-
+    """Its pixels [height, width, channels], as viewers show them; with opacity where asked for."""
+    mode = MODES.get(shape[-1], "?")
     try:
-        with Image.open(file) as picture:
-            picture.load()
-            return _of_channels(picture, shape, file.name)
-    except (OSError, SyntaxError) as error:  # PIL's ways to say that a PNG is broken
-        raise BadOutput(f"the picture {file.name} cannot be read: {error}") from None
-
-
-def _of_channels(picture: Image.Image, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Its pixels [height, width, channels]; grey ones that were saved in colour are grey again."""
+        picture = in_mode(opened(file), mode) if mode in ("L", "RGB") else whole(file)
+    except ValueError as error:
+        raise BadOutput(f"the picture {error}") from None
     pixels = np.asarray(picture)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if shape[-1] == 1 and picture.mode == "RGB" and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., :1]
     if picture.mode not in MODES.values() or pixels.shape != shape:
         came = f"{picture.mode} {list(pixels.shape)}"
-        asked = f"{MODES.get(shape[-1], '?')} {list(shape)}"
-        raise BadOutput(f"asked for pictures {asked}, got {came} ({name})")
+        asked = f"{mode} {list(shape)}"
+        raise BadOutput(f"asked for pictures {asked}, got {came} ({file.name})")
     return pixels

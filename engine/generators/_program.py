@@ -1,13 +1,15 @@
 """A program that a generator runs: where it works, what it finds there, and how it ends.
 
 It works in an empty folder that holds copies of its files, with few variables of the environment.
-What it prints goes to the logs of the output.
+What it prints goes to the logs of the output: of each run 256 KB of the beginning and as many of
+the end (engine/generators/_supervisor.py), of all runs of a lineage 2 MB.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.commands import permit
-from engine.files import weights_folder
+from engine.commands import PRINTED, permit
+from engine.files import expanded, weights_folder, write_atomically
 
 SUPERVISOR = Path(__file__).with_name("_supervisor.py")
 # what a program learns of this process's environment: no password and no token is among them
@@ -36,7 +38,10 @@ PASSED = (
     "MKL_NUM_THREADS",
 )
 NOT_COPIED = (".*", "__pycache__", "__MACOSX")  # of folders: what is in no key
-LAST_LINES, LAST_BYTES = 20, 4000  # of what it printed, in an error
+# in an error, all of which is kept (engine/running/failure.py): of what it printed, and its command
+LAST_LINES, LAST_BYTES, MOST_WORDS = 20, 1200, 500
+MOST_PRINTED = 2 << 20  # bytes of a log; a longer one keeps a quarter of that of each end
+LEFT_OUT = re.compile(rb"\n# ([\d,]+) bytes are left out here\n")
 END_SECONDS = 5.0  # for the supervisor to end all
 
 
@@ -51,7 +56,7 @@ def workplace(files: Sequence[str]) -> Iterator[Path]:
         place = Path(name)
         for folder in ("work", "tmp"):
             (place / folder).mkdir()
-        for file in map(Path, files):
+        for file in map(Path, map(expanded, files)):
             target = place / "work" / file.absolute().name
             if file.is_dir():
                 shutil.copytree(file, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
@@ -85,9 +90,9 @@ def run(which: str, words: Sequence[str], place: Path, minutes: float | None) ->
         code = _ended(process, None if minutes is None else 60 * minutes)
         if code != 0:
             how = f"{_how(code, minutes)}, after {time.monotonic() - start:.1f} s"
-            raise ProgramFailed(
-                f"command: the {which} line {how}: {shlex.join(words)}\n{_last(err, begun)}"
-            )
+            said = shlex.join(words)
+            said = said if len(said) <= MOST_WORDS else f"{said[:MOST_WORDS]}..."
+            raise ProgramFailed(f"command: the {which} line {how}: {said}\n{_last(err, begun)}")
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
@@ -138,14 +143,28 @@ def _environment(place: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _printed(place: Path, which: str, words: Sequence[str]) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """The files that it prints to: in the logs where there are any, else in the workplace."""
-    stem = permit().logs or place / "printed"
+    logs = permit().logs
+    stem = logs() if callable(logs) else logs or place / "printed"
     stem.parent.mkdir(parents=True, exist_ok=True)
     title = f"# {time.strftime('%Y-%m-%d %H:%M:%S')} {which}: {shlex.join(words)}\n".encode()
+    for ending in PRINTED:
+        shorten(Path(f"{stem}{ending}"))
     with open(f"{stem}.out", "ab+") as out, open(f"{stem}.err", "ab+") as err:
         for file in (out, err):
             file.write(title)
             file.flush()
         yield out, err
+
+
+def shorten(log: Path) -> None:
+    """Of a log that many generations have made long, leave the beginning and the end."""
+    if not log.is_file() or log.stat().st_size <= MOST_PRINTED:
+        return
+    text, kept = log.read_bytes(), MOST_PRINTED // 4
+    between = text[kept:-kept]
+    before = sum(int(found.replace(b",", b"")) for found in LEFT_OUT.findall(between))
+    note = f"\n# {len(between) + before:,} bytes are left out here\n".encode()
+    write_atomically(log, text[:kept] + note + text[-kept:])
 
 
 def _last(err: BinaryIO, begun: int) -> str:

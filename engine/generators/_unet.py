@@ -242,7 +242,3 @@ def sampling(net: Any, how: Training) -> Iterator[None]:
         if how.compile:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-
-
-def chunks(n: int, size: int) -> Sequence[slice]:
-    return [slice(i, min(i + size, n)) for i in range(0, n, size)]

@@ -6,6 +6,9 @@ leaves its model in the folder {model}, and its samples at {out}.  From an exper
 needs --allow-commands; a class of one's own that inherits and gives fixed lines does not: it has a
 constructor of its own, and states TINY, ACCEPTS and CONDITIONAL for it.  The text of that class is
 in its key, the files that its lines name are not: take them by a parameter of the type OnDisk.
+
+What it prints is kept in the output: logs/commands/LINEAGE.out and .err
+(engine/running/_printed.py).
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ class Command:
     version      any text; another one makes other models: the version of a program whose files
                  are not given.
     format       of {data} and {out}: npz and safetensors hold arrays x and y, jsonl a line
-                 {"x": ..., "y": ...} per sample, png is a folder of pictures.
+                 {"x": ..., "y": ...} per sample, png is a folder of pictures: in one folder per
+                 label, or all together, in the order of the numbers in their names.  What is drawn
+                 by label is in the order of {labels}, and needs no y.
     conditional  the program draws by class label, and is trained with labels.
     minutes      the longest that a line may take; None: as long as it wants.
     """

@@ -28,6 +28,7 @@ from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.progress import pieces
 from engine.training.stacked import Standardise, stacked_mlp
 from engine.training.weights import load_weights, save_weights
 
@@ -118,6 +119,16 @@ class FlowMatching:
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
     DRAWING = ("solver", "sampling_steps")
+    # of data 0.1 to 1 wide, the ratio furthest from 1
+    COARSE = (
+        "solver",
+        "sampling_steps",
+        {
+            "euler": {2: 0.08, 3: 0.28, 5: 0.45, 10: 0.67, 20: 0.82, 50: 0.92, 100: 0.96},
+            "heun": {2: 2.75, 3: 1.88, 4: 1.65, 5: 1.4, 6: 1.26, 8: 1.15, 10: 1.09},
+            "midpoint": {2: 0.62, 3: 0.89, 4: 0.91},
+        },
+    )
     COST = "large"
     TINY = {"steps": 4, "batch": 16, "channels": [8, 16], "attention": [], "sampling_steps": 2}
 
@@ -246,7 +257,7 @@ class FlowMatching:
         with _unet.sampling(self.net_, how):
             drawn = [
                 self._images(self.net_, latents[c], None if y is None else y[c], weight)
-                for c in _unet.chunks(n, BATCH_OUT)
+                for c in pieces(n, BATCH_OUT)
             ]
         return Samples(np.concatenate(drawn), y)
 
@@ -332,7 +343,9 @@ def integrate(velocity: Velocity, x: Tensor, solver: str, steps: int) -> Tensor:
     t = 1 - (1 - k/steps)^2.
 
     Ten midpoint steps of even length narrow a Gaussian of a fiftieth of the noise's width by a
-    half, these by 3 %.
+    half, these by 3 %, and one of a tenth or more by less than 1 %.  Of the deviation of data 1,
+    0.1 and 0.02 wide, twenty steps of Euler leave 0.92, 0.90 and 0.82, ten of Heun 1.01, 1.05 and
+    1.21, all with an exact velocity.
     """
     times = 1 - (1 - np.arange(steps + 1) / steps) ** 2
     for t, later in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):

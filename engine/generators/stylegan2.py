@@ -9,7 +9,7 @@ and the sizes are this project's.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from engine.files import JsonObject
 from engine.generators._augment import augmented
 from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.generators._stylegan2 import Discriminator, StyleGenerator
-from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from engine.parts import Bands, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seed, seeded, tensor
 from engine.training.loop import Training, Turn, train
+from engine.training.progress import pieces
 from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 128  # samples drawn at a time
@@ -81,6 +82,7 @@ class Stylegan2:
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
     COST = "large"
+    VARIANCE: ClassVar[Bands] = {"images": (0.5, 0.95)}  # of digits, from 300 steps on
     TINY = {
         "steps": 3,
         "batch": 8,
@@ -290,10 +292,8 @@ class Stylegan2:
         of_pixels = np.random.default_rng(seed(rng))
         z = rng.standard_normal((n, self.config_["latent"]), dtype=np.float32)
         x = [
-            self._drawn(
-                z[i : i + BATCH_OUT], None if y is None else y[i : i + BATCH_OUT], of_pixels, bias
-            )
-            for i in range(0, n, BATCH_OUT)
+            self._drawn(z[c], None if y is None else y[c], of_pixels, bias)
+            for c in pieces(n, BATCH_OUT)
         ]
         return Samples(np.concatenate(x), y)
 

@@ -10,168 +10,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from engine.files import JsonObject
+from engine.generators import _pixels as pixels
+from engine.generators._autoencoders import ImageVae, PointVae
 from engine.generators._labels import label_counts, labels_for
-from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from engine.parts import Bands, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor, torch_generator
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
-from engine.training.stacked import Standardise, stacked_mlp
+from engine.training.progress import pieces
 from engine.training.weights import load_weights, save_weights
 
 BATCH_OUT = 1024  # samples decoded at a time
-# of a one-hot label; at 1 the first thousand steps on MNIST hardly read it (43 % right digits, 93 %
-# here)
-LABEL_LENGTH = 10.0
 # steps of deep networks and Gaussian pixels: without it the variances of 64 px flowers are infinite
 # by step 200
 WARMUP = 100
-LOG_2PI = math.log(2 * math.pi)
-LEAST_LOG_SD = -math.log(
-    255 * math.sqrt(12)
-)  # of rounding to 256 levels: no picture is known better
-
-
-class ImageVae(nn.Module):
-    """As many convolutions down as up (kernel 4, stride 2).  x is uint8 [b, h, w, c], y [b].
-
-    Pixels are Bernoulli, or Gaussian about the mean picture with one learnt deviation for all
-    (sigma-VAE, Rybkin 2006.13202).
-    """
-
-    def __init__(
-        self,
-        shape: list[int],
-        classes: int,
-        latent: int,
-        width: int,
-        halvings: int = 2,
-        gaussian: bool = False,
-    ) -> None:
-        super().__init__()
-        height, width_px, channels = shape
-        widths = [width * 2 ** min(i, 3) for i in range(halvings)]  # after each convolution
-        self.classes, self.small = classes, (widths[-1], height >> halvings, width_px >> halvings)
-        n_flat = math.prod(self.small)
-        down: list[nn.Module] = []
-        for n_in, n_out in zip([channels, *widths], widths, strict=False):
-            down += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.GELU()]
-        self.down = nn.Sequential(*down, nn.Flatten())
-        self.to_latent = nn.Linear(n_flat + classes, 2 * latent)
-        self.from_latent = nn.Linear(latent + classes, n_flat)
-        up: list[nn.Module] = []
-        for n_in, n_out in zip(widths[::-1], [*widths[-2::-1], channels], strict=True):
-            up += [nn.ConvTranspose2d(n_in, n_out, 4, 2, 1), nn.GELU()]
-        self.up = nn.Sequential(*up[:-1])
-        self.log_sd = (
-            nn.Parameter(torch.tensor(-1.5)) if gaussian else None
-        )  # large: the picture comes before its details
-
-    def encode(self, images: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the latents, [b, latent] each."""
-        flat = self.down(_unit(images))
-        mean, log_variance = self.to_latent(_beside(flat, y, self.classes)).chunk(2, dim=-1)
-        return mean, log_variance
-
-    def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Logits of the pixels, [b, channels, height, width]."""
-        flat = functional.gelu(self.from_latent(_beside(z, y, self.classes)))
-        out: Tensor = self.up(flat.unflatten(1, self.small))
-        return out
-
-    def reconstruction(self, images: Tensor, decoded: Tensor) -> Tensor:
-        """-log p(x|z) in nats, [b]; Gaussian: the density of intensities in [0, 1]."""
-        if self.log_sd is None:
-            each = functional.binary_cross_entropy_with_logits(
-                decoded.float(), _unit(images), reduction="none"
-            )
-        else:
-            log_sd = self.log_sd.clamp(min=LEAST_LOG_SD)
-            z = (_unit(images) - torch.sigmoid(decoded.float())) * torch.exp(-log_sd)
-            each = 0.5 * z.square() + log_sd + 0.5 * LOG_2PI
-        return each.flatten(1).sum(1)
-
-    def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
-        """The mean picture, or a Bernoulli draw of every pixel: uint8 [b, h, w, c]."""
-        mean = torch.sigmoid(decoded.float()).permute(0, 2, 3, 1).cpu().numpy()
-        if binarise:
-            return np.where(rng.random(mean.shape) < mean, 255, 0).astype(np.uint8)
-        values: np.ndarray = np.rint(mean * 255).astype(np.uint8)
-        return values
-
-
-class PointVae(nn.Module):
-    """One MLP per replicate, a learnt Gaussian noise per direction.
-
-    x is [b, replicates, d], y [b] or [b, replicates].
-    """
-
-    def __init__(self, shape: list[int], classes: int, latent: int, width: int) -> None:
-        super().__init__()
-        replicates, d = shape
-        self.classes = classes
-        self.standardise = Standardise(replicates, d)
-        self.encoder = stacked_mlp(
-            replicates, (d + classes, 2 * width, 2 * width, 2 * latent), nn.GELU
-        )
-        self.decoder = stacked_mlp(replicates, (latent + classes, 2 * width, 2 * width, d), nn.GELU)
-        self.log_sd = nn.Parameter(
-            torch.full((replicates, 1, d), -2.0)
-        )  # small: it grows quickly but shrinks slowly
-
-    def encode(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the latents, [replicates, b, latent] each."""
-        z = self.standardise(x.transpose(0, 1))
-        mean, log_variance = self.encoder(_beside(z, _across(y, z), self.classes)).chunk(2, dim=-1)
-        return mean, log_variance
-
-    def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Means in standardised coordinates, [replicates, b, d]."""
-        out: Tensor = self.decoder(_beside(z, _across(y, z), self.classes))
-        return out
-
-    def reconstruction(self, x: Tensor, decoded: Tensor) -> Tensor:
-        """-log p(x|z) in nats, in the data's own units: [replicates, b]."""
-        z = (self.standardise(x.transpose(0, 1)) - decoded.float()) * torch.exp(-self.log_sd)
-        each = 0.5 * z.square() + self.log_sd + 0.5 * LOG_2PI + torch.log(self.standardise.sd)
-        out: Tensor = each.sum(-1)
-        return out
-
-    def draw(self, decoded: Tensor, rng: np.random.Generator, binarise: bool) -> np.ndarray:
-        """float32 [b, replicates, d]."""
-        noise = tensor(
-            rng.standard_normal(decoded.transpose(0, 1).shape, dtype=np.float32), decoded.device
-        )
-        x = self.standardise.inverse(decoded + noise.transpose(0, 1) * torch.exp(self.log_sd))
-        return x.transpose(0, 1).cpu().numpy()
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images.permute(0, 3, 1, 2).float() / 255  # [b, c, h, w]
-
-
-def _beside(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
-    return (
-        x
-        if y is None
-        else torch.cat([x, LABEL_LENGTH * functional.one_hot(y, classes).to(x.dtype)], dim=-1)
-    )
-
-
-def _across(y: Tensor | None, x: Tensor) -> Tensor | None:
-    """Labels [b], shared by the replicates, or [b, replicates] -> [replicates, b]."""
-    return None if y is None else (y.T if y.ndim == 2 else y.expand(x.shape[0], -1))
 
 
 class Vae:
-    """Encoder and decoder by Adam; a sample is the decoder's mean picture, or a noisy point.
+    """Encoder and decoder by Adam; a sample is the decoder's mean picture, or a noisy point, unless
+    `draw` says otherwise.
 
     steps        optimiser steps of a fit.
     batch        samples per step (Yi: 128).
@@ -181,9 +45,14 @@ class Vae:
     width        channels of the first convolution; half the hidden units of the MLPs for points.
     halvings     convolutions that halve an image, whose sides must divide by two so often; None: 2,
                  from 32 pixels on as many as leave 4 x 4.
-    likelihood   of pixels: bernoulli, or gaussian with one learnt deviation, which suits colour;
-                 points are always Gaussian, with a deviation per direction.
-    binarise     draw every pixel as 0 or 255 (Yi) instead of giving the mean picture.
+    likelihood   of pixels: bernoulli, of bits; continuous_bernoulli, of grey levels; gaussian with
+                 one learnt deviation, which suits colour, or optimal_gaussian with the deviation in
+                 closed form, the root mean squared error (Rybkin); points are always Gaussian, with
+                 a deviation per direction.
+    draw         mean: the decoder's mean, which lacks the variance about it in every generation;
+                 sample: a draw of the likelihood (of bernoulli every pixel 0 or 255, as Yi, which
+                 suits data of two levels only); None: the mean of pictures, a sample of points.
+    binarise     the former name of `draw: sample` under likelihood bernoulli.
     ema          decay per step of the average of the weights, which is what is kept, below 1; 0:
                  the last weights.
     conditional  learn and draw by class label, where the data have labels; false: labels are not
@@ -198,8 +67,11 @@ class Vae:
     KNOWS = ("bound",)
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
-    DRAWING = ("binarise",)
+    DRAWING = ("binarise", "draw")
     COST = "small"
+    # of points the less the more modes there are to bridge; of images the mean picture is drawn
+    VARIANCE: ClassVar[Bands] = {"points": (0.65, 1.0), "images": (0.45, 0.75)}
+    HALVES = ("halvings", 2)
     TINY = {"steps": 20, "width": 8, "latent": 4}
 
     def __init__(
@@ -212,7 +84,10 @@ class Vae:
         kl_weight: NonNegativeFloat = 1.0,
         width: PositiveInt = 32,
         halvings: PositiveInt | None = None,
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        likelihood: Literal[
+            "bernoulli", "continuous_bernoulli", "gaussian", "optimal_gaussian"
+        ] = "bernoulli",
+        draw: Literal["mean", "sample"] | None = None,
         binarise: bool = False,
         ema: Fraction = 0.0,
         conditional: bool = True,
@@ -223,10 +98,11 @@ class Vae:
             raise ValueError(
                 "ema=1.0 would never learn; allowed: 0 (off) up to just below 1, such as 0.99"
             )
-        if binarise and likelihood == "gaussian":
+        if binarise and (likelihood != "bernoulli" or draw == "mean"):
+            other = "draw 'mean'" if draw == "mean" else f"likelihood {likelihood!r}"
             raise ValueError(
-                "binarise draws Bernoulli pixels, which likelihood 'gaussian' has not; leave "
-                "one of the two out"
+                f"binarise draws Bernoulli pixels, which does not go with {other}; leave binarise "
+                "out, and say draw: sample for a draw of the likelihood"
             )
         self.steps, self.batch, self.lr, self.latent, self.width = steps, batch, lr, latent, width
         self.kl_weight, self.halvings, self.likelihood, self.conditional = (
@@ -235,8 +111,9 @@ class Vae:
             likelihood,
             conditional,
         )
-        self.binarise, self.ema, self.warm_start, self.precision = (
+        self.binarise, self.draw, self.ema, self.warm_start, self.precision = (
             binarise,
+            draw,
             ema,
             warm_start,
             precision,
@@ -262,9 +139,30 @@ class Vae:
             replicates=None if images else x.shape[1],
             precision=self.precision,
             ema=self.ema,
-            warmup=WARMUP if "halvings" in config or "gaussian" in config else 0,
+            warmup=WARMUP if config.keys() & {"halvings", "gaussian", "likelihood"} else 0,
         )
-        return train([Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how)
+        report = train(
+            [Turn(model, self._loss, lr=self.lr)], [x] if y is None else [x, y], rng, how
+        )
+        if isinstance(model, ImageVae) and model.likelihood == "optimal_gaussian":
+            self._settle(model, x, y)
+        return report
+
+    def _settle(self, model: ImageVae, x: np.ndarray, y: np.ndarray | None) -> None:
+        """The optimal deviation over all that was trained on, at one draw of the latents each: of a
+        stream of its own, wherever the training was resumed.
+        """
+        on, squares = device(), 0.0
+        noise = torch_generator(np.random.default_rng(0), on)
+        with torch.inference_mode():
+            for i in range(0, len(x), BATCH_OUT):
+                images = tensor(x[i : i + BATCH_OUT], on)
+                labels = None if y is None else tensor(y[i : i + BATCH_OUT], on)
+                decoded = model.decode(_latents(model, images, labels, noise)[0], labels)
+                log_sd = pixels.log_root_mean_square(images, decoded)
+                squares += len(images) * float(torch.exp(2 * log_sd))
+        assert model.log_sd is not None, "it has a place for it"
+        model.log_sd.fill_(0.5 * math.log(squares / len(x)))
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
         config = {
@@ -282,7 +180,12 @@ class Vae:
                 f"{halvings} times), "
                 f"got {x.shape[1]} x {x.shape[2]}"
             )
-        other = {"halvings": (halvings, 2), "gaussian": (self.likelihood == "gaussian", False)}
+        own = "" if self.likelihood in ("bernoulli", "gaussian") else self.likelihood
+        other: dict[str, tuple[JsonObject | int | str, int | str]] = {
+            "halvings": (halvings, 2),
+            "gaussian": (self.likelihood == "gaussian", False),
+            "likelihood": (own, ""),
+        }
         return config | {name: value for name, (value, usual) in other.items() if value != usual}
 
     def _loss(self, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
@@ -294,9 +197,8 @@ class Vae:
         at one draw of the latents.
         """
         assert self.model_ is not None
-        mean, log_variance = (v.float() for v in self.model_.encode(x, y))
-        epsilon = torch.empty_like(mean).normal_(generator=noise)
-        decoded = self.model_.decode(mean + epsilon * torch.exp(0.5 * log_variance), y)
+        z, mean, log_variance = _latents(self.model_, x, y, noise)
+        decoded = self.model_.decode(z, y)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
         return self.model_.reconstruction(x, decoded), kl
 
@@ -334,11 +236,8 @@ class Vae:
         replicates = () if isinstance(self.model_, ImageVae) else (self.config_["shape"][0],)
         z = rng.standard_normal((n, *replicates, self.config_["latent"]), dtype=np.float32)
         z *= np.float32(1 if bias is None else bias)
-        chunks = [slice(i, i + BATCH_OUT) for i in range(0, n, BATCH_OUT)]
-        return Samples(
-            np.concatenate([self._decode(z[c], None if y is None else y[c], rng) for c in chunks]),
-            y,
-        )
+        drawn = [self._decode(z[c], None if y is None else y[c], rng) for c in pieces(n, BATCH_OUT)]
+        return Samples(np.concatenate(drawn), y)
 
     def _decode(self, z: np.ndarray, y: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
         model, on = self.model_, device()
@@ -346,7 +245,13 @@ class Vae:
         with torch.inference_mode():
             latents = tensor(z if z.ndim == 2 else z.swapaxes(0, 1), on)
             decoded = model.decode(latents, None if y is None else tensor(y, on))
-            return model.draw(decoded, rng, self.binarise)
+            return model.draw(decoded, rng, self._is_noisy(model))
+
+    def _is_noisy(self, model: ImageVae | PointVae) -> bool:
+        """Whether a draw has the noise about the decoder's mean."""
+        if self.draw is None:
+            return self.binarise or isinstance(model, PointVae)
+        return self.draw == "sample"
 
     def save(self, folder: Path) -> None:
         assert self.model_ is not None, "fit or load comes first"
@@ -354,6 +259,15 @@ class Vae:
 
     def load(self, folder: Path) -> None:
         self.model_, self.config_ = load_weights(folder, _build)
+
+
+def _latents(
+    model: ImageVae | PointVae, x: Tensor, y: Tensor | None, noise: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One draw of the latents of every sample, with their mean and log variance."""
+    mean, log_variance = (v.float() for v in model.encode(x, y))
+    epsilon = torch.empty_like(mean).normal_(generator=noise)
+    return mean + epsilon * torch.exp(0.5 * log_variance), mean, log_variance
 
 
 def _build(config: JsonObject) -> ImageVae | PointVae:

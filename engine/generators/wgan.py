@@ -25,6 +25,7 @@ from engine.parts import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.progress import pieces
 from engine.training.stacked import Standardise, stacked_mlp
 from engine.training.weights import load_weights, save_weights
 
@@ -335,10 +336,8 @@ class Wgan:
         z *= np.float32(1 if bias is None else bias)
         if isinstance(self.model_, PointGan):
             return Samples(self._drawn(z.swapaxes(0, 1), y), y)
-        chunks = [slice(i, i + BATCH_OUT) for i in range(0, n, BATCH_OUT)]
-        return Samples(
-            np.concatenate([self._drawn(z[c], None if y is None else y[c]) for c in chunks]), y
-        )
+        drawn = [self._drawn(z[c], None if y is None else y[c]) for c in pieces(n, BATCH_OUT)]
+        return Samples(np.concatenate(drawn), y)
 
     @torch.inference_mode()
     def _drawn(self, z: np.ndarray, y: np.ndarray | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
+from engine.distances.floors import first
 from engine.lineage.measure import Measure, gate
 from engine.lineage.recipe import rng
 from engine.parts import DEFAULT_TRAITS, Around, Dataset, Finding, Generator, Params
@@ -61,8 +62,18 @@ class Elsewhere:
     def _prepared(self, spec: MeasureSpec, dataset: Dataset) -> Measure:
         metric = spec.part.make()
         reference = rng(self.seed, f"reference {spec.part.name}")
-        metric.prepare(dataset, self.real, self.n, reference)
+        metric.prepare(dataset, self.real, self._n(spec), reference)
         return Measure(metric, spec)
+
+    def _n(self, spec: MeasureSpec) -> int:
+        """How many samples of each set a metric compares."""
+        return self.n if spec.n is None else min(self.n, spec.n)
+
+    @property
+    def behind(self) -> dict[str, str]:
+        """The extractor or network behind the values of each metric that has one, by its id."""
+        told = ((spec.id, measure.about.values()) for spec, measure in self.metrics)
+        return {name: ", ".join(about) for name, about in told if about}
 
     def generations(self, sets: Sequence[Samples]) -> Iterator[Generation]:
         """Measure one set after the other, as generations 0, 1, ... of one lineage."""
@@ -88,7 +99,8 @@ class Elsewhere:
         undefined: dict[str, str] = {}
         for spec, measure in due:
             stream = rng(self.seed, f"metric {spec.part.name}", t)
-            found = measure(samples, cast(Generator, _Absent()), around, stream)
+            compared = first(samples, self._n(spec))
+            found = measure(compared, cast(Generator, _Absent()), around, stream)
             values.update(found.values)
             undefined.update(found.undefined)
         return Generation("", t, "", None, status, reason, measured=Measured(values, undefined))

@@ -15,6 +15,7 @@ import numpy as np
 from engine.lineage.recipe import Node, rng, take
 from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
 from engine.samples import MAPPED_BYTES, Samples, Traits, given
+from engine.seams.seam import expecting
 from engine.spec import LineageSpec
 from engine.store import artifacts as archive
 from engine.store.rows import Row
@@ -190,6 +191,7 @@ class GenerationCache:
     def draw(self, node: Node) -> Draw:
         """Draw a generation's synthetic set.  Finding when a quota cannot be filled."""
         generator = self.generator(node.t)
+        expecting(generator, self._real_to_train_on(node.t))
         n, around = self.spec.drawn(node.t), self.around(node)
         draw = self._prepared(node.t).draw(generator, n, around, self.rng("draw", node.t))
         return Draw(draw.samples.of(self.traits).drawn_at(node.t), draw.report)

@@ -36,6 +36,15 @@ class History:
         """Whether it has an outcome: its last generation, a finding, or a failure."""
         return self.status is not Status.UNFINISHED
 
+    @property
+    def counts(self) -> bool:
+        """Whether its end is a result: its last generation or a finding, no failure."""
+        return self.finished and self.status is not Status.FAILED
+
+    def asked(self, generations: int) -> int:
+        """How many generations it is to have: those up to `generations`, or up to its finding."""
+        return len(self.rows) if self.counts else generations + 1
+
 
 def lineage_of(sweep: Sweep, store: Store, spec: LineageSpec) -> Lineage:
     """The lineage as this sweep asks for it: how far, with which metrics."""
@@ -55,4 +64,4 @@ def history(sweep: Sweep, store: Store, spec: LineageSpec) -> History:
 
 
 def histories(sweep: Sweep, store: Store) -> dict[str, History]:
-    return {spec.id: history(sweep, store, spec) for spec in sweep.lineages}
+    return {spec.id: history(sweep, store, spec) for spec in sweep.all_lineages}

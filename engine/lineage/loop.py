@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict, TypeVar
 
 import numpy as np
 
-from engine.contents import Contents
+from engine._drawn_variance import expected
+from engine.contents import Contents, kinds
+from engine.distances.floors import first
 from engine.lineage.generations import GenerationCache
-from engine.lineage.measure import gate, prepared
+from engine.lineage.measure import ALWAYS, gate, prepared, unasked
 from engine.lineage.recipe import Node, path
 from engine.names import alone
 from engine.parts import Finding
@@ -28,6 +31,7 @@ from engine.store import reader
 from engine.store.measured import Measured
 from engine.store.rows import (
     Address,
+    Data,
     DrawRow,
     File,
     Generation,
@@ -38,8 +42,10 @@ from engine.store.rows import (
     Row,
 )
 from engine.store.store import Kind, Store
+from engine.training import progress
 
 R = TypeVar("R", ModelRow, DrawRow)
+MOST_KINDS = 20  # of files left out, in a lineage's file
 LARGE_BYTES = 16 << 20  # arrays of a generation that a closed form does not keep
 
 
@@ -162,7 +168,8 @@ class Lineage:
         counts = self._counts(data)
         fit, status, reason = dict[str, float](), Status.OK, ""
         try:
-            fit = self.cache.fit(node, data)
+            with progress.stage(node.t, "training"):
+                fit = self.cache.fit(node, data)
         except Finding as finding:
             status, reason = Status(finding.status), finding.reason
         return self._made(
@@ -190,11 +197,12 @@ class Lineage:
         report, status, reason = dict[str, float](), Status.OK, ""
         metrics: dict[str, Measured] = {}
         try:
-            draw = self.cache.draw(node)
-            report = draw.report
+            with progress.stage(node.t, "drawing"):
+                draw = self.cache.draw(node)
+            report = {**draw.report, **self._expected}
             status, reason = gate(draw.samples, self.cache.real(0))
             self.cache.keep(node.t, draw.samples)
-            metrics = {m.stored: self._measured(m, node) for m in self._due(node.t)}
+            metrics = self._measured_first(node)
         except Finding as finding:
             status, reason = Status(finding.status), finding.reason
         return self._made(
@@ -210,6 +218,12 @@ class Lineage:
                 metrics=metrics,
             )
         )
+
+    @property
+    def _expected(self) -> dict[str, float]:
+        """What the generator's draws are to be expected to lack of variance, where they do."""
+        found = expected(self.spec.generator, self.spec.dataset.trait("GIVES"))
+        return {} if found is None else found.report
 
     def _measure_missing(self, node: Node, draw: DrawRow) -> None:
         """Metrics asked for now that an earlier sweep did not measure."""
@@ -227,13 +241,23 @@ class Lineage:
 
     # ---- measuring ----
 
+    def _measured_first(self, node: Node) -> dict[str, Measured]:
+        """What is measured of a draw that has just been made: what is due, and what always is."""
+        found = {m.stored: self._measured(m, node) for m in self._due(node.t)}
+        if ALWAYS.stored not in found:
+            found[ALWAYS.stored] = unasked(self.spec, lambda metric: self._measured(metric, node))
+        return found
+
     def _measured(self, metric: MeasureSpec, node: Node) -> Measured:
-        have = self.cache
-        n = self.spec.drawn(node.t)
-        measure = prepared(metric, self.spec, have.dataset, have.real(0), n)
+        have, n = self.cache, self.spec.drawn(node.t)
+        if metric.n is not None:
+            n = min(n, metric.n)
         stream = have.rng(f"metric {metric.part.name}", node.t)
         around = have.around(node)
-        return measure(have.samples(node.t), have.generator(node.t), around, stream)
+        with progress.stage(node.t, f"measuring {metric.id}"):  # training an extractor, too
+            measure = prepared(metric, self.spec, have.dataset, have.real(0), n)
+            samples = first(have.samples(node.t), n)
+            return measure(samples, have.generator(node.t), around, stream)
 
     # ---- committing ----
 
@@ -327,22 +351,36 @@ class Lineage:
 
     def _write_path(self) -> None:
         addresses = tuple(Address(node.t, node.model, node.draw) for node in self.path)
-        before, classes = self.store.lineage(self.spec.id), _class_names(self.spec)
-        if not classes and before is not None:
-            classes = before.classes
-        spec, label = self.spec.to_dict(), alone(self.spec)
-        row = LineageRow(self.spec.id, spec, label, addresses, classes, self.spec.identity)
+        before, spec = self.store.lineage(self.spec.id), self.spec
+        classes, data = _held(spec)
+        if data is None and before is not None:  # read elsewhere
+            classes, data = before.classes, before.data
+        named, label = spec.to_dict(), alone(spec)
+        row = LineageRow(spec.id, named, label, addresses, classes, spec.identity, data=data)
         if before != row:
             self.store.write_lineage(row)
 
 
-def _class_names(spec: LineageSpec) -> tuple[str, ...]:
-    """What the labels 0, 1, ... are called, where that is not their number."""
-    contents = spec.dataset.contents
-    if not isinstance(contents, Contents):
-        return ()
-    names = tuple(contents.classes)
-    return () if names == tuple(map(str, range(len(names)))) else names
+def _held(spec: LineageSpec) -> tuple[tuple[str, ...], Data | None]:
+    """What the labels 0, 1, ... of a finite data set are called, where that is not their number;
+    and what it holds.
+    """
+    found = spec.dataset.contents
+    if not isinstance(found, Contents):
+        return (), None
+    numbers = tuple(map(str, range(len(found.classes))))
+    data = Data(
+        found.train,
+        found.held_out,
+        found.per_class,
+        found.apart,
+        dict(Counter(kinds(found.left_out)).most_common(MOST_KINDS)),
+        found.unread,
+        found.copies,
+        found.shape,
+        len(found.classes),
+    )
+    return () if found.classes == numbers else found.classes, data
 
 
 class _Cost(TypedDict):

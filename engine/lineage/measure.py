@@ -8,10 +8,12 @@ becomes undefined, with a reason.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from engine._foreign import one_line
 from engine.lineage.recipe import real_key, rng
 from engine.parts import (
     Answer,
@@ -24,13 +26,29 @@ from engine.parts import (
     Undefined,
     Value,
 )
+from engine.refusals import lacking
+from engine.registry import describe
 from engine.samples import Samples
-from engine.spec import LineageSpec, MeasureSpec
+from engine.seams.seam import WrongAnswer
+from engine.spec import LineageSpec, MeasureSpec, Part
 from engine.status import Status
 from engine.store.keys import QUANTILES, beside
 from engine.store.measured import Measured
+from engine.store.reader import UNASKED
 
 MOST_PREPARED = 64
+# of a data set that holds nothing out, or other rows; not of a machine, or of time that is up
+FAULTS = (
+    Finding,
+    WrongAnswer,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+)
+ALWAYS = MeasureSpec(Part("metric", UNASKED))  # of every draw that is made
 
 
 class Measure:
@@ -49,7 +67,13 @@ class Measure:
         with np.errstate(all="ignore"):
             answer = self.metric(samples, generator, around, stream)
         found = flatten({self._named(key): value for key, value in answer.items()})
-        return replace(found, about=getattr(self.metric, "about_", {}))
+        return replace(found, about=self.about)
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What "auto" came to mean: the extractor, the network."""
+        about: Mapping[str, str] = getattr(self.metric, "about_", {})
+        return about
 
     def _named(self, key: str) -> str:
         """The metric's id instead of its name, so that two settings of one metric stay apart."""
@@ -74,6 +98,24 @@ def prepared(
             _prepared.popitem(last=False)
     _prepared.move_to_end(key)
     return _prepared[key]
+
+
+def unasked(spec: LineageSpec, measure: Callable[[MeasureSpec], Measured]) -> Measured:
+    """What a row says of its draw's variance, whatever a sweep measures: undefined where such data
+    have none, and where measuring it fails, which ends no lineage.
+    """
+    if lacking(ALWAYS.part, spec.dataset, spec.generator):
+        return _nothing(f"no variance is measured of {spec.dataset.traits.kind}")
+    try:
+        return measure(ALWAYS)
+    except FAULTS as error:
+        return _nothing(f"measuring it failed with {one_line(f'{type(error).__name__}: {error}')}")
+
+
+def _nothing(reason: str) -> Measured:
+    """Undefined, for one reason."""
+    first = next(iter(describe("metric", UNASKED).trait("KEYS", {})))
+    return Measured({}, {first: reason})
 
 
 def gate(samples: Samples, real: Samples) -> tuple[Status, str]:

@@ -85,6 +85,17 @@ def _recipes(sizes: _Sizes) -> tuple[Recipe, ...]:
     return tuple(found)
 
 
+def sources_of(spec: LineageSpec, generations: int) -> int:
+    """About how many earlier sets the training sets of a lineage take from, all together: as if
+    their number grew evenly up to the last one.
+    """
+    if not generations:
+        return 0
+    there = {-1: spec.n_real, **{t: spec.drawn(t) for t in range(generations)}}
+    recipe = spec.policy.make().recipe(there, generations)
+    return sum(len(pick.sources) for pick in recipe) * (generations + 1) // 2
+
+
 def _checked(recipe: Recipe, sizes: _Sizes, there: Mapping[int, int], t: int) -> Recipe:
     """The recipe without empty picks; ValueError when a source has too few rows or nothing is left
     to train on.

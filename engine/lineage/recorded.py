@@ -8,15 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine._measure_spec import without_n
+from engine._yardstick import most
 from engine.identity import CANONICAL, CONTENT, Part, digest
 from engine.lineage.recipe import path
 from engine.registry import KINDS
 from engine.spec import PARTS, LineageSpec, Sweep
-from engine.store.rows import LineageRow
+from engine.store.rows import DrawRow, LineageRow
 from engine.store.store import Store
 
 MOST_READ = 2000  # lineages of an output that are read to find what has changed
 MOST_SAID = 4  # reasons
+MOST_FOUNDERS = 50  # whose metrics are compared with what is asked for
 
 
 def asked(spec: LineageSpec) -> str:
@@ -29,26 +32,25 @@ def asked(spec: LineageSpec) -> str:
 # ---- files that are elsewhere --------------------------------------------------------------------
 
 
-def lacks_files(sweep: Sweep) -> bool:
-    """Whether files that its lineages read are not on this computer."""
-    parts = {id(part): part for spec in sweep.lineages for _, part in spec.parts()}
-    return any(part.files is None and part.absent for part in parts.values())
-
-
-def with_files_of_output(sweep: Sweep, store: Store) -> Sweep:
-    """The same sweep: where files are not on this computer, those count that the output's lineages
-    were made from, so that it is read and continued without them.
+def with_files_of_output(sweep: Sweep) -> Sweep:
+    """The same sweep: where files are not on this computer, those count that the lineages of its
+    output were made from, so that it is read and continued without them.
     """
-    lacking = {spec.id for spec in sweep.lineages if _lacking(spec)}
-    if not lacking:
+    parts = {id(part): part for spec in sweep.all_lineages for _, part in spec.parts()}
+    if not any(part.files is None and part.absent for part in parts.values()):
         return sweep
+    lacking = {spec.id for spec in sweep.all_lineages if _lacking(spec)}
+    store = Store(sweep.out, repairs=False)
     known = _newest(store, store.lineages())
-    parts: dict[str, Part] = {}  # shared by lineages, as they are in the file
-    found = []
-    for spec in sweep.lineages:
-        before = known.get(asked(spec)) if spec.id in lacking else None
-        found.append(spec if before is None else _with_files(spec, before, parts))
-    return replace(sweep, lineages=tuple(found))
+    shared: dict[str, Part] = {}  # by lineages, as they are in the file
+
+    def found(specs: tuple[LineageSpec, ...]) -> Iterator[LineageSpec]:
+        for spec in specs:
+            before = known.get(asked(spec)) if spec.id in lacking else None
+            yield spec if before is None else _with_files(spec, before, shared)
+
+    lineages, controls = tuple(found(sweep.lineages)), tuple(found(sweep.controls))
+    return replace(sweep, lineages=lineages, controls=controls)
 
 
 def _lacking(spec: LineageSpec) -> list[Part]:
@@ -76,7 +78,7 @@ def _with_files(spec: LineageSpec, before: LineageSpec, parts: dict[str, Part]) 
     for kind, part in spec.parts():
         if part.files is None and part.absent:
             own: Part = getattr(before, kind)
-            pinned = replace(part, files=own.files, former=own.former)
+            pinned = replace(part, files=own.files, former=own.former, then=own.then)
             changed[kind] = parts.setdefault(f"{kind} {pinned.text}", pinned)
     return replace(spec, **changed)  # type: ignore[arg-type]  # of parts, by their kinds
 
@@ -113,7 +115,34 @@ def changes(sweep: Sweep, store: Store) -> list[str]:
         changed += 1
         reasons |= dict.fromkeys(_reasons(row, spec))
     lines = [Change(changed, tuple(reasons)).words] if changed else []
-    return [*lines, *_unknown(sweep)]
+    return [*lines, *_measured_otherwise(sweep, store), *_unknown(sweep)]
+
+
+def _measured_otherwise(sweep: Sweep, store: Store) -> Iterator[str]:
+    """Metrics that founders were measured with, but not as they are to be measured now: under
+    another revision, source or other files, or at another n.
+    """
+    by_code, by_n = dict[str, None](), dict[str, None]()
+    for spec in sweep.lineages[:MOST_FOUNDERS]:
+        row = store.row("draw", path(spec, 0)[0].draw)
+        there = set(store.metrics_of(row)) if isinstance(row, DrawRow) else set[str]()
+        for metric in sweep.metrics_of(spec) if there else ():
+            others = [name for name in there if name.partition("~")[0] == metric.id]
+            if metric.stored in there or not others:
+                continue
+            if any(without_n(name) == without_n(metric.stored) for name in others):
+                now = most(metric.part, spec) if metric.n is None else metric.n
+                by_n[f"{metric.id} (now {now:,})"] = None
+            else:
+                by_code[metric.id] = None
+    anew = "A run measures anew; the old values stay in the output and are not shown"
+    if by_code:
+        yield f"measured before by other code, files or extractor: {', '.join(by_code)}. {anew}"
+    if by_n:
+        yield (
+            f"measured before at another n than the one at which all cells are compared: "
+            f"{', '.join(by_n)}. {anew}"
+        )
 
 
 def _unknown(sweep: Sweep) -> Iterator[str]:
@@ -136,7 +165,7 @@ def unknown_files(sweep: Sweep) -> str:
 def _begun_otherwise(sweep: Sweep, store: Store) -> Iterator[tuple[LineageSpec, LineageRow]]:
     """The lineages without rows under their keys that the output has under other keys."""
     there = {name.removesuffix(".json") for name in store.names("lineages")}
-    mine = {spec.id: spec for spec in sweep.lineages}
+    mine = {spec.id: spec for spec in sweep.all_lineages}
     for spec in mine.values():
         if spec.id in there and spec.generator.drawing:
             row = store.lineage(spec.id)

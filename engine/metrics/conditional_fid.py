@@ -39,15 +39,17 @@ class ConditionalFid:
 
     extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-               weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
-               images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
-               resnet18.
+               weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
+               labelled images, resnet18 for unlabelled ones.
     splits     number of real-against-real distances behind the floor.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict[str, object] = {}
+    REVISION = 2  # 1 took a class without held-out real samples for one that the model had lost
+    BOUNDS = ("held out",)
+    COVARIANCE = "class"
     KEYS: ClassVar[Keys] = {
         "conditional_fid": (
             "mean over classes of the Frechet distance within each, with its floor",
@@ -125,9 +127,10 @@ class ConditionalFid:
         self, groups: list[np.ndarray], counts: tuple[int, ...], found: list[int]
     ) -> dict[str, Value | Number]:
         live = [n >= 2 for n in counts]
-        coverage = {"conditional_fid/coverage": float(np.mean(live))}
+        coverage = {"conditional_fid/coverage": float(np.mean([n >= 2 for n in found]))}
         if not any(live):
-            return self._with_floor(Undefined("no class has two samples"), self._usual) | coverage
+            reason = "no class has two synthetic samples and two held-out real ones"
+            return self._with_floor(Undefined(reason), self._usual) | coverage
         each = frechet(
             self._at(counts)[0],
             moments_by_group([g for g, alive in zip(groups, live, strict=True) if alive]),
@@ -135,13 +138,21 @@ class ConditionalFid:
         remaining = iter(each)  # [live classes] or [live classes, replicates]
         values: dict[str, Value | Number] = {}
         for k, n, alive in zip(self.classes_, found, live, strict=True):
-            gone = Undefined(f"class {k} has {n} synthetic samples; at least 2 are needed")
             values[f"conditional_fid/class_{k}"] = (
-                defined(next(remaining), NOT_FINITE) if alive else gone
+                defined(next(remaining), NOT_FINITE) if alive else self._gone(k, n)
             )
         smallest = min(n for n in counts if n >= 2)
         mean = defined(each.mean(0), NOT_FINITE)
         return self._with_floor(mean, counts, smallest) | coverage | values
+
+    def _gone(self, k: int, found: int) -> Undefined:
+        """Why class k has no distance at so many synthetic samples: the side that lacks them."""
+        if found < 2:
+            return Undefined(f"class {k} has {found} synthetic samples; at least 2 are needed")
+        held_out = len(self._reference[k])
+        return Undefined(
+            f"class {k} has {held_out} real samples that are held out; at least 2 are needed"
+        )
 
     def _with_floor(
         self, value: Number, counts: tuple[int, ...], n: int | None = None
@@ -175,4 +186,4 @@ class ConditionalFid:
             a = [own[:n] for (_, n), own in zip(live, shuffled, strict=True)]
             b = [own[n : 2 * n] for (_, n), own in zip(live, shuffled, strict=True)]
             means.append(frechet(moments_by_group(a), moments_by_group(b)).mean(0))
-        return mean_and_spread(np.array(means), "no class has two held-out samples")
+        return mean_and_spread(np.array(means), "no class has two held-out real samples")

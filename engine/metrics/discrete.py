@@ -22,6 +22,7 @@ class Discrete:
     TINY: ClassVar[Params] = {}
     ACCEPTS = ("tokens",)
     NEEDS: ClassVar[Needs] = {"data.frequencies": {}}
+    READS = ("frequencies",)
     KEYS: ClassVar[Keys] = {
         "discrete/tv": (
             "total variation distance to the truth, half the L1 distance",

@@ -22,6 +22,7 @@ from engine.distances.floors import (
     mean_and_spread,
     real_pool,
     refusal,
+    too_few,
 )
 from engine.distances.frechet import frechet, moments_of
 from engine.parts import (
@@ -44,15 +45,16 @@ class Fid:
 
     extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-               weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
-               images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
-               resnet18.
+               weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
+               labelled images, resnet18 for unlabelled ones.
     splits     number of real-against-real distances behind the floor; independent replicates count
                as splits.
     """
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY: dict[str, object] = {}
+    BOUNDS = ("held out",)
+    COVARIANCE = "set"
     KEYS: ClassVar[Keys] = {
         "fid": (
             "Frechet distance to held-out real samples, with its floor",
@@ -74,15 +76,17 @@ class Fid:
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
+        self._few = too_few(self.n_, pool.n_held_out)
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = features.extract(
             pool.samples, self.extractor, dataset
         )  # [pool, d] or [pool, replicates, d]
         self._reference = moments_of(x[: self.n_])
-        pairs = disjoint_pairs(len(pool), self.n_, self._pairs(dataset, x), rng)
+        splits = 0 if self._few else self._pairs(dataset, x)
+        pairs = disjoint_pairs(len(pool), self.n_, splits, rng)
         between = np.array([frechet(moments_of(x[a]), moments_of(x[b])) for a, b in pairs])
         self.floor_, self.floor_sd_ = mean_and_spread(
-            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+            between, self._few or f"{len(pool)} real samples cannot give two sets of {self.n_}"
         )
 
     def __call__(
@@ -101,7 +105,7 @@ class Fid:
         return -(-self.splits // own)
 
     def _distance(self, synthetic: Samples) -> Number:
-        reason = refusal(synthetic, self._like)
+        reason = refusal(synthetic, self._like) or self._few
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
         if reason:

@@ -22,6 +22,7 @@ from engine.distances.floors import (
     mean_and_spread,
     real_pool,
     refusal,
+    too_few,
 )
 from engine.parts import (
     Around,
@@ -45,9 +46,8 @@ class Kid:
 
     extractor    network whose features are compared: raw (coordinates, or pixels / 255); lenet or
                  real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                 weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
-                 images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
-                 resnet18.
+                 weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
+                 labelled images, resnet18 for unlabelled ones.
     subsets      pairs of random subsets whose estimates are averaged, as in the paper; 0: one
                  estimate from all samples.
     subset_size  samples of a subset, at least 3; from the whole set's size on, one estimate from
@@ -58,6 +58,7 @@ class Kid:
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"splits": 2}
+    BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {
         "kid": (
             "squared kernel distance (MMD) to held-out real samples, with its floor",
@@ -89,11 +90,12 @@ class Kid:
         self._dataset = dataset
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
+        self._few = too_few(self.n_, pool.n_held_out, 3)
         x = self._features(pool.samples)  # [replicates, pool, d]
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         self._real = x[:, : self.n_]
         pairs = disjoint_pairs(
-            len(pool), self.n_, self.splits if self.n_ > 2 else 0, rng
+            len(pool), self.n_, 0 if self._few else self.splits, rng
         )  # a replicate for each split
         between = np.array(
             [
@@ -102,7 +104,7 @@ class Kid:
             ]
         )
         self.floor_, self.floor_sd_ = mean_and_spread(
-            between, f"{len(pool)} real samples cannot give two sets of {self.n_}"
+            between, self._few or f"{len(pool)} real samples cannot give two sets of {self.n_}"
         )
 
     def __call__(
@@ -119,8 +121,7 @@ class Kid:
         reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
-        if not reason and self.n_ < 3:
-            reason = f"{self.n_} samples are compared, at least 3 are needed"
+        reason = reason or self._few
         x = self._features(first(synthetic, self.n_)) if not reason else np.zeros(1)
         if reason := reason or degenerate(np.moveaxis(x, 1, 0)):
             return Undefined(reason), Undefined(reason)

@@ -29,6 +29,8 @@ class Moments:
         "data.weights": {"GIVES": ("regression",)},
         "model.weights": {"GIVES": ("regression",)},
     }
+    HEADLINE: ClassVar[dict[str, str]] = {"regression": "moments/weight_error"}
+    READS = ("moments", "weights")
     KEYS: ClassVar[Keys] = {
         "moments/kl": (
             "KL(truth || model) between the normal distributions with these moments",

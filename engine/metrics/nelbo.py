@@ -30,6 +30,7 @@ class Nelbo:
     NEEDS: ClassVar[Needs] = {"model.bound|model.density": {}}
     MODEL_ONLY = True
     TINY = {"n_test": 20}
+    READS = ("bound", "density")
     KEYS: ClassVar[Keys] = {
         "nelbo": (
             "negative evidence lower bound of held-out real data, per sample",

@@ -37,6 +37,7 @@ class Nll:
     ACCEPTS = ("points", "tokens", "text")
     NEEDS: ClassVar[Needs] = {"model.density": {}}
     MODEL_ONLY = True
+    READS = ("density",)
     KEYS: ClassVar[Keys] = {
         "nll": (
             "mean negative log likelihood of held-out real data under the model",

@@ -49,9 +49,8 @@ class Otdd:
 
     extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
                 real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
-                images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
-                resnet18.
+                weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
+                labelled images, resnet18 for unlabelled ones.
     method      of the optimal transport: exact, or sinkhorn (the published implementation's number,
                 for comparison only).
     most        points that are coupled on each side; the classes' Gaussians are of all points.
@@ -62,6 +61,8 @@ class Otdd:
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
+    BOUNDS = ("held out",)
+    COVARIANCE = "class"
     KEYS: ClassVar[Keys] = {
         "otdd": (
             "optimal transport distance between labelled sets, with its floor",

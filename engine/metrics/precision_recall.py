@@ -19,6 +19,7 @@ from engine.distances.floors import (
     mean_and_spread,
     real_pool,
     refusal,
+    too_few,
 )
 from engine.parts import (
     Around,
@@ -44,9 +45,8 @@ class PrecisionRecall:
 
     extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
                 real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                weights; fid_inception, that of published FIDs. auto: raw for points; of labelled
-                images real_resnet18 for colour from 32 pixels on, else lenet; of unlabelled ones
-                resnet18.
+                weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
+                labelled images, resnet18 for unlabelled ones.
     k           the ball about a sample reaches to its k-th nearest neighbour (MAD: 5); larger ones
                 forgive more.
     n_max       at most so many samples are compared on each side: the cost grows with the square.
@@ -56,6 +56,7 @@ class PrecisionRecall:
 
     ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
     TINY = {"k": 2}
+    BOUNDS = ("held out", "n_max")
     KEYS: ClassVar[Keys] = {
         "precision_recall/recall": (
             "real samples in the ball of some synthetic one: diversity",
@@ -92,6 +93,7 @@ class PrecisionRecall:
         n = min(n, self.n_max)
         pool = real_pool(dataset, real, 2 * n, rng)
         self._like, self.n_ = pool.samples.take(slice(0, 1)), min(n, pool.n_held_out)
+        self._few = too_few(self.n_, pool.n_held_out, self.k + 1)
         self.about_ = {"extractor": features.resolve(self.extractor, dataset)}
         x = self._features(pool.samples)  # [replicates, pool, d]
         self._manifolds = (
@@ -102,7 +104,7 @@ class PrecisionRecall:
             (x[i % len(x)][a], x[i % len(x)][b]) for i, (a, b) in enumerate(pairs)
         )  # a replicate for each split
         scores = np.array([scored(Manifold(a, self.k), Manifold(b, self.k)) for a, b in sets])
-        reason = (
+        reason = self._few or (
             f"{len(pool)} real samples cannot give two sets of {self.n_} with {self.k} "
             "neighbours each"
         )
@@ -121,8 +123,7 @@ class PrecisionRecall:
         reason = refusal(synthetic, self._like)
         if not reason and len(synthetic) < self.n_:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
-        if not reason and self.n_ <= self.k:
-            reason = f"{self.n_} samples are compared, at least k + 1 = {self.k + 1} are needed"
+        reason = reason or self._few
         x = self._features(first(synthetic, self.n_)) if not reason else np.zeros(1)
         if not np.isfinite(x).all() or np.abs(x).max() > 1e150:
             reason = (

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from engine.files import JsonObject
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.settings import CollapseRule
 from engine.spec import Sweep
-from engine.status import Point, Status
-from engine.store.keys import beside
+from engine.status import Point
+from engine.store.keys import beside, metric_of
 from engine.store.rows import Generation
 
 ACCURACY = "classifier_accuracy"
@@ -40,7 +39,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's summary over its seeds."""
+    """A cell's summary over its seeds; its numbers are those of the lineages that have ended."""
 
     label: str
     lineages: int
@@ -48,11 +47,13 @@ class Cell:
     statuses: dict[str, int]
     metric: str
     start: Spread | None  # the metric at generation 0
-    last: Spread | None  # ... and at the last generation that has it
+    last: Spread | None  # ... and at the last generation at which it was due
     drift: Spread | None  # last / start
     accuracy: Spread | None
-    collapsed: int | None  # lineages past the rule; None without a rule or without numbers
+    collapsed: int | None  # past the level at the last generation; None: no rule, or no numbers
     judged: int
+    passed: int | None = None  # past it at some generation (first passage), come back or not
+    n: int | None = None  # samples of each generation that the metric compares
 
     @property
     def verdict(self) -> str:
@@ -63,117 +64,88 @@ class Cell:
         return f"collapsed {self.collapsed}/{self.judged}"
 
 
-def headline(sweep: Sweep) -> str:
-    """The metric to show where there is room for one: the collapse rule's, else the first one
-    measured.
+def at_start(rows: Sequence[Generation], key: str) -> float | None:
+    """The number of a key at generation 0; None where it has none."""
+    return _known(rows[0].values.get(key)) if rows and rows[0].t == 0 else None
+
+
+def at_end(rows: Sequence[Generation], key: str) -> float | None:
+    """The number of a key at the last generation at which it was due; None where it has none there,
+    whatever an earlier generation had.
     """
-    return sweep.collapse.metric if sweep.collapse else sweep.metrics[0].id if sweep.metrics else ""
+    last = next((row for row in reversed(rows) if _is_due(row, key)), None)
+    return None if last is None else _known(last.values.get(key))
 
 
-def key_of(values: Iterable[str], metric: str) -> str:
-    """The key a metric is shown by: its own, or the first of its parts (`moments` ->
-    `moments/kl`).
-    """
-    keys = sorted(k for k in values if k == metric or k.startswith(f"{metric}/"))
-    return keys[0] if keys else metric
-
-
-def value(rows: Iterable[Generation], metric: str) -> float | None:
-    """The metric in the first of these rows that has a finite value of it."""
-    found = (row.values.get(_key_at(row, metric)) for row in rows)
-    return next((v for v in found if v is not None and math.isfinite(v)), None)
-
-
-def _key_at(row: Generation, metric: str) -> str:
-    """The key a metric is shown by at one generation, also where it is undefined there: its floor
-    or another of its parts never stands for it.
-    """
-    return key_of([*row.values, *row.undefined], metric)
-
-
-def drift(rows: Sequence[Generation], metric: str) -> float | None:
-    """The metric at the last generation that has it, as a multiple of generation 0; None where that
-    has no meaning.
-    """
-    start, last = value(rows[:1], metric), value(reversed(rows), metric)
-    return last / start if start and last is not None and start > 0 else None
+def drift(rows: Sequence[Generation], key: str) -> float | None:
+    """The end as a multiple of generation 0; None where that has no meaning."""
+    start, end = at_start(rows, key), at_end(rows, key)
+    return end / start if start is not None and end is not None and start > 0 else None
 
 
 def curve(rows: Iterable[Generation], rule: CollapseRule) -> list[Point]:
     """What a collapse rule reads of a lineage's rows."""
-    metric, watched = rule.metric, rule.watched
+    key, watched = rule.metric, rule.watched
     points = []
     for row in rows:
-        key = _key_at(row, metric)
-        floor = row.values.get(beside(key, "floor"))
-        seen = row.values.get(_key_at(row, watched)) if watched else None
-        due = any(_is_of(k, metric) for k in [*row.values, *row.undefined])
-        points.append(Point(row.t, row.values.get(key), floor, seen, row.status, due))
+        seen = row.values.get(watched) if watched else None
+        floor, why = row.values.get(beside(key, "floor")), row.undefined.get(key, "")
+        due = _is_due(row, key)
+        points.append(Point(row.t, row.values.get(key), floor, seen, row.status, due, why))
     return points
 
 
-def _is_of(key: str, metric: str) -> bool:
-    return key == metric or key.startswith(f"{metric}/")
+def _is_due(row: Generation, key: str) -> bool:
+    """Whether a generation has or lacks a number, rather than was not to have it: its metric was
+    measured there, or the lineage is in a state in which nothing can be.
+    """
+    own = metric_of(key)
+    return row.status.absorbing or any(metric_of(k) == own for k in (*row.values, *row.undefined))
+
+
+def _known(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def collapsed(history: History, rule: CollapseRule | None) -> bool | None:
     """Whether a lineage is past the collapse rule; None when it cannot be judged."""
-    if not rule or history.status in (Status.UNFINISHED, Status.FAILED):
+    if not rule or not history.counts:
         return None
     return rule.judge(curve(history.rows, rule)).verdict
 
 
+def passed(history: History, rule: CollapseRule) -> bool:
+    """Whether a lineage was past the collapse rule at some generation (first passage)."""
+    return rule.first_passage(curve(history.rows, rule)) is not None
+
+
 def summarise(sweep: Sweep, histories: Mapping[str, History]) -> list[Cell]:
     """One summary per cell, in the order of the file."""
-    known = set[str]()
-    for history in histories.values():
-        for row in history.rows:
-            known.update(row.values, row.undefined)
-    metric = key_of(known, headline(sweep))
     names = names_of(sweep)
     cells = []
     for members in by_cell(sweep.lineages).values():
         own = [histories[spec.id] for spec in members]
-        cells.append(_cell(names.cell(members[0]), metric, own, sweep))
+        cells.append(_cell(names.cell(members[0]), own, sweep))
     return cells
 
 
-def _cell(label: str, metric: str, histories: list[History], sweep: Sweep) -> Cell:
+def _cell(label: str, histories: list[History], sweep: Sweep) -> Cell:
+    key, accuracy = sweep.headline, sweep.key_of(ACCURACY)
     verdicts = [v for h in histories if (v := collapsed(h, sweep.collapse)) is not None]
+    ended = [h for h in histories if h.counts]
+    rule = sweep.collapse
     return Cell(
         label=label,
         lineages=len(histories),
         generations=sum(len(h.rows) for h in histories),
         statuses=dict(Counter(h.status.value for h in histories)),
-        metric=metric,
-        start=Spread.of(value(h.rows[:1], metric) for h in histories),
-        last=Spread.of(value(reversed(h.rows), metric) for h in histories),
-        drift=Spread.of(drift(h.rows, metric) for h in histories),
-        accuracy=Spread.of(value(reversed(h.rows), ACCURACY) for h in histories),
+        metric=key,
+        start=Spread.of(at_start(h.rows, key) for h in ended),
+        last=Spread.of(at_end(h.rows, key) for h in ended),
+        drift=Spread.of(drift(h.rows, key) for h in ended),
+        accuracy=Spread.of(at_end(h.rows, accuracy) for h in ended),
         collapsed=sum(verdicts) if verdicts else None,
         judged=len(verdicts),
+        passed=sum(passed(h, rule) for h in ended) if rule and verdicts else None,
+        n=sweep.n_in(histories[0].spec, metric_of(key)),
     )
-
-
-def to_json(sweep: Sweep, histories: Mapping[str, History]) -> JsonObject:
-    """What `summary.json` holds: the cells, and every lineage's end."""
-    cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
-    names = names_of(sweep)
-    lineages = {
-        h.spec.id: {
-            "label": names.cell(h.spec),
-            "seed": h.spec.seed,
-            "t": h.t,
-            "status": h.status.value,
-            "reason": h.reason,
-        }
-        for h in histories.values()
-    }
-    statuses = Counter(v["status"] for v in lineages.values())
-    head = {
-        "name": sweep.name,
-        "question": sweep.question,
-        "generations": sweep.generations,
-        "collapse": None if sweep.collapse is None else sweep.collapse.to_dict(),
-    }
-    return {**head, "statuses": dict(statuses), "cells": cells, "lineages": lineages}

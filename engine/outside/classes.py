@@ -13,7 +13,6 @@ import linecache
 import re
 import symtable
 import sys
-import sysconfig
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from engine._signatures import PartError
 # modules whose names may be used although no `__module__` leads there: types and constants
 NAMESPACES = ("engine.parts", "engine.samples", "engine.knowledge", "typing", "collections.abc")
 LITERAL = (bool, int, float, complex, str, bytes, tuple, list, dict, set, type(None))
-LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib"))
+INSTALLED = {"site-packages", "dist-packages"}  # folders of libraries, wherever they lie
 
 
 def part_name(cls: type) -> str:
@@ -197,7 +196,7 @@ def _of_library(module: str) -> bool:
     if file is None:
         paths = list(getattr(found, "__path__", ()))
         file = paths[0] if paths else ""
-    return top in ("engine", "analysis") or str(file).startswith(LIBRARIES)
+    return top in ("engine", "analysis") or not INSTALLED.isdisjoint(Path(file).parts)
 
 
 def _literal(value: Any) -> bool:

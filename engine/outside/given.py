@@ -1,11 +1,12 @@
 """The parameters of a part that was given as an object, by the habit of scikit-learn: the
-constructor keeps each under its own name.
+constructor keeps each under its own name; one that is called as a method is, `fit`, as `fit_line`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ def parameters_of(
     """
     found: Params = {}
     for name in described.parameters:
-        if not hasattr(part, name):
-            rule = f"{type(part).__name__} does not keep its parameter {name!r} under that name"
-            mend = f"write `self.{name} = {name}` in its constructor"
+        own = f"{name}_line" if isfunction(getattr(type(part), name, None)) else name
+        if not hasattr(part, own):
+            as_what = "under that name" if own == name else f"as {own}, for {name} is a method"
+            rule = f"{type(part).__name__} does not keep its parameter {name!r} {as_what}"
+            mend = f"write `self.{own} = {name}` in its constructor"
             raise PartError(_place(described), 1, rule, mend)
-        found[name] = _plain(name, getattr(part, name), described, nested)
+        found[name] = _plain(name, getattr(part, own), described, nested)
     return found
 
 

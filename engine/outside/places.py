@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def of_folder(folder: Path) -> Iterator[Place]:
 
 def of_packages(faults: list[PartError]) -> Iterator[Place]:
     """The parts of installed packages; what is wrong with an entry point goes to `faults`."""
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.value, point.name)):
+    for point in _points(tuple((place, _changed(place)) for place in map(_whole, sys.path))):
         folder = _folder_of(point.value)
         if folder is None:
             rule = f"the entry point {point.name} = {point.value} of {GROUP} leads to no package"
@@ -127,6 +128,22 @@ def of_packages(faults: list[PartError]) -> Iterator[Place]:
             module = f"{point.value}.{path.removesuffix('.py').replace('/', '.')}"
             below = (folder / path).relative_to(root).as_posix()
             yield Place(kind, Path(path).stem, _owner(point), root, below, module)
+
+
+@lru_cache(1)
+def _points(installed: tuple[tuple[Path, int], ...]) -> list[EntryPoint]:
+    """The entry points of the group, read again when a folder of installed packages has changed:
+    that is a file of each of hundreds.
+    """
+    return sorted(entry_points(group=GROUP), key=lambda point: (point.value, point.name))
+
+
+def _changed(place: Path) -> int:
+    """When an entry was last added to a folder or removed, in nanoseconds; 0: no folder."""
+    try:
+        return place.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def of_class(kind: str, cls: type) -> Place:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
+from engine._drawn_variance import warnings as drawn_otherwise
 from engine.files import JsonObject
 from engine.lineage.recipe import Node, path
 from engine.names import names_of, refusals
@@ -22,6 +23,7 @@ from engine.planning.preflight import (
     look_at_unfinished,
     parts_with_commands,
 )
+from engine.planning.resolution import warnings
 from engine.spec import LineageSpec, Sweep
 from engine.store.rows import Row
 from engine.store.store import Store
@@ -35,7 +37,7 @@ class Plan:
 
     cells: int
     seeds: str
-    lineages: int
+    lineages: int  # of the cells; asked counts their controls, too
     asked: int  # generations over all lineages
     unique: int  # ... of different keys
     founders: int
@@ -51,7 +53,12 @@ class Plan:
     cpu_hours: float | None = None
     price: tuple[float, float] | None = None  # USD, lowest and highest
     basis: str = ""  # of the forecast: measured, declared, or both
+    # metrics that generations which are there lack: how many of them, by the metric's id
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, int] = field(default_factory=dict)  # n of each metric that has one
+    warnings: tuple[str, ...] = ()  # what the comparison cannot resolve, see resolution.py
     preflight: Preflight = NOTHING  # what this computer has and lacks for it
+    controls: int = 0  # lineages at a quarter of the size
 
     @property
     def missing(self) -> int:
@@ -60,7 +67,7 @@ class Plan:
 
 def paths(sweep: Sweep) -> dict[str, tuple[Node, ...]]:
     with _no_collection():
-        return {spec.id: path(spec, sweep.generations) for spec in sweep.lineages}
+        return {spec.id: path(spec, sweep.generations) for spec in sweep.all_lineages}
 
 
 @contextlib.contextmanager
@@ -100,13 +107,13 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
     """Count what is asked, what of it is distinct, and what the store has."""
     known = known or paths(sweep)
     generator = {
-        node.draw: spec.generator.name for spec in sweep.lineages for node in known[spec.id]
+        node.draw: spec.generator.name for spec in sweep.all_lineages for node in known[spec.id]
     }
     there = present(store, generator)
     seeds = len({spec.seed for spec in sweep.lineages})
     generators = {spec.generator.name for spec in sweep.lineages}
     share = min((cpus / sweep.resources.of(name).cpus for name in generators), default=1.0)
-    workers = max(1, min(int(share), len(sweep.lineages)))
+    workers = max(1, min(int(share), len(sweep.all_lineages)))
     ahead = forecast(_lacks(sweep, generator, there))
     founders = {lineage: nodes[0].draw for lineage, nodes in known.items()}
     return Plan(
@@ -124,6 +131,10 @@ def make_plan(sweep: Sweep, store: Store, cpus: float, known: Paths | None = Non
         cpu_hours=ahead.cpu_hours,
         price=ahead.price,
         basis=ahead.basis,
+        unmeasured=unmeasured(sweep, store, known, there),
+        compared=sweep.compared,
+        warnings=warnings(sweep, store, founders, there),
+        controls=len(sweep.controls),
         preflight=look_at_unfinished(sweep, store, founders, there),
     )
 
@@ -137,6 +148,24 @@ def present(store: Store, keys: Iterable[str]) -> dict[str, Cost]:
         if draw is not None:
             found[key] = _cost([draw, store.row("model", draw.model)])
     return found
+
+
+def unmeasured(sweep: Sweep, store: Store, known: Paths, there: Container[str]) -> dict[str, int]:
+    """How many committed generations lack a metric that is due of them, by the metric's id: one
+    that is new, or that has to be measured at another n.
+    """
+    lacking: dict[str, set[str]] = {}
+    for spec in sweep.all_lineages:
+        metrics = [(metric, metric.stored) for metric in sweep.metrics_of(spec)]
+        for node in known[spec.id]:
+            draw = store.row("draw", node.draw) if node.draw in there else None
+            if draw is None or not draw.status.measurable:
+                continue
+            for metric, stored in metrics:
+                due = metric.due(node.t, sweep.generations)
+                if due and store.measured(draw, stored) is None:
+                    lacking.setdefault(metric.id, set()).add(node.draw)
+    return {name: len(draws) for name, draws in lacking.items()}
 
 
 def _cost(rows: Iterable[Row | None]) -> Cost:
@@ -173,8 +202,9 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> JsonObject:
             "cell": s.cell_id,
             "seed": s.seed,
             "generations_there": there[s.id],
+            "control": s.id in sweep.control_ids,
         }
-        for s in sweep.lineages
+        for s in sweep.all_lineages
     ]
     head = {
         "name": sweep.name,
@@ -188,6 +218,7 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> JsonObject:
         "missing": plan.missing,
         "refused": refusals(sweep.refused, sweep.lineages),
         "left_out": sweep.left_out(),
+        "draws": drawn_otherwise(sweep.lineages),
         "commands": [part.command_lines for part in parts_with_commands(sweep)],
         "each": each,
     }

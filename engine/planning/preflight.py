@@ -6,16 +6,14 @@ What is lacking is no fault of the experiment: a plan says it, a run refuses bef
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from engine import _cache as cache
 from engine.contents import Contents, Lack
 from engine.distances import extractors
-from engine.files import UNSHARED, cache_folder
 from engine.registry import describe
-from engine.spec import LineageSpec, Part, Sweep
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.store import Store
 
 
@@ -41,13 +39,15 @@ class Preflight:
     data      what the finite data sets hold, in the order of the lineages.
     lacks     what must be there and is not.
     trains    extractors that are not in the cache.
-    unshared  why every worker would train its own, or ''.
+    no_cache  why nothing that is read or trained first can be kept for the next run, or ''.
+    unchecked  weights of one's own that are taken as they are, a sentence each.
     """
 
     data: tuple[Contents, ...] = ()
     lacks: tuple[Lack, ...] = ()
     trains: tuple[Training, ...] = ()
-    unshared: str = ""
+    no_cache: str = ""
+    unchecked: tuple[str, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -60,7 +60,7 @@ NOTHING = Preflight()
 
 def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflight:
     """Look at what these lineages need, by default all; each file is looked at once."""
-    lineages = sweep.lineages if lineages is None else tuple(lineages)
+    lineages = sweep.all_lineages if lineages is None else tuple(lineages)
     first: dict[str, LineageSpec] = {}  # of each data set
     rows: dict[str, int] = {}  # the most that are asked of it
     for spec in lineages:
@@ -70,6 +70,7 @@ def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflig
     data: dict[Contents, None] = {}
     lacks: dict[Lack, None] = {}
     trains: dict[Training, None] = {}
+    unchecked: dict[str, None] = {}
     for key, spec in first.items():
         found = spec.dataset.contents
         if isinstance(found, Lack):
@@ -77,18 +78,20 @@ def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflig
         if isinstance(found, Contents):
             data[found] = None
             lacks |= dict.fromkeys(_absent_rest(found, rows[key]))
-        for name in _extractors(sweep, spec, found):
+        for name in _extractors(sweep.metrics_of(spec), spec.dataset, found):
             lacks |= dict.fromkeys(_weights(name))
             trains |= dict.fromkeys(_training(name, found))
-    unshared = UNSHARED if trains and not _shared(cache_folder()) else ""
-    return Preflight(tuple(data), tuple(lacks), tuple(trains), unshared)
+            unchecked |= dict.fromkeys(_unchecked(name))
+    kept = bool(trains) or any(spec.dataset.reads for spec in first.values())
+    no_cache = cache.problem() if kept else ""
+    return Preflight(tuple(data), tuple(lacks), tuple(trains), no_cache, tuple(unchecked))
 
 
 def lacking(sweep: Sweep, store: Store, only: Sequence[str] = ()) -> str:
     """What is lacking for what is left to run of these lineages (ids, or their beginnings; by
     default all), or ''.
     """
-    wanted = [s for s in sweep.lineages if not only or s.id.startswith(tuple(only))]
+    wanted = [s for s in sweep.all_lineages if not only or s.id.startswith(tuple(only))]
     if not look(sweep, wanted).lacks:
         return ""
     return look(sweep, unfinished(sweep, store, wanted)).refusal
@@ -112,10 +115,10 @@ def look_at_unfinished(
     found = look(sweep)
     if not found.lacks and not found.trains:
         return found
-    begun = [spec for spec in sweep.lineages if founders[spec.id] in there]
+    begun = [spec for spec in sweep.all_lineages if founders[spec.id] in there]
     if not begun:
         return found
-    new = [spec for spec in sweep.lineages if founders[spec.id] not in there]
+    new = [spec for spec in sweep.all_lineages if founders[spec.id] not in there]
     needed = look(sweep, [*new, *unfinished(sweep, store, begun)])
     return replace(needed, data=found.data)
 
@@ -141,16 +144,25 @@ def _absent_rest(found: Contents, rows: int) -> Iterator[Lack]:
         yield lack
 
 
-def _extractors(sweep: Sweep, spec: LineageSpec, found: Contents | Lack | None) -> Iterator[str]:
-    """The extractors that the metrics of a lineage use; "auto" is not known of absent data."""
-    for metric in sweep.metrics_of(spec):
+def weights_lacking(metrics: Iterable[MeasureSpec], dataset: Part) -> str:
+    """What these metrics of a data set lack of given networks, a line each, or ''."""
+    wanted = dict.fromkeys(_extractors(metrics, dataset, dataset.contents))
+    lacks = dict.fromkeys(lack for name in wanted for lack in _weights(name))
+    return "\n".join(map(str, lacks))
+
+
+def _extractors(
+    metrics: Iterable[MeasureSpec], dataset: Part, found: Contents | Lack | None
+) -> Iterator[str]:
+    """The extractors that metrics use; "auto" is not known of absent data."""
+    for metric in metrics:
         parameter = describe("metric", metric.part.name).parameters.get("extractor")
         if parameter is None:
             continue
         asked = metric.part.params.get("extractor", parameter.default)
-        kind = spec.dataset.constant("GIVES")
+        kind = dataset.constant("GIVES")
         if isinstance(found, Contents):
-            yield extractors.chosen(asked, kind, found.labelled, found.shape)
+            yield extractors.chosen(asked, kind, found.labelled)
         elif asked != "auto":
             yield asked
 
@@ -162,21 +174,20 @@ def _weights(name: str) -> Iterator[Lack]:
             yield lack
 
 
+def _unchecked(name: str) -> Iterator[str]:
+    if name in extractors.PRETRAINED:
+        said = extractors.unchecked(name, extractors.weights_folder())
+        if said:
+            yield said
+
+
 def _training(name: str, found: Contents | Lack | None) -> Iterator[Training]:
     if name not in extractors.TRAINED or not isinstance(found, Contents):
         return
     earlier = extractors.known(name, found)
-    if earlier is not None and earlier.weights.exists():
+    if earlier is not None and earlier.weights.is_there:
         return
     declared = extractors.TRAINED[name].seconds(found.train, found.shape)
     measured = None if earlier is None else earlier.seconds
     seconds = declared if measured is None else measured
     yield Training(name, found.name, found.train, seconds, measured is not None)
-
-
-def _shared(folder: Path) -> bool:
-    """Whether files can be made in a folder that may not be there yet."""
-    folder = folder.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -11,10 +11,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import _cache as cache
 from engine import files
 from engine.store.disk import Unwritable
 from engine.store.store import Store
@@ -38,7 +38,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `good` False means that sweeps will fail."""
+    """One thing looked at; `good` False means that sweeps will fail, or do work again (cache)."""
 
     name: str
     text: str
@@ -52,10 +52,10 @@ def cpus_here() -> int:
 
 def preflight(store: Store, wanted: int = 0) -> str:
     """Why nothing could be written to this output, or ''."""
-    probe = store.path(f".probe-{uuid.uuid4().hex[:8]}")
+    probe = store.path(files.staged_name(".probe"))
     try:
         store.write(probe, b"ouroboros")
-        store.fs.rm_file(probe)
+        store.remove(probe)
     except Unwritable as error:
         return str(error)
     except Exception as error:
@@ -208,8 +208,9 @@ def _data() -> list[Finding]:
     text = f"{', '.join(there) or 'none'} in {root}" + (
         f"; ouro download fetches {', '.join(lacks)}" if lacks else ""
     )
+    no_cache = cache.problem()
     return [
-        Finding("cache", str(files.cache_folder())),
+        Finding("cache", no_cache or f"{files.cache_folder()} can be written", not no_cache),
         Finding("data", f"digits (embedded), {text}"),
     ]
 

@@ -9,14 +9,19 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from engine import seams
+from engine._foreign import without_passwords
+from engine._lasting import is_outside, remedy
 from engine.identity import Changed
 from engine.lineage.generations import NotReproduced
 from engine.lineage.history import History
+from engine.seams.seam import WrongAnswer
 from engine.status import ExitCode, FailureKind, Status
 from engine.store.disk import Unwritable
 from engine.store.failures import Failure
 from engine.store.rows import Newer
 
+SEAMS = str(Path(seams.__file__).parent)
 LONGEST = 2000  # characters of an error's message; of its traceback ten times as many
 PASSING = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOMEM}
 
@@ -46,6 +51,8 @@ def may_pass(error: BaseException) -> bool:
     """
     if isinstance(error, ConnectionError | TimeoutError | MemoryError | NotShared | MayPass):
         return True
+    if is_outside(error):
+        return not remedy(error)
     if "OutOfMemory" in type(error).__name__:
         return True
     return isinstance(error, OSError) and error.errno in PASSING
@@ -56,6 +63,8 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, NotReproduced):
         return FailureKind.NOT_REPRODUCED
     if isinstance(error, FileNotFoundError | ModuleNotFoundError | Unwritable | Changed | Newer):
+        return FailureKind.ENVIRONMENT
+    if is_outside(error) and remedy(error):
         return FailureKind.ENVIRONMENT
     return FailureKind.PASSING if may_pass(error) else FailureKind.BUG
 
@@ -68,34 +77,37 @@ def failure_of(
     t  the generation that was to be made.
     frames  where it was raised, when the error's own traceback does not say.
     """
-    file, line = _place(frames or traceback.extract_tb(error.__traceback__))
+    file, line = place_of(frames or traceback.extract_tb(error.__traceback__))
+    if isinstance(error, WrongAnswer):
+        file, line = str(error.file), error.line
     root = str(Path(__file__).parents[2]) + os.sep
     return Failure(
         kind=kind_of(error),
         error=type(error).__name__,
-        message=message_of(error),
+        message=without_passwords(message_of(error)),
         t=t,
         file=file.removeprefix(root),
         line=line,
-        traceback=_text(error, frames)[-10 * LONGEST :],
+        traceback=without_passwords(_text(error, frames)[-10 * LONGEST :]),
         time=time.time(),
     )
 
 
-def _place(frames: traceback.StackSummary) -> tuple[str, int]:
+def place_of(frames: traceback.StackSummary) -> tuple[str, int]:
     """File and line of the innermost frame outside the libraries."""
     own = [frame for frame in frames if not _of_library(frame.filename)] or frames
     return (own[-1].filename, own[-1].lineno or 0) if own else ("?", 0)
 
 
 def _of_library(file: str) -> bool:
-    return "site-packages" in file or "/lib/python" in file
+    """Whether a file is not where an error is to be mended: the seam only passes it on."""
+    return "site-packages" in file or "/lib/python" in file or file.startswith(SEAMS)
 
 
 def message_of(error: BaseException) -> str:
     """What an error says of itself, of which a part's own error may not be capable."""
     try:
-        text = str(error)
+        text = f"{error.rule}; {error.mend}" if isinstance(error, WrongAnswer) else str(error)
     except Exception as second:
         return (
             f"(its message cannot be told: {type(second).__name__} in "

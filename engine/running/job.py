@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 from engine.files import JsonObject
-from engine.outcome.summary import headline
 from engine.settings import Share
-from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.spec import LineageSpec, MeasureSpec, Sweep
 from engine.status import Status
 from engine.store.store import Store
 
@@ -25,7 +24,7 @@ class Job:
     until: int  # a leader stops here; others at the last generation
     generations: int
     metrics: tuple[MeasureSpec, ...]
-    headline: str  # the metric to report on the way
+    headline: str  # the key to report on the way
     out: str
     resources: Share
     together: float = TOGETHER_SECONDS
@@ -39,16 +38,14 @@ class Job:
             until,
             sweep.generations,
             sweep.metrics_of(spec),
-            headline(sweep),
+            sweep.headline,
             out,
             sweep.resources_of(spec),
         )
 
     def to_dict(self) -> JsonObject:
         """Plain values, as they travel to an actor."""
-        metrics = [
-            {"name": m.part.name, "params": m.part.params, "every": m.every} for m in self.metrics
-        ]
+        metrics = [metric.to_dict() for metric in self.metrics]
         return {
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "spec": self.spec.to_dict(),
@@ -58,10 +55,7 @@ class Job:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Job:
-        metrics = tuple(
-            MeasureSpec(Part("metric", m["name"], m["params"]), m["every"])
-            for m in values["metrics"]
-        )
+        metrics = tuple(map(MeasureSpec.from_dict, values["metrics"]))
         spec, share = LineageSpec.from_dict(values["spec"]), Share.from_dict(values["resources"])
         return cls(**{**values, "spec": spec, "metrics": metrics, "resources": share})
 

@@ -2,8 +2,7 @@
 one step = one generation.
 
 Tune holds no state of ours: its checkpoints and loggers are off, its scratch folder is thrown away,
-and every start builds what
-the store lacks.  The only file that imports ray.
+and every start builds what the store lacks.  The only file that imports ray.
 """
 
 from __future__ import annotations
@@ -82,7 +81,10 @@ class LineageActor(tune.Trainable):
 
     def step(self) -> dict[str, float]:
         self.work = self.work or Work(self.job)
-        return self.work.step()
+        try:
+            return self.work.step()
+        except KeyboardInterrupt as error:  # no terminal reaches an actor: a part has raised it
+            return self.work.failed(self.work.failure(error))
 
     @classmethod
     def default_resource_request(cls, config: TrialConfig) -> tune.PlacementGroupFactory:
@@ -205,9 +207,7 @@ class _Stop(tune.Stopper):
 
 
 def _crashed(run: _Run, job: Job, error: Any) -> None:
-    """A lineage whose retries are spent: its process died, or memory, disk or network failed, each
-    time.
-    """
+    """A lineage whose retries are spent: its process died, or memory, disk or network failed."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, NotShared):
         raise Unsatisfiable(str(cause))

@@ -7,33 +7,40 @@ and says what happened.  It prints nothing itself.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 
+from engine import _cache as cache
 from engine.commands import permitting
 from engine.commands import refuse as refuse_lines
 from engine.console.live import Display
-from engine.console.tables import failures
+from engine.console.tables import duration, failures, number
 from engine.experiment.kept import keep
-from engine.lineage.history import History
+from engine.files import cache_folder
+from engine.lineage.history import History, lineage_of
 from engine.names import names_of
 from engine.planning.preflight import parts_with_commands
+from engine.running._at_work import DEATHS, AtWork, Death, place_in
+from engine.running._joining import unreachable
 from engine.running.doctor import preflight
 from engine.running.failure import exit_code
 from engine.running.job import Job
-from engine.running.logs import LOGS, folder_of, log_file, log_of, prints_to
+from engine.running.logs import LOGS, beside, folder_of, log_file, log_of, prints_to
 from engine.running.provenance import elsewhere
 from engine.running.prune import Pruner
 from engine.running.restart import Restarts
 from engine.running.signals import AGAIN, Interrupt
 from engine.running.supply import Summary, Supply
 from engine.running.worker import run_local
-from engine.spec import Sweep
-from engine.status import ExitCode, Status
+from engine.spec import LineageSpec, Sweep
+from engine.status import EnvironmentProblem, ExitCode, Status
+from engine.store import stages
 from engine.store.outputs import forget, has_rows, is_output
 from engine.store.store import Store
 from engine.tracking.recorder import Recorder
@@ -43,10 +50,6 @@ MOST_NAMED = 5  # damaged files
 # read by Ray when it is imported: it then keeps the address 127.0.0.1, where it would look up the
 # machine's own and listen there, for a cluster that we do not want
 ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-
-class EnvironmentProblem(Exception):
-    """Something about this machine, not about the experiment."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Options:
     )
     command: tuple[str, ...] = ()  # of this process, see engine/running/restart.py
     allow_commands: bool = False  # command lines of the experiment may be run
+    quiet: bool = False  # nothing but how it ended
+    verbose: bool = False  # also a line for every generation
 
 
 @dataclass(frozen=True)
@@ -105,14 +110,16 @@ def nothing_left_of_a_refusal(sweep: Sweep, store: Store) -> Iterator[None]:
     """Where this machine refuses before anything is committed, an output that was none before is
     none after.
     """
-    begun, folder = is_output(store), folder_of(sweep, store).absolute()
+    begun, before = is_output(store), frozenset(store.names(""))
+    folder = folder_of(sweep, store).absolute()
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         yield
     except EnvironmentProblem:
         if not begun and not has_rows(store):
-            forget(store)
-            shutil.rmtree(folder / LOGS, ignore_errors=True)
+            forget(store, before)
+            if LOGS not in before:
+                shutil.rmtree(folder / LOGS, ignore_errors=True)
             for place in missing:
                 with contextlib.suppress(OSError):
                     place.rmdir()
@@ -151,12 +158,18 @@ class Session:
         self.supply, self.display, self.recorder, self.pruner = supply, display, recorder, pruner
         permit(sweep, options)
         self.damaged = set(store.names("damaged"))  # before this session
+        Store(store.url).tidy()
+        self.damaged_cache = set(cache.set_aside())
+        self.at_work = AtWork(beside(sweep, store).below(LOGS), store)
         self.restarts = Restarts(options.command, store)
+        self.names = names_of(sweep)
+        self.looked = time.monotonic()  # for what workers say of generations that last
 
     def run(self) -> Ending:
         """Run from what the store has to the summary.  Raises EnvironmentProblem."""
         started, dead = time.monotonic(), ""
-        keep(self.sweep, self.store, self.supply.specs)
+        cache.remove_staged()
+        keep(self.sweep, Store(self.store.url), self.supply.specs)
         self.recorder.specs.update(self.supply.specs)
         self.recorder.start()
         with self.display:
@@ -164,6 +177,8 @@ class Session:
             if not self.supply.finished:
                 if remark := elsewhere(self.sweep, self.supply.continued):
                     self.display.note(remark)
+                if self.at_work.died is not None:
+                    self.display.note(self._obituary(self.at_work.died))
                 try:
                     dead = self._work()
                 except EnvironmentProblem:
@@ -200,7 +215,16 @@ class Session:
         self, lineage: str, t: int, last: float, start: float, new: int, seconds: float, going: bool
     ) -> None:
         self.display.row(lineage, t, last, start, new, seconds, going)
+        if self.options.verbose and new:
+            self.display.say(self._generation(lineage, t, last, seconds))
         self.recorder.changed(lineage)
+
+    def _generation(self, lineage: str, t: int, last: float, seconds: float) -> str:
+        """What --verbose says of a generation that was made."""
+        text = f"{self.names.lineage(self.supply.specs[lineage])}: generation {t}"
+        if not math.isnan(last):
+            text += f", {self.sweep.headline} {number(last)}"
+        return f"{text}, after {duration(seconds)}"
 
     def ended(self, lineage: str, status: Status) -> None:
         self.supply.ended(lineage)
@@ -212,6 +236,9 @@ class Session:
         self.display.note(text)
 
     def tick(self) -> None:
+        if time.monotonic() - self.looked >= stages.every(self.store):
+            self.looked = time.monotonic()
+            self.display.told(stages.told(self.store, self.supply.specs))
         self.display.tick()
 
     def died(self, why: str) -> None:
@@ -225,13 +252,40 @@ class Session:
         if not self.supply.adaptive:
             for lineage in {job.spec.id: job.spec for job in self.supply.jobs()}.values():
                 self.pruner.begin(lineage)
-        if self.options.local:
-            run_local(iter(self.next, None), self, lambda: bool(self.interrupt))
-            return ""
-        return self._work_on_ray()
+        if not self.options.local:
+            self.at_work.forget()
+            return self._work_on_ray()
+        self.interrupt.leaving.append(self.at_work.forget)
+        with self.at_work.noted(faults=bool(self.options.command)):
+            run_local(iter(self._next_here, None), self, lambda: bool(self.interrupt))
+        return ""
+
+    def _next_here(self) -> Job | None:
+        """The next job, for this process; one of which too many have died is recorded as failed."""
+        job = self.next()
+        if job is None:
+            return None
+        rows = partial(self._rows_of, job.spec)
+        times = self.at_work.begin(job.spec.id, lambda: place_in(self.store, rows()))
+        if self.at_work.died is not None and times >= DEATHS:
+            self.store.fail(job.spec.id, self.at_work.died.failure(times, rows()))
+        return job
+
+    def _rows_of(self, spec: LineageSpec) -> int:
+        """How many generations of a lineage are committed."""
+        return len(lineage_of(self.sweep, self.store, spec).rows())
+
+    def _obituary(self, death: Death) -> str:
+        """What is said of the last run, where it died in the middle."""
+        spec, at = self.supply.specs.get(death.note.lineage), ""
+        if spec is not None:
+            at = f" at {self.names.lineage(spec)}, generation {self._rows_of(spec)}"
+        return f"the run before this one died{at}: {death.how}; what is committed is kept"
 
     def _work_on_ray(self) -> str:
-        if self.options.address is None:
+        if self.options.address is not None:
+            refuse(unreachable(self.options.address))
+        else:
             os.environ |= ONE_MACHINE
             if "RAY_AUTH_MODE" not in os.environ:
                 token = secrets.token_hex(32)
@@ -266,7 +320,7 @@ class Session:
         asked = self.supply.asked(found)
         stopped = self.interrupt.signal
         code = exit_code(asked, stopped, bool(dead), self._all_asked)
-        summary = self.supply.summary(found, folder_of(self.sweep, self.store), seconds)
+        summary = self.supply.summary(found, beside(self.sweep, self.store), seconds)
         self.display.results(found)
         state = "FINISHED" if code == ExitCode.OK else "KILLED" if self.interrupt else "FAILED"
         files = [place.path for place in summary.places]
@@ -278,7 +332,7 @@ class Session:
         self, found: Mapping[str, History], summary: Summary, code: int, dead: str
     ) -> Iterator[tuple[str, str]]:
         """Say what happened, as (style, sentence)."""
-        for failure in failures(found.values(), names_of(self.sweep)):
+        for failure in failures(found.values(), self.names):
             yield "red", failure
         left = sum(not history.finished for history in found.values())
         if dead:
@@ -288,13 +342,12 @@ class Session:
             yield "yellow", f"interrupted with {unfinished}; {AGAIN}"
         if summary.count:
             yield "green" if code == ExitCode.OK else "yellow", summary.count
-        if damaged := sorted(set(self.store.names("damaged")) - self.damaged):
-            named = ", ".join(name.partition("-")[2] for name in damaged[:MOST_NAMED])
-            more = ", ..." if len(damaged) > MOST_NAMED else ""
-            aside = "damaged files were set aside in damaged/ and made again"
-            yield "yellow", f"{len(damaged)} {aside}: {named}{more}"
+        if damaged := set(self.store.names("damaged")) - self.damaged:
+            yield "yellow", _aside("damaged files", "damaged/", damaged)
+        if damaged := set(cache.set_aside()) - self.damaged_cache:
+            yield "yellow", _aside("files of the cache", str(cache_folder() / cache.ASIDE), damaged)
         if self.recorder.trouble:
-            yield "yellow", f"{self.recorder.trouble}; the same command fills the gap"
+            yield "yellow", self.recorder.trouble
 
     def _places(self, summary: Summary) -> Iterator[tuple[str, str]]:
         """Say where to look, as (what, where)."""
@@ -308,3 +361,10 @@ class Session:
         log = log_of(self.sweep, self.store)
         if log.exists() and log.stat().st_size:
             yield "log", str(log)
+
+
+def _aside(what: str, where: str, names: Set[str]) -> str:
+    """Say which files were set aside; their names there begin with the time."""
+    named = ", ".join(name.partition("-")[2] for name in sorted(names)[:MOST_NAMED])
+    more = ", ..." if len(names) > MOST_NAMED else ""
+    return f"{len(names)} {what} were set aside in {where} and made again: {named}{more}"

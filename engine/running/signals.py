@@ -30,8 +30,8 @@ class Interrupt:
     thread of ours reads signals from a pipe.
 
     exits     whether the process is ours: it is left when generations hang or at a second signal;
-              else (a notebook, somebody's script) only Ctrl-C is taken, and a second one raises
-              KeyboardInterrupt.
+              else (a notebook, somebody's script) only Ctrl-C is taken, and then KeyboardInterrupt
+              is raised.
     hurry     ends the generations in flight.
     leaving   what to do before the process ends.
     terminal  the file descriptor to say why to.
@@ -43,6 +43,7 @@ class Interrupt:
         self.hurry: Callable[[], None] = lambda: None
         self.leaving: list[Callable[[], None]] = []
         self.terminal = 1
+        self._timers: list[threading.Timer] = []  # of a process that is not ours
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -59,6 +60,8 @@ class Interrupt:
                 self.listen()
                 yield self
         finally:
+            for timer in self._timers:
+                timer.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -87,10 +90,12 @@ class Interrupt:
                     signal.signal(number, self._received)
 
     def _received(self, number: int, _: FrameType | None = None) -> None:
-        if self.signal is None:
-            self.signal = number
-        elif not self.exits:
+        if self.signal is not None and not self.exits:
             raise KeyboardInterrupt
+        if self.signal is None and not self.exits:
+            hurry = after(GENERATION_SECONDS, lambda: self.hurry())
+            self._timers = [hurry, after(LAST_SECONDS, _thread.interrupt_main)]
+        self.signal = self.signal or number
 
     def _listen_on(self, pipe: int) -> None:
         """In the thread: the first signal sets the time, whichever comes next, signal or end of

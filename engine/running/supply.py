@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from engine.console.live import Display
 from engine.console.tables import duration
-from engine.files import write_atomically
 from engine.lineage.history import History, histories, lineage_of
 from engine.names import names_of
-from engine.outcome.summary import drift, headline, to_json
+from engine.outcome.document import to_json
+from engine.outcome.summary import drift
 from engine.planning import plan as planning
 from engine.running.job import Job, Source
+from engine.running.logs import Folder
 from engine.spec import LineageSpec, Sweep
 from engine.status import Status
 from engine.store.store import Store
@@ -73,7 +74,7 @@ class Supply(Source, Protocol):
     def asked(self, found: Mapping[str, History]) -> Sequence[History]:
         """Return those of them that decide how the session ends."""
 
-    def summary(self, found: Mapping[str, History], folder: Path, seconds: float) -> Summary:
+    def summary(self, found: Mapping[str, History], folder: Folder, seconds: float) -> Summary:
         """Sum up and write it to the folder; seconds: since the session began."""
 
 
@@ -95,7 +96,7 @@ class Listed:
     ) -> None:
         self.sweep, self.store, self.known = sweep, store, known
         self.only, self.leaders = only, leaders
-        self.specs = {spec.id: spec for spec in sweep.lineages}
+        self.specs = {spec.id: spec for spec in sweep.all_lineages}
         self.continued: list[History] = []
         self._jobs: list[Job] = []
         self._left: deque[Job] = deque()
@@ -139,11 +140,11 @@ class Listed:
     def _is_asked(self, spec: LineageSpec) -> bool:
         return not self.only or spec.id.startswith(self.only)
 
-    def summary(self, found: Mapping[str, History], folder: Path, seconds: float) -> Summary:
+    def summary(self, found: Mapping[str, History], folder: Folder, seconds: float) -> Summary:
         """Write summary.json and the film strip."""
         report = to_json(self.sweep, found)
-        place = write_atomically(folder / "summary.json", json_text(report))
-        places = (Place("summary", place), *self._film_strip(found, folder / "film_strip.png"))
+        place = folder.write("summary.json", json_text(report))
+        places = (Place("summary", place), *self._film_strip(found, folder))
         return Summary(report, _numbers(report), places, self._count(found, seconds))
 
     def _count(self, found: Mapping[str, History], seconds: float) -> str:
@@ -155,10 +156,11 @@ class Listed:
             many = f"of {len(found)} lineages the {len(asked)} that were asked for"
         return f"{many} have an outcome, after {duration(seconds)}"
 
-    def _film_strip(self, found: Mapping[str, History], path: Path) -> Iterable[Place]:
+    def _film_strip(self, found: Mapping[str, History], folder: Folder) -> Iterable[Place]:
         """Draw the lineage that drifted most of those that went furthest."""
         from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
 
+        path = folder.place("film_strip.png")
         shown = film_strip(self.store, most_drifted(self.sweep, found), path)
         if shown is None:
             return ()
@@ -173,17 +175,20 @@ def json_text(report: Mapping[str, object]) -> str:
 def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
     """What the tracker shows of a run: lineages by status, and how many have collapsed."""
     numbers = {f"lineages/{status}": float(n) for status, n in report["statuses"].items()}
-    numbers["lineages/collapsed"] = float(sum(cell["collapsed"] or 0 for cell in report["cells"]))
+    judged = [cell["collapsed"] for cell in report["cells"] if cell["collapsed"] is not None]
+    if judged:
+        numbers["lineages/collapsed"] = float(sum(judged))
     return numbers
 
 
 def most_drifted(sweep: Sweep, found: Mapping[str, History]) -> list[History]:
     """Lineages to draw: those that went furthest, and of them the one that drifted most, first."""
-    metric = headline(sweep)
+    key = sweep.headline
     sign = sweep.collapse.sign if sweep.collapse else 1  # -1 where less of the metric is worse
 
     def rank(history: History) -> tuple[int, float]:
-        moved = drift(history.rows, metric)
+        moved = drift(history.rows, key)
         return -len(history.rows), math.inf if moved is None else -sign * moved
 
-    return sorted(found.values(), key=rank)
+    cells = [own for own in found.values() if own.spec.id not in sweep.control_ids]
+    return sorted(cells, key=rank)

@@ -8,16 +8,19 @@ elsewhere; here, where there is no elsewhere, it ends the lineage.
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from engine import files
 from engine._memory import limit_memory, release_gpu, set_threads, share_gpu
 from engine.commands import permitting
 from engine.lineage.loop import Lineage
-from engine.outcome.summary import value
+from engine.outcome.summary import at_end, at_start
+from engine.running._printed import Printed
 from engine.running.failure import MayPass, NotShared, failure_of, may_pass
 from engine.running.job import Job, Watch
 from engine.running.timeout import limit
@@ -25,7 +28,9 @@ from engine.status import Status
 from engine.store.disk import Unwritable
 from engine.store.failures import Failure
 from engine.store.rows import Generation
+from engine.store.stages import Teller
 from engine.store.store import Store
+from engine.training import progress
 
 FOUND_SECONDS = 1.0  # generations that are in the store already are passed in one step for so long
 STATUSES = tuple(Status)  # only numbers leave an actor
@@ -44,8 +49,9 @@ def store_at(url: str) -> Store:
 class Work:
     """step() -> what there is to report, as floats; `done` is True after the last one."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, tick: Callable[[], None] = lambda: None) -> None:
+        """tick: called now and then inside a generation that lasts."""
+        self.job, self.tick = job, tick
         self.store = store_at(job.out)
         if self.store.local and not Path(self.store.root).is_dir():
             raise NotShared(
@@ -55,6 +61,8 @@ class Work:
         set_threads(job.resources.threads)
         share_gpu(job.resources.gpus)
         limit_memory(job.resources.memory_bytes)
+        self.teller = Teller(self.store, job.spec.id)
+        self.printed = Printed(self.store, job.spec.id)
         self.lineage: Lineage | None = None
         self.start = float("nan")
 
@@ -63,14 +71,19 @@ class Work:
 
         Raises MayPass, and Unwritable when the output is at fault and no part.
         """
-        with permitting(self.job.allow_commands, self._prints()):
-            return self._step()
+        with (
+            permitting(self.job.allow_commands, self.printed),
+            progress.heard(self._hear),
+        ):
+            try:
+                return self._step()
+            finally:
+                self.teller.committed()
+                self.printed.keep()
 
-    def _prints(self) -> Path | None:
-        """Where the programs of this lineage print to."""
-        if not self.store.local:
-            return None
-        return Path(self.store.root) / "logs" / "commands" / self.job.spec.id
+    def _hear(self, stage: progress.Stage) -> None:
+        self.teller.hear(stage)
+        self.tick()
 
     def _step(self) -> dict[str, float]:
         try:
@@ -79,9 +92,9 @@ class Work:
             ):  # its leader failed a moment ago
                 return self._report(known.t - 1, Status.FAILED)
             return self._advance()
-        except (Unwritable, NotShared):
+        except (Unwritable, NotShared, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit and its like, too: others are not ended by it
             failure = self.failure(error)
             if may_pass(error):
                 raise MayPass(f"{failure.error}: {failure.message}", failure) from None
@@ -107,8 +120,8 @@ class Work:
                 rows += lineage.advance_for(together)
         release_gpu()
         if rows and rows[0].t == 0:
-            self.start = _or_nan(value(rows[:1], job.headline))
-        last = _or_nan(value(reversed(rows), job.headline))
+            self.start = _or_nan(at_start(rows, job.headline))
+        last = _or_nan(at_end(rows, job.headline))
         counts = {
             "new": float(lineage.fits - fits),
             "last": last,
@@ -131,8 +144,11 @@ class Work:
     def failure(
         self, error: BaseException, frames: traceback.StackSummary | None = None
     ) -> Failure:
-        """An error as the store keeps it, with the generation that was to be made."""
-        return failure_of(error, self.lineage.t if self.lineage else 0, frames)
+        """An error as the store keeps it, with the generation that was to be made, and where to
+        read what programs have printed.
+        """
+        found = failure_of(error, self.lineage.t if self.lineage else 0, frames)
+        return replace(found, printed=self.printed.place)
 
     def failed(self, failure: Failure) -> dict[str, float]:
         """End the lineage by an error."""
@@ -143,6 +159,7 @@ class Work:
         """Told by the watch, from its thread, just before this process ends; whoever takes over
         finds the record.
         """
+        self.printed.keep()
         self.store.fail(self.job.spec.id, self.failure(error, where))
 
     def _report(self, t: int, status: Status) -> dict[str, float]:
@@ -168,20 +185,30 @@ def run_local(
     files.remove(files.of_dead_processes())
     _stores.clear()  # the output may be another one than at an earlier run of this process
     for job in jobs:
-        work, done = Work(job), False
+        work, done = Work(job, watch.tick), False
         while not done and not stopped():
             try:
                 report = work.step()
             except MayPass as error:  # there is nowhere else to try
                 report = work.failed(error.failure)
-            except (
-                SystemExit
-            ) as error:  # a part that calls sys.exit() ends its lineage, not the sweep
+            except KeyboardInterrupt as error:
+                if _is_users(stopped):
+                    raise
                 report = work.failed(work.failure(error))
             done = bool(report["done"])
             tell(watch, job, report)
         if stopped():
             return
+
+
+def _is_users(stopped: Callable[[], bool]) -> bool:
+    """Whether a KeyboardInterrupt is a Ctrl-C: one that nobody caught before, or that ours heard of
+    too; else a part has raised it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return True
+    time.sleep(0.1)  # who listens in another thread hears of it a moment later
+    return stopped()
 
 
 def tell(watch: Watch, job: Job, report: dict[str, float]) -> None:

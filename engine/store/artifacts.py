@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -18,11 +22,14 @@ from engine.parts import Generator
 from engine.samples import MAPPED_BYTES, Samples
 from engine.spec import Part
 from engine.store.rows import DrawRow, Machine, ModelRow, Row
-from engine.store.seal import sha256
+from engine.store.seal import Damaged, sha256
 from engine.store.store import Store
 
 SAMPLES, STRIP, WEIGHTS = "samples.safetensors", "strip.safetensors", "weights/"
-DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F64": np.float64}
+DTYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32, "I64": np.int64} | {
+    "F32": np.float32,
+    "F64": np.float64,
+}
 
 
 def sample_files(samples: Samples) -> dict[str, bytes]:
@@ -68,9 +75,7 @@ def generator_files(generator: Generator) -> dict[str, bytes]:
 
 
 def has_samples(store: Store, row: DrawRow) -> bool:
-    if SAMPLES not in row.files:
-        return False
-    return bool(store.fs.exists(f"{store.folder(row.kind, row.key)}/{SAMPLES}"))
+    return store.has(row, SAMPLES)
 
 
 def read_samples(store: Store, row: DrawRow, name: str = SAMPLES) -> Samples | None:
@@ -78,16 +83,31 @@ def read_samples(store: Store, row: DrawRow, name: str = SAMPLES) -> Samples | N
     data = store.get(row, name) if name in row.files else None
     if data is None:
         return None
-    if not store.local or len(data) < MAPPED_BYTES:
+    path = f"{store.folder(row.kind, row.key)}/{name}"
+    with store.whole(), _decoding(path):
+        if store.local and len(data) >= MAPPED_BYTES:
+            file = store.disk.open(path)
+            if file is not None:
+                with file:
+                    return mapped(file)
         return decode(data)
-    return mapped(Path(store.folder(row.kind, row.key)) / name)
+    return None
 
 
-def mapped(path: Path) -> Samples:
+@contextlib.contextmanager
+def _decoding(path: str) -> Iterator[None]:
+    """Bytes that are those of their row, and yet no samples, are damage."""
+    try:
+        yield
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise Damaged(path, f"no samples: {error}") from None
+
+
+def mapped(file: BinaryIO) -> Samples:
     """Samples whose arrays are views of the file (copied where they are written to): old
     generations of large images need no memory between two reads.
     """
-    whole = np.memmap(path, np.uint8, "c")
+    whole = np.memmap(file, np.uint8, "c")
     start = 8 + int.from_bytes(
         bytes(whole[:8]), "little"
     )  # safetensors: the header's length, the header as JSON, the arrays

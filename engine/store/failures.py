@@ -29,6 +29,7 @@ class Failure:
     line: int
     traceback: str
     time: float
+    printed: str = ""  # what its programs printed: in the output, with .out and .err at its end
 
     @property
     def reason(self) -> str:
@@ -48,6 +49,7 @@ class Failure:
             line=shapes.integer(found.get("line") or 0),
             traceback=shapes.text(found.get("traceback")),
             time=shapes.number(found.get("time")),
+            printed=shapes.text(found.get("printed", "")),
         )
 
     def to_json(self) -> dict[str, Any]:

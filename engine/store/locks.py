@@ -11,6 +11,7 @@ wrote meanwhile has the bits its successor writes, since keys name content.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -22,9 +23,11 @@ from typing import IO, Any
 
 from engine.files import JsonObject
 from engine.store.disk import Disk, Unwritable
+from engine.store.seal import Damaged
 
 BEAT_SECONDS = 1.0
 LOST_AFTER = 12.0  # seconds without a beat
+MOST_SAID = 10_000  # bytes of what a holder says about itself
 
 
 class Busy(Exception):
@@ -52,13 +55,10 @@ class FileLocks:
 
     def try_hold(self, name: str, about: str = "") -> contextlib.ExitStack | None:
         """Hold `name` until the returned stack is closed; None when someone else holds it."""
-        self.disk.make(self.folder)
         stack = contextlib.ExitStack()
+        file = stack.enter_context(self.disk.append(os.path.join(self.folder, name)))
         try:
-            # closed by the stack
-            file = open(os.path.join(self.folder, name), "a+")  # noqa: SIM115
-            stack.callback(file.close)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file, self.folder)
             if about:
                 file.truncate(0)
                 file.write(about)
@@ -67,6 +67,9 @@ class FileLocks:
         except BlockingIOError:
             stack.close()
             return None
+        except Unwritable:
+            stack.close()
+            raise
         except OSError as error:
             with contextlib.suppress(
                 OSError
@@ -77,8 +80,9 @@ class FileLocks:
 
     def holder(self, name: str) -> str:
         """What the last holder of a name said about itself."""
-        with contextlib.suppress(OSError), open(os.path.join(self.folder, name)) as file:
-            return file.read()
+        with contextlib.suppress(OSError, Damaged):
+            said = self.disk.read(os.path.join(self.folder, name), MOST_SAID) or b""
+            return said.decode(errors="replace")
         return ""
 
     def alive(self, name: str) -> bool:
@@ -88,6 +92,23 @@ class FileLocks:
         said = self.holder(name)
         self.pause()  # what a killed one had said stands there for a moment
         return bool(said) and said == self.holder(name)
+
+
+def _take(file: IO[str], folder: str) -> None:
+    """Lock an open file; BlockingIOError when someone else holds it, Unwritable where the file
+    system knows no locks (Lustre without -o flock, some NFS).
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        reason = (
+            f"cannot lock files in {folder}: its file system gives no locks ({said}); mount it "
+            "with them (Lustre: -o flock; NFS: without nolock), or give --out on another disk"
+        )
+        raise Unwritable(error.errno or errno.ENOLCK, reason) from error
 
 
 def _forget(file: IO[str]) -> None:

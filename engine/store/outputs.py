@@ -1,4 +1,5 @@
-"""What is an output of ours, who it is, and which is nearest where one that was named is none.
+"""What is an output of ours, whether it can be reached, who it is, and which is nearest where one
+that was named is none.
 
 <out>/output.json   its identity: the same wherever the output is moved or copied to
 """
@@ -11,13 +12,18 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine._deadline import within
+from engine._foreign import HoldsPassword, NoPlace, without_passwords
+from engine._lasting import in_words, remedy
 from engine.files import JsonObject
 from engine.spec import digest
+from engine.status import EnvironmentProblem
 from engine.store import shapes
+from engine.store.rows import Newer
 from engine.store.seal import Damaged
 from engine.store.store import Store
 
@@ -30,11 +36,61 @@ OURS = {  # what committed things are called, by the folder that they lie in
 }
 # what stands beside them before anything is committed
 BESIDE = (IDENTITY, "experiments", "locks", "mlflow.db", "mlflow.db-shm", "mlflow.db-wal")
+SECONDS = 15.0  # until an object store has said whether it lets us in
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # what sends s3:// elsewhere
 MOST_NAMED = 3  # outputs that are near
 
 
 class NoOutput(Exception):
     """An output that was named and is none."""
+
+
+class Unreachable(EnvironmentProblem):
+    """An output, for a reason of the place where it is."""
+
+
+# ---- whether it can be looked at -----------------------------------------------------------------
+
+
+def reached(url: str) -> Store:
+    """Open an output to look at, which need not be there yet; makes nothing.
+
+    Unreachable, within seconds and in one sentence, when nobody answers there or lets us in.
+    """
+    try:
+        store = Store(url, repairs=False)
+        if not store.local:
+            within(SECONDS, lambda: _must_answer(store))
+    except Exception as error:
+        raise closed(url, error) from None
+    return store
+
+
+def _must_answer(store: Store) -> None:
+    """Raises when an object store does not let us list, or is none."""
+    if store.names(""):
+        return
+    try:
+        store.fs.cat_file(store.path(f".probe-{uuid.uuid4().hex}"))
+    except FileNotFoundError as error:
+        if remedy(error):  # not the output, but the bucket
+            raise
+    else:
+        raise ValueError("what nobody has put there is there, too: this is no object store")
+
+
+def closed(url: str, error: Exception) -> Exception:
+    """Why an output cannot be opened: the libraries of fsspec each have errors of their own."""
+    ours = NoOutput | Damaged | Newer | HoldsPassword | NoPlace | EnvironmentProblem
+    if isinstance(error, ours):
+        return error
+    if "://" not in url and not isinstance(error, OSError | ValueError | ImportError):
+        return error
+    said = f"cannot open the output {url}: {in_words(error)}"
+    if url.startswith("s3"):
+        for name in filter(os.environ.get, ENDPOINTS):
+            return Unreachable(f"{said} ({name} is {without_passwords(os.environ[name])})")
+    return Unreachable(said)
 
 
 def is_output(store: Store) -> bool:
@@ -50,11 +106,13 @@ def has_rows(store: Store) -> bool:
     )
 
 
-def forget(store: Store) -> None:
+def forget(store: Store, before: Container[str]) -> None:
     """Remove what a session leaves in an output before it commits anything, as far as the disk
     lets us: why it refused was said already.
+
+    before: the names that were there when it began, which stay.
     """
-    for name in BESIDE:
+    for name in (name for name in BESIDE if name not in before):
         with contextlib.suppress(OSError):
             store.fs.rm(store.path(name), recursive=True)
 
@@ -141,9 +199,7 @@ class Identity:
 
 def identity(store: Store) -> Identity | None:
     """Who an output is; None where nobody has said it yet, or what was said is damaged."""
-    with contextlib.suppress(Damaged):
-        return store.read_json(store.path(IDENTITY), Identity.from_json)
-    return None
+    return store.found(store.path(IDENTITY), Identity.from_json)
 
 
 def identify(store: Store, own: Iterable[str]) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from engine._measure_spec import at_least_n
 from engine.store.measured import Measured, Metrics
 from engine.store.rows import DrawRow, Generation
 from engine.store.store import Store
@@ -24,6 +25,7 @@ class Keys(Protocol):
 
 
 Due = Callable[[int], Sequence[str]]  # generation -> ids of the metrics that were to be measured
+UNASKED = "draw"  # the metric of every draw that is made; rows of former versions are without it
 
 
 def generations(
@@ -61,9 +63,11 @@ def generation(
 def measured(store: Store, draw: DrawRow, due: Sequence[str] | None) -> Measured:
     """What a draw's metrics say together; nothing where there were no samples to measure."""
     if due is None:
-        due = store.metrics_of(draw)
+        due = at_least_n(store.metrics_of(draw))
     elif not draw.status.measurable:
         return Measured()
+    elif UNASKED in draw.metrics and UNASKED not in due:
+        due = [UNASKED, *due]  # what was asked for at another n comes later, and counts
     if isinstance(draw.metrics, Metrics):
         together = draw.metrics.together(due)
         if together is not None:

@@ -7,12 +7,13 @@ shape is Malformed, which the store treats as damage.  `to_json` gives back what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from engine.spec import LineageSpec
+from engine.spec import PARTS, LineageSpec
 from engine.status import Status
 from engine.store import shapes
+from engine.store._data import Data as Data
 from engine.store.measured import Measured, Metrics
 from engine.store.shapes import NOTHING, Malformed
 
@@ -314,6 +315,7 @@ class LineageRow:
     classes: tuple[str, ...] = ()  # what the labels 0, 1, ... are called, where not by number
     identity: Mapping[str, Any] = field(default_factory=dict)  # what its id is a digest of
     schema: int = SCHEMA
+    data: Data | None = None  # of a finite data set; older outputs have none
 
     @classmethod
     def from_json(cls, value: object) -> LineageRow:
@@ -322,21 +324,30 @@ class LineageRow:
         generations = tuple(map(Address.from_json, shapes.items(found.get("generations"))))
         classes = tuple(map(shapes.text, shapes.items(found.get("classes", []))))
         identity = shapes.mapping(found.get("identity", {}))
+        for kind in PARTS:
+            shapes.mapping(identity.get(kind, {}))
         lineage, schema = shapes.text(found.get("lineage", "")), shapes.schema(found)
-        return cls(lineage, spec, label, generations, classes, identity, schema)
+        data = Data.from_json(found["data"]) if "data" in found else None
+        return cls(lineage, spec, label, generations, classes, identity, schema, data)
 
     def to_json(self) -> dict[str, Any]:
         generations = [asdict(address) for address in self.generations]
         own = {"lineage": self.lineage, "spec": dict(self.spec), "label": self.label}
         classes = {"classes": list(self.classes)} if self.classes else {}
+        data = {} if self.data is None else {"data": self.data.to_json()}
         by = {"identity": dict(self.identity), "schema": self.schema}
-        return {**own, "generations": generations, **classes, **by}
+        return {**own, "generations": generations, **classes, **data, **by}
 
     def known_spec(self) -> LineageSpec | None:
         """The spec; None when this installation lacks a part of it, or cannot make sense of it."""
         try:
             former, known = self.schema < SCHEMA, dict(self.identity)
             spec = LineageSpec.from_dict(dict(self.spec), former=former, known=known)
+            if self.data is not None:
+                then = self.data.contents(spec.dataset.name)
+                spec = replace(spec, dataset=replace(spec.dataset, then=then))
             return spec if spec.id == self.lineage or not self.lineage else None
-        except (KeyError, TypeError, AttributeError, ValueError):
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+            return None
+        except (AssertionError, RecursionError):
             return None

@@ -1,4 +1,6 @@
-"""The seal of a JSON file: the digest of what it holds stands in it, so that damage is known."""
+"""The seals of JSON files and of half-trained states: the digest of what a file holds stands in it,
+so that damage is known.
+"""
 
 from __future__ import annotations
 
@@ -51,3 +53,24 @@ def _refused(constant: str) -> object:
 
 
 DECODER = json.JSONDecoder(parse_constant=_refused)
+
+
+# ---- half-trained states -------------------------------------------------------------------------
+
+
+def sealed_state(name: str, state: bytes) -> bytes:
+    """A half-trained state, after the digest of its name and itself: one of another model, with
+    networks of the same shapes, is not taken for it.
+    """
+    return _of_state(name, state) + state
+
+
+def unsealed_state(name: str, data: bytes) -> bytes | None:
+    """The state; None when it is damaged or has another name.  Older ones say no name."""
+    begins, state = data[:32], data[32:]
+    whole = begins in (_of_state(name, state), hashlib.sha256(state).digest())
+    return state if whole else None
+
+
+def _of_state(name: str, state: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\0" + state).digest()

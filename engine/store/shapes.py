@@ -11,6 +11,8 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 NOTHING: Mapping[str, Any] = {}
 LAST = 2**31 - 1  # the greatest number of a generation
+SHORT = 60  # characters that are no name too long, whatever they are
+LONGEST_NAME, LONGEST_PATH = 255, 1000  # bytes of a file's name, characters of a path in an output
 
 
 class Malformed(ValueError):
@@ -33,8 +35,13 @@ def name(value: object) -> str:
 
 
 def is_below(name: str) -> bool:
-    """Whether a relative path stays below the folder that it is joined to."""
-    return name.isalnum() or not any(part in ("", ".", "..") for part in name.split("/"))
+    """Whether a relative path can be one, and stays below the folder that it is joined to."""
+    if len(name) < SHORT and name.isalnum():
+        return True
+    steps = [step.encode("utf-8", "surrogatepass") for step in name.split("/")]
+    return len(name) < LONGEST_PATH and not any(
+        step in (b"", b".", b"..") or b"\0" in step or len(step) > LONGEST_NAME for step in steps
+    )
 
 
 def integer(value: object, least: int = 0, most: int = 2**62) -> int:

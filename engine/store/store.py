@@ -13,19 +13,18 @@ missing were pruned, and can be made again bit for bit.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import posixpath
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Literal, overload
 
-import fsspec
-
-from engine.store.disk import Disk
 from engine.store.failures import Failure
+from engine.store.files import MOST_JSON, Files, ignore
 from engine.store.locks import Busy, FileLocks, Leases
 from engine.store.measured import Later, Measured
 from engine.store.rows import (
@@ -35,40 +34,24 @@ from engine.store.rows import (
     ModelRow,
     Row,
     block_from_json,
-    known_schema,
     row_from_json,
 )
-from engine.store.seal import Damaged, sealed, sha256, unsealed
-from engine.store.shapes import Malformed, is_below
+from engine.store.seal import Damaged, sealed_state, sha256, unsealed_state
+from engine.store.shapes import is_below
 
 Kind = Literal["model", "draw"]
+AT_ONCE = 32  # records that are looked at on an object store, each of which takes its time
 KIND_FOLDERS: dict[Kind, str] = {"model": "models", "draw": "draws"}
-T = TypeVar("T")
 
 
-def _ignore(path: str) -> None:
-    """Nobody wants to know."""
-
-
-class Store:
-    """One output, local or on any fsspec URL.
-
-    on_damage  is called with the path (within the output) of each damaged file that is found.
-    repairs  whether such a file is moved to damaged/, to be made again; who only looks at an
-             output leaves it to those who make generations: they find it, too.
-    """
+class Store(Files):
+    """One output: what is committed in its files."""
 
     def __init__(
-        self, url: str, *, on_damage: Callable[[str], None] = _ignore, repairs: bool = True
+        self, url: str, *, on_damage: Callable[[str], None] = ignore, repairs: bool = True
     ) -> None:
-        self.url, self.on_damage, self.repairs = url, on_damage, repairs
-        # others write there too
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
-        self.local = protocol in ("file", "local")
-        self.root = os.path.abspath(root) if self.local else root.rstrip("/")
-        self.damage: list[str] = []  # what this object has found, by path within the output
-        self.disk, folder = Disk(self.root), self.path("locks")
+        super().__init__(url, on_damage=on_damage, repairs=repairs)
+        folder = self.path("locks")
         self.locks: FileLocks | Leases = (
             FileLocks(folder, self.disk) if self.local else Leases(self.fs, folder)
         )
@@ -77,70 +60,10 @@ class Store:
         self._seen_blocks: set[str] = set()
         self._blocks_changed: int | None = None
 
-    def path(self, *names: str) -> str:
-        return posixpath.join(self.root, *names)
-
     def folder(self, kind: Kind, key: str) -> str:
         if not is_below(key):
             raise Damaged(key, "no key, but a path out of the output")
         return f"{self.root}/{KIND_FOLDERS[kind]}/{key}"
-
-    # ---- bytes ----
-
-    def write(self, path: str, data: bytes) -> None:
-        """All of it or nothing; Unwritable when the disk refuses."""
-        if self.local:
-            self.disk.write(path, data)
-        else:
-            self.fs.pipe_file(path, data)
-
-    def read(self, path: str) -> bytes | None:
-        """The bytes, or None when there is no such file."""
-        try:
-            if not self.local:
-                return bytes(self.fs.cat_file(path))
-            with open(path, "rb") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def write_json(self, path: str, value: object) -> None:
-        """JSON with its own digest, so that a cut or flipped file is known as such."""
-        self.write(path, sealed(value))
-
-    def read_json(self, path: str, of: Callable[[object], T]) -> T | None:
-        """What a file holds; None when it is not there.
-
-        Damaged when it is not what was written, or has another shape than `of` reads.
-        """
-        data = self.read(path)
-        if data is None:
-            return None
-        try:
-            return of(known_schema(unsealed(data), self.url))
-        except Malformed as error:
-            raise Damaged(path, str(error)) from None
-
-    def _found(self, path: str, of: Callable[[object], T], mine: Callable[[T], bool]) -> T | None:
-        """What a file holds; None when there is none, or it is damaged or another's: set aside."""
-        try:
-            found = self.read_json(path, of)
-            if found is None or mine(found):
-                return found
-        except Damaged:
-            pass
-        self.set_aside(path)
-        return None
-
-    def names(self, folder: str) -> list[str]:
-        """The names in a folder; none when it is not there."""
-        try:
-            if self.local:
-                return sorted(os.listdir(self.path(folder)))
-            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
-            return sorted({posixpath.basename(path.rstrip("/")) for path in found})
-        except (FileNotFoundError, NotADirectoryError):
-            return []
 
     # ---- rows ----
 
@@ -160,7 +83,7 @@ class Store:
         if known is not None:
             return known
         path = f"{self.folder(kind, key)}/row.json"
-        return self._found(path, row_from_json, lambda row: (row.kind, row.key) == (kind, key))
+        return self.found(path, row_from_json, lambda row: (row.kind, row.key) == (kind, key))
 
     def _block_rows(self, kind: Kind) -> Mapping[str, Row]:
         return self._models if kind == "model" else self._draws
@@ -190,8 +113,8 @@ class Store:
         """See the blocks that others have committed."""
         if self.local:
             try:
-                changed = os.stat(self.path("blocks")).st_mtime_ns
-            except FileNotFoundError:
+                changed = os.stat(self.path("blocks"), follow_symlinks=False).st_mtime_ns
+            except (FileNotFoundError, NotADirectoryError):
                 return
             if changed == self._blocks_changed and time.time_ns() - changed > 1_000_000_000:
                 return
@@ -201,7 +124,7 @@ class Store:
                 self._read_block(name)
 
     def _read_block(self, name: str) -> None:
-        rows = self._found(self.path("blocks", name), block_from_json, lambda rows: True)
+        rows = self.found(self.path("blocks", name), block_from_json)
         if rows is not None:
             self._seen_blocks.add(name)
             self._add_block(rows)
@@ -224,12 +147,20 @@ class Store:
 
         A damaged one is set aside and counts as pruned.
         """
-        path = posixpath.join(self.folder(row.kind, row.key), name)
-        data = self.read(path)
-        if data is not None and sha256(data) != row.files[name].sha256:
-            self.set_aside(path)
-            return None
+        with self.whole():
+            return self._verified(row, name)
+        return None
+
+    def _verified(self, row: Row, name: str) -> bytes | None:
+        path, file = posixpath.join(self.folder(row.kind, row.key), name), row.files[name]
+        data = self.read(path, max(file.bytes, MOST_JSON))  # the digest decides, not a row's size
+        if data is not None and sha256(data) != file.sha256:
+            raise Damaged(path, "not the bytes that its row names")
         return data
+
+    def has(self, row: Row, name: str) -> bool:
+        """Whether a file of a row is there, whatever is in it."""
+        return name in row.files and self.has_file(f"{self.folder(row.kind, row.key)}/{name}")
 
     def measured(self, draw: DrawRow, metric: str) -> Measured | None:
         """A metric of a draw: from its row, or measured later; None when it is not there."""
@@ -239,7 +170,7 @@ class Store:
 
     def _measured_later(self, key: str, metric: str) -> Measured | None:
         path = posixpath.join(self.folder("draw", key), "metrics", f"{metric}.json")
-        found = self._found(path, Later.from_json, lambda it: it.is_of(key, metric))
+        found = self.found(path, Later.from_json, lambda it: it.is_of(key, metric))
         return None if found is None else found.measured
 
     def metrics_of(self, draw: DrawRow) -> list[str]:
@@ -253,38 +184,27 @@ class Store:
         path = posixpath.join(self.folder("draw", key), "metrics", f"{metric}.json")
         self.write_json(path, {"draw": key, "metric": metric, "values": measured.to_json()})
 
-    def set_aside(self, path: str) -> None:
-        """Move a damaged file to damaged/, where a person can look at it; its name there says when
-        it was found and where.
-        """
-        place = posixpath.relpath(path, self.root)
-        if self.repairs:
-            name = f"{time.time_ns()}-{place.replace('/', '-')}"
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.makedirs(self.path("damaged"), exist_ok=True)
-                self.fs.mv(path, self.path("damaged", name))
-        self.damage.append(place)
-        self.on_damage(place)
-
     # ---- half-trained models ----
 
     def read_partial(self, name: str) -> bytes | None:
-        """The state of a training that was interrupted; None when there is none, or not as it was
-        written.
-        """
-        data = self.read(self.path("partial", name))
-        whole = data is not None and hashlib.sha256(data[32:]).digest() == data[:32]
-        return data[32:] if data is not None and whole else None
+        """The state of an interrupted training; None for none, or a damaged one: set aside."""
+        path = self.path("partial", name)
+        with self.whole():
+            data = self.read(path)
+            state = None if data is None else unsealed_state(name, data)
+            if data is not None and state is None:
+                raise Damaged(path, "cut or changed since it was written")
+            return state
+        return None
 
     def write_partial(self, name: str, data: bytes) -> None:
-        self.write(self.path("partial", name), hashlib.sha256(data).digest() + data)
+        self.write(self.path("partial", name), sealed_state(name, data))
 
     def drop_partial(self, key: str) -> None:
         """Forget the states of a model's training."""
         for name in self.names("partial"):
             if name.startswith(key):
-                with contextlib.suppress(FileNotFoundError):
-                    self.fs.rm_file(self.path("partial", name))
+                self.remove(self.path("partial", name))
 
     # ---- lineages and failures ----
 
@@ -296,7 +216,7 @@ class Store:
         lineage.
         """
         path = self.path("lineages", f"{lineage_id}.json")
-        return self._found(path, LineageRow.from_json, lambda row: row.lineage in ("", lineage_id))
+        return self.found(path, LineageRow.from_json, lambda row: row.lineage in ("", lineage_id))
 
     def lineages(self) -> Iterator[LineageRow]:
         """What was written of every lineage."""
@@ -310,12 +230,10 @@ class Store:
         self.write_json(self.path("failures", f"{lineage_id}.json"), failure.to_json())
 
     def failure(self, lineage_id: str) -> Failure | None:
-        path = self.path("failures", f"{lineage_id}.json")
-        return self._found(path, Failure.from_json, lambda failure: True)
+        return self.found(self.path("failures", f"{lineage_id}.json"), Failure.from_json)
 
     def forget_failure(self, lineage_id: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.path("failures", f"{lineage_id}.json"))
+        self.remove(self.path("failures", f"{lineage_id}.json"))
 
     # ---- locks ----
 
@@ -353,10 +271,9 @@ class Store:
         for kind, key in sorted(all_keys - kept):
             row = self.row(kind, key)
             for name, file in row.files.items() if row else ():
-                path = posixpath.join(self.folder(kind, key), name)
-                if not name.startswith("strip") and self.fs.exists(path):
+                if row and not name.startswith("strip") and self.has(row, name):
                     freed += file.bytes
-                    self.fs.rm_file(path)
+                    self.remove(posixpath.join(self.folder(kind, key), name))
         return freed
 
     def rows(self) -> Iterator[Row]:
@@ -372,27 +289,61 @@ class Store:
 
     def check(self, row: Row) -> list[str]:
         """The damaged files of one row, by path within the store; each is set aside."""
-        found = []
-        for name, file in row.files.items():
-            path = posixpath.join(self.folder(row.kind, row.key), name)
-            data = self.read(path)
-            if data is not None and sha256(data) != file.sha256:
-                self.set_aside(path)
-                found.append(posixpath.relpath(path, self.root))
-        return found
+        known = len(self.damage)
+        for name in row.files:
+            with self.whole():
+                self._verified(row, name)
+        return self.damage[known:]
 
     def verify(self) -> tuple[int, list[str]]:
-        """Check every digest: the number of rows, and the files that were damaged and are set
-        aside.
+        """Check every digest, and that nothing is there but files and folders: the number of rows,
+        and what was damaged and is set aside.
         """
         known = len(self.damage)
         rows = list(self.rows())
         for row in rows:
             self.check(row)
             self._check_later_metrics(row)
-        for lineage in self.lineages():
-            self.failure(lineage.lineage)
+        self._check_records()
+        self._check_partials()
+        for path in self.disk.strange() if self.local else ():
+            self.set_aside(path)
         return len(rows), self.damage[known:]
+
+    def tidy(self) -> None:
+        """Set aside what is neither file nor folder, and damaged records of lineages and states of
+        training, whose ever they are; remove what writers that are gone have staged, and states of
+        trainings that have ended.  By who holds the output; states in an object store are read by
+        who continues them.
+        """
+        if self.local:
+            for path in self.disk.tidy():
+                self.note(path)
+            self._check_partials()
+        self._drop_outlived()
+        self._check_records()
+
+    def _check_records(self) -> None:
+        looks: list[Callable[[], object]] = []
+        for folder, look in (("lineages", self.lineage), ("failures", self.failure)):
+            names = (name for name in self.names(folder) if name.endswith(".json"))
+            looks += [partial(look, name.removesuffix(".json")) for name in names]
+        with ThreadPoolExecutor(1 if self.local else AT_ONCE) as pool:
+            for _ in pool.map(lambda look: look(), looks):
+                pass
+
+    def _drop_outlived(self) -> None:
+        """Forget states whose model was committed by a process that ended before it dropped
+        them.
+        """
+        for name in self.names("partial"):
+            key = name.rpartition("-")[0]
+            if key and self.row("model", key) is not None:
+                self.remove(self.path("partial", name))
+
+    def _check_partials(self) -> None:
+        for name in self.names("partial"):
+            self.read_partial(name)
 
     def _check_later_metrics(self, row: Row) -> None:
         for name in self.names(posixpath.join(KIND_FOLDERS[row.kind], row.key, "metrics")):

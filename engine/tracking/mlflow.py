@@ -5,13 +5,11 @@
     actor   tracker.open_lineage(spec, rows)                  # the run is RUNNING now
             tracker.mirror(spec, [row], pictures, checkpoint, keep)   # after each commit
             tracker.finish_lineage(spec, outcome)             # its status and reason
-    driver  tracker.open_sweep(...)                           # again: reads all runs at once; then
-            mirror(spec, rows, ...), finish_lineage(spec, outcome) fill the gaps of each lineage;
+    driver  tracker.open_sweep(...)                           # again: reads all runs at once;
+            mirror(spec, rows, ...), finish_lineage(spec, outcome) fill the gaps;
             tracker.finish_sweep("FINISHED", {"collapsed": 3.0}, [report])
 
-A call that fails marks the tracker as behind and is followed by a silence of 60 times what it cost
-(engine/tracking/backoff.py); the gap is filled from the rows later.  Keep ONE tracker per process,
-over all its lineages: the silence after a failure lives in it.
+After a failure it is silent for 60 times what that cost (backoff.py): keep ONE per process.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Experiment, Metric, Run, RunTag
+from mlflow.entities import Experiment, Metric, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from engine.lineage.loop import Outcome
@@ -32,7 +30,9 @@ from engine.settings import Keep, is_kept
 from engine.spec import LineageSpec
 from engine.store.rows import Generation
 from engine.tracking import mlflow_rows as mirror
-from engine.tracking.backoff import Backoff, Timed, database, must_answer
+from engine.tracking.asking import must_be_there
+from engine.tracking.backoff import Backoff, Timed, database, must_answer, opened, unquoted
+from engine.tracking.mlflow_database import is_whole, make_whole
 from engine.tracking.mlflow_moved import follow
 from engine.tracking.mlflow_rows import Line, Wanted
 from engine.tracking.mlflow_runs import (
@@ -40,39 +40,47 @@ from engine.tracking.mlflow_runs import (
     SWEEP,
     VIEW,
     Absent,
+    called,
     children_of,
     client_of,
     experiment_of,
     listed,
     log_texts,
+    make_tables,
     oldest,
     page,
     parent_of,
     pictured,
+    signed_in,
+    tags_of,
+    tags_of_lineage,
 )
 from engine.tracking.tracker import Address, Checkpoint, Pages, Parameters, Pictures
 
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "file", "databricks")
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+GONE = {"file": "MLflow has no file store any more: give sqlite:///FILE, a server, or nothing"}
 MIRRORED = "ouroboros.mirrored"  # tag of a child run: which rows it has, whole
 PER_CALL = 1000  # metrics in one log_batch
 
 
 def connect(address: Address, sweep_name: str, sweep_id: str, names: Names) -> MlflowTracker:
     """Make a tracker; nothing is asked of MLflow before its first method."""
-    return MlflowTracker(address.uri, sweep_name, sweep_id, address.artifacts, names)
+    return MlflowTracker(signed_in(address.uri), sweep_name, sweep_id, address.artifacts, names)
 
 
 def serve(address: Address, sweep_name: str, port: int) -> Pages:
     """Return MLflow's pages: elsewhere, or served from a database on this port."""
-    uri, file = address.uri, database(address.uri)
+    uri, file = signed_in(address.uri), database(address.uri)
     follow(uri)
     if uri.startswith(("http://", "https://")):
         return Pages("MLflow", lambda: uri)
+    if file is None:
+        must_be_there(uri)
     return Pages(
         "MLflow",
         lambda: f"http://127.0.0.1:{port}{page(uri, sweep_name)}",
-        tuple(mirror.server_command(uri, port, address.artifacts)),
-        mirror.server_environment(),
+        tuple(mirror.server_command(port, address.artifacts)),
+        lambda private: mirror.server_environment(unquoted(uri, private)),
         recorded=file is None or file.exists(),
     )
 
@@ -92,13 +100,12 @@ class MlflowTracker:
     ) -> None:
         self._names = names or Names(())
         self.uri, self.artifacts = uri, artifacts
-        self.sweep_name, self.sweep_id = sweep_name, sweep_id
+        self.sweep_name, self.sweep_id = called(sweep_name), sweep_id
         self._backoff = Backoff("MLflow")
         self._client: Any = None
         self._experiment: Experiment | None = None
         self._parent: Run | None = None
-        # the driver's way to create what is not there
-        self._reopen: Callable[[], None] | None = None
+        self._reopen: Callable[[], None] | None = None  # the driver's: creates what is not there
         # by lineage id; None: look one up when it is needed
         self._children: dict[str, Run] | None = None
         # lineages whose run was asked for: an answer may get lost, and the run be there
@@ -244,7 +251,7 @@ class MlflowTracker:
             self._log_weights(line, line.last.t, wanted.checkpoint)
         tags = {"status": outcome.status.value, "reason": outcome.reason[:1000]}
         if any(line.tags.get(k, "") != v for k, v in tags.items()):
-            client.log_batch(line.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+            client.log_batch(line.run_id, tags=tags_of(tags))
         ended = mirror.milliseconds(line.last) if line.last else line.ended
         if ended is None or (line.state, line.ended) != (state, ended):
             client.set_terminated(line.run_id, state, ended)
@@ -321,15 +328,10 @@ class MlflowTracker:
         """The client, typed loosely: a server's is wrapped, see engine/tracking/backoff.py."""
         if self._client is None:
             if file := database(self.uri):
-                if not create and not file.exists():
-                    raise Absent(
-                        f"{file} is not there yet; the driver creates it: processes that meet "
-                        "an empty file race"
-                    )
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.touch()  # or an error at once: MLflow would try for 100 s
-            client = client_of(self.uri)
-            self._client = Timed(client) if self.uri.startswith("http") else client
+                if not create and not is_whole(file):
+                    raise Absent(f"{file} is not there yet; the driver creates it")
+                make_whole(file, make_tables)
+            self._client = opened(self.uri, client_of)
         return self._client
 
     def _sweep(self) -> Run:
@@ -380,11 +382,7 @@ class MlflowTracker:
             run = oldest(self._connect(), parent.info.experiment_id, query)
         resumed = run is not None
         if run is None:
-            tags = {
-                LINEAGE: spec.id,
-                MLFLOW_PARENT_RUN_ID: parent.info.run_id,
-                "cell": self._names.cell(spec),
-            }
+            tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, **tags_of_lineage(spec, self._names)}
             start = mirror.start_of(wanted.rows[min(wanted.rows)]) if wanted.rows else None
             self._asked.add(spec.id)
             run = self._connect().create_run(

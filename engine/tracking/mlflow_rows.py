@@ -27,6 +27,7 @@ from engine.settings import Keep
 from engine.spec import LineageSpec
 from engine.status import Status
 from engine.store.rows import Generation, Reported
+from engine.tracking.backoff import sqlite_uri
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]  # a row as a file of MLflow's artifacts holds it
@@ -309,17 +310,26 @@ class Line:
 
 def local(out: Path) -> tuple[str, str]:
     """URI and artifact folder of the default: a sqlite file inside the output folder."""
-    return f"sqlite:///{out.resolve() / DATABASE}", str(out.resolve() / ARTIFACTS)
+    return sqlite_uri(out.resolve() / DATABASE), artifacts_of(out.resolve())
 
 
-def server_command(uri: str, port: int, artifacts: str | None = None) -> list[str]:
-    """MLflow's pages on loopback with one worker (the default is ten processes and 2 GB); run it in
-    `server_environment()`.
+def artifacts_of(out: Path) -> str:
+    """The artifact folder of an output as MLflow is told of it: as a URI where its name holds signs
+    that MLflow would read as parts of one.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    folder = out / ARTIFACTS
+    return folder.as_uri() if set(str(folder)) & set("%#?\n") else str(folder)
+
+
+def server_command(port: int, artifacts: str | None = None) -> list[str]:
+    """MLflow's pages on loopback with one worker (the default is ten processes and 2 GB); run it in
+    `server_environment(uri)`: what stands in a command every user of the machine can read.
+    """
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return command + (["--artifacts-destination", artifacts] if artifacts else [])
 
 
-def server_environment() -> dict[str, str]:
-    return {**SETTINGS, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def server_environment(uri: str) -> dict[str, str]:
+    own = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {**SETTINGS, **os.environ, **own}

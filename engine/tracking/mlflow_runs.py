@@ -12,7 +12,9 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from engine._foreign import one_line, told, without_passwords
 from engine.tracking import mlflow_rows as mirror
 
 for _name, _value in mirror.SETTINGS.items():
@@ -24,7 +26,10 @@ from mlflow.tracking._tracking_service import utils  # noqa: E402
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
+from engine.names import Names  # noqa: E402
 from engine.spec import LineageSpec  # noqa: E402
+from engine.tracking.asking import Asked  # noqa: E402
+from engine.tracking.backoff import database  # noqa: E402
 from engine.tracking.mlflow_moved import follow  # noqa: E402
 
 for _name in ("alembic", "mlflow.store", "urllib3"):
@@ -35,6 +40,7 @@ _own.propagate = True
 
 SWEEP = "ouroboros.sweep"  # tag of the parent run: the sweep's id
 LINEAGE = "ouroboros.lineage"  # tag of a child run: the lineage's id
+CONTROL = "ouroboros.control"  # tag of a child run that is a control, which counts for no cell
 VIEW = "cells"  # name of the table's saved state
 PER_CALL = 100  # parameters or tags in one log_batch
 OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
@@ -58,9 +64,36 @@ def client_of(uri: str) -> MlflowClient:
     MLflow remembers folders of artifacts by run as long as the process lives, also of an output
     that was moved or copied meanwhile.
     """
+    uri = signed_in(uri)
     follow(uri)
+    if "%" in uri and database(uri):  # MLflow would make a folder of what is quoted there
+        from mlflow.store.db import utils as tables
+
+        tables._make_parent_dirs_if_sqlite = lambda db_uri: None
     getattr(utils, "_artifact_repos_cache", {}).clear()
     return MlflowClient(tracking_uri=uri)
+
+
+def signed_in(uri: str) -> str:
+    """The URI of a server without its user's name and password, which MLflow finds in the
+    environment from now on: its errors quote URIs.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    names = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
+    os.environ |= {name: unquote(word) for name, word in names.items() if word}
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def make_tables(uri: str) -> None:
+    """Make MLflow's tables in a new database."""
+    MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+
+
+def called(sweep_name: str) -> str:
+    """What MLflow calls a sweep."""
+    return one_line(without_passwords(sweep_name))
 
 
 def experiment_of(
@@ -98,16 +131,21 @@ def parent_of(client: MlflowClient, experiment: str, sweep_id: str, beside: bool
     return found
 
 
+def tags_of(texts: dict[str, str]) -> list[RunTag]:
+    """Texts as tags of a run."""
+    return [RunTag(key, told(text)) for key, text in texts.items()]
+
+
 def log_texts(client: MlflowClient, run: Run, params: dict[str, str], tags: dict[str, str]) -> None:
     """Log the parameters that the run lacks, and the tags."""
-    lacking = [Param(k, v) for k, v in params.items() if k not in run.data.params]
+    lacking = [Param(k, told(v)) for k, v in params.items() if k not in run.data.params]
     for batch in mirror.chunks(lacking, PER_CALL):
         client.log_batch(run.info.run_id, params=batch)
-    for some in mirror.chunks([RunTag(k, v) for k, v in tags.items()], PER_CALL):
+    for some in mirror.chunks(tags_of(tags), PER_CALL):
         client.log_batch(run.info.run_id, tags=some)
 
 
-def children_of(client: MlflowClient, parent: Run) -> list[Run]:
+def children_of(client: MlflowClient | Asked, parent: Run) -> list[Run]:
     """All child runs, the oldest last (so that a dict by lineage keeps it)."""
     query, token, found = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'", None, []
     while token != "":
@@ -144,16 +182,22 @@ def pictured(client: MlflowClient, run_id: str) -> set[int]:
 
 def page(uri: str, sweep_name: str) -> str:
     """Where the server shows the question: `http://127.0.0.1:<port>` + this."""
-    found = MlflowClient(tracking_uri=uri).get_experiment_by_name(sweep_name)
+    found = Asked(uri, client_of).get_experiment_by_name(called(sweep_name))
     table = f"runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
     return f"/#/experiments/{found.experiment_id}/{table}" if found else "/"
+
+
+def tags_of_lineage(spec: LineageSpec, names: Names) -> dict[str, str]:
+    """What tells a child run from the others of its sweep."""
+    own = {LINEAGE: spec.id, "cell": names.cell(spec)}
+    return own | ({CONTROL: "size"} if names.is_control(spec) else {})
 
 
 def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[mirror.JsonRow]:
     """Every row of every lineage of the question (of one of its sweeps, if given), as it was
     committed.
     """
-    client = client_of(uri)
+    client = Asked(signed_in(uri), client_of)
     return [
         row
         for run in _recorded(client, sweep_name, sweep_id)
@@ -163,7 +207,7 @@ def rows(uri: str, sweep_name: str, sweep_id: str | None = None) -> list[mirror.
 
 def specs(uri: str, sweep_name: str, sweep_id: str | None = None) -> dict[str, LineageSpec]:
     """The spec of every lineage, by id."""
-    client = client_of(uri)
+    client = Asked(signed_in(uri), client_of)
     runs = _recorded(client, sweep_name, sweep_id)
     return {
         r.data.tags[LINEAGE]: LineageSpec.from_dict(
@@ -173,19 +217,18 @@ def specs(uri: str, sweep_name: str, sweep_id: str | None = None) -> dict[str, L
     }
 
 
-def _recorded(client: MlflowClient, sweep_name: str, sweep_id: str | None) -> list[Run]:
-    experiment = client.get_experiment_by_name(sweep_name)
+def _recorded(client: Asked, sweep_name: str, sweep_id: str | None) -> list[Run]:
+    experiment = client.get_experiment_by_name(called(sweep_name))
     if experiment is None:
         raise KeyError(f"MLflow has no experiment {sweep_name!r}")
     query = f"tags.`{SWEEP}` = '{sweep_id}'" if sweep_id else f"tags.`{SWEEP}` != ''"
     parents = client.search_runs([experiment.experiment_id], query)
-    unique = {
-        run.data.tags[LINEAGE]: run for parent in parents for run in children_of(client, parent)
-    }
+    runs = [run for parent in parents for run in children_of(client, parent)]
+    unique = {run.data.tags[LINEAGE]: run for run in runs if CONTROL not in run.data.tags}
     return [unique[lineage] for lineage in sorted(unique)]
 
 
-def _texts(client: MlflowClient, run: Run, path: str) -> list[str]:
+def _texts(client: Asked, run: Run, path: str) -> list[str]:
     """The texts of an artifact or of all files of an artifact folder,
     in the order of their names.
     """

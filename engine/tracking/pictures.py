@@ -282,7 +282,7 @@ def _histogram(axis: Axes, samples: Samples, real: Samples) -> None:
 
 
 def _bars(axis: Axes, samples: Samples, real: Samples) -> None:
-    under, over = real.x.reshape(len(real), -1)[:, 0], samples.x.reshape(len(samples), -1)[:, 0]
+    under, over = _tokens(real), _tokens(samples)
     k = int(max(under.max(initial=0), over.max(initial=0))) + 1
     for tokens, style in (
         (under, {"color": REAL_COLOUR, "fill": True}),
@@ -291,6 +291,13 @@ def _bars(axis: Axes, samples: Samples, real: Samples) -> None:
         share = np.bincount(tokens, minlength=k) / max(len(tokens), 1)
         axis.stairs(share, np.arange(k + 1) - 0.5, **style)  # type: ignore[arg-type]  # words
     axis.set(xlim=(-0.5, k - 0.5))
+
+
+def _tokens(samples: Samples) -> np.ndarray:
+    """All tokens of the first replicate; its sequences one after the other."""
+    x = samples.x
+    own: np.ndarray = x.ravel() if x.ndim == 1 else x[:, 0].ravel()
+    return own
 
 
 def _note(axis: Axes, text: str) -> None:
@@ -334,7 +341,6 @@ def film_strip(store: Store, histories: Sequence[History], path: Path) -> Histor
     titles = [str(t) if is_image(s) else f"generation {t}" for t, s in frames.items()]
     real, classes = _real(history.spec), _classes(history.spec)
     image = film(list(frames.values()), titles, real=real, classes=classes)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with staged(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
     return history

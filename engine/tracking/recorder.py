@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from engine import files
+from engine._foreign import told, without_passwords
+from engine._lasting import remedy
 from engine.lineage.history import History, history
 from engine.lineage.loop import Outcome
 from engine.names import names_of
-from engine.outcome.summary import headline
 from engine.spec import LineageSpec, Sweep
 from engine.store import artifacts as archive
 from engine.store.outputs import sweep_id
 from engine.store.rows import Address
 from engine.store.store import Store
+from engine.tracking.mlflow_moved import set_aside_if_damaged
 from engine.tracking.mlflow_rows import fingerprint, summary
 from engine.tracking.tracker import Nop, Parameters, Tracker, address_of, open_tracker
 
@@ -40,7 +42,7 @@ class Recorder:
     def __init__(self, sweep: Sweep, store: Store) -> None:
         self.sweep, self.store = sweep, Store(store.url, repairs=False)
         self.address = address_of(sweep, store)
-        self.specs = {spec.id: spec for spec in sweep.lineages}
+        self.specs = {spec.id: spec for spec in sweep.all_lineages}
         self.names = names_of(sweep)
         self.dirty: set[str] = set()
         # what the tracker has of the lineages that are over: a fingerprint of rows, status, reason
@@ -52,6 +54,7 @@ class Recorder:
 
     def start(self) -> None:
         if self.address is not None:
+            set_aside_if_damaged(self.address.uri)
             self.thread.start()
 
     def changed(self, lineage: str) -> None:
@@ -59,13 +62,18 @@ class Recorder:
 
     @property
     def trouble(self) -> str:
-        """Say that the tracker is behind and why, or ''."""
+        """Say that the tracker is behind, why, and what mends it, or ''."""
         if self.unopened:
-            return f"the tracker cannot be opened ({self.unopened})"
-        if self.tracker.behind:
+            said = f"the tracker cannot be opened ({self.unopened})"
+        elif self.tracker.behind:
             first = self.tracker.trouble.partition("\n")[0]
-            return f"{self.tracker.name} is behind ({first})"
-        return ""
+            said = f"{self.tracker.name} is behind ({first})"
+        else:
+            return ""
+        mend = remedy(self.unopened or self.tracker.trouble)
+        if mend:
+            return f"{said}; this will not heal by itself: {mend}"
+        return f"{said}; the same command fills the gap"
 
     def finish(
         self,
@@ -97,7 +105,7 @@ class Recorder:
             self._open()
         except Exception as error:
             log.exception("opening %s", self.address)
-            self.unopened = f"{type(error).__name__}: {error}"
+            self.unopened = without_passwords(f"{type(error).__name__}: {error}")
             return
         while not self.stopped.wait(PAUSE_SECONDS):
             while self.dirty and not self.stopped.is_set():
@@ -112,8 +120,9 @@ class Recorder:
 
     def _introduce(self, tracker: Tracker) -> None:
         parameters = Parameters.of(self.sweep)
-        columns = dict.fromkeys(filter(None, [headline(self.sweep), *parameters.metrics]))
-        tracker.open_sweep(self.sweep.question, parameters, len(self.specs), list(columns))
+        columns = dict.fromkeys(filter(None, [self.sweep.headline, *parameters.metrics]))
+        question = told(self.sweep.question)
+        tracker.open_sweep(question, parameters, len(self.specs), list(columns))
 
     def _catch_up(self, spec: LineageSpec) -> None:
         try:

@@ -25,21 +25,25 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from engine.files import write_atomically
+from engine._foreign import told
+from engine.files import read_regular, write_atomically
 from engine.lineage.loop import Outcome
 from engine.names import Names
 from engine.settings import Keep
 from engine.spec import LineageSpec
+from engine.store import shapes
 from engine.store.rows import Generation
 from engine.tracking.backoff import Backoff
 from engine.tracking.mlflow_rows import fingerprint, points
 from engine.tracking.tracker import Address, Checkpoint, Pages, Parameters, Pictures
 
 SCHEMES = ("tensorboard",)
+FOLDERS = ("tensorboard",)  # what stands behind it is the name of a folder
 NEEDS = {"tensorboard": "tensorboard"}  # package: extra
 RGB = 3  # TensorBoard's number of it
 MIRRORED = "mirrored.json"  # in a lineage's folder: its rows' fingerprints, its event files
 EVENTS = "events.out.tfevents.*"
+MOST_BYTES = 128 << 20  # of that file
 
 
 def connect(address: Address, sweep_name: str, sweep_id: str, names: Names) -> TensorBoardTracker:
@@ -63,6 +67,17 @@ class Mirrored:
 
     rows: dict[int, int] = field(default_factory=dict)  # generation -> fingerprint
     files: list[str] = field(default_factory=list)  # names of the event files that hold them
+
+    @classmethod
+    def from_text(cls, text: bytes) -> Mirrored:
+        """As it was written; nothing, where it is something else."""
+        try:
+            found = shapes.mapping(json.loads(text))
+            rows = shapes.mapping_of(found.get("rows"), shapes.integer)
+            names = [shapes.name(name) for name in shapes.items(found.get("files"))]
+            return cls({int(t): print_ for t, print_ in rows.items()}, names)
+        except (ValueError, RecursionError):
+            return cls()
 
 
 class TensorBoardTracker:
@@ -150,9 +165,7 @@ class TensorBoardTracker:
         """Which rows are there, whole."""
         file = self._place(spec) / MIRRORED
         if spec.id not in self._mirrored and file.exists():
-            read = json.loads(file.read_text())
-            rows = {int(t): print_ for t, print_ in read["rows"].items()}
-            self._mirrored[spec.id] = Mirrored(rows, read["files"])
+            self._mirrored[spec.id] = Mirrored.from_text(read_regular(file, MOST_BYTES))
         return self._mirrored.get(spec.id, Mirrored())
 
     def _place(self, spec: LineageSpec) -> Path:
@@ -193,7 +206,7 @@ def _image(key: str, picture: np.ndarray) -> Summary.Value:
 
 def _text(key: str, text: str) -> Summary.Value:
     plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-    tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()])
+    tensor = TensorProto(dtype="DT_STRING", string_val=[told(text).encode()])
     return Summary.Value(tag=key, metadata=plugin, tensor=tensor)
 
 

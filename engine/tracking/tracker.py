@@ -4,8 +4,9 @@ The store is the truth and a tracker its mirror: whatever it does, training goes
 missed is filled in from the rows later.
 
 One backend is one file in this folder, found by the scheme of its URI.  It says which in a
-constant `SCHEMES`, may name a package of an optional extra in `NEEDS`, and has the two functions
-of `Backend`.  Nothing else need be edited to add one.
+constant `SCHEMES`, may name a package of an optional extra in `NEEDS`, schemes that it takes no
+more in `GONE`, those whose place is a folder in `FOLDERS`, and has the two functions of `Backend`.
+Nothing else need be edited to add one.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from engine._foreign import without_passwords
 from engine.names import Names
 from engine.settings import CollapseRule, Every, Keep
 from engine.spec import LineageSpec, Sweep
@@ -43,11 +46,13 @@ class Parameters:
     keep: Keep = "all"
     source: str = ""
     metrics: tuple[str, ...] = ()  # their ids
+    compared: Mapping[str, int] = field(default_factory=dict)  # samples that each compares
 
     @classmethod
     def of(cls, sweep: Sweep) -> Parameters:
         metrics = tuple(metric.id for metric in sweep.metrics)
-        return cls(sweep.generations, sweep.collapse, sweep.keep, sweep.source, metrics)
+        about = (sweep.generations, sweep.collapse, sweep.keep, sweep.source)
+        return cls(*about, metrics, sweep.compared)
 
     def by_name(self) -> dict[str, object]:
         """Plain values, as an experiment file has them."""
@@ -57,6 +62,7 @@ class Parameters:
             "collapse": None if self.collapse is None else self.collapse.to_dict(),
             "keep": self.keep.to_dict() if isinstance(self.keep, Every) else self.keep,
             "metrics": ", ".join(self.metrics),
+            "compared": ", ".join(f"{name} at n {n}" for name, n in self.compared.items()) or None,
         }
 
 
@@ -158,7 +164,8 @@ class Pages:
     name: str  # as people know the tracker
     url: Callable[[], str]  # where to look, asked once the server answers
     command: tuple[str, ...] = ()  # the server to start on this machine; empty: one runs elsewhere
-    environment: Mapping[str, str] = field(default_factory=dict)  # of the server
+    # of the server, given a private folder that is there as long as it
+    environment: Callable[[Path], Mapping[str, str]] = lambda private: {}
     recorded: bool = True  # whether there is anything to show
 
 
@@ -204,11 +211,31 @@ def refusal(tracking: str | None) -> str:
     """Say why the value of `tracking` names no tracker, or ''."""
     if tracking is None or tracking == "none":
         return ""
-    scheme = Address(tracking).scheme
+    scheme, shown = Address(tracking).scheme, without_passwords(tracking)
     if scheme in backends():
-        return "" if tracking.partition("://")[2] else f"{tracking} names no place"
+        if shown != tracking and scheme in _constants(backends()[scheme]).get("FOLDERS", ()):
+            return f"{shown} was given with a password, but is a folder, which would be called so"
+        return _no_place(tracking, scheme, shown)
+    for name in sorted(set(backends().values())):
+        if said := _constants(name).get("GONE", {}).get(scheme):
+            return f"{shown}: {said}"
     known = ", ".join(f"{name}://" for name in sorted(backends()))
-    return f"no tracker has the scheme {scheme}:// of {tracking!r}; there are: {known} (or none)"
+    return f"no tracker has the scheme {scheme}:// of {shown!r}; there are: {known} (or none)"
+
+
+def _no_place(tracking: str, scheme: str, shown: str) -> str:
+    """Say why an address can never be reached, or ''."""
+    rest = tracking.partition("://")[2]
+    if not rest or (scheme == "sqlite" and not rest.strip("/")):
+        return f"{shown} names no place"
+    if scheme not in ("http", "https"):
+        return ""
+    try:
+        parts = urlsplit(tracking)
+        computer, _ = parts.hostname, parts.port  # a port is a number up to 65535
+    except ValueError as error:
+        return f"{shown} is no address ({error})"
+    return "" if computer else f"{shown} names no computer"
 
 
 def lack(address: Address | None) -> str:
@@ -218,8 +245,9 @@ def lack(address: Address | None) -> str:
     name = backends()[address.scheme]
     for package, extra in _constants(name).get("NEEDS", {}).items():
         if find_spec(package) is None:
+            shown = without_passwords(address.uri)
             return (
-                f"tracking {address.uri} needs the package {package}, which is not installed; "
+                f"tracking {shown} needs the package {package}, which is not installed; "
                 f"pip install 'ouroboros-engine[{extra}]' installs it"
             )
     return ""
@@ -242,7 +270,7 @@ def _constants(name: str) -> dict[str, Any]:
     for node in ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             constant = node.targets[0].id
-            if constant in ("SCHEMES", "NEEDS"):
+            if constant in ("SCHEMES", "NEEDS", "GONE", "FOLDERS"):
                 found[constant] = ast.literal_eval(node.value)
     return found
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
+from engine.training.progress import pieces
 from engine.training.stacked import Standardise, stacked_mlp
 
 BATCH_OUT = 1024  # images at a time when nothing is learnt
@@ -186,8 +187,5 @@ def _in_batches(
 ) -> np.ndarray:
     model.to(device()).eval()
     with torch.inference_mode():
-        parts = [
-            function(tensor(x[i : i + BATCH_OUT], device())).cpu()
-            for i in range(0, len(x), BATCH_OUT)
-        ]
+        parts = [function(tensor(x[piece], device())).cpu() for piece in pieces(len(x), BATCH_OUT)]
     return torch.cat(parts).numpy()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engine.parts import Finding
+from engine.training import progress
 from engine.training.device import (
     Clock,
     Precision,
@@ -126,7 +127,8 @@ def train(
     with seeded(rng), fast_products(how.replicates), tensor_float(how.precision):
         done = state.from_bytes(kept, about) if (kept := place.read(name)) else 0
         clock = Clock(accelerator.device)
-        for step in range(done + 1, how.steps + 1):
+        repeats = max(turn.repeats for turn in turns)
+        for step in progress.steps(done, how.steps, how.batch * repeats):
             for i, turn in enumerate(turns):
                 if (step - 1) % turn.every:
                     continue
@@ -153,9 +155,7 @@ def train(
             if place.due() and step < how.steps and accelerator.is_main_process:
                 place.write(name, state.to_bytes(step, about))
         place.speed = {"resumed_at_step": float(done)} if done else {}
-        place.speed |= clock.speed(
-            (how.steps - done) * how.batch * max(turn.repeats for turn in turns)
-        )
+        place.speed |= clock.speed((how.steps - done) * how.batch * repeats)
     for model in models:
         if how.ema:
             model.load_state_dict(averages[id(model)].module.state_dict())

@@ -15,10 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 HEADER = "header"
+# what the libraries raise for a state that is none
+UNREADABLE = (
+    SafetensorError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,  # of torch, and RecursionError of json
+    OverflowError,
+)
 
 
 @dataclass
@@ -58,21 +69,29 @@ class State:
 
     def from_bytes(self, data: bytes, about: str) -> int:
         """The step that was reached; 0, and nothing changed, when the state belongs to something
-        else.
+        else, or is none.
         """
+        before = self.to_bytes(0, about)
+        try:
+            return self._taken(data, about)
+        except UNREADABLE:
+            return self._taken(before, about)
+
+    def _taken(self, data: bytes, about: str) -> int:
         tensors = load(data)
         header = json.loads(tensors.pop(HEADER).numpy().tobytes())
-        if header["about"] != about:
+        if header["about"] != about or not self._fits(tensors):
             return 0
+        if type(header["step"]) is not int or header["step"] < 0:
+            raise ValueError(f"no step: {header['step']!r}")
         for i, model in enumerate(self.models):
             prefix = f"model/{i}/"
             model.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
         for i, optimiser in enumerate(self.optimisers):
-            optimiser.load_state_dict(
-                {**optimiser.state_dict(), "state": _slots(tensors, f"optimiser/{i}/")}
-            )
+            slots = _slots(tensors, f"optimiser/{i}/", _parameters(optimiser))
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
         if self.scaler is not None and header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
         self.sums.copy_(tensors["sums"])
@@ -82,13 +101,38 @@ class State:
         if torch.cuda.is_available() and "cuda" in tensors:
             torch.cuda.set_rng_state(tensors["cuda"])
         self.rng.bit_generator.state = header["rng"]
-        return int(header["step"])
+        step: int = header["step"]
+        return step
+
+    def _fits(self, tensors: dict[str, Tensor]) -> bool:
+        """Whether these are weights of the networks that are trained."""
+        own = {
+            f"model/{i}/{name}": value.shape
+            for i, model in enumerate(self.models)
+            for name, value in model.state_dict().items()
+        }
+        return own == {k: v.shape for k, v in tensors.items() if k.startswith("model/")}
 
 
-def _slots(tensors: dict[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+def _parameters(optimiser: Any) -> list[Tensor]:
+    """What an optimiser changes, in the order in which it counts its slots."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _slots(
+    tensors: dict[str, Tensor], prefix: str, parameters: Sequence[Tensor]
+) -> dict[int, dict[str, Tensor]]:
+    """An optimiser's slots by parameter, each in its parameter's memory order (channels last):
+    fused kernels walk through memory, and would pair a weight with another one's moments.
+    """
     found: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
             index, slot = name.removeprefix(prefix).split("/")
-            found.setdefault(int(index), {})[slot] = value
+            parameter = parameters[int(index)]
+            alike = value.shape == parameter.shape
+            ordered = (
+                torch.empty_like(parameter, dtype=value.dtype).copy_(value) if alike else value
+            )
+            found.setdefault(int(index), {})[slot] = ordered
     return found

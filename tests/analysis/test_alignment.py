@@ -1,13 +1,14 @@
-"""Latent alignment: optimal transport between real and generated features where both are
+"""Latent alignment: generated features beside real ones, and optimal transport where both are
 labelled.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.report.alignment import alignment, compared
+from analysis.report.alignment import alignment, compared, embedded, separability
 from engine.distances.transport import exact, labelled
 
 
@@ -49,3 +50,62 @@ def test_otdd_is_the_exact_one_of_the_same_samples() -> None:
 def test_without_labels_there_is_none() -> None:
     table = alignment(points(60, 1)[0], {0: points(30, 2)[0]})
     assert table["otdd"].isna().all() and table["auc"].notna().all()
+
+
+def test_equal_distributions_cannot_be_told_apart_and_distant_ones_can() -> None:
+    rng = np.random.default_rng(0)
+    real, same, moved = (
+        rng.normal(size=(300, 5)),
+        rng.normal(size=(300, 5)),
+        rng.normal(1.5, 1, size=(300, 5)),
+    )
+    auc, low, high = separability(real, same)
+    assert low < 0.5 < high and auc == pytest.approx(0.5, abs=0.08)
+    far = compared(real, moved)
+    assert far["auc_low"] > 0.95 and far["centroid"] == pytest.approx(1.5, abs=0.1)
+    assert compared(real, 2 * same)["covariance"] == pytest.approx(3.0, abs=0.5)
+
+
+def test_the_interval_of_the_auc_covers() -> None:
+    """Two normals a distance 0.5 apart: AUC = Phi(0.5 / sqrt 2) for the best linear classifier."""
+    hits = []
+    for i in range(40):
+        rng = np.random.default_rng(i)
+        a, b = rng.normal(size=(200, 1)), rng.normal(0.5, 1, size=(200, 1))
+        _, low, high = separability(a, b)
+        hits.append(low < 0.638 < high)
+    assert np.mean(hits) > 0.85
+
+
+def test_alignment_has_a_floor_of_the_same_size_and_reasons() -> None:
+    rng = np.random.default_rng(1)
+    broken = np.full((50, 3), np.nan)
+    table = alignment(
+        rng.normal(size=(100, 3)), {0: rng.normal(size=(80, 3)), 7: broken}
+    ).set_index("set")
+    assert (
+        table["n"].tolist() == [50, 50, 50]
+        and table.loc["floor", "auc_low"] < 0.5 < table.loc["floor", "auc_high"]
+    )
+    assert table.loc[7, "undefined"] and np.isnan(table.loc[7, "auc"])
+    with pytest.raises(ValueError, match="alignment needs 10"):
+        alignment(np.zeros((10, 2)), {})
+
+
+@pytest.mark.slow
+def test_the_embedding_is_fitted_on_real_samples_alone() -> None:
+    rng = np.random.default_rng(2)
+    real, other = rng.normal(size=(60, 4)), rng.normal(5, 1, size=(30, 4))
+    one, two = embedded(real, {"a": other}), embedded(real, {"a": other[:10], "b": other})
+    pd.testing.assert_frame_equal(one[one["set"] == "real"], two[two["set"] == "real"])
+    from umap import distances, layouts, umap_, utils
+
+    compiled = [
+        function
+        for module in (distances, layouts, umap_, utils)
+        for function in vars(module).values()
+        if getattr(function, "signatures", ())
+    ]
+    assert len(compiled) > 5 and all(function.stats.cache_path for function in compiled), (
+        "every process would compile it anew"
+    )

@@ -1,22 +1,20 @@
 """Collapse by its rule: levels, slopes, absorbing states, censoring; the same answer from rows and
-from the frame; survival.
+from the frame.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from analysis.collapse.functional import functional, times
-from analysis.collapse.survival import hazard, kaplan_meier, median_time
+from analysis.collapse.functional import functional
 from analysis.frame.rows import tidy
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.lineage.history import History
 from engine.outcome import summary
 from engine.outcome.summary import collapsed
@@ -80,7 +78,7 @@ def rows(one: LineageSpec, *values: float | None, status: str = "ok") -> list[Ge
             True,
             -math.log(2.9),
         ),
-        (curve(2.0, 8.0, None), ABOVE, True, math.log(4)),
+        ([*curve(2.0, 8.0), Point(2, None, due=False)], ABOVE, True, math.log(4)),
         (curve(2.0, status="diverged"), ABOVE, True, math.inf),
         (curve(2.0, 3.0, status="class_extinct"), ABOVE, False, math.log(1.5)),
         (
@@ -157,8 +155,9 @@ def test_a_generation_where_the_metric_was_not_due_is_no_collapse() -> None:
 
 def test_a_generation_where_the_metric_was_due_and_has_no_value_is_a_collapse_where_asked() -> None:
     one, given = spec(), {"fid": 2.0, "fid/floor": 0.5, "moments/kl": 1.0, "moments/w2": 1.0}
-    for metric, gap in {"fid": "fid", "fid/excess": "fid/excess", "moments": "moments/kl"}.items():
-        rule = rule_of(metric=metric, of="one", absorbing={"undefined": True})
+    for gap in ("fid", "fid/excess", "moments/kl"):
+        metric = gap.partition("/")[0]
+        rule = rule_of(metric=gap, of="one", absorbing={"undefined": True})
         first = generation(one.id, 0, given | {"fid/excess": 1.0})
         rest = {key: v for key, v in given.items() if key != gap}
         second = generation(one.id, 1, rest, undefined={gap: "all equal"})
@@ -169,21 +168,25 @@ def test_a_generation_where_the_metric_was_due_and_has_no_value_is_a_collapse_wh
         assert collapsed(History(one, (first, near), Status.OK), rule) is False, metric
 
 
-def test_a_floor_never_stands_for_a_metric_that_is_undefined() -> None:
-    """At the last generation fid has no value and its floor of 0.5 has: 3 is the last that is
-    known.
+def test_nothing_stands_for_a_value_that_became_undefined() -> None:
+    """At the last generation fid has no value, its floor of 0.5 has one, and so has generation 1:
+    neither is the answer.
     """
     one = spec()
     given = rows(one, 2.0, 3.0, None)
     judged = ABOVE.judge(summary.curve(given, ABOVE))
-    assert (judged.t, judged.value) == (1, 3.0) and judged.y == pytest.approx(math.log(1.5))
+    assert (judged.t, judged.verdict) == (2, None)
+    assert math.isnan(judged.value) and math.isnan(judged.y)
+    assert judged.undefined.startswith("fid has no value at generation 2: ")
     framed = functional(tidy(given, {one.id: one}), ABOVE)
-    assert (framed.t[0], framed.y[0]) == (judged.t, pytest.approx(judged.y))
-    assert summary.value(reversed(given), "fid") == 3.0 and summary.drift(given, "fid") == 1.5
+    assert (framed.t[0], framed.verdict[0]) == (2, None) and math.isnan(framed.y[0])
+    assert framed.undefined[0] == judged.undefined
+    assert summary.at_end(given, "fid") is None and summary.drift(given, "fid") is None
+    assert ABOVE.first_passage(summary.curve(rows(one, 2.0, 9.0, None), ABOVE)) == 1
     begun = rows(one, None, 3.0)
-    assert summary.value(begun[:1], "fid") is None and summary.drift(begun, "fid") is None
+    assert summary.at_start(begun, "fid") is None and summary.drift(begun, "fid") is None
     assert collapsed(History(one, tuple(begun), Status.OK), ABOVE) is None
-    watching = rule_of(absorbing={"metric": "moments", "below": 0.5})
+    watching = rule_of(absorbing={"metric": "moments/kl", "below": 0.5})
     low = generation(
         one.id, 1, {"fid": 2.0, "moments/w2": 0.1}, undefined={"moments/kl": "singular"}
     )
@@ -249,61 +252,6 @@ def test_the_floor_of_the_frame_is_the_reference() -> None:
     )
 
 
-def test_kaplan_meier_by_hand() -> None:
-    """Freireich's 6-MP arm (1963), the textbook example: S(6) = .857, S(10) = .753, S(23) = .448;
-    s.e. at 10: .0963.
-    """
-    t = [6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-    frame = pd.DataFrame({"t": t, "event": [True] * 9 + [False] * 12})
-    found = kaplan_meier(frame).set_index("t")
-    assert found.survival[[5, 6, 10, 23]].round(3).tolist() == [1.0, 0.857, 0.753, 0.448]
-    assert found.at_risk[[6, 7, 10, 23]].tolist() == [21, 17, 15, 6]
-    log_log = 1.96 * 0.0963 / (0.753 * abs(math.log(0.753)))
-    assert found.low[10] == pytest.approx(0.753 ** math.exp(log_log), abs=2e-3)
-    assert found.high[10] == pytest.approx(0.753 ** math.exp(-log_log), abs=2e-3)
-    assert math.isnan(found.low[5]) and median_time(found.reset_index()) == 23
-    assert math.isnan(median_time(kaplan_meier(frame[:0].astype({"t": int}))))
-
-
-def test_all_collapsed_ends_at_zero() -> None:
-    found = kaplan_meier(pd.DataFrame({"t": [1, 2], "event": [True, True]}))
-    assert found.survival.tolist() == [1, 1, 0.5, 0] and math.isnan(found.low.iloc[-1])
-
-
-def test_the_hazard_is_events_over_exposure_with_exact_limits() -> None:
-    specs = {spec(i, f).id: spec(i, f) for i in range(4) for f in (0.5, 1.0)}
-    given = [
-        r
-        for s in specs.values()
-        for r in rows(s, 1.0, 2.0, 8.0 if s.synthetic_fraction == 1.0 else 2.0)
-    ]
-    found = hazard(times(tidy(given, specs), ABOVE)).set_index("synthetic_fraction")
-    assert found.events.tolist() == [0, 4] and found.exposure.tolist() == [12, 12]
-    assert found.hazard[1.0] == pytest.approx(4 / 12) and found.low[0.5] == 0
-    assert found.high[0.5] == pytest.approx(-math.log(0.025) / 12) and found.low[
-        1.0
-    ] == pytest.approx(1.0899 / 12, rel=1e-3)
-
-
-def test_the_hazard_has_a_row_for_every_workflow_that_ran_and_for_no_other() -> None:
-    """Two workflows at different fractions and one without any: no row stands for a pair of them
-    that never ran, and none is left out for lack of a fraction.
-    """
-    plain = replace(spec(), policy=Part("policy", "accumulate"))
-    other = replace(spec(fraction=0.25), generator=Part("generator", "wgan"))
-    specs = {s.id: s for s in (spec(fraction=0.5), spec(fraction=1.0), plain, other)}
-    passed = times(tidy([r for s in specs.values() for r in rows(s, 1.0, 2.0)], specs), ABOVE)
-    columns = (None, ["generator", "synthetic_fraction"], ["generator", "policy", "sampling"])
-    for by, size in zip(columns, (4, 4, 3), strict=True):
-        found = hazard(passed, by)
-        assert len(found) == size and found.lineages.sum() == 4
-        assert (found.exposure > 0).all() and np.isfinite(found.hazard).all()
-    words = dict.fromkeys(("workflow", "generator", "policy", "sampling"), "category")
-    ours = passed.astype(words)[passed.generator == "vae"]  # as in the frame, and a part of it
-    for by, size in zip(columns, (3, 3, 2), strict=True):
-        assert len(hazard(ours, by)) == size
-
-
 @pytest.mark.parametrize(
     ("collapse", "said"),
     [
@@ -312,6 +260,8 @@ def test_the_hazard_has_a_row_for_every_workflow_that_ran_and_for_no_other() -> 
         ("{metric: fid, above: 2, absorbing: {metric: fid}}", "metric and below together"),
         ("{metric: fid, above: 2, absorbing: {metric: modes/live, below: 1}}", "is not measured"),
         ("{metric: fid/exces, above: 2}", "fid does not return .did you mean 'fid/excess'"),
+        ("{metric: fid/n, above: 2}", "stands beside the numbers of fid"),
+        ("{metric: fid/floor, above: 2}", "none to judge by; name fid"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, said: str) -> None:
@@ -337,6 +287,26 @@ def test_a_rule_may_name_any_key_of_a_metric_that_is_measured(tmp_path: Any) -> 
     assert CollapseRule.from_dict(rule.to_dict()) == rule
 
 
+def test_a_rule_that_names_a_metric_alone_is_judged_by_the_key_it_declares(tmp_path: Any) -> None:
+    file = tmp_path / "e.yaml"
+    for data, key in {"gaussian": "moments/kl", "regression": "moments/weight_error"}.items():
+        model = "linear_regression" if data == "regression" else data
+        file.write_text(
+            f"base: {{dataset: {data}, generator: {model}, n_real: 100}}\ngenerations: 1\n"
+            "metrics: [moments]\ncollapse: {metric: moments, above: 2, "
+            "absorbing: {metric: moments, below: 1e-9}}\n"
+        )
+        sweep = load(file)
+        assert sweep.collapse is not None and sweep.collapse.metric == key == sweep.headline
+        assert sweep.collapse.watched == key and key in sweep.collapse.words()
+
+
+def test_zero_is_a_value() -> None:
+    rule = rule_of(metric="modes/live", above=None, below=0.5)
+    judged = rule.judge([Point(0, 1.0), Point(1, 0.0, status=Status.CONSTANT)])
+    assert judged.value == 0.0 and judged.absorbed
+
+
 def test_a_rule_cannot_be_changed_or_misspelt() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         ABOVE.above = 4.0
@@ -351,6 +321,6 @@ def test_rules_in_words() -> None:
     assert rule_of(of="floor").words() == "fid above 3 x its real-vs-real floor"
     grows = rule_of(above=0.1, slope={"last": 5}).words()
     assert (
-        grows
-        == "fid grows by more than 0.1 x generation 0 per generation over the last 5, 95% sure"
+        grows == "fid grows by more than 0.1 x generation 0 per generation over the last 5 "
+        "(95% confidence)"
     )

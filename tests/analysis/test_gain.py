@@ -15,7 +15,8 @@ from analysis.frame.rows import from_store
 from analysis.frame.tables import records
 from analysis.plots import gain as plots_gain
 from analysis.plots import style
-from analysis.report.figures import Findings, figures
+from analysis.report.figures import figures
+from analysis.report.findings import Findings
 from analysis.theory import verifier as theory_verifier
 from analysis.theory.laws import against
 from engine.spec import Sweep

@@ -5,6 +5,7 @@ one row.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from analysis.frame.rows import from_mlflow, from_store, tidy
 from analysis.frame.tidy import BESIDE, COLUMNS
 from engine.lineage.history import histories, lineage_of
 from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
+from engine.store.keys import FLOORS, beside
 from engine.store.store import Store
 from engine.tracking.recorder import Recorder
 from tests.support.rows import generation
+from tests.support.sweeps import sweep_of
 
 GAUSSIAN = Part("dataset", "gaussian", {"replicates": 5})
 
@@ -87,6 +90,9 @@ def test_every_number_of_the_rows_is_in_the_frame(small: Sweep) -> None:
             for key, value in row.values.items():
                 base, _, last = key.rpartition("/")
                 owner = base if last in BESIDE else key
+                for column in FLOORS:
+                    if beside(key.removesuffix(f"_{column}"), column) == key:
+                        owner, last = key.removesuffix(f"_{column}"), column
                 if last == "n":  # beside every number of its metric
                     found = frame[
                         (frame.lineage == one.id) & (frame.t == row.t) & (frame.metric == base)
@@ -138,7 +144,9 @@ def test_what_fitting_and_sampling_told_is_in_the_frame(tmp_path: Path, seconds:
     found = frame[frame["metric"].isin(["fit", "report"])].set_index(["lineage", "t", "key"])[
         "value"
     ]
-    assert {key for _, _, key in told} == {"fit/bandwidth", "report/acceptance"} and len(told) == 12
+    expected = {"report/expected_variance_ratio/low", "report/expected_variance_ratio/high"}  # kde
+    assert {key for _, _, key in told} == {"fit/bandwidth", "report/acceptance", *expected}
+    assert len(told) == 24
     assert found.to_dict() == told
 
 
@@ -183,9 +191,9 @@ def test_a_metric_measured_later_is_found(tmp_path: Path) -> None:
     first = Sweep("rows_test", sweep.lineages, 5, sweep.metrics[:1], out=sweep.out)
     run(first)
     run(sweep)
-    assert set(from_store(first, progress=False).metric) == {"moments"}
+    assert set(from_store(first, progress=False).metric) == {"draw", "moments"}
     both = from_store(sweep, progress=False)
-    assert set(both.metric) == {"moments", "fid"}
+    assert set(both.metric) == {"draw", "moments", "fid"}
     assert_frame_equal(
         both.drop(columns="sweep"), from_store(sweep.out, progress=False).drop(columns="sweep")
     )
@@ -252,9 +260,20 @@ def test_classes_and_labels() -> None:
 
 def test_the_store_and_mlflow_give_the_same_frame(small: Sweep, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracked = Sweep(**{**small.__dict__, "tracking": uri})
+    quarter = small.lineages[0].quarter()  # a control is a run there, and no cell of a frame
+    tracked = replace(small, tracking=uri, control="size", controls=(quarter,))
+    run(tracked)
     recorder = Recorder(tracked, Store(small.out))
     recorder.artifacts = str(tmp_path / "artifacts")
     recorder.start()
     recorder.finish(histories(tracked, Store(small.out)), "FINISHED", {}, [])
     assert_frame_equal(from_store(small, progress=False), from_mlflow(uri, "rows_test"))
+
+
+def test_reading_many_lineages_prints_nothing_where_nobody_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "base: {dataset: gaussian, generator: gaussian, policy: replace, n_real: 9}\nseeds: 60\n"
+    sweep = sweep_of(f"{text}generations: 1\nmetrics: [moments]\n", tmp_path)
+    assert from_store(sweep).empty
+    assert capsys.readouterr() == ("", "")

@@ -20,10 +20,11 @@ from analysis.report import page as report
 from analysis.threshold.estimate import Estimate
 from analysis.threshold.workflows import design_of, grown, read, recorded
 from engine.console.tables import answer_text
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.outcome.summary import History
 from engine.store.store import Store
 from tests.faults.test_faults import killed
+from tests.support import own as folders
 from tests.support.ouro import environment, ouro, start
 from tests.support.sweeps import results, run, sweep_of
 
@@ -61,7 +62,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     end = ouro("threshold", str(written(folder)), "--local", cwd=folder)
     assert end.returncode == 0, end.stdout + end.stderr
-    assert "replace: collapse begins at a synthetic fraction of" in " ".join(end.stdout.split())
+    assert "replace: typical fraction 0." in " ".join(end.stdout.split())
     return folder
 
 
@@ -70,9 +71,10 @@ def test_it_finds_what_theory_says(searched: Path) -> None:
     assert set(found) == {"replace", "augment"}
     low, high = found["replace"]["low"], found["replace"]["high"]
     assert low is not None and high is not None and low < 0.764 < high  # type: ignore[operator]  # E y by 3,000 plain chains in numpy
-    assert (
-        found["augment"]["words"] == "not bracketed: no collapse up to 0.9"
-    )  # at most 1.5 times, `augment_mean_error`
+    fewer = "fewer than half of the lineages collapse up to 0.9; safe fraction 0.9"
+    assert str(found["augment"]["words"]).startswith(fewer)  # at most 1.5 x, `augment_mean_error`
+    safe = found["replace"]["safe"]
+    assert isinstance(safe, dict) and safe["risk"] == 0.1 and safe["estimate"] < 0.764
     for own in found.values():
         points = [(o["fraction"], o["seed"]) for o in own["outcomes"]]  # type: ignore[attr-defined]
         assert len(set(points)) == len(points) <= 14
@@ -200,14 +202,17 @@ def test_a_workflow_says_why_it_ended_or_where_it_stands(tmp_path: Path) -> None
     assert few.why == "no seed left"
 
 
-def test_a_workflow_that_knows_enough_says_whether_it_is_sure_or_how_narrow(tmp_path: Path) -> None:
+def test_a_workflow_that_knows_enough_says_why_it_ends(tmp_path: Path) -> None:
     sweep = sweep_of(SEARCH, tmp_path)
     own = next(own for own in read(sweep, Store(sweep.out)).values() if own.label == "replace")
     never = Estimate("never", None, None, None, 0.9, (0.0, 1.0), 14, 14)
     narrow = Estimate("bracketed", 0.5, 0.4375, 0.5625, 0.9, (0.0, 1.0), 14, 14)
-    for answer, why in ((never, "sure"), (narrow, "width 0.125")):
+    narrow = replace(narrow, fractions=8 * (0.1,) + (0.34, 0.4, 0.5, 0.5, 0.6, 0.66))
+    for answer, why in ((never, "no crossing"), (narrow, "width 0.125")):
         own.__dict__["answer"] = answer
         assert own.why == why and own.next() is None and own.said().how[-1] == why
+    own.__dict__["answer"] = replace(narrow, fractions=14 * (0.1,))
+    assert own.why == "going on", "no lineage near the interval bears it out"
     own.__dict__["answer"] = replace(narrow, high=0.7)
     assert own.why == "going on", "wider than the 0.2 that the file asks for"
     own.waiting.append(sweep.lineages[0])
@@ -242,8 +247,9 @@ def test_the_page_has_the_lineages_that_the_search_grew(
     )
     for own in found.values():
         low_high = [f">{own[k]:.4g}<" for k in ("low", "high") if own[k] is not None]
-        for said in (f"<b>{own['label']}:</b> {own['words']}", f">{own['ended']}<", *low_high):
-            assert said in answer, said
+        assert f"<b>{own['label']}:</b> {own['words']}" in answer
+        for said in (f">{own['ended']}<", *low_high):
+            assert said in text[text.index('<details id="what-the-search-found">') :], said
     made = sum(len(own["outcomes"]) for own in found.values())  # type: ignore[arg-type]
     assert made > len(sweep.lineages) and f"<dd>{made} of {made}</dd>" in text
     numbers = pd.read_csv(tmp_path / "report" / "figures" / "phase_diagram.csv").set_index("group")
@@ -260,11 +266,11 @@ def test_the_page_has_the_lineages_that_the_search_grew(
     }  # type: ignore[attr-defined]
 
 
-def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path: Path) -> None:
-    """Under augment nothing collapses: sure after all of the start and four more, and before that
+def test_a_budget_that_is_spent_is_not_said_to_be_a_finding(searched: Path, tmp_path: Path) -> None:
+    """Under augment nothing collapses: found after all of the start and four more, and before that
     the budget has run out.
     """
-    assert answers(searched)["augment"]["ended"] == "sure"
+    assert answers(searched)["augment"]["ended"] == "no crossing"
     shutil.copytree(searched / "out", tmp_path / "out")
     for path in (tmp_path / "out" / "lineages").glob("*.json"):
         spec = json.loads(path.read_text())["value"]["spec"]
@@ -283,9 +289,9 @@ def test_a_budget_that_is_spent_is_not_said_to_be_sure(searched: Path, tmp_path:
 PROGRAM = """
 import sys; sys.path.insert(0, sys.argv[2])
 from engine.cli import threshold
-from engine.console.errors import console
+from engine.console.text import console
 from engine.console.tables import answer_text
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.running.session import Options
 from analysis.threshold import search
 
@@ -351,3 +357,20 @@ def test_on_ray_killed_and_resumed(tmp_path: Path, searched: Path) -> None:
     found = answers(tmp_path)
     assert found["augment"]["verdict"] == "never" and len(found["replace"]["outcomes"]) <= 14  # type: ignore[arg-type]
     assert found["replace"]["low"] < 0.764 < found["replace"]["high"]  # type: ignore[operator]
+
+
+def test_a_search_whose_lineages_all_fail_stops_and_says_once_why(tmp_path: Path) -> None:
+    folders.folder(tmp_path / "parts", jitter=folders.JITTER.replace("size=n)", "size=n - 1)"))
+    (tmp_path / "own.yaml").write_text(folders.EXPERIMENT)
+    words = ("threshold", "own.yaml", "--local", "--parts", "parts", "--set", "threshold.seeds=9")
+    end = ouro(*words, cwd=tmp_path, columns=250)
+    said = " ".join(end.stdout.split())
+    assert end.returncode == 1, end.stderr
+    assert "budget at most 60 lineages for 1 workflow: 60 in all, 0 are there" in said
+    assert "a lineage generations 0 to 3; its time is known once the first has ended" in said
+    assert "and 3 other lineages: WrongAnswer: the generator jitter, sample: asked for" in said
+    assert said.count("WrongAnswer") == 1 and "given up after 4 failures in a row" in said
+    assert "stopped after 4 failures in a row: mend what failed, and the same command goes" in said
+    folders.folder(tmp_path / "parts")
+    again = ouro(*words[:-2], cwd=tmp_path, columns=250)
+    assert again.returncode == 0 and "failures" not in again.stdout

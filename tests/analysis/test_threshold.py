@@ -9,23 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from analysis.threshold import grid
-from analysis.threshold.estimate import (
-    Estimate,
-    Outcome,
-    begin,
-    estimate,
-    finished,
-    finite,
-    on_lattice,
-    propose,
-    seed_for,
-    settled,
-)
+from analysis.threshold.estimate import Estimate, Outcome, estimate, finite
 from analysis.threshold.levelset import crossings
+from analysis.threshold.proposals import begin, finished, on_lattice, propose, seed_for, settled
 from engine.settings import Threshold
 from tests.bench import bench_threshold as bench
 from tests.support.gaussian_mix import chains, expected, truth
+from tests.support.interpolated_grid import interpolated, isotonic
 
 FRACTIONS = np.arange(9) / 8
 
@@ -108,7 +98,7 @@ def test_a_straight_line_with_little_noise() -> None:
         and found.width < 0.1
         and found.estimate == pytest.approx(0.6, abs=0.03)
     )
-    assert found.words.startswith("collapse begins at a synthetic fraction of 0.6")
+    assert found.words.startswith("typical fraction 0.60 [0.5")
 
 
 def test_the_order_of_outcomes_does_not_matter() -> None:
@@ -133,9 +123,17 @@ def test_shared_noise_is_not_mistaken_for_many_repeats() -> None:
 @pytest.mark.parametrize(
     ("curve", "verdict", "words"),
     [
-        (0 * FRACTIONS, "never", "not bracketed: no collapse up to 1"),
-        (2 + 0 * FRACTIONS, "always", "not bracketed: collapse from 0 on"),
-        (3 * np.sin(3 * np.pi * FRACTIONS), "not monotone", "not monotone"),
+        (0 * FRACTIONS, "never", "fewer than half of the lineages collapse up to 1"),
+        (
+            2 + 0 * FRACTIONS,
+            "always",
+            "at least half of the lineages collapse from 0 on; no safe fraction: more than 10% do",
+        ),
+        (
+            3 * np.sin(3 * np.pi * FRACTIONS),
+            "not monotone",
+            "no answer: lineages collapse at some fractions",
+        ),
     ],
 )
 def test_what_is_not_bracketed_is_said(curve: np.ndarray, verdict: str, words: str) -> None:
@@ -148,7 +146,7 @@ def test_a_crossing_near_the_end_leaves_the_interval_open() -> None:
     assert (
         found.verdict == "open" and found.high is None and found.low is not None and found.low > 0.5
     )
-    assert found.words.endswith("1.00 or later]")
+    assert ", past 1]: from there on" in found.words
 
 
 def test_a_crossing_near_the_beginning_leaves_the_interval_open() -> None:
@@ -159,7 +157,7 @@ def test_a_crossing_near_the_beginning_leaves_the_interval_open() -> None:
         and found.high is not None
         and found.high < 0.5
     )
-    assert "[below 0.00, " in found.words
+    assert " [before 0, " in found.words
 
 
 def test_too_few_undefined_and_absorbed() -> None:
@@ -201,12 +199,12 @@ def test_proposals_lie_on_the_lattice() -> None:
 
 
 def test_a_search_ends_when_it_knows_enough_or_has_spent_its_budget() -> None:
-    sure = estimate(outcomes(noisy(FRACTIONS, 3, 0.01)), 0.6)
+    sure = estimate(outcomes(noisy(FRACTIONS, 6, 0.01)), 0.6)
     assert finished(sure, 0, sure.lineages, Threshold(width=0.1))
     assert not finished(sure, 0, sure.lineages, Threshold(width=1e-6))
     assert finished(sure, 3, 57, Threshold(width=1e-6, budget=60))
     never = estimate(outcomes(noisy(0 * FRACTIONS, 3, 0.1)), 1.0)
-    assert finished(never, 0, 27, Threshold()) and settled(never, Threshold()) == "sure"
+    assert finished(never, 0, 27, Threshold()) and settled(never, Threshold()) == "no crossing"
     assert (
         settled(sure, Threshold(width=0.1)) == "narrow"
         and settled(sure, Threshold(width=1e-6)) == ""
@@ -229,32 +227,7 @@ def test_isotonic_agrees_with_scikit_learn() -> None:
 
     means = np.random.default_rng(1).standard_normal((20, 9))
     theirs = np.array([IsotonicRegression().fit_transform(FRACTIONS, m) for m in means])
-    assert grid.isotonic(means) == pytest.approx(theirs)
-
-
-def test_logistic_agrees_with_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    verdicts = (
-        np.random.default_rng(2).uniform(size=(40, 9)) < 1 / (1 + np.exp(-12 * (FRACTIONS - 0.6)))
-    ).astype(float)
-    z = FRACTIONS - 0.5
-    theirs = LogisticRegression(C=1e6).fit(np.tile(z, 40)[:, None], verdicts.ravel())
-    found = grid.by_logistic(FRACTIONS, verdicts)
-    assert found.estimate == pytest.approx(
-        0.5 - theirs.intercept_[0] / theirs.coef_[0, 0], abs=2e-3
-    )
-    assert found.low is not None and found.high is not None and 0.02 < found.high - found.low < 0.1
-
-
-def test_interpolation_and_the_seeds_that_are_needed() -> None:
-    y = noisy(FRACTIONS, 25, 0.2)
-    found = grid.interpolated(FRACTIONS, y, 0.6)
-    assert found.words == "bracketed" and found.low is not None and found.high is not None
-    assert found.low < 0.6 < found.high
-    more = grid.seeds_needed(FRACTIONS, y, 0.6, (found.high - found.low) / 2)
-    assert more is not None and 70 < more < 130  # half the width: four times the seeds
-    assert grid.seeds_needed(FRACTIONS, y, 5.0, 0.1) is None
+    assert isotonic(means) == pytest.approx(theirs)
 
 
 def test_the_interval_of_few_seeds_keeps_its_promise() -> None:
@@ -265,8 +238,7 @@ def test_the_interval_of_few_seeds_keeps_its_promise() -> None:
     for seeds in (4, 5, 6):
         for i in range(100):
             offset = 0.15 * np.random.default_rng([seeds, i]).standard_normal((seeds, 1))
-            found = grid.interpolated(FRACTIONS, FRACTIONS + offset, 0.5)
-            assert found.low is not None and found.high is not None
+            found = interpolated(FRACTIONS, FRACTIONS + offset, 0.5)
             covered.append(found.low <= 0.5 <= found.high)
     assert np.mean(covered) > 0.84
 
@@ -276,29 +248,9 @@ def test_the_interval_of_few_seeds_is_students() -> None:
     each half of the widening is 5 % and 11 % here.
     """
     offset = 0.1 * norm.ppf((np.arange(10) + 0.5) / 10)[:, None]
-    found = [grid.interpolated(FRACTIONS, FRACTIONS + offset, 0.5, seed=i) for i in range(20)]
-    width = np.mean([c.high - c.low for c in found if c.high is not None and c.low is not None])
+    found = [interpolated(FRACTIONS, FRACTIONS + offset, 0.5, seed=i) for i in range(20)]
+    width = np.mean([c.high - c.low for c in found])
     assert width == pytest.approx(2 * t.isf(0.05, 9) * offset.std(ddof=1) / np.sqrt(10), rel=0.03)
-
-
-def test_verdicts_know_nothing_between_grid_points() -> None:
-    found = grid.by_verdict(FRACTIONS, np.tile(FRACTIONS > 0.7, (5, 1)))
-    assert (found.low, found.high) == (0.625, 0.75) and found.words == "bracketed"
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "words"),
-    [
-        (FRACTIONS > 2, "not bracketed: no collapse up to 1"),
-        (FRACTIONS > -1, "not bracketed: collapse from 0 on"),
-        (
-            np.isin(FRACTIONS, [0.25, 0.375, 0.75, 0.875, 1.0]),
-            "not monotone: above the level at 0.25, below it at 0.5",
-        ),
-    ],
-)
-def test_grids_that_do_not_bracket(verdicts: np.ndarray, words: str) -> None:
-    assert grid.by_verdict(FRACTIONS, np.tile(verdicts, (6, 1))).words == words
 
 
 def test_outcomes_without_a_value_change_nothing_but_their_count() -> None:
@@ -306,13 +258,6 @@ def test_outcomes_without_a_value_change_nothing_but_their_count() -> None:
     odd = [Outcome(0.3, 7, math.nan), Outcome(0.9, 8, math.nan)]
     plain, more = estimate(some, 0.6), estimate([*odd, *some], 0.6)
     assert more == replace(plain, undefined=2) and plain.undefined == 0
-    _, y = grid.table([*some, Outcome(0.0, 9, math.nan)])
-    assert y.shape == (3, 9) and np.isfinite(y).all(), "a seed with an undefined cell is left out"
-    whole = grid.table([o for o in some if (o.seed, o.fraction) != (0, 0.5)])
-    undefined = grid.table(
-        [o if (o.seed, o.fraction) != (0, 0.5) else replace(o, y=math.nan) for o in some]
-    )
-    assert undefined[1] == pytest.approx(whole[1]) and len(whole[1]) == 2
 
 
 @pytest.mark.parametrize(
@@ -346,26 +291,19 @@ def test_what_is_likely_all_along_the_axis() -> None:
     assert {v: replace(answer, verdict=v, never=0.0).likely for v in said} == said  # type: ignore[arg-type]
 
 
-def test_a_table_needs_whole_seeds() -> None:
-    some = outcomes(noisy(FRACTIONS, 3, 0.1))
-    fractions, y = grid.table(some[:-1])
-    assert y.shape == (2, 9) and fractions == pytest.approx(FRACTIONS)
-    with pytest.raises(ValueError, match="run more seeds"):
-        grid.table(some[:10])
-
-
 def test_a_curve_that_more_likely_stays_below_is_not_said_to_collapse() -> None:
     answer = Estimate("open", 0.5, 0.31, None, 0.9, (0.0, 0.5), 9, 3, never=0.7)
     assert (
         answer.words
-        == "not bracketed: most likely no collapse up to 0.5 (if it begins, at 0.31 or later)"
+        == "most likely fewer than half of the lineages collapse up to 0.5 (if half do, at 0.31 or "
+        "later)"
     )
     assert replace(answer, never=0.2, estimate=0.42).words.startswith(
-        "collapse begins at a synthetic fraction of 0.42 [0.31"
+        "typical fraction 0.42 [0.31, past 0.5]"
     )
     late = replace(answer, never=0.0, always=0.6, low=None, high=0.2)
     assert (
         late.words
-        == "not bracketed: collapse most likely from 0 on (if it begins later, at 0.20 at the "
+        == "most likely at least half of the lineages collapse from 0 on (or from 0.20 at the "
         "latest)"
     )

@@ -79,6 +79,47 @@ def test_a_plan_counts_and_makes_nothing(small: engine.Sweep, tmp_path: Path) ->
     assert "22 distinct (2 founders)" in str(plan) and "22 distinct" in plan._repr_html_()
 
 
+def test_a_plan_a_sweep_and_a_result_say_the_same_by_the_same_names(
+    result: engine.Result,
+) -> None:
+    sweep = result.sweep
+    plan = sweep.plan()
+    assert sweep.cells == tuple(result.cells()["cell"]) and sweep.seeds == (0, 1)
+    assert sweep.collapse is not None and sweep.collapse.metric == "moments/trace_ratio"
+    assert {own.name for own in (sweep, plan, result)} == {"small"}
+    assert {own.out for own in (sweep, plan, result)} == {result.out}
+    assert plan.complete and result.complete and plan.changed == result.changed == ()
+    assert (plan.asked, plan.unique, plan.present, plan.missing) == (32, 22, 22, 0)
+    assert plan.bytes == 0 and plan.seconds == 0 and plan.lacks == ()
+    longer = engine.load(result.out, generations=4).plan()
+    assert (longer.asked, longer.present, longer.missing) == (40, 22, 8) and not longer.complete
+    assert repr(longer).startswith("<Plan of small: 8 generations to compute, 22 of 30 there, out")
+
+
+def test_a_plan_says_what_this_computer_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUROBOROS_DATA", str(tmp_path))
+    sweep = engine.sweep("mnist", "vae", n_real=20, policy="replace", generations=1)
+    (lack,) = sweep.plan(out=tmp_path / "out").lacks
+    assert "mnist" in lack and "ouro download mnist" in lack
+
+
+def test_one_of_a_thing_is_not_many(small: engine.Sweep) -> None:
+    one = engine.sweep("gaussian", "gaussian", n_real=9, generations=1, metrics=["moments"])
+    assert repr(one) == "<Sweep sweep: 1 lineage, generations 0 to 1, 1 metric, out runs/sweep>"
+    assert "(1 founder)" in str(one.plan()) and "8 lineages" in repr(small)
+
+
+def test_a_lineage_shows_itself_in_a_line_whether_its_parts_are_known_or_not(
+    small: engine.Sweep,
+) -> None:
+    about = "gaussian(replicates=2), gaussian, replace(synthetic_fraction=0.5), plain"
+    assert repr(small.lineages[0]) == f"<LineageSpec {about}, n_real 30, seed 0>"
+    other = {**small.lineages[0].to_dict(), "generator": {"name": "nobodys", "a": {"name": "b"}}}
+    assert "nobodys(a=" in repr(engine.LineageSpec.from_dict({**other, "n_synthetic": 7}))
+
+
 def test_all_problems_come_at_once_each_with_its_key() -> None:
     wrong: dict[str, Any] = {**VALUES, "seeds": 0, "generator": {"name": "kde", "bandwith": 1}}
     with pytest.raises(engine.SpecError) as error:

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_rel
 
 import engine
+from analysis.plots.style import Drawn
 from engine.lineage.recipe import path, rng
+from engine.registry import make
 from engine.store.keys import BESIDE
 from engine.store.reader import generations
 from engine.store.store import Store
@@ -142,6 +144,14 @@ def test_samples_and_model_are_those_of_the_generation(result: engine.Result) ->
     assert sorted(Path(result.out).rglob("*.safetensors")) == files
 
 
+def test_a_model_says_what_it_is_and_where_it_is_from(result: engine.Result) -> None:
+    model, other = result.model(cell=3, seed=1, t=2), result.model(cell=0, t=0)
+    end = f", out {result.out}>"
+    assert repr(model) == f"<Generator gaussian: generation 2 of accumulate 1, seed 1{end}"
+    assert repr(other) == f"<Generator gaussian: generation 0 of replace 0.5, seed 0{end}"
+    assert repr(make("generator", "kde", bandwidth=0.1)) == "<Generator kde>"
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -183,7 +193,8 @@ def test_an_output_that_keeps_no_experiment_shows_all_its_lineages(
 
 def test_figures_are_drawn_and_what_is_not_there_is_named(result: engine.Result) -> None:
     assert isinstance(result.plot.curve("moments/trace_ratio"), Figure)
-    assert isinstance(result.plot.response(width=4.0), Figure)
+    drawn = result.plot.response(width=4.0)
+    assert isinstance(drawn, Drawn) and drawn._repr_png_()[1:4] == b"PNG", "a notebook shows it"
     assert {"response", "heat_map", "phase_diagram"} <= {*result.plot.names()}
     with pytest.raises(LookupError, match=r"'fd' was not measured.*did you mean 'fid'"):
         result.plot.curve("fd")
@@ -197,6 +208,12 @@ def test_the_page_is_one_file_or_a_folder(result: engine.Result, tmp_path: Path)
 
 
 def test_a_result_shows_itself(result: engine.Result) -> None:
+    assert "<th>verdict</th>" in result._repr_html_() and "<th>n_real</th>" in (
+        result.cells().to_html()
+    )
+    assert "<th>n_real</th>" not in result._repr_html_(), "the cell's name says what differs"
+    assert repr(result.plot).startswith("<Plots of small: curve of a metric; figures ")
+    assert repr(result.samples(t=0)) == "<Samples: points, x float64 [30, 2, 1], no labels>"
     assert repr(result).startswith("<Result small: 8 lineages (8 ok), out ")
     shown = result._repr_html_()
     assert "accumulate 0.5" in shown and "data:image/png;base64," in shown

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,18 @@ def test_nothing_is_printed_unless_asked(
     engine.run(tiny, out=tmp_path / "b", local=True, progress=True)
     said = capfd.readouterr()
     assert said.out == "" and "lineages" in said.err
+
+
+def test_a_notebook_is_told_in_lines_that_are_no_errors(
+    tiny: engine.Sweep, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shell = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace(kernel=None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "IPython", shell)
+        patch.setattr(sys.stdout, "isatty", lambda: True)  # as a kernel's stream has it
+        engine.run(tiny, out=tmp_path, local=True)
+    said = capfd.readouterr()
+    assert said.err == "" and said.out.count("waiting") == 0 and "lineages" in said.out
 
 
 def test_a_failed_lineage_is_a_row(

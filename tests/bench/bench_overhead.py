@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from engine._memory import set_threads  # noqa: E402
-from engine.experiment.reader import load  # noqa: E402
+from engine.experiment.sources import load  # noqa: E402
 from engine.lineage.history import histories, history, lineage_of  # noqa: E402
 from engine.running.job import Job  # noqa: E402
 from engine.running.signals import Interrupt  # noqa: E402

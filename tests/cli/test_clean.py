@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.cli import clean
 from engine.experiment.sources import load
+from engine.registry import describe
 from engine.store.outputs import identity
 from engine.store.store import Store
 from tests.support.commands import GAUSSIANS, ouro
@@ -70,6 +72,63 @@ def test_what_a_removed_cell_alone_needed_goes_and_a_run_computes_nothing(out: P
     again = ouro("run", "runs/few", "--local")
     assert again.code == 0 and "to compute   nothing" in again.out and files(out) == kept
     assert ouro("verify", "runs/few").code == 0
+
+
+def test_logs_of_programs_go_with_their_lineage(out: Path) -> None:
+    (gone,) = [Path(path).stem for path in listed() if path.startswith("lineages/")]
+    (stays,) = [file.stem for file in (out / "lineages").iterdir() if file.stem != gone]
+    logs = out / "logs" / "commands"
+    logs.mkdir(parents=True)
+    for name in (f"{gone}.out", f"{gone}.err", f"{stays}.out", "notes.txt"):
+        (logs / name).write_text("printed")
+    listing = [path for path in listed() if path.startswith("logs/")]
+    assert listing == [f"logs/commands/{gone}.err", f"logs/commands/{gone}.out"]
+    assert ouro("clean", "runs/few", "--yes").code == 0
+    assert sorted(file.name for file in logs.iterdir()) == sorted([f"{stays}.out", "notes.txt"])
+
+
+def test_what_a_raised_revision_has_left_behind_goes(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path for path in listed() if path.startswith(("models/", "draws/"))}
+    monkeypatch.setitem(describe("generator", "gaussian").constants, "REVISION", 2)
+    orphans = {path for path in listed() if path.startswith(("models/", "draws/"))}
+    assert orphans > before, "those of the experiment too: nothing needs revision 1 any more"
+    assert ouro("run", "runs/few", "--local").code == 0
+    assert {path for path in listed() if path.startswith(("models/", "draws/"))} == orphans
+    made = files(out)
+    assert ouro("clean", "runs/few", "--yes").code == 0 and listed() == {}
+    assert files(out) == {path: data for path, data in made.items() if (out / path).exists()}
+    again = ouro("run", "runs/few", "--local")
+    assert again.code == 0 and "to compute   nothing" in again.out
+
+
+def test_what_was_made_from_other_data_goes_but_not_where_data_are_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = "dataset: {name: table, path: mine.csv}"
+    text = GAUSSIANS.replace("dataset: {name: gaussian, replicates: 3}", own)
+    Path("few.yaml").write_text(
+        text.replace("moments/trace_ratio", "fid").replace("moments", "fid")
+    )
+    _table(0)
+    assert ouro("run", "few.yaml", "--local").code == 0
+    made = files(Path("runs/few"))
+    assert listed() == {}
+    Path("mine.csv").rename("elsewhere.csv")
+    assert listed() == {}, "what its data held is in its rows"
+    _table(1)
+    assert ouro("run", "few.yaml", "--local").code == 0
+    assert ouro("clean", "runs/few", "--yes").code == 0
+    left = [path for path in made if (Path("runs/few") / path).exists()]
+    assert not [path for path in left if path.startswith(("models/", "draws/"))]
+    assert "to compute   nothing" in ouro("run", "few.yaml", "--local").out
+
+
+def _table(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(90, 2))
+    Path("mine.csv").write_text("\n".join(["a,b", *(f"{a},{b}" for a, b in x)]))
 
 
 def test_without_a_yes_it_only_lists(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

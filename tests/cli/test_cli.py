@@ -20,6 +20,7 @@ from engine.planning.plan import make_plan
 from engine.running.doctor import preflight
 from engine.running.signals import Interrupt
 from engine.store.store import Store
+from engine.training.progress import Stage
 from tests.support.ouro import ROOT, TINY, environment, ouro
 from tests.support.sweeps import sweep_of
 
@@ -334,6 +335,19 @@ def test_the_live_table_follows_the_lineages(tmp_path: Path) -> None:
     assert (cell.status, cell.done, cell.total) == ("1 diverged, 1 done", 8, 8)
     assert (cell.value, cell.ratio) == ("0.7", "0.7 x") and (board.done, board.total) == (8, 58)
     assert "replace 0" in text_of(shown)
+
+
+def test_what_is_committed_is_no_longer_said_to_be_at_work(tmp_path: Path) -> None:
+    board = board_of(tmp_path)
+    a, b = board.sweep.lineages[:2]
+    stages = {a.id: Stage(0, "training", 1, 20), b.id: Stage(1, "drawing", 3, 4)}
+    board.told(stages)
+    board.row(a.id, 0, 1.0, 1.0, 1, 0.1, True)
+    board.row(b.id, 0, 1.0, 1.0, 1, 0.1, True)
+    assert "training" not in board.line() and "generation 1, drawing: 3 of 4" in board.line()
+    board.ended(b.id, "ok")
+    board.told(stages)  # a worker that was killed has left it
+    assert set(board.stages) == {a.id}
 
 
 def test_a_pipe_is_told_the_progress_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from engine.experiment import sources
 from engine.experiment.kept import kept, place
 from engine.experiment.sources import NoExperiment
+from engine.experiment.yaml import MOST_BYTES
 from engine.store.outputs import identity, sweep_id
 from engine.store.store import Store
 from tests.support.commands import GAUSSIANS, ouro
@@ -108,7 +109,7 @@ def test_what_means_no_experiment_is_told_the_nearest(here: Path) -> None:
         ("mime.yaml", "mime.yaml: no such file or folder; did you mean mine.yaml"),
         ("quikstart", "did you mean quickstart"),
         ("experiments/quickstrat.yaml", "did you mean quickstart"),
-        ("runs/fwe", "no such file or folder"),
+        ("runs/fwe", "no such file or folder; did you mean runs/few"),
     ):
         refused = ouro("plan", given)
         assert refused.code == 2 and said in refused.err, refused
@@ -143,6 +144,22 @@ def test_an_object_store_keeps_them_too(here: Path) -> None:
     assert ouro("run", out, "--local").code == 0
     missing = ouro("plan", place(out, "fwe"))
     assert missing.code == 2 and "did you mean few.yaml" in missing.err
+    Store("memory://kept", repairs=False).write("/kept/big.yaml", b"#" * (MOST_BYTES + 1))
+    big = ouro("plan", "memory://kept/big.yaml")
+    assert big.code == 2 and "more than 10,000,000 bytes" in big.err
+
+
+def test_an_output_may_lie_below_a_variable(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", str(here / "own"))
+    planned = ouro("plan", "runs/few", "--json", "--out", "$MINE/a")
+    assert planned.json["out"] == str(here / "own" / "a")
+    Path("own.yaml").write_text(
+        "base: {dataset: digits, generator: vae, policy: replace, n_real: 30}\n"
+        "generations: 1\nmetrics: [fid]\nout: $MINE/b\n"
+    )
+    assert ouro("plan", "own.yaml", "--json").json["out"] == str(here / "own" / "b")
+    refused = ouro("plan", "own.yaml", "--set", "out=$NOBODY/b")
+    assert refused.code == 2 and "$NOBODY is not set" in refused.err
 
 
 def test_a_run_that_is_refused_leaves_nothing(here: Path) -> None:
@@ -168,3 +185,23 @@ def test_of_a_run_of_some_lineages_those_are_counted(here: Path) -> None:
     one = sources.load("runs/few").lineages[2].id
     ran = ouro("run", "runs/few", "--local", "--out", "runs/new", "--only", one)
     assert ran.code == 0 and "of 4 lineages the 1 that were asked for have an outcome" in ran.out
+
+
+def test_two_files_of_one_name_are_kept_apart(here: Path) -> None:
+    """Whose output is named by the file alone; the same file, moved or changed, continues."""
+    for folder, n in (("a", 30), ("b", 40)):
+        Path(folder).mkdir()
+        text = GAUSSIANS.replace("n_real: 30", f"n_real: {n}")
+        Path(folder, "exp.yaml").write_text(text)
+    assert ouro("run", "a/exp.yaml", "--local").code == 0
+    summary = Path("runs/exp/summary.json").read_bytes()
+    refused = ouro("run", "b/exp.yaml", "--local")
+    assert (
+        refused.code == 2 and f"another file of this name, {here / 'a' / 'exp.yaml'}" in refused.err
+    )
+    assert Path("runs/exp/summary.json").read_bytes() == summary
+    assert ouro("run", "b/exp.yaml", "--local", "--out", "runs/other").code == 0
+    assert ouro("run", "a/exp.yaml", "--local", "--set", "generations=1").code == 0
+    assert ouro("run", "runs/exp", "--local").code == 0
+    Path("a/exp.yaml").rename("b/exp.yaml")
+    assert ouro("run", "b/exp.yaml", "--local", "--set", "generations=3").code == 0

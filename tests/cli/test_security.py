@@ -5,8 +5,11 @@ or removed.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +96,23 @@ def test_no_pickle_in_a_result_folder_is_loaded(
     assert ouro("verify", "sweep.yaml") == 0
 
 
+def test_pickles_in_the_place_of_cifars_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CIFAR's official files are pickles; these have their names, not their digests."""
+    monkeypatch.chdir(tmp_path)
+    mark, folder = tmp_path / "executed", tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
+        (folder / name).write_bytes(payloads(mark)[".pkl"])
+    text = GAUSSIANS.replace("{name: gaussian, replicates: 3}", "{name: cifar10, root: .}")
+    text = text.replace("generator: gaussian", "generator: {name: vae, steps: 1}")
+    text = text.replace("[moments]", "[fid]").replace("moments/trace_ratio, below", "fid, above")
+    Path("sweep.yaml").write_text(text)
+    assert ouro("plan", "sweep.yaml") == 0 and ouro("run", "sweep.yaml", "--local") in (1, 2, 4)
+    assert not mark.exists()
+
+
 # ---- paths ---------------------------------------------------------------------------------------
 
 MODEL = {
@@ -164,12 +184,49 @@ def test_weights_of_others_are_not_written_elsewhere(tmp_path: Path) -> None:
 # ---- versions ------------------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[2]
+SAID = (ROOT / "SECURITY.md").read_text()
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    """A test whose claim is broken fails by itself; one that is gone would say nothing."""
+    named = set(re.findall(r"`((?:tests|engine|analysis|\.ci|\.cluster)/[^`\s]*)`", SAID))
+    assert len({name for name in named if name.startswith("tests/")}) > 20
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).exists(), f"SECURITY.md names {name}, which is not there"
+        assert not function or f"def {function}(" in (ROOT / file).read_text(), name
+
+
+def test_every_row_of_a_table_names_the_test_that_holds_it() -> None:
+    rows = [line for line in SAID.splitlines() if line.startswith("| ") and "|---" not in line]
+    bare = [row for row in rows if "`tests/" not in row and not row.startswith(UNTESTED)]
+    assert not bare, bare
+
+
+# heads of tables, what promises nothing of ours, and versions, which one test holds
+UNTESTED = ("| from |", "| what |", "| part |", "| you,", "| other users", "| ray |", "| mlflow |")
+UNTESTED += ("| torch |", "| pyyaml |")
+
+
+@pytest.mark.slow
+def test_nothing_is_reported_to_the_makers_of_ray_and_mlflow() -> None:
+    """What is set before either is imported, here and in the containers of a cluster."""
+    program = (
+        "import os, engine.running.ray_tune, engine.tracking.mlflow_runs\n"
+        "print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    )
+    silent = {"RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY"}
+    own = {name: text for name, text in os.environ.items() if name not in silent}
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0", "true"]
+    cluster = (ROOT / "cluster.yaml").read_text()
+    assert "-e RAY_USAGE_STATS_ENABLED=0" in cluster
+    assert "-e MLFLOW_DISABLE_TELEMETRY=true" in cluster
 
 
 def test_the_floors_are_those_that_are_explained_and_the_tested_versions_keep_them() -> None:
-    explained = dict(
-        re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", (ROOT / "SECURITY.md").read_text(), re.M)
-    )
+    explained = dict(re.findall(r"^\| (\w+) \| (\d+\.\d+) \|", SAID, re.M))
     assert set(explained) == {"ray", "mlflow", "torch", "pyyaml"}
     project, pinned = (ROOT / "pyproject.toml").read_text(), (ROOT / "requirements.txt").read_text()
     for name, floor in explained.items():

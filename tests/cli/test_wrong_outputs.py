@@ -72,7 +72,7 @@ def test_an_output_that_nobody_may_read_is_said_without_a_traceback(
 
 def test_a_report_that_cannot_be_written_says_where(here: Path) -> None:
     ended = ouro("report", "few.yaml", "--out", "runs/right", "--to", "few.yaml/page")
-    assert ended.code == 4 and "cannot write to few.yaml/page" in ended.err
+    assert ended.code == 4 and "cannot write to " in ended.err and "few.yaml/page" in ended.err
 
 
 def test_what_is_near_is_found_on_an_object_store() -> None:

@@ -77,6 +77,21 @@ MISTAKES = {
         "draws from no global",
         "numpy.random",
     ),
+    "leaves the process otherwise": (
+        "generators/jitter.py",
+        "self.x_ = data.x\n",
+        "import os, torch\n        self.x_ = data.x\n        os.chdir('/')\n"
+        "        torch.set_default_dtype(torch.float64)\n",
+        "leaves the process",
+        "the working directory, torch's default type",
+    ),
+    "writes into its labels": (
+        "generators/jitter.py",
+        '("points",)',
+        '("points",)\n    CONDITIONAL = True',
+        "as the data have them",
+        "lack labels",
+    ),
     "writes into its input": (
         "generators/jitter.py",
         "self.x_ = data.x",
@@ -91,7 +106,7 @@ MISTAKES = {
         "return {}",
         "return {'a': 'b'}",
         "fits",
-        "a is a str",
+        "a of the report is 'b', no number",
     ),
     "not finite": (
         "generators/_noise.py",
@@ -105,8 +120,8 @@ MISTAKES = {
         "generators/jitter.py",
         "scale, rng))",
         "scale, rng), np.zeros(n, int))",
-        "labels what",
-        "has",
+        "as the data have them",
+        "the rows have labels",
     ),
     "TINY that is none": (
         "generators/jitter.py",
@@ -140,15 +155,15 @@ MISTAKES = {
         "metrics/spread.py",
         'return {"spread"',
         'return {"width"',
-        "begin with",
-        "width",
+        "keys that it declares",
+        "the key 'width'",
     ),
     "a key that is not declared": (
         "metrics/spread.py",
         'KEYS = {"spread": ',
         'KEYS = {"spread/width": ',
-        "declares the keys",
-        "spread is not declared",
+        "keys that it declares",
+        "the key 'spread'",
     ),
     "a number of nan": (
         "metrics/spread.py",
@@ -171,7 +186,7 @@ MISTAKES = {
         "prepares",
         "written to",
     ),
-    "an empty answer": ("metrics/spread.py", "return {", "return {} and {", "answers", "{}"),
+    "an empty answer": ("metrics/spread.py", "return {", "return {} and {", "answers", "no key"),
     "held out like trained": (
         "datasets/ring.py",
         "default_rng(10**6)",
@@ -184,8 +199,8 @@ MISTAKES = {
         "datasets/ring.py",
         'REPLICATES = "replicates"',
         "REPLICATES = 3",
-        "declares what",
-        "2",
+        "as it declares them",
+        "REPLICATES is 3, and x is an array [60, 2, 2]",
     ),
     "asks for too much": (
         "policies/half.py",
@@ -233,7 +248,8 @@ def test_the_command_says_one_line_per_rule_and_exits_by_what_it_found(tmp_path:
         "    def __call__(self, synthetic, generator, around, rng):"
     )
     place = tmp_path / "parts" / "metrics" / "spread.py"
-    assert f"{place}:{line + 1}: width does not; call them spread, spread/..." in checked.stdout
+    said = "the metric spread, __call__: it returned the key 'width'; call keys spread, spread/..."
+    assert f"{place}:{line + 1}: {said}" in checked.stdout
     own.folder(tmp_path / "parts")
     assert ouro("parts", "check", "parts", cwd=tmp_path).returncode == 0
     nothing = ouro("parts", "check", "nowhere", cwd=tmp_path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -40,7 +43,7 @@ def test_auto_means_the_extractor_of_the_data() -> None:
     assert features.resolve("auto", digits()) == "lenet"
     assert features.resolve("auto", of_images(np.zeros((2, 8, 8, 3), np.uint8))) == "resnet18"
     photos = of_images(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
-    assert features.resolve("auto", photos) == "real_resnet18"
+    assert features.resolve("auto", photos) == "lenet", "whatever their size and colours"
     for shape in ((32, 32, 1), (28, 28, 3)):
         assert (
             features.resolve("auto", of_images(np.zeros((2, *shape), np.uint8), np.arange(2)))
@@ -176,6 +179,93 @@ def test_missing_weights_say_how_to_get_them(
             features.extract(digits().held_out(2), name, digits())
     with pytest.raises(ValueError, match="there are: resnet18, inception, fid_inception"):
         features.download("vgg", tmp_path)
+
+
+def test_weights_are_those_that_were_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their digest stands beside them; a plan looks at it, and whoever reads them."""
+    small = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **__: small)
+    path = features.download("resnet18", tmp_path)
+    monkeypatch.setitem(extractors.LAYOUTS, "resnet18", extractors.layout(path))
+    assert extractors.lack("resnet18", tmp_path) is None
+    assert not extractors.unchecked("resnet18", tmp_path)
+    assert features._weights("resnet18", tmp_path) == save(small.state_dict())
+    whole = path.read_bytes()
+    for harmed in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-1], b""):
+        path.write_bytes(harmed)
+        found = extractors.lack("resnet18", tmp_path)
+        assert found is not None and found.what == "undamaged weights of resnet18"
+        assert "`ouro download resnet18`" in found.fix
+        with pytest.raises(FileNotFoundError, match=r"resnet18.safetensors is damaged: its digest"):
+            features._weights("resnet18", tmp_path)
+    path.write_bytes(whole)
+    extractors.digest_beside(path).write_text("cut")
+    assert extractors.lack("resnet18", tmp_path) is not None
+    extractors.digest_beside(path).unlink()  # a user's own, of which nothing is known
+    assert extractors.lack("resnet18", tmp_path) is None
+    assert f"SHA-256 {sha256(whole).hexdigest()[:16]}" in extractors.unchecked("resnet18", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception", "fid_inception"])
+def test_the_arrays_of_a_network_are_those_that_a_plan_looks_for(name: str, tmp_path: Path) -> None:
+    if name == "fid_inception":
+        fidelity, state = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3"), {}
+        keep = mock.patch.object(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+        with mock.patch.object(fidelity, "load_state_dict_from_url", lambda *_, **__: {}), keep:
+            state = fidelity.FeatureExtractorInceptionV3(name, ["2048"]).state_dict()
+    else:
+        extra = {"init_weights": False} if name == "inception" else {}
+        of = torchvision.models.get_model(extractors.architecture(name), weights=None, **extra)
+        state = of.state_dict()
+    path = tmp_path / f"{name}.safetensors"
+    path.write_bytes(save(state))
+    assert extractors.lack(name, tmp_path) is None
+    for arrays, said in (
+        ({**state, "more": torch.zeros(1)}, "arrays of other names or shapes"),
+        ({**state, "fc.weight": torch.zeros(10, 4)}, "arrays of other names or shapes"),
+    ):
+        path.write_bytes(save(arrays))
+        assert said in str(extractors.lack(name, tmp_path))
+        with pytest.raises(FileNotFoundError, match=f"{path} holds no weights of {name}: .*{said}"):
+            features._weights(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no safetensors"),
+        (b"PK\x03\x04" * 9, "no safetensors"),
+        ((2).to_bytes(8, "little") + b"[]", "no safetensors"),
+        ((2).to_bytes(8, "little") + b"{]", "delimiter|double quotes"),
+        ((8).to_bytes(8, "little") + b'{"a": 1}', "no safetensors"),
+        (save({"x": torch.zeros(9)})[:-4], "bytes, and its arrays"),
+    ],
+)
+def test_weights_that_no_network_can_read_are_found_by_a_plan(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "resnet18.safetensors").write_bytes(content)
+    found = extractors.lack("resnet18", tmp_path)
+    assert found is not None and re.search(said, found.fix) and "ouro download" in found.fix
+
+
+def test_weights_of_an_earlier_version_are_held_to_what_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were fetched into the cache, and cannot be made again without the network."""
+    monkeypatch.setenv("OUROBOROS_CACHE", str(tmp_path))
+    monkeypatch.delenv("OUROBOROS_WEIGHTS", raising=False)
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "weights" / "resnet18.safetensors"
+    path.write_bytes(weights := save({"x": torch.zeros(1)}))
+    monkeypatch.setitem(extractors.LAYOUTS, "resnet18", extractors.layout(path))
+    assert features._weights("resnet18", extractors.weights_folder()) == weights
+    assert features._weights("resnet18", extractors.weights_folder()) == weights
+    assert caplog.text.count("no digest beside it") == 1
+    path.write_bytes(b"Weights")
+    assert extractors.lack("resnet18", extractors.weights_folder()) is not None
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("inception", marks=pytest.mark.slow)])

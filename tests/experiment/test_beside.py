@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.experiment.beside import look_beside
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.experiment.writer import to_yaml
 
 TEXT = """

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.experiment.yaml import parse
 from engine.names import refusals
 from engine.spec import Sweep
@@ -189,6 +190,9 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
         ),
         ("base: !!python/object:os.system {}\ngenerations: 1\n", "YAML tags are not allowed"),
         ("a: [\n", "this is not YAML"),
+        ("a: 1\nb: \0\n", "line 2: this is not YAML: it holds '\\x00', which no text may"),
+        ('a: 1\nb: "\\ud800"\n', "line 2: b: '\\ud800': an escape from"),
+        ('a: 1\n"\\udfff": 1\n', "line 2: '\\udfff': an escape from"),
         ("- 1\n", "an experiment file is a mapping"),
         ("", "base is missing"),
         ("base: {? [1, 2] : 3}\ngenerations: 1\n", "keys must be plain names"),
@@ -419,3 +423,39 @@ def test_combinations_of_parts_can_be_left_out(tmp_path: Path) -> None:
         and "'kde'" in said[1]
         and "names parts" in said[2]
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/dev/zero", "path: /dev/zero is neither a file nor a folder"),
+        (r"a\0b", r"path: no path holds a null byte, got 'a\x00b'"),
+        ("x" * 300, f"path: {'x' * 200} cannot be read: file name too long"),
+        ("$NOWHERE/a", "path: $NOWHERE/a: the variable $NOWHERE is not set"),
+    ],
+)
+@pytest.mark.parametrize("name", ["images", "table"])
+def test_what_is_no_file_is_said_of_the_parameter_that_leads_there(
+    name: str, path: str, said: str, tmp_path: Path
+) -> None:
+    text = f"""base:
+  dataset: {{name: {name}, path: "{path}"}}
+  generator: gaussian
+  n_real: 4
+generations: 1
+"""
+    (found,) = problems(text, tmp_path)
+    assert found.startswith(f"line 2: base.dataset: dataset {name}: {said}")
+
+
+def test_a_file_that_may_not_be_read_is_said_of_its_parameter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.csv").write_text("x\n1\n2\n3\n")
+    monkeypatch.setattr("engine._digests.of_file", refused)
+    text = BASE.replace("dataset: gaussian", f"dataset: {{name: table, path: {tmp_path}/a.csv}}")
+    (found,) = problems(text + "generations: 1\n", tmp_path)
+    assert "dataset table: path: " in found and found.endswith("cannot be read: permission denied")

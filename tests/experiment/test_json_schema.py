@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from engine import settings
 from engine.experiment import schema as frame
 from engine.experiment.json_schema import properties_of, schema
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.experiment.yaml import parse
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,8 @@ def test_every_parameter_has_its_type_and_its_default() -> None:
     assert own["steps"]["type"] == "integer" and own["steps"]["minimum"] == 1
     assert own["steps"]["default"] == 400 and own["ema"]["maximum"] == 1
     assert {"type": "null"} in own["halvings"]["anyOf"] and own["halvings"]["default"] is None
-    assert own["likelihood"]["enum"] == ["bernoulli", "gaussian"]
+    likelihoods = ["bernoulli", "continuous_bernoulli", "gaussian", "optimal_gaussian"]
+    assert own["likelihood"]["enum"] == likelihoods
     assert "null: 2," in own["halvings"]["description"]
 
 

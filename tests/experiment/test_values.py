@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.experiment.given import plain
-from engine.experiment.reader import SpecError, load, read
+from engine.experiment.reader import SpecError, read
+from engine.experiment.sources import load
 from engine.experiment.writer import to_yaml
 from engine.experiment.yaml import parse
 from engine.spec import Sweep

@@ -42,13 +42,14 @@ class Small:
     def __init__(self, room: int) -> None:
         self.room, self.taken = room, 0
 
-    def open(self, path: str, mode: str = "r") -> Any:
-        return _File(self, path) if mode == "wb" else open(path, mode)
+    def open(self, path: str, mode: str = "r", **how: Any) -> Any:
+        return _File(self, path, how) if mode == "xb" else open(path, mode, **how)
 
 
 class _File:
-    def __init__(self, on: Small, path: str) -> None:
-        self.on, self.file = on, open(path, "wb", buffering=0)  # noqa: SIM115  # closed by __exit__
+    def __init__(self, on: Small, path: str, how: dict[str, Any]) -> None:
+        self.on = on
+        self.file = open(path, "xb", buffering=0, **how)  # noqa: SIM115  # closed by __exit__
 
     def __enter__(self) -> _File:
         return self
@@ -149,9 +150,9 @@ def test_a_disk_that_is_full_after_any_number_of_bytes(
 def refusing(number: int) -> Callable[..., Any]:
     """`open`, where nothing may be written any more."""
 
-    def opened(path: str, mode: str = "r") -> Any:
+    def opened(path: str, mode: str = "r", **how: Any) -> Any:
         if mode == "rb":
-            return open(path, mode)
+            return open(path, mode, **how)
         raise OSError(number, os.strerror(number), path)
 
     return opened

@@ -94,7 +94,7 @@ def check_kills(zygote: Zygote, folder: Path, text: str, kills: int, seed: int =
         shutil.rmtree(out)
 
 
-FEW, MANY = {"closed": 200, "learned": 100}, {"closed": 5000, "learned": 2000}
+FEW, MANY = {"closed": 120, "learned": 60}, {"closed": 5000, "learned": 2000}
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)

@@ -25,6 +25,7 @@ from engine.training.state import HEADER, State
 from tests.faults.test_corruption import build, check_corruption, check_corruptions, restore, tree
 from tests.faults.test_crashes import TINY, check_every_crash
 from tests.run import test_training
+from tests.store import test_half_trained
 from tests.support.disk import Through
 from tests.support.sweeps import GAUSSIAN, files, lineages, run, sweep_of
 
@@ -112,7 +113,7 @@ def other_machines(folder: Path) -> None:
 
 
 def damaged_states(folder: Path) -> None:
-    test_training.test_a_damaged_state_is_not_continued(folder)
+    test_half_trained.test_a_damaged_state_is_not_continued(folder)
 
 
 # ---- mutants -------------------------------------------------------------------------------------
@@ -273,12 +274,14 @@ def any_lineage(patch: Patch) -> None:
 
 def _believe(patch: Patch, place: str) -> None:
     """What a file here says of itself is not compared with where it lies."""
-    honest = Store._found
+    honest = Store.found
 
-    def found(self: Store, path: str, of: Any, mine: Callable[[Any], bool]) -> Any:
+    def found(
+        self: Store, path: str, of: Any, mine: Callable[[Any], bool] = lambda it: True
+    ) -> Any:
         return honest(self, path, of, mine if place not in path else lambda it: True)
 
-    patch.setattr(Store, "_found", found)
+    patch.setattr(Store, "found", found)
 
 
 def half_repaired(patch: Patch) -> None:

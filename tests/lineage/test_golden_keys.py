@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.lineage.recipe import path, real_key
 from engine.registry import KINDS, describe, names
 from engine.spec import LineageSpec, MeasureSpec, Part

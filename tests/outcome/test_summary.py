@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engine._descriptions import keys_of
 from engine.lineage.history import History
-from engine.outcome.summary import Cell, Spread, headline, summarise, to_json
-from engine.spec import Sweep
+from engine.outcome.document import to_json
+from engine.outcome.summary import Cell, Spread, curve, summarise
+from engine.registry import describe, names
+from engine.spec import MeasureSpec, Part, Sweep
 from engine.status import Status
 from engine.store.rows import Generation
 from tests.support.rows import generation
@@ -33,7 +36,8 @@ def rows(lineage: str, fids: Fids, status: str) -> tuple[Generation, ...]:
     for t, fid in enumerate(fids):
         values = {"classifier_accuracy": 0.9 - t / 10} | ({} if fid is None else {"fid": fid})
         now = status if t == len(fids) - 1 else "ok"
-        found.append(generation(lineage, t, values, status=now))
+        gap = {} if fid is not None else {"fid": "all equal"}
+        found.append(generation(lineage, t, values, undefined=gap, status=now))
     return tuple(found)
 
 
@@ -70,6 +74,13 @@ def test_every_number_of_a_cell(tmp_path: Path) -> None:
     assert (cell.collapsed, cell.judged) == (2, 3)
 
 
+def test_first_passage_is_beside_the_state_at_the_last_generation(tmp_path: Path) -> None:
+    back: tuple[Fids, str] = ((2.0, 9.0, 3.0), "ok")
+    cell = summary(tmp_path, SAFE, COLLAPSED, back)
+    assert (cell.passed, cell.collapsed, cell.judged) == (2, 1, 3)
+    assert summary(tmp_path, SAFE, COLLAPSED, back, rule=False).passed is None
+
+
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
@@ -99,7 +110,8 @@ def test_the_start_is_generation_0_and_nothing_else(tmp_path: Path) -> None:
     gap: tuple[Fids, str] = ((None, 5.0, None), "ok")
     cell = summary(tmp_path, gap, gap, gap)
     assert cell.start is None and cell.drift is None, "no value at generation 0 is no start"
-    assert cell.last == Spread(5.0, 5.0, 5.0, 3), "the last generation that has one"
+    assert cell.last is None, "nothing is known of its end, whatever was known before"
+    assert (cell.collapsed, cell.judged, cell.verdict) == (None, 0, "-")
     assert summary(tmp_path, gap, SAFE, gap).start == Spread(2.0, 2.0, 2.0, 1)
 
 
@@ -126,9 +138,62 @@ def test_a_cell_that_has_not_begun_is_empty(tmp_path: Path) -> None:
 
 def test_the_headline_is_the_rules_metric_else_the_first_one_else_none(tmp_path: Path) -> None:
     sweep = sweep_of(TWO_CELLS.replace("metric: fid", "metric: classifier_accuracy"), tmp_path)
-    assert headline(sweep) == "classifier_accuracy"
-    assert headline(replace(sweep, collapse=None)) == "fid"
-    assert headline(replace(sweep, collapse=None, metrics=())) == ""
+    assert sweep.headline == "classifier_accuracy"
+    assert replace(sweep, collapse=None).headline == "fid"
+    assert replace(sweep, collapse=None, metrics=()).headline == ""
+
+
+HEADLINES = {
+    "classifier_accuracy": "classifier_accuracy",
+    "conditional_fid": "conditional_fid",
+    "cross_entropy": "cross_entropy",
+    "discrete": "discrete/tv",
+    "draw": "draw/variance_ratio",
+    "fid": "fid",
+    "kid": "kid",
+    "modes": "modes/live",
+    "moments": "moments/kl",
+    "nelbo": "nelbo",
+    "ngrams": "ngrams/js",
+    "nll": "nll",
+    "otdd": "otdd",
+    "precision_recall": "precision_recall/recall",
+}
+
+
+def test_the_key_that_stands_for_a_metric_is_declared_and_never_a_control() -> None:
+    assert set(HEADLINES) == set(names("metric")), "name the new metric's key here"
+    for name, key in HEADLINES.items():
+        metric = MeasureSpec(Part("metric", name, {}))
+        assert metric.headline("points") == metric.headline(None) == key
+        (own,) = (known for known in keys_of(describe("metric", name)) if known.means(key))
+        assert own.better, f"{key} is a control"
+    assert MeasureSpec(Part("metric", "moments", {})).headline("regression") == (
+        "moments/weight_error"
+    )
+    raw = MeasureSpec(Part("metric", "fid", {"extractor": "raw"}))
+    assert raw.headline("images") == "fid.extractor-raw"
+
+
+def test_a_control_that_has_a_value_never_stands_for_its_metric(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        TWO_CELLS.replace("metric: fid, above: 3.0", "metric: classifier_accuracy, below: 0.9"),
+        tmp_path,
+    )
+    beside = {"classifier_accuracy/ceiling": 0.858, "classifier_accuracy/chance": 0.1}
+    gap = {"classifier_accuracy": "its samples have no labels"}
+    histories = {}
+    for spec in sweep.lineages:
+        row = generation(spec.id, 0, beside, undefined=gap)
+        histories[spec.id] = History(spec, (row,), Status.OK)
+    for cell in summarise(sweep, histories):
+        assert (cell.start, cell.last, cell.drift, cell.accuracy) == (None, None, None, None)
+        assert (cell.judged, cell.verdict, cell.metric) == (0, "-", "classifier_accuracy")
+    judged = sweep.collapse and sweep.collapse.judge(curve((row,), sweep.collapse))
+    assert judged and judged.verdict is None
+    assert judged.undefined == (
+        "classifier_accuracy has no value at generation 0: its samples have no labels"
+    )
 
 
 def test_the_json_holds_the_cells_and_every_lineages_end(tmp_path: Path) -> None:
@@ -142,4 +207,5 @@ def test_the_json_holds_the_cells_and_every_lineages_end(tmp_path: Path) -> None
     assert found["collapse"] == {"metric": "fid", "above": 3.0}
     assert set(found["lineages"]) == {s.id for s in sweep.lineages}
     end = {"label": "accumulate", "seed": 2, "t": 0, "status": "diverged", "reason": "not finite"}
+    end |= {"printed": "", "control": False}
     assert found["lineages"][odd.id] == end

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from engine import registry
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.lineage.history import histories
 from engine.outside.places import VARIABLE, use
 from engine.registry import PartError, adopt, describe, given, make, names

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,22 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
+from safetensors.numpy import save_file
 
 from engine import commands
 from engine.commands import NotAllowed, permitting
-from engine.experiment.reader import SpecError, load, read
-from engine.generators import _exchange
+from engine.experiment.reader import SpecError, read
+from engine.experiment.sources import load
+from engine.generators import _exchange, _program
 from engine.generators._exchange import BadOutput, Rows
 from engine.generators._program import ProgramFailed
+from engine.generators._supervisor import KEPT
 from engine.generators.command import Command
 from engine.parts import Finding
 from engine.registry import make
+from engine.running import timeout
+from engine.running.failure import failure_of
 from engine.running.timeout import OutOfTime, limit
 from engine.samples import Samples, Traits
 from engine.spec import Part
@@ -113,6 +121,17 @@ def test_a_grey_picture_saved_in_colour_is_grey_and_a_coloured_one_is_refused(
         _exchange.read(place, "png", Rows.of(grey), 5, None)
 
 
+def test_pictures_are_read_as_viewers_show_them_and_a_pipe_is_none(tmp_path: Path) -> None:
+    colour = DATA["colour"]
+    place = _exchange.write(Samples(colour.x[:5], traits=IMAGES), tmp_path / "a", "png")
+    for file in list(place.iterdir()):
+        Image.open(file).convert("RGBA").save(file)
+    (place / "._0000000.png").write_bytes(b"left by a stick")
+    os.mkfifo(place / "x.png")
+    found = _exchange.read(place, "png", Rows.of(colour), 5, None)
+    assert np.array_equal(found.x, colour.x[:5])
+
+
 def left(place: Path, form: str, kind: str, n: int = 5) -> str:
     """Why what lies there is refused."""
     with pytest.raises(BadOutput) as error:
@@ -150,6 +169,91 @@ def test_what_is_half_written_is_refused(form: str, tmp_path: Path) -> None:
     file.unlink()
     said = left(place, form, kind)
     assert said.startswith("asked for 5 pictures, got 4" if form == "png" else "the program ended")
+
+
+def refused(place: Path, form: str, kind: str, labels: np.ndarray | None) -> str:
+    """Why what lies there is refused where these labels were asked for."""
+    with pytest.raises(BadOutput) as error:
+        _exchange.read(place, form, Rows.of(DATA[kind]), 5, labels)
+    return str(error.value)
+
+
+def write_y(place: Path, form: str, y: Any) -> Path:
+    """Points with these labels, as a program may write them."""
+    x = np.zeros((5, 3))
+    if form == "npz":
+        np.savez(place.with_suffix(".npz"), x=x, y=np.asarray(y))
+    elif form == "safetensors":
+        save_file({"x": x, "y": np.asarray(y)}, place.with_suffix(".safetensors"))
+    else:
+        lines = [json.dumps({"x": [0, 0, 0], "y": own}) for own in y]
+        place.with_suffix(".jsonl").write_text("\n".join(lines))
+    return place.with_suffix(f".{form}")
+
+
+@pytest.mark.parametrize("form", _exchange.FORMATS[:3])
+def test_labels_that_were_not_asked_for_are_named_with_their_row(form: str, tmp_path: Path) -> None:
+    asked = np.array([0, 1, 0, 1, 0])
+    for y, said in (
+        ([0, 1, 1, 0, 0], "its `y` is 1 in row 3, where {labels} asked for 0"),
+        ([0, 1, 0, 1, 9], "its `y` is 9 in row 5, where {labels} asked for 0"),
+        ([[0], [1], [0], [1], [0]], "asked for `y` of the shape [5], got [5, 1]"),
+    ):
+        why = refused(write_y(tmp_path / "a", form, y), form, "one replicate", asked)
+        assert why == f"{said}; write the rows in the order of {{labels}}, or leave `y` out"
+    for y in ([0.0, 1.0, 0.0, 1.0, 0.0], [0, 1, 0, 1, 0]):
+        place = write_y(tmp_path / "a", form, y)
+        found = _exchange.read(place, form, Rows.of(DATA["one replicate"]), 5, asked)
+        assert found.y is not None and found.y.tolist() == asked.tolist()
+    if form != "safetensors":  # which holds no text
+        why = refused(write_y(tmp_path / "a", form, list("01010")), form, "one replicate", asked)
+        assert why.startswith("its `y` is 0 in row 1, where {labels} asked for 0"), "text is none"
+
+
+def test_lines_are_read_as_other_programs_end_and_begin_them(tmp_path: Path) -> None:
+    """A mark of the byte order, line ends of Windows, an empty line; but not half of the labels."""
+    place, asked = tmp_path / "a.jsonl", np.arange(5) % 2
+    lines = [json.dumps({"x": [i, 0, 0], "y": i % 2}) for i in range(5)]
+    place.write_text("\ufeff" + "\r\n".join(lines) + "\r\n\r\n", encoding="utf-8", newline="")
+    found = _exchange.read(place, "jsonl", Rows.of(DATA["one replicate"]), 5, asked)
+    assert found.x[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    place.write_text("\n".join([*lines[:3], json.dumps({"x": [0, 0, 0]}), lines[4]]))
+    said = "a.jsonl, line 4: either all lines have a `y`, or none"
+    assert refused(place, "jsonl", "one replicate", asked) == said
+    place.write_text("\n".join([*lines[:2], "[1, 2, 3]", *lines[3:]]))
+    assert refused(place, "jsonl", "one replicate", asked).startswith("a.jsonl, line 3 is not")
+
+
+def test_labels_of_pictures_are_told_by_folders_or_order_alone(tmp_path: Path) -> None:
+    """What else lies there is not read, and taking no notice would label pictures wrongly."""
+    asked = np.array([0, 1, 0, 1, 0])
+    place = _exchange.write(Samples(DATA["grey"].x, traits=IMAGES), tmp_path / "a", "png")
+    (place / "labels.csv").write_text("0000000.png,1\n")
+    why = refused(place, "png", "grey", asked)
+    assert why.startswith("labels.csv in {out} is not read; labels are told by")
+    assert len(_exchange.read(place, "png", Rows.of(DATA["grey"]), 5, None)) == 5
+    (place / "0000000.png").unlink()
+    assert refused(place, "png", "grey", None).endswith("4 files *.png (and labels.csv)")
+    labelled = Samples(DATA["grey"].x, asked, traits=IMAGES)
+    for name in ("cat", "-1", "1.0"):
+        place = _exchange.write(labelled, tmp_path / "b", "png")
+        (place / "1").rename(place / name)
+        said = f"folders in {{out}} are named by their label (0, 1, ...), not {name}"
+        assert refused(place, "png", "grey", asked) == said
+        shutil.rmtree(place)
+    place = _exchange.write(labelled, tmp_path / "b", "png")
+    (place / "1").rename(place / "7")
+    said = "asked for {1: 2} pictures by label, got {7: 2}"
+    assert refused(place, "png", "grey", asked) == said
+
+
+def test_a_pipe_or_a_folder_in_place_of_the_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    assert left(tmp_path / "a.npz", "npz", "points") == "{out} (a.npz) is a pipe, not a file"
+    (tmp_path / "b.jsonl").mkdir()
+    assert left(tmp_path / "b.jsonl", "jsonl", "points").endswith("is a folder, not a file")
+    (tmp_path / "c").write_text("")
+    assert left(tmp_path / "c", "png", "grey") == "{out} (c) is a file, not a folder"
 
 
 def test_numbers_that_are_not_finite_are_a_finding(tmp_path: Path) -> None:
@@ -201,6 +305,91 @@ def test_an_exit_code_is_an_error_with_the_command_and_its_last_lines(tmp_path: 
     assert "the sample line ended with exit code 3, after" in said and "python draw.py 3 " in said
     assert "line 49" in said and "line 20\n" not in said
     assert "line 20\n" in (tmp_path / "logs" / "of.err").read_text()
+
+
+def test_of_a_program_that_prints_without_end_the_beginning_and_the_end_are_kept(
+    tmp_path: Path,
+) -> None:
+    """However much it is: what was written is two lengths of KEPT, and the note between them."""
+    text = "import os; os.write(1, b'first\\n'); [os.write(1, b'x' * 65536) for _ in range(500)]"
+    own = drawing(tmp_path, text + "; os.write(1, b'last'); os.write(2, b'why'); sys.exit(3)")
+    with pytest.raises(ProgramFailed, match=r"why$"), permitting(logs=tmp_path / "log"):
+        own.sample(3, rng())
+    title, _, rest = (tmp_path / "log.out").read_bytes().partition(b"\n")
+    first, note, last = rest.split(b"\n# ")[0], rest.split(b"\n# ")[1].split(b"\n")[0], rest[-KEPT:]
+    assert title.startswith(b"# 20") and len(first) == KEPT and first.startswith(b"first\nxx")
+    left_out = 6 + 500 * 65536 + 4 - 2 * KEPT
+    assert note == f"{left_out:,} bytes are left out here".encode()
+    assert last.endswith(b"xxlast") and len(rest) == 2 * KEPT + len(note) + 4
+
+
+class Asking(threading.Thread):
+    """Draws in another thread, until it is told to end."""
+
+    def __init__(self, own: Command, log: Path) -> None:
+        super().__init__(daemon=True)
+        self.own, self.log = own, log
+
+    def run(self) -> None:
+        with permitting(logs=self.log), pytest.raises(OutOfTime):
+            self.own.sample(3, rng())
+
+    def printed(self) -> bytes:
+        file = Path(f"{self.log}.out")
+        return file.read_bytes() if file.exists() else b""
+
+    def end(self) -> None:
+        assert self.ident is not None
+        timeout._raise_in(self.ident, OutOfTime)
+        self.join()
+
+
+PRINTS_ON = """
+import time
+print("x" * 300_000, flush=True)
+print("how far", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_end_of_what_is_printed_is_there_while_a_program_runs(tmp_path: Path) -> None:
+    """It can be watched, and is there when everybody is killed."""
+    own = drawing(tmp_path, PRINTS_ON, minutes=10.0)
+    asker = Asking(own, tmp_path / "log")
+    asker.start()
+    try:
+        wait_for(lambda: b"how far" in asker.printed())
+    finally:
+        asker.end()
+    assert asker.printed().count(b"how far") == 1
+
+
+def test_the_log_of_many_generations_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+    log, most = tmp_path / "log.out", _program.MOST_PRINTED
+    cut = 0
+    log.write_bytes(b"begin")
+    for i in range(5):
+        log.write_bytes(log.read_bytes() + b"x" * most + b"end %d" % i)
+        cut += log.stat().st_size
+        _program.shorten(log)
+        cut -= log.stat().st_size
+        text = log.read_bytes()
+        assert text.startswith(b"begin") and text.endswith(b"end %d" % i) and len(text) < most
+    (note,) = _program.LEFT_OUT.findall(text)
+    assert abs(int(note.replace(b",", b"")) - cut) < 500, "the notes themselves are some of it"
+    _program.shorten(log)
+    assert log.read_bytes() == text, "what is short enough stays"
+
+
+def test_the_last_words_of_a_program_are_in_the_record_of_the_failure(tmp_path: Path) -> None:
+    """Neither a long command line nor long lines push them out."""
+    line = "python draw.py {n} {out} {seed} {model} " + "x" * 3000
+    own = drawing(tmp_path, "sys.exit('y' * 3000 + 'the reason')", sample=line)
+    with pytest.raises(ProgramFailed) as error:
+        own.sample(3, rng())
+    said = failure_of(error.value, 1).message
+    assert "ended with exit code 1" in said and "draw.py 3" in said
+    assert said.endswith("the reason")
 
 
 def test_a_program_killed_by_a_signal_says_so(tmp_path: Path) -> None:

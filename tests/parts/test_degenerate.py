@@ -116,7 +116,6 @@ CASES = [
     pytest.param(name, gives, marks=[pytest.mark.slow] if (name, gives) in LONG else [])
     for name in names("metric")
     for gives in constant("metric", name, "ACCEPTS")
-    if gives != "text"  # no data set of the house gives it
 ]
 
 

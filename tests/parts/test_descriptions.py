@@ -120,6 +120,7 @@ SUITED = {  # quick data sets, and generators that know all that is asked of the
     "points": ("mixture", ["gaussian", "vae"]),
     "tokens": ("categorical", ["categorical"]),
     "regression": ("regression", ["linear_regression"]),
+    "text": ("markov", ["ngram"]),
 }
 
 

@@ -168,6 +168,31 @@ def test_a_floor_without_enough_real_samples_is_undefined() -> None:
     assert "50 real samples" in row["fid/floor"].reason
 
 
+@pytest.mark.parametrize("name", ["fid", "kid", "precision_recall"])
+def test_a_reason_names_the_side_that_lacks_samples(name: str) -> None:
+    class Few(Points):
+        def held_out(self, n: int) -> Samples:
+            return super().held_out(1)
+
+    row = measured(prepared(name, Few(), 12, 40), Few().sample(40, np.random.default_rng(9)))
+    value, floor = {
+        "precision_recall": ("precision_recall/recall", "precision_recall/recall_floor")
+    }.get(name, (name, f"{name}/floor"))
+    for said in (row[value], row[floor]):
+        assert isinstance(said, Undefined)
+        assert "the real data hold out 1; at least" in said.reason
+
+
+def test_kid_of_two_real_samples_names_them() -> None:
+    class Few(Points):
+        def held_out(self, n: int) -> Samples:
+            return super().held_out(2)
+
+    row = measured(prepared("kid", Few(), 12, 40), Few().sample(40, np.random.default_rng(9)))
+    assert row["kid"].reason == row["kid/floor"].reason
+    assert "hold out 2; at least 3" in row["kid"].reason
+
+
 # ---- by class ------------------------------------------------------------------------------------
 
 
@@ -225,6 +250,20 @@ def test_a_vanished_class_is_undefined_and_the_others_keep_their_places() -> Non
     assert (
         row["conditional_fid/floor"] != before["conditional_fid/floor"]
     )  # of the live classes alone
+
+
+def test_a_class_that_the_real_data_lack_is_not_one_that_the_model_lost() -> None:
+    class Rare(Points):
+        def held_out(self, n: int) -> Samples:
+            y = np.repeat([0, 1, 2], [30, 30, 1])
+            return Samples(np.random.default_rng(5).normal(size=(61, *self.shape)), y)
+
+    drawn = Rare().sample(60, np.random.default_rng(9))
+    row = measured(prepared("conditional_fid", Rare(), 12, 60), drawn)
+    said = row["conditional_fid/class_2"]
+    assert isinstance(said, Undefined)
+    assert "1 real samples that are held out" in said.reason
+    assert row["conditional_fid/coverage"] == 1
 
 
 def test_no_live_class_and_no_labels_are_undefined() -> None:

@@ -130,6 +130,19 @@ def test_the_idx_format_is_read_pixel_by_pixel(name: str, folder: str, tmp_path:
     assert dataset.training_set() is make("dataset", name, root=str(tmp_path)).training_set()
 
 
+def test_a_cut_idx_file_of_pictures_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    write_idx(tmp_path / "MNIST" / "raw", "train", 40)
+    write_idx(tmp_path / "MNIST" / "raw", "t10k", 20)
+    path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    whole = path.read_bytes()
+    for harmed in (whole[:-1], b"", whole + b"1", b"\1" + whole[1:]):
+        path.write_bytes(harmed)
+        with pytest.raises(
+            ValueError, match=r"train-images-idx3-ubyte is not a whole IDX file of 4"
+        ):
+            make("dataset", "mnist", root=str(tmp_path)).contents()
+
+
 def make_folder(root: Path, n: int = 10) -> None:
     for k, colour in enumerate([(250, 10, 10), (10, 250, 10), (10, 10, 250)]):
         (root / f"class{k}").mkdir(parents=True)
@@ -154,7 +167,7 @@ def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert dataset.CLASSES == 3
     for x, y in [*zip(train.x, train.y, strict=True), *zip(test.x, test.y, strict=True)]:
         assert x.argmax(-1).min() == x.argmax(-1).max() == y and x.max() >= 240
-    assert len(list((tmp_path / "cache" / "images").glob("*-16.npz"))) == 1
+    assert len(list((tmp_path / "cache" / "images").glob("*-2-16.npz"))) == 1
 
 
 def test_an_npz_of_pictures(tmp_path: Path) -> None:

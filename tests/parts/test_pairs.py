@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.lineage.loop import Lineage
 from engine.refusals import lacking, refusals
 from engine.registry import describe, names

@@ -116,6 +116,7 @@ FAULTS = {
     "NEEDS of an unknown word": ("class Mine:\n    NEEDS = {'data.taste': {}}\n", 2, "data.labels"),
     "NEEDS without cases": ("class Mine:\n    NEEDS = {'data.labels': 3}\n", 2, "NEEDS is"),
     "KNOWS of an unknown word": ("class Mine:\n    KNOWS = ('taste',)\n", 2, "density"),
+    "HALVES of one": ("class Mine:\n    HALVES = ('halvings',)\n", 2, "a parameter and a number"),
     "COST of an unknown word": ("class Mine:\n    COST = 'much'\n", 2, '"tiny", "small" or'),
     "SIZE of one number": ("class Mine:\n    SIZE = 100\n", 2, "(100, 20)"),
     "REVISION of nothing": ("class Mine:\n    REVISION = 0\n", 2, "from 1 on"),

@@ -15,7 +15,8 @@ import pytest
 
 from engine.contents import Contents, Lack
 from engine.datasets._table import read_table
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.registry import make
 from tests.support.ouro import ROOT
 
@@ -74,6 +75,7 @@ TEXTS = {
     "x,y\n1e999,2\n": r"a\.csv, line 2, column 'x' holds 1e999, which is not finite",
     "x,y\n1_000,2\n": r"a\.csv, line 2, column 'x' holds '1_000', which is no number",
     'x,y\n"1\n",2\n"3,5",2\n': r"a\.csv, line 4, column 'x' holds '3,5', which is no number",
+    "x,y\n1,2\n3,٣\n": r"a\.csv, line 3, column 'y' holds '٣', which is no number",
     "x,y\n1,2\n3\n": r"a\.csv, line 3: 1 cells, but the header names 2",
     "x,y\n1,2,3\n": r"a\.csv, line 2: 3 cells, but the header names 2",
     "1.5,2\n3,4\n": r"a\.csv, line 1: the columns have no names, only numbers \('1\.5', '2'\)",
@@ -92,6 +94,20 @@ def test_a_csv_that_is_no_table_of_numbers_is_refused_by_its_place(
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=TEXTS[text]):
         read_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"), [('"b', 2), ('"b\n3,4,a\n5,6,"c', 2), ('a\n3,4,"b" x', 3)]
+)
+def test_a_quote_that_is_not_closed_swallows_no_rows(cell: str, line: int, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"x,y,note\n1,2,{cell}\n7,8,a\n")
+    with pytest.raises(ValueError, match=rf"a\.csv, line {line}: .* begins with a quote ends"):
+        read_table(tmp_path / "a.csv", ["x", "y"])
+
+
+def test_quotes_inside_a_cell_are_letters(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'x,note\n1,5" e\n2,"a ""b""\n c"\n3,d\n')
+    assert read_table(tmp_path / "a.csv", ["x"]).x.tolist() == [[1.0], [2.0], [3.0]]
 
 
 def test_text_that_is_not_in_utf8_is_refused_by_its_line(tmp_path: Path) -> None:
@@ -130,6 +146,7 @@ def test_columns_that_are_not_there_or_no_labels_are_refused(
         ({"x": ["1", "2"]}, r"a\.parquet, column 'x' holds (large_)?string, no numbers"),
         ({"x": [True, False]}, r"a\.parquet, column 'x' holds bool, no numbers"),
         ({"x": [1], "label": [0.5]}, r"column 'label' holds double; labels are texts or whole"),
+        ({"x": [1, 2], "label": ["a", " "]}, r"row 2, column 'label' holds no label"),
         ({"x": [1, 2], "label": ["a", None]}, r"row 2, column 'label' holds no label"),
         ({"x": []}, r"a\.parquet has a header and no rows"),
     ],
@@ -184,7 +201,7 @@ def test_a_table_without_labels_gives_unlabelled_points() -> None:
 def test_a_table_that_is_not_there_is_lacking(tmp_path: Path) -> None:
     assert isinstance(found := iris(root=str(tmp_path)).contents(), Lack)
     assert found.where == str(tmp_path / "iris.csv")
-    with pytest.raises(FileNotFoundError, match=r"no table at .*iris\.csv: path is a \.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no table iris\.csv at .*: path is a \.csv"):
         iris(root=str(tmp_path)).sample(5, np.random.default_rng(0))
 
 
@@ -217,7 +234,7 @@ def test_a_plan_refuses_what_cannot_be_trained_on(
 
 def test_a_plan_of_other_data_imports_no_reader_of_tables() -> None:
     program = (
-        "import sys; from engine.experiment.reader import load; load(sys.argv[1]); "
+        "import sys; from engine.experiment.sources import load; load(sys.argv[1]); "
         "print([m for m in ('pandas', 'pyarrow') if m in sys.modules])"
     )
     for name, said in (("quickstart", "[]"), ("table_iris", "['pyarrow']")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 import zipfile
 from dataclasses import replace
@@ -17,7 +19,7 @@ from PIL import Image
 
 from engine._torchvision import torchvision
 from engine.contents import Contents, Lack
-from engine.datasets._finite import stratified_split
+from engine.datasets._finite import split_rows, stratified_split
 from engine.datasets._listing import list_folder, split_of
 from engine.datasets._torchvision import PUBLISHED
 from engine.registry import make
@@ -84,15 +86,100 @@ def test_files_that_are_no_pictures_are_counted_as_left_out(tmp_path: Path) -> N
     assert "2 classes (a, b); 4 files left out (.csv, .gif, notes)" in found.words
 
 
-def test_a_link_back_into_the_folder_is_not_followed_and_one_to_elsewhere_is(
-    tmp_path: Path,
-) -> None:
-    root, other = pictures(tmp_path / "set", 3, 2), pictures(tmp_path / "other", 4)
-    (root / "a" / "back").symlink_to(root)
-    (root / "c").symlink_to(root / "b")
-    (root / "d").symlink_to(other / "a")
+def test_what_systems_leave_is_no_class_and_no_file(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 2, 2)
+    for place in ("Thumbs.db", "a/desktop.ini", "@eaDir/0.png", "$RECYCLE.BIN/0.png"):
+        (root / place).parent.mkdir(exist_ok=True)
+        (root / place).write_bytes(b"-")
     found = list_folder(root)
-    assert found.classes == ("a", "b", "d") and found.counts.tolist() == [3, 2, 4]
+    assert (found.classes, found.left_out, found.unread) == (("a", "b"), (), ())
+
+
+def test_links_inside_a_folder_count_once_and_others_are_named(tmp_path: Path) -> None:
+    root, other = pictures(tmp_path / "set", 3, 2), pictures(tmp_path / "other", 4)
+    (root / ".hidden").mkdir()
+    Image.new("RGB", (9, 9)).save(root / ".hidden" / "0.png")
+    for link, target in [
+        ("a/back", root),
+        ("a/same.png", root / "b" / "000.png"),
+        ("a/round", root / "a" / "round"),
+        ("b/gone.png", root / "nowhere.png"),
+        ("c", root / "b"),
+        ("d", other / "a"),
+        ("e", root / ".hidden"),
+        ("e2", root / ".hidden"),
+    ]:
+        (root / link).symlink_to(target)
+    found = list_folder(root)
+    assert found.classes == ("a", "b", "e") and found.counts.tolist() == [3, 2, 1]
+    assert found.unread == (
+        "a/round (a link to nothing)",
+        "b/gone.png (a link to nothing)",
+        "d (a link out of the folder)",
+    )
+
+
+def test_a_pipe_and_a_device_are_named_and_not_waited_for(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 3, 3)
+    os.mkfifo(root / "a" / "x.png")
+    (root / "b" / "y.png").symlink_to("/dev/zero")
+    found = contents(make("dataset", "images", path=str(root), size=9, held_out_fraction=0.5))
+    assert found.rows == 6
+    assert "not read: a/x.png (a pipe), b/y.png (a link out of the folder)" in found.words
+    os.mkfifo(tmp_path / "all")
+    with pytest.raises(ValueError, match=r"all is neither a folder nor an \.npz"):
+        make("dataset", "images", path=str(tmp_path / "all")).contents()
+
+
+def test_a_class_of_links_out_of_the_folder_is_refused_with_them(tmp_path: Path) -> None:
+    root, other = pictures(tmp_path / "set", 3), pictures(tmp_path / "other", 1)
+    (root / "b").mkdir()
+    (root / "b" / "0.png").symlink_to(other / "a" / "000.png")
+    with pytest.raises(ValueError, match=r"no picture .*not read: b/0.png \(a link out of"):
+        list_folder(root)
+
+
+def test_copies_on_both_sides_are_counted(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 20, 20)
+    for file in list(root.rglob("*.png")):
+        shutil.copy(file, file.with_name(f"{file.stem} (1).png"))
+    dataset = make("dataset", "images", path=str(root), size=9)
+    seen = {x.tobytes() for x in dataset.training_set().x}
+    both = sum(x.tobytes() in seen for x in dataset.held_out(10**9).x)
+    found = contents(dataset)
+    assert found.copies == both > 0
+    assert f"{both} of the 16 held-out rows" in found.warnings[0]
+    alone = contents(make("dataset", "images", path=str(pictures(tmp_path / "b", 9)), size=9))
+    assert alone.copies == 0 and alone.warnings == []
+
+
+def test_parts_of_a_set_taken_for_classes_are_told(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "set", 5, 5)
+    (root / "a").rename(root / "train")
+    (root / "b").rename(root / "test")
+    (said,) = contents(make("dataset", "images", path=str(root), size=9)).warnings
+    assert "called test and train" in said and "/test)" in said
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("P", 3)])
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "pgm"])
+def test_a_folder_of_grey_pictures_has_one_channel(
+    mode: str, channels: int, ending: str, tmp_path: Path
+) -> None:
+    if (ending == "jpg" and mode in ("LA", "P", "1")) or (ending == "pgm" and mode != "L"):
+        pytest.skip("no such files")
+    root = tmp_path / "set"
+    root.mkdir()
+    for i in range(6):
+        picture = Image.new("L", (9, 9), 40 * i).convert(mode)
+        picture.save(root / f"{i}.{ending}")
+    dataset = make("dataset", "images", path=str(root), size=9, held_out_fraction=0.5)
+    assert contents(dataset).shape == (9, 9, channels)
+    assert_told(dataset)
+    Image.new("RGB", (9, 9)).save(root / "9.png")
+    again = make("dataset", "images", path=str(root), size=9, held_out_fraction=0.5)
+    assert contents(again).shape == (9, 9, 3)
+    assert_told(again)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +213,33 @@ def cut_pixels(path: Path) -> None:
     path.write_bytes(bytes(raw))
 
 
-def test_an_npz_is_told_from_its_header_and_labels_without_its_pixels(tmp_path: Path) -> None:
+def test_an_npz_is_told_from_its_header_and_labels_and_damaged_pixels_are_refused(
+    tmp_path: Path,
+) -> None:
     images = np.random.default_rng(0).integers(1, 256, (40, 6, 6, 3)).astype(np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.repeat([3, 7], [30, 10]))
     dataset = make("dataset", "images", path=str(tmp_path / "a.npz"), size=6)
     assert_told(dataset)
     assert contents(dataset).classes == ("3", "7")
     cut_pixels(tmp_path / "a.npz")
-    again = make("dataset", "images", path=str(tmp_path / "a.npz"), size=6)
-    assert contents(again).per_class == (24, 8)
-    with pytest.raises(zipfile.BadZipFile):
-        np.load(tmp_path / "a.npz")["images"]
+    with pytest.raises(ValueError, match=r"`images` of .*a\.npz cannot be read: Bad CRC"):
+        make("dataset", "images", path=str(tmp_path / "a.npz"), size=6).contents()
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+def test_copies_in_an_npz_are_counted(fortran: bool, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
+    twice = np.concatenate([images, images])
+    labels = np.arange(60) % 2
+    np.savez(
+        tmp_path / "a.npz", images=np.asfortranarray(twice) if fortran else twice, labels=labels
+    )
+    dataset = make("dataset", "images", path=str(tmp_path / "a.npz"), size=4)
+    rows, held_out = split_rows(60, labels, 48)
+    both = sum(row % 30 in set(rows % 30) for row in held_out)
+    assert contents(dataset).copies == contents(dataset).copies == both > 0
+    np.savez(tmp_path / "b.npz", images=images)
+    assert contents(make("dataset", "images", path=str(tmp_path / "b.npz"))).copies == 0
 
 
 def test_an_npz_without_labels_is_unlabelled_and_grey_has_one_channel(tmp_path: Path) -> None:
@@ -146,13 +249,13 @@ def test_an_npz_without_labels_is_unlabelled_and_grey_has_one_channel(tmp_path: 
     assert_told(make("dataset", "images", path=str(tmp_path / "a.npz"), size=5))
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 2, 7), (3, 2, 2, 1, 1), (3, 2, 2, 0)])
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 2, 7), (3, 2, 2, 1, 1), (3, 2, 2, 2)])
 def test_an_npz_whose_pictures_have_another_shape_is_refused(
     shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
     images = make("dataset", "images", path=str(tmp_path / "a.npz"), size=2)
-    with pytest.raises(ValueError, match=r"must be \[n, h, w\] or \[n, h, w, c\]"):
+    with pytest.raises(ValueError, match=r"must be uint8 \[n, h, w\], or \[n, h, w, c\]"):
         images.contents()
 
 
@@ -161,7 +264,7 @@ def test_an_npz_of_something_else_is_refused_before_it_is_read(tmp_path: Path) -
     np.savez(tmp_path / "b.npz", images=np.zeros((3, 2, 2)))
     np.savez(tmp_path / "c.npz", images=np.zeros((3, 2, 2), np.uint8), labels=np.arange(4))
     (tmp_path / "d.npz").write_text("no archive")
-    for name, words in [("a", "`images`"), ("b", "uint8"), ("c", "3 images and 4"), ("d", "d.npz")]:
+    for name, words in [("a", "`images`"), ("b", "uint8"), ("c", "each of its 3"), ("d", "d.npz")]:
         with pytest.raises(ValueError, match=words):
             make("dataset", "images", path=str(tmp_path / f"{name}.npz")).contents()
 
@@ -223,8 +326,8 @@ def test_a_split_is_told_from_counts_alone(counts: list[int], share: float) -> N
     told = split_of("it", np.array(counts), names, n_train, "why")
     assert list(told.per_class) == np.bincount(train.y, minlength=len(counts)).tolist()
     assert (told.train, told.held_out) == (len(train), len(rest))
-    lost = sorted(set(rest.y.tolist()) - set(train.y.tolist()))
-    assert [int(name) for name in told.lost] == lost
+    assert list(told.apart) == np.bincount(rest.y, minlength=len(counts)).tolist()
+    assert bool(told.refusal(1)) == (len(rest) < 2 or 0 in told.per_class or 0 in told.apart)
 
 
 BALANCED = Contents("it", 9, 3, "a quarter", classes=("a", "b"), per_class=(3, 6), balanced=True)
@@ -256,7 +359,9 @@ def test_a_balanced_draw_is_refused_exactly_where_it_would_fail(n: int) -> None:
     [
         ((12, 12), 0.01, "of the 24 rows of .* none is held out"),
         ((2, 2), 0.9, "of the 4 rows of .* none is left to train on"),
-        ((1,) * 10, 0.2, "none to train on is left of class i, j"),
+        ((1,) * 10, 0.2, r"none to train on is left of class i \(1 in all\), j \(1 in all\)"),
+        ((12, 12, 2), 0.1, r"none held out is left of class c \(2 in all\)"),
+        ((9,), 0.1, "1 is held out .* at least 2 are needed"),
     ],
 )
 def test_a_split_that_leaves_a_part_empty_is_refused_in_the_plan_and_when_read(

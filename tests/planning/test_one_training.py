@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from engine.contents import Contents
-from engine.datasets._listing import fingerprint
 from engine.distances import extractors, features
 from engine.files import exclusive
 from engine.registry import make
@@ -29,24 +28,25 @@ from tests.support.ouro import ROOT, environment
 WORKER = """
 import sys
 import numpy as np
+from engine._cache import Kept
 from engine.distances import extractors, features
 from engine.training import classifiers
 from tests.planning.test_one_training import of_images
 
 extractors.TRAINED["lenet"] = extractors.ClassifierTraining("lenet", "tiny", 8, 1, (2, 2))
-fit, lock = classifiers.fit, features.exclusive
+fit, lock = classifiers.fit, Kept.alone
 
 def counted(*args, **kwargs):
     with open(sys.argv[1], "a") as file:
         file.write("trained\\n")
     return fit(*args, **kwargs)
 
-def after_all_lack_it(path):  # every worker has looked for the weights, and found none
+def after_all_lack_it(kept):  # every worker has looked for the weights, and found none
     print("lacks it", flush=True)
     sys.stdin.readline()
-    return lock(path)
+    return lock(kept)
 
-classifiers.fit, features.exclusive = counted, after_all_lack_it
+classifiers.fit, Kept.alone = counted, after_all_lack_it
 found = features.extract(of_images().training_set(), "lenet", of_images())
 print(float(found.sum()), flush=True)
 """
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_trains_for_itself_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert features.real_classifier(of_images()) is not None
     assert "cannot be shared" in caplog.text and "lenet is trained by this process" in caplog.text
-    assert "is not kept" in caplog.text
+    assert "no cache" in caplog.text and "OUROBOROS_CACHE" in caplog.text
 
 
 def test_a_file_system_without_locks_trains_for_itself_and_keeps_it(
@@ -153,28 +153,19 @@ def test_a_training_is_noted_by_the_files_it_was_on(
     assert extractors.known("lenet", dataset.contents()) is None
     features.real_classifier(dataset)
     found = extractors.known("lenet", dataset.contents())
-    assert found is not None and found.weights.exists()
+    assert found is not None and found.weights.is_there
     assert found.seconds is not None and found.seconds > 0
 
 
-def test_a_note_that_says_nothing_is_no_note(
+def test_a_note_that_was_changed_is_no_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny(monkeypatch, tmp_path)
     about = Contents("it", 1, 1, "", fingerprint="x")
-    extractors.note("lenet", about, tmp_path / "w.safetensors", None)
-    (note,) = (tmp_path / "trained").iterdir()
-    for text in ("", "[]", '{"weights": 3}', "{"):
+    for text in ("", "[]", '{"data": 3}', '{"data": "../../etc/passwd", "seconds": 1}'):
+        extractors.note("lenet", about, "abc", None)
+        known = extractors.Known(extractors.trained("lenet", "abc"), None)
+        assert extractors.known("lenet", about) == known
+        (note,) = (tmp_path / "trained").iterdir()
         note.write_text(text)
         assert extractors.known("lenet", about) is None
-    note.write_text('{"weights": "../../etc/passwd", "seconds": "long"}')
-    found = extractors.known("lenet", about)
-    assert found == extractors.Known(tmp_path / "passwd", None)
-
-
-def test_the_fingerprint_of_files_changes_when_one_is_written_anew(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1")
-    before = fingerprint([tmp_path / "a"])
-    assert fingerprint([tmp_path / "a"]) == before
-    (tmp_path / "a").write_text("22")
-    assert fingerprint([tmp_path / "a"]) != before

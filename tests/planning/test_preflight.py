@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from engine.distances import extractors
-from engine.experiment.reader import SpecError, load
+from engine.experiment.reader import SpecError
+from engine.experiment.sources import load
 from engine.planning.preflight import look
 from engine.registry import make
 from tests.planning.test_contents import pictures
-from tests.support.ouro import environment
+from tests.support import ouro as commands
 
 FILE = """
 base:
@@ -38,12 +39,8 @@ def write(folder: Path, dataset: str, n_real: int = 10, metrics: str = RAW) -> N
 
 def ouro(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """With data, weights and cache of its own."""
-    own = {name: str(cwd / name) for name in ("data", "weights", "cache")}
-    settings = {**environment(), **{f"OUROBOROS_{name.upper()}": own[name] for name in own}}
-    command = [sys.executable, "-m", "engine.cli", *words]
-    return subprocess.run(
-        command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=240, check=False
-    )
+    own = {f"OUROBOROS_{name.upper()}": str(cwd / name) for name in ("data", "weights", "cache")}
+    return commands.ouro(*words, cwd=cwd, settings=own)
 
 
 def trained(folder: Path) -> int:
@@ -92,6 +89,16 @@ def test_too_few_rows_are_refused_by_plan(
     assert words in str(refused.value)
     write(tmp_path, dataset(tmp_path), 8)
     assert load(tmp_path / "e.yaml").lineages, "fewer must be planned"
+
+
+def test_pictures_that_cannot_be_halved_are_refused_by_plan(tmp_path: Path) -> None:
+    root = folder_of(tmp_path)
+    write(tmp_path, root.replace("size: 8", "size: 30"), 8)
+    with pytest.raises(SpecError) as refused:
+        load(tmp_path / "e.yaml")
+    assert "vae halves height and width 2 times (halvings)" in str(refused.value)
+    assert "multiples of 4; the data set has 30 x 30 pixels" in str(refused.value)
+    load(tmp_path / "e.yaml", ["base.generator.halvings=1"])
 
 
 def test_plan_exits_2_for_too_few_rows_and_says_why(tmp_path: Path) -> None:
@@ -214,11 +221,10 @@ def test_a_trained_extractor_is_not_announced_again_and_a_lost_one_as_it_took(
     monkeypatch.setenv("OUROBOROS_CACHE", str(tmp_path / "cache"))
     write(tmp_path, "digits", metrics="fid")
     found = make("dataset", "digits").contents()
-    weights = tmp_path / "cache" / "w.safetensors"
-    extractors.note("lenet", found, weights, 12.0)
+    extractors.note("lenet", found, "abc", 12.0)
     (training,) = look(load(tmp_path / "e.yaml")).trains
     assert training.measured and training.seconds == 12.0
-    weights.write_bytes(b"")
+    extractors.trained("lenet", "abc").write(b"")
     assert look(load(tmp_path / "e.yaml")).trains == ()
 
 
@@ -228,9 +234,10 @@ def test_a_cache_that_cannot_be_written_is_said(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OUROBOROS_CACHE", str(tmp_path / "file" / "cache"))
     write(tmp_path, "digits", metrics="fid")
-    assert "cannot be shared" in look(load(tmp_path / "e.yaml")).unshared
+    said = look(load(tmp_path / "e.yaml")).no_cache
+    assert said.startswith(f"no cache: {tmp_path / 'file' / 'cache'} cannot be written to (not a")
     write(tmp_path, "digits")
-    assert look(load(tmp_path / "e.yaml")).unshared == "", "nothing is trained, nothing to share"
+    assert look(load(tmp_path / "e.yaml")).no_cache == "", "nothing is kept"
 
 
 # ---- lightness -----------------------------------------------------------------------------------
@@ -241,13 +248,13 @@ def test_a_plan_that_looks_at_data_imports_nothing_heavy(tmp_path: Path) -> None
     write(tmp_path, "{name: images, path: set}", 8, metrics="fid")
     heavy = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib", "PIL")
     program = (
-        "import sys; from engine.experiment.reader import load\n"
+        "import sys; from engine.experiment.sources import load\n"
         "from engine.planning.preflight import look\n"
         "sweeps = [load('e.yaml'), load('e.yaml', ['base.dataset=digits'])]\n"
         "print([bool(look(sweep).trains) for sweep in sweeps])\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    settings = {**environment(), "OUROBOROS_DATA": str(tmp_path / "data")}
+    settings = {**commands.environment(), "OUROBOROS_DATA": str(tmp_path / "data")}
     settings["OUROBOROS_CACHE"] = str(tmp_path / "cache")
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=settings, capture_output=True, text=True
@@ -261,14 +268,17 @@ def test_a_plan_that_looks_at_data_imports_nothing_heavy(tmp_path: Path) -> None
 def test_the_names_of_the_classes_are_kept_with_the_lineage(tmp_path: Path) -> None:
     """Folders 0 .. 11 are labelled in the order of their names as text: label 2 is folder 10."""
     for name in map(str, range(12)):
-        pictures(tmp_path / "set" / name, 3)
+        pictures(tmp_path / "set" / name, 5)
         (tmp_path / "set" / name / "a").rename(tmp_path / name)
         (tmp_path / "set" / name).rmdir()
         (tmp_path / name).rename(tmp_path / "set" / name)
+    (tmp_path / "set" / "a.txt").write_text("-")
     write(tmp_path, f"{{name: images, path: {tmp_path / 'set'}, size: 8}}", 24)
     assert ouro("run", "e.yaml", "--local", cwd=tmp_path).returncode == 0
     (file,) = tmp_path.glob("runs/e/lineages/*.json")
-    assert json.loads(file.read_text())["value"]["classes"][:4] == ["0", "1", "10", "11"]
+    kept = json.loads(file.read_text())["value"]
+    assert kept["classes"][:4] == ["0", "1", "10", "11"]
+    assert kept["data"]["per_class"] == [4] * 12 and kept["data"]["left_out"] == {".txt": 1}
     (tmp_path / "set").rename(tmp_path / "away")
     assert ouro("run", "e.yaml", "--local", cwd=tmp_path).returncode == 0
-    assert json.loads(file.read_text())["value"]["classes"][2] == "10"
+    assert json.loads(file.read_text())["value"] == kept

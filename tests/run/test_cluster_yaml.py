@@ -141,6 +141,8 @@ def test_no_door_is_open_and_the_token_is_there_before_ray_starts() -> None:
     head = " ".join(CLUSTER["head_start_ray_commands"])
     assert "--dashboard-host=127.0.0.1" in head and "mlflow server --host 127.0.0.1" in head
     assert CLUSTER["file_mounts"]["/opt/ouroboros-token"] == "~/.ray/auth_token"
+    assert CLUSTER["setup_commands"][0] == "chmod 600 /opt/ouroboros-token"
+    assert "(umask 077 && ray get-auth-token --generate" in (ROOT / "README.md").read_text()
     assert {"-e RAY_AUTH_MODE=token", "-e RAY_AUTH_TOKEN_PATH=/opt/ouroboros-token"} < set(
         CLUSTER["docker"]["run_options"]
     )
@@ -194,6 +196,8 @@ def test_the_bucket_is_private_and_outlives_the_stack() -> None:
     assert "BucketEncryption" in bucket and RESOURCES["Bucket"]["DeletionPolicy"] == "Retain"
     (policy,) = of_kind("S3::BucketPolicy")
     assert all(s["Effect"] == "Deny" for s in policy["PolicyDocument"]["Statement"])
+    conditions = [s.get("Condition") for s in policy["PolicyDocument"]["Statement"]]
+    assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
     assert (
         RESOURCES["Volume"]["DeletionPolicy"] == "Snapshot"
         and RESOURCES["Volume"]["Properties"]["Encrypted"]
@@ -214,6 +218,8 @@ def test_workers_may_use_the_bucket_and_nothing_else() -> None:
         if "iam:PassRole" in str(s["Action"])
     ]
     assert passes == [{"GetAtt": "WorkerRole.Arn"}]
+    ends = [s for s in own["PolicyDocument"]["Statement"] if "Terminate" in str(s["Action"])]
+    assert ends and all("ResourceTag" in str(s["Condition"]) for s in ends)
 
 
 # ---- both together, on moto's AWS ----------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.registry import make
 from engine.running.job import Job
 from engine.store.store import Store

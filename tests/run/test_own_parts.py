@@ -21,8 +21,7 @@ NOTING = """    def fit(self, data, rng):
         while len(os.listdir(os.environ["SEEN"])) < 2 and time.monotonic() < until:
             time.sleep(0.01)
 """
-DYING = """    def fit(self, data, rng):
-        print("the last words", file=sys.stderr, flush=True)
+LEAVING = """    def fit(self, data, rng):
         os._exit(3)
 """
 
@@ -62,11 +61,11 @@ def test_own_parts_reach_two_workers_past_a_folder_called_engine(tmp_path: Path)
 
 
 @pytest.mark.faults
-def test_a_worker_that_leaves_says_its_exit_code_and_last_words(tmp_path: Path) -> None:
-    ran = run(tmp_path, "--cpus", "2", "--set", "seeds=1", jitter=jitter(DYING))
+def test_a_part_that_leaves_its_worker_ends_its_lineage_at_once(tmp_path: Path) -> None:
+    ran = run(tmp_path, "--cpus", "2", "--set", "seeds=1", jitter=jitter(LEAVING))
     assert ran.returncode == 1
-    assert "gave up after 4 tries: its process died (exit code 3); " in ran.stdout
-    assert "its last words: the last words" in ran.stdout and "None" not in ran.stdout
+    assert "LeftByExit: a part called os._exit(3); let it raise an error" in ran.stdout
+    assert "jitter.py:" in ran.stdout and "tries" not in ran.stdout
 
 
 RAY = """The actor died unexpectedly before finishing this task.

@@ -88,7 +88,8 @@ def test_with_a_path_and_nothing_else(
     shutil.copytree(zygote.folder / "runs", tmp_path / "runs")
     (tmp_path / "tiny.yaml").write_text(TINY)
     ran = bare(tmp_path, *command, settings=NOWHERE, redirected="</dev/null")
-    assert ran.returncode == ExitCode.OK and ran.stdout.strip() and not ran.stderr, ran.stderr
+    code = ExitCode.ENVIRONMENT if command[0] == "doctor" else ExitCode.OK  # it misses the cache
+    assert ran.returncode == code and ran.stdout.strip() and not ran.stderr, ran.stderr
     closed = bare(tmp_path, *command, redirected="<&- >&- 2>&-")
     assert closed.returncode == ExitCode.OK
     full = bare(tmp_path, *command, redirected=">/dev/full")

@@ -17,7 +17,7 @@ from engine.console.boards import SweepBoard
 from engine.console.live import LiveTable
 from engine.console.summary import show_summary
 from engine.console.tables import failures, show_cells, show_plan, show_status
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.lineage.history import History
 from engine.lineage.recipe import path
 from engine.names import Names
@@ -99,14 +99,14 @@ def test_ten_thousand_lineages_are_planned_in_seconds(many: Sweep) -> None:
     show_cells(console, many, planning.rows_there(Store(many.out), known))
     lines = said(console)
     assert (
-        15 < len(lines) <= 22
+        15 < len(lines) <= 23
         and lines[-1] == "... and 389 more cells (`ouro plan many.yaml --json` has all)"
     )
 
 
 def test_status_and_summary_fit_on_a_screen_and_begin_with_what_matters(many: Sweep) -> None:
     found, console = imagined(many), screen_of()
-    show_status(console, many, found)
+    show_status(console, many, found, {})
     show_summary(console, summarise(many, found), many)
     lines = said(console)
     assert 15 < len(lines) <= 22
@@ -152,7 +152,13 @@ def test_failures_are_told_by_reason(many: Sweep) -> None:
     assert failures([*one, History(specs[1], (), Status.FAILED, "A")], names) == [
         "gaussian, replace 0.1, n=20, seed 0 and 1 other lineage: A"
     ]
-    found = [History(s, (), Status.FAILED, f"reason {i}") for i, s in enumerate(specs)]
+    folders = [f"after {i} s: run /tmp/ouro-{i}-weights-a{i}_/out\n\n  why" for i in range(2)]
+    both = [History(specs[i], (), Status.FAILED, own) for i, own in enumerate(folders)]
+    assert failures(both, names) == [
+        "gaussian, replace 0.1, n=20, seed 0 and 1 other lineage: "
+        "after 0 s: run /tmp/ouro-0-weights-a0_/out | why"
+    ], "no two programs work in one folder"
+    found = [History(s, (), Status.FAILED, f"reason {'x' * i}") for i, s in enumerate(specs)]
     each = failures(found, names)
     assert len(each) == 6 and each[-1] == "... and 25 more reasons"
 

@@ -90,7 +90,7 @@ def test_of_two_sweeps_one_runs_and_the_other_is_told_who_does(
 def test_a_real_pair_of_commands(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     pair = [
-        start("run", "tiny.yaml", "--local", "--set", "generations=6000", cwd=tmp_path)
+        start("run", "tiny.yaml", "--local", "--set", "generations=3000", cwd=tmp_path)
         for _ in range(2)
     ]
     while all(process.poll() is None for process in pair):

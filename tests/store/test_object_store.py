@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -20,6 +22,7 @@ pytest.importorskip(
 )
 pytest.importorskip("s3fs")
 from engine.store.store import Store
+from tests.support.commands import ouro
 from tests.support.object_store import BUCKET, Server, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of boto's and werkzeug's own
@@ -56,6 +59,40 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, s3: Server) -> Non
     assert results(sweep, store()) == results(sweep)
     assert sum(chain.fits for chain in run(sweep, store())) == 0
     assert store().verify()[1] == []
+
+
+def test_python_runs_opens_and_moves_on_s3(tmp_path: Path, s3: Server) -> None:
+    import engine
+
+    asked = {"n_real": 20, "generations": 1, "metrics": ["moments"], "tracking": "none"}
+    sweep = engine.sweep("gaussian", "gaussian", policy="replace", name="far", **asked)
+    there = f"s3://{BUCKET}/far"
+    near = engine.run(sweep, out=tmp_path / "near", local=True)
+    assert engine.run(sweep, out=there, local=True).frame().equals(near.frame())
+    opened = engine.open(there)
+    assert opened.frame().equals(near.frame()) and opened.out == there and opened.changed == ()
+    assert (opened.samples(t=1).x == near.samples(t=1).x).all()
+    assert engine.load(there).plan().missing == 0
+    with pytest.raises(FileNotFoundError, match="s3://bucket/nothing"):
+        engine.open(f"s3://{BUCKET}/nothing")
+
+
+def test_a_run_looks_at_the_lineages_of_others_at_once(tmp_path: Path, s3: Server) -> None:
+    """Ten thousand of them, one after the other, would take minutes before anything runs."""
+    run(sweep_of(SMALL, tmp_path), store())
+    row = next(row for row in store().lineages() if row.generations)
+    for i in range(8):
+        store().write_lineage(replace(row, lineage=f"{i:016x}"))
+    four = threading.Barrier(4)
+
+    def until_four_are_asked_for(number: int, method: str, path: str) -> str:
+        if method == "GET" and "/lineages/00000" in path:
+            four.wait(timeout=30)
+        return ""
+
+    s3.fault, found = until_four_are_asked_for, store()
+    found.tidy()
+    assert not found.damage and not four.broken
 
 
 @pytest.mark.parametrize("fault", ["busy", "cut", "lost", "slow"])
@@ -98,6 +135,72 @@ def test_a_damaged_object_is_made_again(tmp_path: Path, s3: Server) -> None:
     assert fs.cat_file(path) == whole and len(fs.ls(f"{BUCKET}/out/damaged", refresh=True)) == 1
 
 
+PROGRAM = """
+import sys
+there, here, *n = sys.argv[1:]
+if n:
+    open(here, "w").writelines(open(there + "/rows").readlines()[: int(n[0])])
+    print("drew")
+else:
+    rows = open(there).read()
+    open(here + "/rows", "w").write(rows)
+    print("trained")
+    if len(rows.splitlines()) > 10:
+        sys.exit("too many rows")
+"""
+COMMAND = """
+base:
+  dataset: {{name: gaussian, d: 2}}
+  generator:
+    name: command
+    fit: python -S model.py {{data}} {{model}}
+    sample: python -S model.py {{model}} {{out}} {{n}} {{seed}}
+    files: [{file}]
+    format: jsonl
+  n_real: 10
+grid:
+  policy: [replace, accumulate]
+seeds: 1
+generations: 1
+metrics: []
+tracking: none
+"""
+
+
+def test_what_programs_print_is_kept_on_s3_and_named_where_they_fail(
+    tmp_path: Path, s3: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of each generation after the one before, also of the worker before; nothing here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(PROGRAM)
+    (tmp_path / "e.yaml").write_text(COMMAND.format(file=tmp_path / "model.py"))
+    out = f"s3://{BUCKET}/prints"
+    asked = ("run", "e.yaml", "--local", "--allow-commands", "--out", out)
+    said = ouro(*asked)
+    assert said.code == 1, said
+    status = ouro("status", out, "--json")
+    ends = {own["label"]: own for own in status.json["lineages"].values()}
+    assert ends["replace 1"]["printed"] == ""
+    place = ends["accumulate"]["printed"]
+    assert place.startswith("logs/commands/") and "too many rows" in ends["accumulate"]["reason"]
+    assert f"what its programs printed: {place}.err and .out" in ouro("status", out).out
+    assert printed(f"{place}.err") == ["too many rows"]
+    ids = {lineage: own["label"] for lineage, own in status.json["lineages"].items()}
+    done = next(lineage for lineage, label in ids.items() if label == "replace 1")
+    assert printed(f"logs/commands/{done}.out") == ["trained", "drew"] * 2
+    longer = ("generations=2", "grid={}", "base.policy=replace")
+    more = ouro(*asked, *(word for change in longer for word in ("--set", change)))
+    assert more.code == 0, more
+    assert printed(f"logs/commands/{done}.out") == ["trained", "drew"] * 3
+    assert not list(tmp_path.glob("runs/*/logs/commands"))
+
+
+def printed(place: str) -> list[str]:
+    """The lines of a log, but for the titles that say when what was run."""
+    text = store("prints").fs.cat_file(f"{BUCKET}/prints/{place}").decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
 @pytest.mark.slow
 def test_two_processes_on_s3_make_every_key_once(tmp_path: Path, s3: Server) -> None:
     sweep = sweep_of(VAE, tmp_path)
@@ -132,14 +235,14 @@ def test_ouro_run_on_s3_with_faults_and_again(tmp_path: Path, s3: Server) -> Non
     """The command line with Ray's actors as further clients, on a server that refuses every 20th
     request.
     """
-    from tests.support.ouro import ouro
+    from tests.support.ouro import ouro as process
 
     (tmp_path / "f.yaml").write_text(VAE)
     s3.fault = lambda number, method, path: "busy" if number % 20 == 3 else ""
     words = ("run", "f.yaml", "--set", f"out=s3://{BUCKET}/cli", "--set", "tracking=none")
-    first = ouro(*words, cwd=tmp_path)
+    first = process(*words, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    again = ouro(*words, cwd=tmp_path)
+    again = process(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     s3.fault = lambda number, method, path: ""
     sweep = sweep_of(VAE, tmp_path)

@@ -39,6 +39,16 @@ CHANGES = (
 )
 
 
+Opener = Callable[[str, int], int]
+
+
+def _place(path: str, folder: int | None, file: int | None = None) -> str:
+    """Where a file lies, by its path, its name in an open folder, or as an open file."""
+    if file is not None:
+        return os.path.realpath(f"/proc/self/fd/{file}")
+    return os.path.realpath(path if folder is None else f"/proc/self/fd/{folder}/{path}")
+
+
 class PowerFailure(BaseException):
     """Nothing catches it, as nothing survives it."""
 
@@ -63,9 +73,10 @@ class Written:
     fsynced.
     """
 
-    def __init__(self, disk: Disk, path: str) -> None:
-        self._disk, self._file = disk, open(path, "wb", buffering=0)  # noqa: SIM115  # closed by its reader
-        disk.unsynced.add(os.path.realpath(path))
+    def __init__(self, disk: Disk, path: str, opener: Opener | None) -> None:
+        self._disk = disk
+        self._file = open(path, "wb", buffering=0, opener=opener)  # noqa: SIM115  # closed by its reader
+        disk.unsynced.add(_place(path, None, self._file.fileno()))
 
     def __enter__(self) -> Written:
         return self
@@ -99,20 +110,23 @@ class Disk:
         def doing(*args: Any, **more: Any) -> Any:
             if name != "makedirs" or not os.path.isdir(args[0]):
                 self.step()
+            old = new = ""
+            if name in ("replace", "rename", "mv"):
+                old = _place(args[0], more.get("src_dir_fd"))
+                new = _place(args[1], more.get("dst_dir_fd"))
             answer = call(*args, **more)
-            if (
-                name in ("replace", "rename", "mv")
-                and (old := os.path.realpath(args[0])) in self.unsynced
-            ):
-                self.unsynced ^= {old, os.path.realpath(args[1])}
+            if old in self.unsynced:
+                self.unsynced ^= {old, new}
             return answer
 
         return doing
 
-    def open(self, path: str, mode: str = "r") -> Any:
+    def open(self, path: str, mode: str = "r", opener: Opener | None = None, **more: Any) -> Any:
         if mode != "rb":
             self.step()
-        return Written(self, path) if mode == "wb" else open(path, mode)
+        if mode in ("wb", "xb"):
+            return Written(self, path, opener)
+        return open(path, mode, opener=opener, **more)
 
     def under(self, url: str, patch: pytest.MonkeyPatch) -> Store:
         """A store on this disk."""

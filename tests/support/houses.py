@@ -29,6 +29,7 @@ from tests.support.ouro import ROOT, ouro, start
 from tests.support.sweeps import files
 
 SLOWEST = 240  # seconds to wait for what takes ten on a quiet machine
+LINEAGES = "ray::LineageActor"  # how their processes are called
 
 STUMBLING = '''
 """A normal model that fails in its second generation, once: a test's own part."""
@@ -111,6 +112,25 @@ def built(root: Path, **constants: str) -> Iterator[Path]:
         patch.setenv("STUMBLED", str(root))
         patch.setenv("TMPDIR", own)  # paths of Ray's sockets are limited
         yield root
+
+
+@contextlib.contextmanager
+def impatient(root: Path) -> Iterator[Path]:
+    """The copy that keeps half-trained states at once, and does not wait half a minute for who is
+    stopped.
+    """
+    changed = {
+        "training/resume": "EVERY_SECONDS = 0.0",
+        "running/ray_health": "SILENT_SECONDS = 3.0",
+    }
+    with built(root, **changed) as house:
+        yield house
+
+
+def undisturbed(house: Path, out: Path) -> Path:
+    """The output of the slow sweep, without a fault and not slow."""
+    assert run_alone(house, "slow.yaml", out).returncode == 0
+    return out
 
 
 def run_alone(house: Path, file: str, out: Path) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.lineage.loop import Lineage
 from engine.spec import Sweep
 from engine.store.store import Store
@@ -40,14 +40,16 @@ def sweep_of(text: str, folder: Path, *overrides: str) -> Sweep:
         half = folder / f"experiment.{os.getpid()}.tmp"
         half.write_text(text)
         half.replace(file)
-    return load(file, [f"out={folder / 'out'}", *overrides])
+    if not any(own.startswith("out=") for own in overrides):
+        overrides = (f"out={folder / 'out'}", *overrides)
+    return load(file, list(overrides))
 
 
 def lineages(sweep: Sweep, store: Store | None = None) -> list[Lineage]:
     store = store or Store(sweep.out)
     return [
         Lineage(s, store, generations=sweep.generations, metrics=sweep.metrics_of(s))
-        for s in sweep.lineages
+        for s in sweep.all_lineages
     ]
 
 

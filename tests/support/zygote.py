@@ -2,13 +2,14 @@
 line, and kills it if told.
 
 with Zygote(folder) as zygote:                       # its TMPDIR is folder/tmp
-    ended = zygote.ouro("run", "F", "--local")       # Ended(code, text): what came out of both
-    streams, how it ended ended = zygote.ouro("run", "F", after=0.1)       # SIGKILL after so much
-    processor time, if it has not ended by then
+    ended = zygote.ouro("run", "F", "--local")       # Ended(code, out, err): how it ended
+    ended = zygote.ouro("run", "F", after=0.1)       # SIGKILL after so much processor time, if it
+                                                     # has not ended by then
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -16,7 +17,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +27,25 @@ from typing import Any
 
 from tests.support.ouro import ROOT
 
+ANEW = ("mlflow", "ray")  # read the environment, or start threads: each child imports its own
+
 
 @dataclass(frozen=True)
 class Ended:
-    """code: the exit code, or -9; seconds: of processor time; left: processes of its group that
-    outlived it.
+    """code: the exit code, or -9; out, err: its streams; seconds: of processor time; left:
+    processes of its group that outlived it.
     """
 
     code: int
-    text: str
+    out: str
+    err: str
     seconds: float
     left: bool
     pid: int
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
 
 
 class Zygote:
@@ -50,6 +60,7 @@ class Zygote:
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "80",
         }
+        self.environment = {**os.environ, **own}
         command = [sys.executable, __file__, str(states_every)]
         streams: dict[str, Any] = {
             "stdin": subprocess.PIPE,
@@ -57,7 +68,7 @@ class Zygote:
             "text": True,
         }
         self.pid = 0
-        self.process = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, **streams)
+        self.process = subprocess.Popen(command, cwd=folder, env=self.environment, **streams)
 
     def __enter__(self) -> Zygote:
         return self
@@ -69,13 +80,26 @@ class Zygote:
         self.process.stdout.close()
 
     def start(
-        self, *words: str, after: float | None = None, settings: dict[str, str] | None = None
+        self,
+        *words: str,
+        after: float | None = None,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
-        """Begin, as process `pid`; `ended` waits for it."""
+        """Begin, as process `pid`; `ended` waits for it.
+
+        settings: added to the environment, which is the zygote's unless given.
+        """
         assert self.process.stdin is not None
-        self.process.stdin.write(
-            json.dumps({"words": words, "after": after, "settings": settings or {}}) + "\n"
-        )
+        self.pid = 0
+        asked = {
+            "words": words,
+            "after": after,
+            "environment": {**(environment or self.environment), **(settings or {})},
+            "cwd": str(cwd or self.folder),
+        }
+        self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         self.pid = int(self._answer())
 
@@ -86,26 +110,32 @@ class Zygote:
     def ended(self) -> Ended:
         return Ended(**json.loads(self._answer()))
 
-    def ouro(
-        self, *words: str, after: float | None = None, settings: dict[str, str] | None = None
-    ) -> Ended:
-        self.start(*words, after=after, settings=settings)
+    def ouro(self, *words: str, **how: Any) -> Ended:
+        """`start` with these, and wait."""
+        self.start(*words, **how)
         return self.ended()
 
 
 # ---- in the zygote -------------------------------------------------------------------------------
 
 
-def born(words: list[str], file: int) -> None:
+def born(words: list[str], environment: dict[str, str], cwd: str, out: int, err: int) -> None:
     """The child: `ouro` with these words, then the names of all modules it has come to need."""
     from engine.cli import main as cli
 
+    told = Path("zygote.modules").absolute()
     os.setpgid(0, 0)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     sys.argv = ["ouro", *words]
+    sys.path[0] = cwd  # as with `python -m`
+    sys.orig_argv = [sys.executable, "-m", "engine.cli", *words]
     code = 1
     try:
         cli.main()
@@ -115,8 +145,9 @@ def born(words: list[str], file: int) -> None:
         import traceback
 
         traceback.print_exc()
+    told.write_text("\n".join(sys.modules))
+    atexit._run_exitfuncs()
     sys.stdout.flush(), sys.stderr.flush()
-    Path("zygote.modules").write_text("\n".join(sys.modules))
     os._exit(code)
 
 
@@ -124,16 +155,15 @@ def waited(pid: int, after: float | None) -> tuple[int, float]:
     """Its wait status and the processor time it took; it is killed when it has not ended within
     `after` of its own time.
     """
-    used = 0.0
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status, used
-        used = time.clock_gettime((~pid << 3) | 2)  # of that process: see clock_getcpuclockid(3)
-        if after is not None and used >= after:
+    while after is not None:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            break
+        if time.clock_gettime((~pid << 3) | 2) >= after:  # of that process: clock_getcpuclockid(3)
             os.kill(pid, signal.SIGKILL)
-            after = None
+            break
         time.sleep(0.0005)
+    _, status, used = os.wait4(pid, 0)
+    return status, used.ru_utime + used.ru_stime
 
 
 def lives(group: int) -> bool:
@@ -143,27 +173,26 @@ def lives(group: int) -> bool:
     return False
 
 
-def live(words: list[str], after: float | None, settings: dict[str, str]) -> Ended:
-    with open("zygote.out", "w+b") as file:
+def live(words: list[str], after: float | None, environment: dict[str, str], cwd: str) -> Ended:
+    with open("zygote.out", "w+b") as out, open("zygote.err", "w+b") as err:
         if (pid := os.fork()) == 0:
-            os.environ |= settings
-            born(words, file.fileno())
+            born(words, environment, cwd, out.fileno(), err.fileno())
         print(pid, flush=True)
         status, seconds = waited(pid, after)
-        file.seek(0)
-        text = file.read().decode(errors="replace")
-    return Ended(os.waitstatus_to_exitcode(status), text, seconds, lives(pid), pid)
+        said = [(file.seek(0), file.read().decode(errors="replace"))[1] for file in (out, err)]
+    return Ended(os.waitstatus_to_exitcode(status), *said, seconds, lives(pid), pid)
 
 
 def learn() -> None:
     """Import what the last child came to need, so that the next one finds it."""
     names = Path("zygote.modules").read_text().split() if Path("zygote.modules").exists() else []
-    for name in names:
-        if name not in sys.modules:
-            with suppress(Exception):
-                importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # else every child copies what its first collection touches
+    new = [n for n in names if n not in sys.modules and n.split(".")[0] not in ANEW]
+    for name in new:
+        with suppress(Exception):
+            importlib.import_module(name)
+    if new:
+        gc.collect()
+        gc.freeze()  # else every child copies what its first collection touches
 
 
 def main() -> None:

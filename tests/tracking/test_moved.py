@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from sqlalchemy import inspect
 
 from engine.experiment.sources import load
 from engine.spec import digest
@@ -18,6 +19,7 @@ from engine.store.outputs import IDENTITY
 from engine.tracking.mlflow_moved import follow
 from engine.tracking.mlflow_rows import local
 from engine.tracking.mlflow_runs import LINEAGE, SWEEP
+from engine.tracking.tracker import Address, serve
 from tests.support import mirrored
 from tests.support.commands import GAUSSIANS, ouro
 
@@ -132,3 +134,22 @@ def test_a_database_elsewhere_is_left_alone(tmp_path: Path) -> None:
     follow("http://127.0.0.1:1")
     follow(f"sqlite:///{tmp_path / 'absent.db'}")
     assert not (tmp_path / "absent.db").exists()
+
+
+@pytest.mark.parametrize("name", ["50% off", "what?", "a%20b", "a#b", "a b", "ü;&=", "x'y\"z"])
+def test_the_server_of_the_pages_sees_the_database_wherever_it_lies(
+    name: str, tmp_path: Path
+) -> None:
+    from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
+
+    (private := tmp_path / "private").mkdir()
+    (out := tmp_path / name).mkdir()
+    with contextlib.closing(sqlite3.connect(out / "mlflow.db")) as known:
+        known.execute("CREATE TABLE here (x)")
+    pages = serve(Address(*local(out)), "sweep", 5000)
+    assert pages.recorded
+    uri = pages.environment(private)["MLFLOW_BACKEND_STORE_URI"]
+    engine = create_sqlalchemy_engine_with_retry(uri)  # as the server opens it
+    assert inspect(engine).get_table_names() == ["here"]
+    engine.dispose()
+    assert {path.name for path in tmp_path.iterdir()} == {"private", name}

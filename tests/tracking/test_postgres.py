@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from tests.support.mirrored import check_mirror, free_port, server
 from tests.support.ouro import start
 

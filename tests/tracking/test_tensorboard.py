@@ -14,7 +14,7 @@ pytest.importorskip("tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine.experiment.reader import load
+from engine.experiment.sources import load
 from engine.lineage.history import histories
 from engine.spec import Sweep
 from engine.store.store import Store

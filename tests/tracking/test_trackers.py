@@ -112,14 +112,40 @@ def test_a_scheme_without_a_tracker_is_refused_by_plan(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://127.0.0.1:5000", "sqlite:///mlflow.db", "postgresql+psycopg2://u@h/db", "file:///x"],
+    ["http://127.0.0.1:5000", "sqlite:///mlflow.db", "postgresql+psycopg2://u@h/db"],
 )
 def test_mlflow_has_the_schemes_of_its_servers_and_databases(uri: str) -> None:
     assert refusal(uri) == "" and backends()[Address(uri).scheme] == "mlflow"
     assert lack(Address(uri)) == ""
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite:///", "names no place"),
+        ("http://", "names no place"),
+        ("https:///path", "names no computer"),
+        ("http://[::1", "is no address (Invalid IPv6 URL)"),
+        ("http://me:secret@h:99999", "is no address (Port out of range 0-65535)"),
+    ],
+)
+def test_an_address_that_can_never_be_reached_is_refused(uri: str, said: str) -> None:
+    assert said in refusal(uri) and "secret" not in refusal(uri)
+
+
 def test_a_uri_without_a_place_and_no_tracking_at_all() -> None:
     assert "names no place" in refusal("tensorboard://")
     assert refusal(None) == "" == refusal("none")
+
+
+def test_no_refusal_tells_a_password() -> None:
+    for scheme in ("tensorboard", "file", "nosuch"):
+        said = refusal(f"{scheme}://me:hunter2@there/?token=hunter2")
+        assert said and "hunter2" not in said
+    assert "is a folder, which would be called so" in refusal("tensorboard://me:hunter2@there")
+    assert refusal("tensorboard://there") == ""
     assert isinstance(open_tracker(None, "q", "1"), Nop)
+
+
+def test_a_store_that_mlflow_has_given_up_is_refused_with_what_to_give_instead() -> None:
+    assert "give sqlite:///FILE" in refusal("file:///x")

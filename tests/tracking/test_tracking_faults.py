@@ -18,7 +18,7 @@ from engine.registry import make
 from engine.samples import Samples
 from engine.tracking import mlflow_rows as mirror
 from engine.tracking import mlflow_runs
-from engine.tracking.backoff import SHARE, Backoff
+from engine.tracking.backoff import LONG, SHARE, WAITED, Backoff, Slow, Timed, within
 from engine.tracking.mlflow import MlflowTracker
 from engine.tracking.tracker import Nop
 from tests.support import mirrored
@@ -165,6 +165,30 @@ def test_silence_grows_with_what_a_failure_cost() -> None:
     assert patience._until - time.monotonic() > 0.04 * SHARE and patience.behind == {"a", "b"}
     patience.forget()
     assert patience.run("a", lambda: None) and patience.behind == {"b"} and calls == 0
+
+
+def test_a_call_has_a_deadline_for_its_whole_answer() -> None:
+    over = threading.Event()
+
+    class Dripping:
+        """Answers something now and then, and never all of it."""
+
+        def create_run(self) -> None:
+            over.wait(20)
+
+        def log_artifact(self, run: str, file: str) -> str:
+            return "sent"
+
+    client, started = Timed(Dripping()), time.monotonic()
+    client.waited = LONG + WAITED - 0.05
+    with pytest.raises(Slow, match="no whole answer"):
+        client.create_run()
+    client.waited = 0.0
+    assert time.monotonic() - started < 5 and client.log_artifact("run", __file__) == "sent"
+    over.set()
+    with pytest.raises(KeyError):
+        within(1.0, lambda: {}["what a call raises is raised"])
+    assert within(1.0, lambda: None) is None
 
 
 # ---- many ----------------------------------------------------------------------------------------

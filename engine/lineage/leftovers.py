@@ -7,21 +7,20 @@ followed, and what else people put there stays.
 from __future__ import annotations
 
 import contextlib
-import os
 import posixpath
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
-from engine.files import is_alive
+from engine.files import is_of_the_dead, is_staged
 from engine.store.outputs import OURS
 from engine.store.rows import block_from_json
 from engine.store.seal import Damaged
 from engine.store.store import KIND_FOLDERS, Kind, Store
 
-STAGED = re.compile(r".*\.(\d+)-[0-9a-f]{8}\.tmp")  # as engine/files.py names them
+PRINTED = re.compile(r"commands/([0-9a-f]{16})\.(?:out|err)")  # by programs of a lineage
 PARTIAL = re.compile(r"([0-9a-f]{24})-\d+")
 KINDS: dict[str, Kind] = {folder: kind for kind, folder in KIND_FOLDERS.items()}
 
@@ -58,10 +57,10 @@ def leftovers(store: Store, needed: Needed) -> list[Leftover]:
     store.refresh()
     files = dict(_files(store))
     found = []
-    for path, n_bytes in sorted(files.items()):
+    for path in sorted(files):
         why = _why(store, path, files, needed)
         if why is not None:
-            found.append(Leftover(path, why, n_bytes))
+            found.append(Leftover(path, why, files[path].bytes))
     return found
 
 
@@ -69,38 +68,41 @@ def remove(store: Store, found: Iterable[Leftover]) -> int:
     """Remove files, and the folders that are empty then; the bytes freed."""
     freed, folders = 0, set[str]()
     for leftover in found:
-        with contextlib.suppress(FileNotFoundError):
-            store.fs.rm_file(store.path(leftover.path))
-            freed += leftover.bytes
+        store.remove(store.path(leftover.path))
+        freed += leftover.bytes
         above = posixpath.dirname(leftover.path)
         while above:
             folders.add(above)
             above = posixpath.dirname(above)
     for folder in sorted(folders, reverse=True) if store.local else ():
-        with contextlib.suppress(OSError):
-            os.rmdir(store.path(folder))
+        store.disk.remove_empty(store.path(folder))
     return freed
 
 
-def _files(store: Store) -> Iterator[tuple[str, int]]:
-    """Every file below the output and its size; what a link leads to is not below it."""
+@dataclass(frozen=True)
+class _File:
+    bytes: int
+    changed: float  # seconds since the epoch
+
+
+def _files(store: Store) -> Iterator[tuple[str, _File]]:
+    """Every file below the output; what a link leads to is not below it."""
     if not store.local:
         for path, about in store.fs.find(store.root, detail=True).items():
-            yield posixpath.relpath(path, store.root), int(about["size"] or 0)
+            yield posixpath.relpath(path, store.root), _File(int(about["size"] or 0), time.time())
         return
-    for folder, _, names in os.walk(store.root):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                place = Path(folder, name)
-                yield place.relative_to(store.root).as_posix(), place.lstat().st_size
+    for path, entry in store.disk.entries():
+        with contextlib.suppress(FileNotFoundError):
+            about = entry.stat(follow_symlinks=False)
+            yield path, _File(about.st_size, about.st_mtime)
 
 
-def _why(store: Store, path: str, files: dict[str, int], needed: Needed) -> Why | None:
+def _why(store: Store, path: str, files: dict[str, _File], needed: Needed) -> Why | None:
     """Why nothing needs a file; None when something does, or it is not ours."""
     top, _, rest = path.partition("/")
     name = posixpath.basename(path)
-    if staged := STAGED.fullmatch(name):
-        return None if is_alive(staged[1]) else Why.STAGED
+    if is_staged(name):
+        return Why.STAGED if is_of_the_dead(name, files[path].changed) else None
     if top == "damaged":
         return Why.DAMAGED
     if top in KINDS:
@@ -111,6 +113,8 @@ def _why(store: Store, path: str, files: dict[str, int], needed: Needed) -> Why 
     if top in ("lineages", "failures") and OURS["lineages"].fullmatch(rest):
         lost = rest.removesuffix(".json") not in needed.lineages
         return Why.UNREACHED if lost else None
+    if top == "logs" and (printed := PRINTED.fullmatch(rest)):
+        return None if printed[1] in needed.lineages else Why.UNREACHED
     if top == "partial" and (partial := PARTIAL.fullmatch(rest)):
         key = partial[1]
         done = ("model", key) not in needed.keys or store.row("model", key) is not None
@@ -119,7 +123,7 @@ def _why(store: Store, path: str, files: dict[str, int], needed: Needed) -> Why 
 
 
 def _why_of_key(
-    store: Store, kind: Kind, key: str, files: dict[str, int], needed: Needed
+    store: Store, kind: Kind, key: str, files: dict[str, _File], needed: Needed
 ) -> Why | None:
     if not OURS[KIND_FOLDERS[kind]].fullmatch(key):
         return None

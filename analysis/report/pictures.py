@@ -1,0 +1,96 @@
+"""Figures of the samples: film strips, densities, latent alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis.plots import samples as plots_samples
+from analysis.plots.style import left_out
+from analysis.report import samples as specimens
+from analysis.report.findings import SAMPLES, Findings, Shown
+from analysis.report.samples import MOST_WORKFLOWS, Specs
+from engine.store.store import Store
+
+
+def samples(findings: Findings, store: Store) -> Iterator[Shown]:
+    """Pictures or densities of one lineage per workflow, over the generations."""
+    every = specimens.chosen(findings.sweep, findings.frame)
+    shown = dict(list(every.items())[:MOST_WORKFLOWS])
+    gives = {spec.dataset.constant("GIVES") for spec in shown.values()}
+    about = {"lineage": [s.id for s in every.values()], "called": list(every)}
+    numbers = pd.DataFrame(about).assign(shown=[name in shown for name in every])
+    if gives == {"images"}:
+        yield from _film(findings, store, shown, numbers)
+    elif gives == {"points"}:
+        yield from _densities(findings, store, shown, numbers)
+
+
+def _film(findings: Findings, store: Store, specs: Specs, numbers: pd.DataFrame) -> Iterator[Shown]:
+    frames = specimens.strips(findings.sweep, store, specs)
+    if not frames:
+        return
+    first = next(iter(specs.values()))
+    classes = specimens.classes_of(first, frames)
+    real = specimens.real_of(first)
+    gone = left_out(list(numbers["called"]), list(frames), "workflows")
+    alt = "Samples of one lineage per workflow over the generations, a place per class."
+    yield Shown(
+        "film",
+        SAMPLES,
+        alt,
+        numbers,
+        lambda w: plots_samples.film(frames, classes=classes, real=real, note=gone, width=w),
+    )
+
+
+def _densities(
+    findings: Findings, store: Store, specs: Specs, numbers: pd.DataFrame
+) -> Iterator[Shown]:
+    first = next(iter(specs.values()))
+    same = {
+        name: spec
+        for name, spec in specs.items()
+        if (spec.dataset, spec.n_real) == (first.dataset, first.n_real)
+    }
+    frames = specimens.strips(findings.sweep, store, same, 4)
+    if not frames:
+        return
+    real = specimens.real_of(first)
+    gone = left_out(list(numbers["called"]), list(frames), "workflows")
+    alt = "Density of the samples of several generations over that of the real data."
+    yield Shown(
+        "density",
+        SAMPLES,
+        alt,
+        numbers,
+        lambda w: plots_samples.densities(frames, real, note=gone, width=w),
+    )
+
+
+def latent(findings: Findings, store: Store) -> Iterator[Shown]:
+    """How far the features of generated images are from those of real ones."""
+    every = specimens.chosen(findings.sweep, findings.frame)
+    found = specimens.latent(findings.sweep, store, dict(list(every.items())[:MOST_WORKFLOWS]))
+    if found is None:
+        return
+    aligned, embedded, features = found
+    section = "Latent alignment"
+    name = {"lenet": "LeNet trained on the real data"}.get(features, features)
+    alt = "How well generated samples can be told from real ones, and how far their features moved."
+    yield Shown(
+        "alignment",
+        section,
+        alt,
+        aligned,
+        lambda w: plots_samples.aligned(aligned, features=name, width=w),
+    )
+    alt = "Real and generated samples in one embedding that was fitted on real ones."
+    yield Shown(
+        "embedding",
+        section,
+        alt,
+        embedded,
+        lambda w: plots_samples.embedding(embedded, features=name, width=w),
+    )

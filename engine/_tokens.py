@@ -1,0 +1,48 @@
+"""Sequences of tokens as numbers: the type that holds a vocabulary, and codes of what precedes each
+token.
+
+A context of m tokens is one whole number, its tokens as digits to the base V + 1, the oldest first;
+the digit V is the beginning of the sequence (BOS), which no sequence holds itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOST_CODES = 2**62  # codes are int64
+
+
+def token_dtype(vocabulary: int) -> np.dtype[np.generic]:
+    """The smallest type that an output can hold for the tokens 0..vocabulary-1."""
+    if vocabulary <= 1 << 16:
+        return np.dtype(np.uint8 if vocabulary <= 1 << 8 else np.uint16)
+    return np.dtype(np.int32)
+
+
+def context_codes(x: np.ndarray, vocabulary: int, m: int) -> np.ndarray:
+    """The m tokens before each token of x [n, replicates, length], BOS before the first: int64, the
+    same shape.
+    """
+    base = vocabulary + 1
+    codes = np.empty(x.shape, dtype=np.int64)
+    code = np.full(x.shape[:-1], begin_code(vocabulary, m), dtype=np.int64)  # [n, replicates]
+    for i in range(x.shape[-1]):
+        codes[..., i] = code
+        code = (code * base + x[..., i]) % base**m
+    return codes
+
+
+def begin_code(vocabulary: int, m: int) -> int:
+    """The context of m tokens before the first token of a sequence: nothing but BOS."""
+    most: int = (vocabulary + 1) ** m - 1
+    return most
+
+
+def windows(x: np.ndarray, vocabulary: int, m: int) -> np.ndarray:
+    """Every m-gram of sequences x [n, length] as a number to the base V: [n, length - m + 1]."""
+    places = x.shape[1] - m + 1
+    codes = np.zeros((len(x), max(places, 0)), dtype=np.int64)
+    for j in range(m if places > 0 else 0):
+        codes *= vocabulary
+        codes += x[:, j : j + places]
+    return codes

@@ -1,0 +1,360 @@
+"""Interpolated n-gram model with absolute discounting (Ney, Essen & Kneser 1994), in closed form.
+
+p_k(w | c) = max(N(c, w) - D, 0) / N(c) + D U(c) / N(c) p_{k-1}(w | c'), with c' the context c
+without its oldest token, U(c) the number of different tokens that followed c, p_0 = 1 / V, and
+p_k = p_{k-1} where c was never seen.  Not Kneser-Ney: lower orders count tokens, not contexts.
+Without discount it is maximum likelihood: an n-gram that was not drawn never comes back under
+replace, as in the chain of Seddik 2404.05090.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from engine._tokens import MOST_CODES, begin_code, context_codes, token_dtype
+from engine.parts import Fraction, Params, PositiveFloat, PositiveInt
+from engine.samples import Samples
+
+MOST_CELLS = 1 << 27  # numbers of a model: rows of seen contexts, a column for each token
+DENSE = 1 << 22  # n-grams that may be counted in a table; above, what occurs is sorted
+Counts = tuple[np.ndarray, np.ndarray]  # codes of n-grams, ascending, and how often each occurs
+
+
+class Ngram:
+    """p_ [rows, V]: a row for every context that was seen, those of no token first.
+
+    Labelled data give a model per class, and text is drawn by label; a class that it was never
+    trained on draws uniform tokens.  bias = temperature: draws from p ** (1 / temperature).
+
+    order     n: the next token depends on the n - 1 before it.
+    discount  D, taken from every count and given to the shorter context; 0: maximum likelihood.
+    gamma     the largest probability of a token: what is above is given to the others in proportion
+              (the fixed point of truncated cross entropy, ForTIFAI 2509.08972); 1: no cap.
+    """
+
+    TINY: ClassVar[Params] = {"order": 2}
+    ACCEPTS = ("text",)
+    CONDITIONAL = True
+    KNOWS = ("density", "transitions")
+    COST = "tiny"
+
+    def __init__(
+        self,
+        *,
+        order: PositiveInt = 3,
+        discount: Fraction = 0.75,
+        gamma: PositiveFloat = 1.0,
+    ) -> None:
+        self.order, self.discount, self.gamma = order, discount, gamma
+        if gamma > 1:
+            raise ValueError(f"ngram: gamma is a probability, at most 1; got {gamma}")
+        if gamma < 1 and discount == 0:
+            raise ValueError(
+                "ngram: gamma below 1 needs a discount above 0: what it takes from one token is "
+                f"given to others that are possible; got gamma {gamma}, discount 0"
+            )
+
+    # ---- fit -------------------------------------------------------------------------------------
+
+    def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
+        """ValueError where nobody has said how many tokens there are, or the model is too large."""
+        vocabulary = data.declared.vocabulary
+        if vocabulary is None:
+            raise ValueError(
+                "ngram: the data set does not say how many different tokens it has; let it declare "
+                "VOCABULARY"
+            )
+        if self.gamma * vocabulary < 1:
+            raise ValueError(
+                f"ngram: gamma {self.gamma} is below 1 / {vocabulary}, the mean probability of a "
+                "token; raise gamma"
+            )
+        blocks = data.blocks or (data,)
+        self.vocabulary_, (self.replicates_, self.length_) = vocabulary, blocks[0].x.shape[1:]
+        labelled = data.declared.classes != 0 and blocks[0].y is not None
+        self.classes_, self.shares_ = 1, np.ones(1)
+        if labelled:
+            self.classes_ = data.declared.classes or max(_classes(block) for block in blocks)
+            each = [_by_class(block, self.classes_) for block in blocks]
+            self.shares_ = np.stack(each).sum(0) / len(data)
+        self._check_size()
+        self._smooth(_merged([self._counted(block, labelled) for block in blocks]))
+        return {"contexts": len(self.codes_) / self._groups}
+
+    @property
+    def _groups(self) -> int:
+        """Models side by side: of class k and replicate r the group k * replicates + r."""
+        groups: int = self.classes_ * self.replicates_
+        return groups
+
+    @property
+    def _stride(self) -> int:
+        """Codes of contexts of n - 1 tokens; those of group g begin at g times that."""
+        return begin_code(self.vocabulary_, self.order - 1) + 1
+
+    def _check_size(self) -> None:
+        most = self._groups * self._stride * (self.vocabulary_ + 1)
+        if most >= MOST_CODES:
+            raise ValueError(
+                f"ngram: order {self.order} over {self.vocabulary_:,} tokens has more n-grams than "
+                "can be numbered; lower order"
+            )
+
+    def _counted(self, block: Samples, labelled: bool) -> Counts:
+        """N-grams of a block: code ((group, context), token), remembered by the block."""
+        key = ("ngram", self.order, self.vocabulary_, labelled)
+        if key not in block.memo:
+            across = np.arange(self.replicates_)[None, :, None]
+            group = across if not labelled else _column(block) * self.replicates_ + across
+            codes = context_codes(block.x, self.vocabulary_, self.order - 1)
+            codes += group * self._stride
+            codes *= self.vocabulary_ + 1
+            codes += block.x
+            block.memo[key] = _tallied(codes.ravel(), self._stride * (self.vocabulary_ + 1))
+        counts: Counts = block.memo[key]
+        return counts
+
+    def _smooth(self, counted: Counts) -> None:
+        """Rows of every order, the shortest contexts first."""
+        (codes, counts), v = counted, self.vocabulary_
+        contexts, tokens = codes // (v + 1), codes % (v + 1)
+        p = np.full((self._groups, v), 1 / v)
+        seen = np.arange(self._groups) * self._stride  # of no token: of every group, trained or not
+        rows, levels = list[np.ndarray](), list[np.ndarray]()
+        for m in range(self.order):
+            own = self._last(contexts, m)
+            known, seen = seen, np.unique(own) if m else seen
+            self._fits(sum(map(len, levels)) + len(seen))
+            table = _table(np.searchsorted(seen, own), tokens, counts, (len(seen), v))
+            p = self._interpolated(table, p[np.searchsorted(known, self._last(seen, m - 1))])
+            rows.append(p)
+            levels.append(seen)
+        self.p_ = _capped(np.concatenate(rows), self.gamma)  # [rows, V]
+        self.codes_ = np.concatenate(levels)  # [rows]
+        self.sizes_ = np.array([len(level) for level in levels])  # rows of 0, 1, ... tokens
+
+    def _last(self, contexts: np.ndarray, m: int) -> np.ndarray:
+        """The last m tokens of contexts (group, n - 1 tokens)."""
+        rest = contexts % self._stride
+        values: np.ndarray = contexts - rest + rest % (self.vocabulary_ + 1) ** max(m, 0)
+        return values
+
+    def _fits(self, rows: int) -> None:
+        if rows * self.vocabulary_ > MOST_CELLS:
+            raise ValueError(
+                f"ngram: order {self.order} has {rows:,} contexts of {self.vocabulary_:,} tokens, "
+                f"more than {MOST_CELLS:,} numbers; lower order"
+            )
+
+    def _interpolated(self, table: np.ndarray, parent: np.ndarray) -> np.ndarray:
+        """p_k of counts [rows, V] and p_{k-1} of the shorter contexts, [rows, V]."""
+        total = table.sum(1, keepdims=True)
+        given_up = self.discount * np.count_nonzero(table, axis=1)[:, None]
+        kept = np.maximum(table - self.discount, 0.0)
+        values: np.ndarray = np.divide(kept + given_up * parent, total, out=parent, where=total > 0)
+        return values
+
+    # ---- draw and score --------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+        bias: float | None = None,
+    ) -> Samples:
+        """n texts [n, replicates, length], by label where it was fitted to labelled ones (drawn
+        from the shares of the classes where none are given).
+        """
+        y = labels
+        if y is not None and len(y) and int(y.max()) >= self.classes_ > 1:
+            raise ValueError(
+                f"ngram: asked for class {int(y.max())}, and it was trained on {self.classes_} "
+                f"classes, 0 to {self.classes_ - 1}"
+            )
+        if self.classes_ > 1 and y is None:
+            y = rng.choice(self.classes_, n, p=self.shares_).astype(np.int64)
+        p = self.p_ if bias is None or bias == 1 else _tempered(self.p_, bias)
+        ends = _ends(p)
+        x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
+        base, stride = self.vocabulary_ + 1, self._stride
+        group = np.tile(np.arange(self.replicates_), (n, 1))  # [n, replicates]
+        if y is not None and self.classes_ > 1:
+            group += np.asarray(y)[:, None] * self.replicates_
+        code = np.full(group.shape, begin_code(self.vocabulary_, self.order - 1))
+        for i in range(self.length_):
+            row = self._row(group * stride + code)
+            token = _inverted(ends, row, rng.random(code.shape))
+            x[..., i] = token
+            code = (code * base + token) % stride
+        return Samples(x, None if y is None else np.array(y))
+
+    def _row(self, codes: np.ndarray) -> np.ndarray:
+        """The row of the longest context that was seen, of contexts (group, n - 1 tokens)."""
+        flat = codes.ravel()
+        row = flat // self._stride  # no token: a row for each group
+        left, begins = np.arange(len(flat)), np.cumsum(self.sizes_) - self.sizes_
+        for m in range(len(self.sizes_) - 1, 0, -1):
+            begin, level = begins[m], self.codes_[begins[m] : begins[m] + self.sizes_[m]]
+            wanted = self._last(flat[left], m)
+            place = np.minimum(np.searchsorted(level, wanted), len(level) - 1)
+            found = level[place] == wanted
+            row[left[found]] = begin + place[found]
+            left = left[~found]
+            if not len(left):
+                break
+        return row.reshape(codes.shape)
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Log probability of texts x [n, replicates, length], in nats: [n, replicates], -inf where
+        it is 0.  Of labelled text the mixture of the classes by their shares.
+        """
+        codes = context_codes(x, self.vocabulary_, self.order - 1)
+        codes += np.arange(self.replicates_)[:, None] * self._stride
+        each = np.stack([self._scored(x, codes, k) for k in range(self.classes_)])
+        values: np.ndarray = np.logaddexp.reduce(each, axis=0)
+        return values
+
+    def _scored(self, x: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
+        """Of class k, times its share: [n, replicates]."""
+        if self.shares_[k] == 0:
+            return np.full(x.shape[:2], -np.inf)
+        p = self.p_[self._row(codes + k * self.replicates_ * self._stride), x]
+        score = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0).sum(-1)
+        values: np.ndarray = score + np.log(self.shares_[k])
+        return values
+
+    def transitions(self) -> np.ndarray:
+        """p(w | c) for every context of n - 1 tokens, seen or not: [replicates, (V+1)^(n-1), V].
+
+        ValueError for labelled text, which has no such table, and for one that is too large.
+        """
+        cells = self.replicates_ * self._stride * self.vocabulary_
+        if self.classes_ > 1 or cells > MOST_CELLS:
+            reason = "one per class" if self.classes_ > 1 else f"{cells:,} numbers"
+            raise ValueError(f"ngram: there is no single table of transitions: {reason}")
+        codes = np.arange(self.replicates_ * self._stride).reshape(self.replicates_, -1)
+        table: np.ndarray = self.p_[self._row(codes)]
+        return table
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        about = [self.vocabulary_, self.replicates_, self.length_, self.classes_]
+        np.savez(
+            folder / "ngram.npz",
+            p=self.p_,
+            codes=self.codes_,
+            sizes=self.sizes_,
+            shares=self.shares_,
+            about=np.array(about),
+        )
+
+    def load(self, folder: Path) -> None:
+        with np.load(folder / "ngram.npz", allow_pickle=False) as saved:
+            self.p_, self.codes_, self.sizes_ = saved["p"], saved["codes"], saved["sizes"]
+            self.shares_, about = saved["shares"], saved["about"].tolist()
+        self.vocabulary_, self.replicates_, self.length_, self.classes_ = about
+
+
+# ---- counts --------------------------------------------------------------------------------------
+
+
+def _column(block: Samples) -> np.ndarray:
+    """The labels of a block [n, 1, 1]."""
+    assert block.y is not None
+    return block.y[:, None, None]
+
+
+def _classes(block: Samples) -> int:
+    assert block.y is not None
+    return int(block.y.max(initial=0)) + 1
+
+
+def _by_class(block: Samples, classes: int) -> np.ndarray:
+    assert block.y is not None
+    counts: np.ndarray = np.bincount(block.y, minlength=classes)
+    return counts
+
+
+def _tallied(codes: np.ndarray, per_group: int) -> Counts:
+    """How often each code occurs, those that do."""
+    high = int(codes.max(initial=0)) // per_group * per_group + per_group
+    if high <= max(DENSE, len(codes)):
+        counts = np.bincount(codes, minlength=1)
+        found = np.flatnonzero(counts)
+        return found, counts[found]
+    return np.unique(codes, return_counts=True)
+
+
+def _merged(parts: Sequence[Counts]) -> Counts:
+    """The counts of several blocks together."""
+    if len(parts) == 1:
+        return parts[0]
+    codes, of = np.unique(np.concatenate([c for c, _ in parts]), return_inverse=True)
+    counts = np.bincount(of, np.concatenate([n for _, n in parts]))
+    return codes, np.rint(counts).astype(np.int64)
+
+
+def _table(
+    rows: np.ndarray, tokens: np.ndarray, counts: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Counts [rows, V] of n-grams (row, token)."""
+    flat: np.ndarray = np.bincount(rows * shape[1] + tokens, counts, shape[0] * shape[1])
+    return flat.reshape(shape)
+
+
+# ---- probabilities -------------------------------------------------------------------------------
+
+
+def _capped(p: np.ndarray, gamma: float) -> np.ndarray:
+    """Rows of p [rows, V] with no probability above gamma: what is above is given to the others in
+    proportion, until none exceeds it.
+    """
+    if gamma == 1:
+        return p
+    full = np.zeros(p.shape, dtype=bool)
+    now = p
+    while (over := (now > gamma * (1 + 1e-12)) & ~full).any():
+        full |= over
+        free = np.where(full, 0.0, p)
+        mass = free.sum(1, keepdims=True)
+        left = 1 - gamma * full.sum(1, keepdims=True)
+        scale = np.divide(left, mass, out=np.ones(mass.shape), where=full.any(1, keepdims=True))
+        now = np.where(full, gamma, free * scale)
+    return now
+
+
+def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
+    """p ** (1 / temperature), rows normalised, in logarithms lest it underflow; at 0 the most
+    probable tokens alone.
+    """
+    if temperature == 0:
+        top = p == p.max(1, keepdims=True)
+        values: np.ndarray = top / top.sum(1, keepdims=True)
+        return values
+    log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0) / temperature
+    weights = np.exp(log_p - log_p.max(1, keepdims=True))
+    values = weights / weights.sum(1, keepdims=True)
+    return values
+
+
+def _ends(p: np.ndarray) -> np.ndarray:
+    """Row r + cumulated p [rows, V], flat and ascending: one search inverts every row."""
+    cumulated = np.cumsum(p, axis=1)
+    cumulated /= cumulated[:, -1:]
+    return cumulated + np.arange(len(p))[:, None]
+
+
+def _inverted(ends: np.ndarray, row: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """The token at which the cumulated probability of `row` exceeds u: a token of probability 0 is
+    never drawn.
+    """
+    wanted = np.minimum(row + u, np.nextafter(row + 1.0, 0.0))
+    place = np.searchsorted(ends.ravel(), wanted, side="right")
+    values: np.ndarray = place - row * ends.shape[1]
+    return values

@@ -1,0 +1,127 @@
+"""Cross entropy of held-out real text under a language model, per token, and its perplexity.
+
+Kazdan 2410.16713's test loss of language models.  A difference of nats can be compared between
+models; their ratio depends on where zero is.  Of texts whose law is known the excess over its
+entropy is exact, without the noise of held-out samples.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import numpy as np
+
+from engine.knowledge import Density, ExactCrossEntropy, Transitions, knows
+from engine.parts import (
+    Around,
+    Dataset,
+    Generator,
+    Keys,
+    Needs,
+    Number,
+    Params,
+    PositiveInt,
+    Undefined,
+)
+from engine.samples import Samples
+
+
+class CrossEntropy:
+    """One value per replicate, [replicates].
+
+    points  held-out real sequences that are scored, and as many drawn ones: the same held-out ones
+            in every generation.
+    """
+
+    TINY: ClassVar[Params] = {"points": 20}
+    ACCEPTS = ("text",)
+    NEEDS: ClassVar[Needs] = {"model.density": {}}
+    READS = ("density",)
+    KEYS: ClassVar[Keys] = {
+        "cross_entropy": ("of held-out real text under the model", "nats per token", "lower"),
+        "cross_entropy/perplexity": (
+            "its exponential: so many tokens, equally probable, would be as hard to tell",
+            "tokens",
+            "lower",
+        ),
+        "cross_entropy/bits": (
+            "the same in bits: per character where tokens are characters",
+            "bits per token",
+            "lower",
+        ),
+        "cross_entropy/own": (
+            "of the model's own draw under the model: the entropy of what it writes",
+            "nats per token",
+            "",
+        ),
+        "cross_entropy/truth": (
+            "of held-out real text under the truth, or its exact entropy: what a perfect model has",
+            "nats per token",
+            "",
+        ),
+        "cross_entropy/excess": (
+            "exact cross entropy of the truth under the model less the exact entropy: their "
+            "Kullback-Leibler divergence",
+            "nats per token",
+            "near 0",
+        ),
+    }
+
+    def __init__(self, *, points: PositiveInt = 1000) -> None:
+        self.points = points
+
+    def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
+        self._dataset, self._test = dataset, dataset.held_out(self.points).x
+        self._truth: Number = Undefined(f"the law of {type(dataset).__name__} is not known")
+        if knows(dataset, "cross entropy"):
+            self._truth = cast(ExactCrossEntropy, dataset).entropy()
+        elif knows(dataset, "density"):
+            self._truth = _per_token(cast(Density, dataset), self._test)
+
+    def __call__(
+        self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
+    ) -> dict[str, Number]:
+        if not knows(generator, "density"):
+            lacking = Undefined(f"{type(generator).__name__} has no density")
+            return {"cross_entropy": lacking, "cross_entropy/truth": self._truth}
+        model = cast(Density, generator)
+        held_out = _finite(_per_token(model, self._test), "some held-out text")
+        return {
+            "cross_entropy": held_out,
+            "cross_entropy/perplexity": (
+                held_out if isinstance(held_out, Undefined) else np.exp(held_out)
+            ),
+            "cross_entropy/bits": (
+                held_out if isinstance(held_out, Undefined) else held_out / np.log(2)
+            ),
+            "cross_entropy/own": _finite(
+                _per_token(model, synthetic.x[: self.points]), "some of the draw"
+            ),
+            "cross_entropy/truth": self._truth,
+            "cross_entropy/excess": self._excess(generator),
+        }
+
+    def _excess(self, generator: Generator) -> Number:
+        if not knows(self._dataset, "cross entropy"):
+            return Undefined(f"the law of {type(self._dataset).__name__} is not known")
+        if not knows(generator, "transitions"):
+            return Undefined(f"{type(generator).__name__} has no table of transitions")
+        truth = cast(ExactCrossEntropy, self._dataset)
+        try:
+            table = cast(Transitions, generator).transitions()
+        except ValueError as error:
+            return Undefined(str(error))
+        return _finite(truth.cross_entropy_of(table) - truth.entropy(), "what the truth draws")
+
+
+def _per_token(model: Density, x: np.ndarray) -> np.ndarray:
+    """Mean of -log p over samples and tokens of x [n, replicates, length]: [replicates]."""
+    values: np.ndarray = -model.log_density(x).mean(0) / x.shape[-1]
+    return values
+
+
+def _finite(values: np.ndarray, what: str) -> Number:
+    """The values, or Undefined where no replicate has one."""
+    if np.isfinite(values).any():
+        return values
+    return Undefined(f"the model gives {what} probability 0")

@@ -1,0 +1,133 @@
+"""What a sweep's comparison cannot resolve, said before it runs: distances of fewer samples than
+they have features, and founders that differ over seeds by more than the effect that is asked about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Mapping
+
+from engine.contents import Contents
+from engine.distances import extractors
+from engine.identity import Part
+from engine.names import names_of
+from engine.registry import describe
+from engine.settings import CollapseRule
+from engine.spec import LineageSpec, MeasureSpec, Sweep
+from engine.store.keys import beside, metric_of
+from engine.store.store import Store
+
+
+def warnings(
+    sweep: Sweep, store: Store, founders: Mapping[str, str], there: Container[str]
+) -> tuple[str, ...]:
+    """A sentence for each.
+
+    founders  the first draw of each lineage, by its id.
+    there     draws that are committed.
+    """
+    begun = {id_: draw for id_, draw in founders.items() if draw in there}
+    return (*dict.fromkeys(_few(sweep)), *_spread(sweep, store, begun))
+
+
+# ---- fewer samples than features -----------------------------------------------------------------
+
+
+def _few(sweep: Sweep) -> Iterator[str]:
+    """Distances through a covariance that is estimated of fewer samples than it has rows."""
+    datasets = {id(spec.dataset): spec.dataset for spec in sweep.lineages}
+    for metric in sweep.metrics:
+        of, n = metric.part.trait("COVARIANCE"), sweep.n_of(metric)
+        if of is None or n is None:
+            continue
+        for dataset in datasets.values():
+            features, classes = _features(metric, dataset), dataset.traits.classes
+            if of == "class" and not classes:
+                continue
+            own = n if of == "set" or not classes else n // classes
+            if features is not None and own < features[1]:
+                where = "" if of == "set" else f", about {own:,} of each class,"
+                yield (
+                    f"{metric.id} compares n {n:,}{where} in {features[1]:,} features "
+                    f"({features[0]}) on {dataset.name}: with fewer samples than features most of "
+                    "a distance is their small number; read it against its floor"
+                )
+
+
+def _features(metric: MeasureSpec, dataset: Part) -> tuple[str, int] | None:
+    """The extractor of a metric on this data and how many features it gives; None where only absent
+    data could tell.
+    """
+    known = describe("metric", metric.part.name).parameters.get("extractor")
+    found, kind = dataset.known_contents, dataset.constant("GIVES")
+    if known is None:
+        return None
+    name = metric.part.params.get("extractor", known.default)
+    if name == "auto":
+        if kind == "images" and found is None:
+            return None
+        name = extractors.chosen(name, kind, found is not None and found.labelled)
+    if name != "raw":
+        return name, extractors.features_of(name)
+    d = _coordinates(dataset, found)
+    return None if d is None else (name, d)
+
+
+def _coordinates(dataset: Part, found: Contents | None) -> int | None:
+    """Of one row of a data set."""
+    if found is not None and found.shape:
+        return math.prod(found.shape)
+    known = describe("dataset", dataset.name)
+    return int(known.value("d", dataset.params)) if "d" in known.parameters else None
+
+
+# ---- founders that differ ------------------------------------------------------------------------
+
+
+def _spread(sweep: Sweep, store: Store, begun: Mapping[str, str]) -> Iterator[str]:
+    """Cells whose founders differ by a larger factor than the level of the collapse rule; cells
+    that share their founders are named once.
+    """
+    rule = sweep.collapse
+    if rule is None or rule.slope is not None:
+        return
+    cells: dict[str, dict[str, LineageSpec]] = {}  # of each cell one lineage for each founder
+    for spec in sweep.lineages:
+        if spec.id in begun:
+            cells.setdefault(spec.cell_id, {})[begun[spec.id]] = spec
+    alike: dict[tuple[str, ...], dict[str, LineageSpec]] = {}
+    for own in cells.values():
+        alike.setdefault(tuple(own), own)
+    for founders in alike.values():
+        levels = (_level(sweep, rule, store, draw, spec) for draw, spec in founders.items())
+        known = [level for level in levels if level is not None]
+        if len(known) < 2:
+            continue
+        factor = max(value for value, _ in known) / min(value for value, _ in known)
+        asked = math.exp(sum(effect for _, effect in known) / len(known))
+        if factor > asked:
+            name = names_of(sweep).cell(next(iter(founders.values())))
+            yield (
+                f"{rule.metric} of the founders of {name} differs over {len(known)} seeds by a "
+                f"factor of {factor:.3g}, more than the effect that is asked about "
+                f"({rule.words()}: a factor of {asked:.3g}); more samples, or more seeds"
+            )
+
+
+def _level(
+    sweep: Sweep, rule: CollapseRule, store: Store, draw: str, spec: LineageSpec
+) -> tuple[float, float] | None:
+    """A founder's value, and the logarithm of the factor from it to the level; None where one of
+    them is no positive number.
+    """
+    row = store.row("draw", draw)
+    own = next((m for m in sweep.metrics_of(spec) if m.id == metric_of(rule.metric)), None)
+    measured = None if row is None or own is None else store.measured(row, own.stored)
+    if measured is None:
+        return None
+    value = measured.values.get(rule.metric)
+    floor = measured.values.get(beside(rule.metric, "floor"))
+    reference = {"floor": floor, "one": 1.0}.get(rule.of or "start", value)
+    if value is None or reference is None or value <= 0 or reference <= 0:
+        return None
+    return value, abs(math.log(rule.bound * reference / value))
