@@ -27,8 +27,12 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_WARN_THRESHOLD_S": "1000000",
 }
+# Ray's own client would end this process without a word when the control store has not answered for
+# a minute of the clock on the wall, which may jump: whether Ray is alive the heartbeat judges
+NEVER = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
+os.environ |= NEVER
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402

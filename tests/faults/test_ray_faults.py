@@ -205,10 +205,13 @@ def test_actors_die_before_in_and_between_generations(house: Path, tmp_path: Pat
 
 
 @pytest.mark.faults
-def test_a_dead_ray_is_started_again(house: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_dead_ray_is_started_again(
+    house: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its local daemon first, then the control store of the next; Ray hangs the driver in a call to
-    that one.
+    that one, and would by itself end it without a word.
     """
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
     out, process = tmp_path / "out", begun(tmp_path / "out", house)
     kill(below(process, RAYLET))
     wait_for_rows_by_another_ray(process, out)
