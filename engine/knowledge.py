@@ -6,12 +6,17 @@ needs it says so in NEEDS (engine/parts.py), so that a plan can tell before anyt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from engine.parts import declared
 from engine.samples import Samples
+
+# logits [rows, V] of the next token -> tokens [rows], and the row [rows] that each continues, of
+# the same label and replicate; None: its own
+Choose = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
 
 
 class Density(Protocol):
@@ -102,6 +107,35 @@ class Transitions(Protocol):
         ...
 
 
+class LanguageModel(Protocol):
+    """decoding: of a generator of text that gives one token after the other.
+
+    Logits are log-probabilities up to a constant per row, float32 or float64, -inf where the
+    probability is 0.  A model that draws by label wants labels [n]; ValueError without.
+    """
+
+    def generate(
+        self,
+        n: int,
+        choose: Choose,
+        rng: np.random.Generator,
+        prompts: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """n texts [n, replicates, length] whose first tokens are those of prompts [n, replicates,
+        m] and whose others `choose` picks.  It is asked once for each token, of all n at a time,
+        the replicates of a text side by side (row = text * replicates + replicate): whoever calls
+        gives no more texts than memory holds.  ValueError for prompts longer than the texts.
+        """
+        ...
+
+    def logits(self, x: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Of every token of texts x [b, replicates, length] given those before it: [b, replicates,
+        length, V].
+        """
+        ...
+
+
 class AllRows(Protocol):
     """all rows: of a finite data set."""
 
@@ -126,6 +160,7 @@ OF_MODELS: dict[str, type] = {
     "frequencies": FittedFrequencies,
     "weights": FittedWeights,
     "transitions": Transitions,
+    "decoding": LanguageModel,
 }
 
 

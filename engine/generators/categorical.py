@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from engine.generators._tables import log, tempered
 from engine.parts import Params
 from engine.samples import Samples
 
@@ -45,7 +46,7 @@ class Categorical:
         """n tokens [n, replicates]: how many of each is multinomial,
         and their order is shuffled.
         """
-        p = self.frequencies_ if bias is None or bias == 1 else _tempered(self.frequencies_, bias)
+        p = self.frequencies_ if bias is None or bias == 1 else tempered(self.frequencies_, bias)
         replicates, outcomes = p.shape
         counts = rng.multinomial(n, p)  # [replicates, K]
         tokens = np.repeat(np.tile(np.arange(outcomes), replicates), counts.ravel()).reshape(
@@ -60,7 +61,7 @@ class Categorical:
         p = np.where(
             known, self.frequencies_[np.arange(replicates), np.where(known, tokens, 0)], 0.0
         )
-        return np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
+        return log(p)
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "categorical.npz", frequencies=self.frequencies_)
@@ -79,18 +80,4 @@ def _counts(block: Samples) -> np.ndarray:
             flat.ravel(), minlength=replicates * outcomes
         ).reshape(replicates, outcomes)
     values: np.ndarray = block.memo["categorical"]
-    return values
-
-
-def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p ** (1 / temperature), normalised, in logarithms lest it underflow; at 0 the most frequent
-    tokens alone.
-    """
-    if temperature == 0:
-        top = p == p.max(1, keepdims=True)
-        values: np.ndarray = top / top.sum(1, keepdims=True)
-        return values
-    log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0) / temperature
-    weights = np.exp(log_p - log_p.max(1, keepdims=True))
-    values = weights / weights.sum(1, keepdims=True)
     return values

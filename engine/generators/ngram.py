@@ -16,6 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from engine._tokens import MOST_CODES, begin_code, context_codes, token_dtype
+from engine.generators._tables import capped, ends, inverted, log, tempered
+from engine.knowledge import Choose
 from engine.parts import Fraction, Params, PositiveFloat, PositiveInt
 from engine.samples import Samples
 
@@ -39,7 +41,7 @@ class Ngram:
     TINY: ClassVar[Params] = {"order": 2}
     ACCEPTS = ("text",)
     CONDITIONAL = True
-    KNOWS = ("density", "transitions")
+    KNOWS = ("density", "transitions", "decoding")
     COST = "tiny"
 
     def __init__(
@@ -133,7 +135,7 @@ class Ngram:
             p = self._interpolated(table, p[np.searchsorted(known, self._last(seen, m - 1))])
             rows.append(p)
             levels.append(seen)
-        self.p_ = _capped(np.concatenate(rows), self.gamma)  # [rows, V]
+        self.p_ = capped(np.concatenate(rows), self.gamma)  # [rows, V]
         self.codes_ = np.concatenate(levels)  # [rows]
         self.sizes_ = np.array([len(level) for level in levels])  # rows of 0, 1, ... tokens
 
@@ -170,28 +172,77 @@ class Ngram:
         """n texts [n, replicates, length], by label where it was fitted to labelled ones (drawn
         from the shares of the classes where none are given).
         """
-        y = labels
-        if y is not None and len(y) and int(y.max()) >= self.classes_ > 1:
-            raise ValueError(
-                f"ngram: asked for class {int(y.max())}, and it was trained on {self.classes_} "
-                f"classes, 0 to {self.classes_ - 1}"
-            )
+        y = self._checked(labels)
         if self.classes_ > 1 and y is None:
             y = rng.choice(self.classes_, n, p=self.shares_).astype(np.int64)
-        p = self.p_ if bias is None or bias == 1 else _tempered(self.p_, bias)
-        ends = _ends(p)
+        p = self.p_ if bias is None or bias == 1 else tempered(self.p_, bias)
+        cumulated = ends(p)
         x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
         base, stride = self.vocabulary_ + 1, self._stride
-        group = np.tile(np.arange(self.replicates_), (n, 1))  # [n, replicates]
-        if y is not None and self.classes_ > 1:
-            group += np.asarray(y)[:, None] * self.replicates_
+        group = self._groups_of(n, y)
         code = np.full(group.shape, begin_code(self.vocabulary_, self.order - 1))
         for i in range(self.length_):
             row = self._row(group * stride + code)
-            token = _inverted(ends, row, rng.random(code.shape))
+            token = inverted(cumulated, row, rng.random(code.shape))
             x[..., i] = token
             code = (code * base + token) % stride
         return Samples(x, None if y is None else np.array(y))
+
+    def generate(
+        self,
+        n: int,
+        choose: Choose,
+        rng: np.random.Generator,
+        prompts: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """As in knowledge.LanguageModel."""
+        log_p, group = log(self.p_), self._groups_of(n, self._wanted(labels))
+        x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
+        begin = 0 if prompts is None else _begun(x, prompts)
+        base, stride = self.vocabulary_ + 1, self._stride
+        code = np.full(group.shape, begin_code(self.vocabulary_, self.order - 1))
+        for i in range(self.length_):
+            if i >= begin:
+                logits = log_p[self._row(group * stride + code).ravel()]
+                token, parents = choose(logits, rng)
+                if parents is not None:
+                    x = x.reshape(-1, self.length_)[parents].reshape(x.shape)
+                    code = code.ravel()[parents].reshape(code.shape)
+                x[..., i] = token.reshape(group.shape)
+            code = (code * base + x[..., i]) % stride
+        return x
+
+    def logits(self, x: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Log-probabilities [b, replicates, length, V]; see knowledge.LanguageModel."""
+        codes = context_codes(x, self.vocabulary_, self.order - 1)
+        codes += self._groups_of(len(x), self._wanted(labels))[..., None] * self._stride
+        values: np.ndarray = log(self.p_)[self._row(codes)]
+        return values
+
+    def _groups_of(self, n: int, y: np.ndarray | None) -> np.ndarray:
+        """The model of each of n texts with labels y [n], [n, replicates]."""
+        group = np.tile(np.arange(self.replicates_), (n, 1))
+        if y is not None and self.classes_ > 1:
+            group += np.asarray(y)[:, None] * self.replicates_
+        return group
+
+    def _checked(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The same labels; ValueError where one is no class that it was trained on."""
+        if labels is not None and len(labels) and int(labels.max()) >= self.classes_ > 1:
+            raise ValueError(
+                f"ngram: asked for class {int(labels.max())}, and it was trained on "
+                f"{self.classes_} classes, 0 to {self.classes_ - 1}"
+            )
+        return labels
+
+    def _wanted(self, labels: np.ndarray | None) -> np.ndarray | None:
+        if labels is None and self.classes_ > 1:
+            raise ValueError(
+                f"ngram: it was trained on {self.classes_} classes, each with a model of its own; "
+                "give the labels of the texts"
+            )
+        return self._checked(labels)
 
     def _row(self, codes: np.ndarray) -> np.ndarray:
         """The row of the longest context that was seen, of contexts (group, n - 1 tokens)."""
@@ -224,7 +275,7 @@ class Ngram:
         if self.shares_[k] == 0:
             return np.full(x.shape[:2], -np.inf)
         p = self.p_[self._row(codes + k * self.replicates_ * self._stride), x]
-        score = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0).sum(-1)
+        score = log(p).sum(-1)
         values: np.ndarray = score + np.log(self.shares_[k])
         return values
 
@@ -308,53 +359,16 @@ def _table(
     return flat.reshape(shape)
 
 
-# ---- probabilities -------------------------------------------------------------------------------
+# ---- prompts -------------------------------------------------------------------------------------
 
 
-def _capped(p: np.ndarray, gamma: float) -> np.ndarray:
-    """Rows of p [rows, V] with no probability above gamma: what is above is given to the others in
-    proportion, until none exceeds it.
-    """
-    if gamma == 1:
-        return p
-    full = np.zeros(p.shape, dtype=bool)
-    now = p
-    while (over := (now > gamma * (1 + 1e-12)) & ~full).any():
-        full |= over
-        free = np.where(full, 0.0, p)
-        mass = free.sum(1, keepdims=True)
-        left = 1 - gamma * full.sum(1, keepdims=True)
-        scale = np.divide(left, mass, out=np.ones(mass.shape), where=full.any(1, keepdims=True))
-        now = np.where(full, gamma, free * scale)
-    return now
-
-
-def _tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p ** (1 / temperature), rows normalised, in logarithms lest it underflow; at 0 the most
-    probable tokens alone.
-    """
-    if temperature == 0:
-        top = p == p.max(1, keepdims=True)
-        values: np.ndarray = top / top.sum(1, keepdims=True)
-        return values
-    log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0) / temperature
-    weights = np.exp(log_p - log_p.max(1, keepdims=True))
-    values = weights / weights.sum(1, keepdims=True)
-    return values
-
-
-def _ends(p: np.ndarray) -> np.ndarray:
-    """Row r + cumulated p [rows, V], flat and ascending: one search inverts every row."""
-    cumulated = np.cumsum(p, axis=1)
-    cumulated /= cumulated[:, -1:]
-    return cumulated + np.arange(len(p))[:, None]
-
-
-def _inverted(ends: np.ndarray, row: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """The token at which the cumulated probability of `row` exceeds u: a token of probability 0 is
-    never drawn.
-    """
-    wanted = np.minimum(row + u, np.nextafter(row + 1.0, 0.0))
-    place = np.searchsorted(ends.ravel(), wanted, side="right")
-    values: np.ndarray = place - row * ends.shape[1]
-    return values
+def _begun(x: np.ndarray, prompts: np.ndarray) -> int:
+    """Write prompts [n, replicates, m] into texts x [n, replicates, length]; m."""
+    m: int = prompts.shape[-1]
+    if prompts.shape[:2] != x.shape[:2] or m > x.shape[2]:
+        raise ValueError(
+            f"ngram: prompts are {list(x.shape[:2])} x at most {x.shape[2]} tokens here, got "
+            f"{list(prompts.shape)}"
+        )
+    x[..., :m] = prompts
+    return m

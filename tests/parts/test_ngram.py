@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import chisquare
 
 from analysis.theory import discrete as theory
-from engine.generators.ngram import Ngram, _capped
+from engine.generators._tables import capped
+from engine.generators.ngram import Ngram
 from engine.registry import make
 from engine.samples import Samples, Traits, concat
 from tests.support.around import NOTHING
@@ -174,6 +175,59 @@ def test_a_vocabulary_that_nobody_declared_is_refused() -> None:
         fit(data)
 
 
+# ---- token by token ----
+
+
+def honest(logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, None]:
+    cumulated = np.cumsum(np.exp(logits), axis=1)
+    return (cumulated < rng.random((len(logits), 1)) * cumulated[:, -1:]).sum(1), None
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_what_is_generated_honestly_is_what_is_sampled(classes: int) -> None:
+    labels = np.arange(40) % 2 if classes else None
+    data = Samples(
+        np.random.default_rng(1).integers(4, size=(40, 3, 6)).astype(np.uint8),
+        labels,
+        traits=Traits("text", classes, 3, vocabulary=4),
+    )
+    model = fit(data)
+    drawn = model.sample(40, np.random.default_rng(2), labels).x
+    generated = model.generate(40, honest, np.random.default_rng(2), labels=labels)
+    assert generated.dtype == drawn.dtype and (generated == drawn).all()
+    every = [None] if labels is None else [np.full(40, k) for k in range(2)]
+    each = [model.logits(drawn, y) for y in every]  # [40, 3, 6, 4]
+    own = [np.take_along_axis(x, drawn[..., None].astype(int), -1).sum((2, 3)) for x in each]
+    mixed = np.logaddexp.reduce(own) - np.log(len(own))
+    assert mixed == pytest.approx(model.log_density(drawn), abs=1e-12)
+
+
+def test_a_prompt_stays_and_what_follows_goes_on_from_it() -> None:
+    model = fit(text([[0, 1, 2], [1, 2, 0], [2, 0, 1]], 3), order=2, discount=0.0)
+    prompts = np.array([[[0]], [[2]]])
+    found = model.generate(2, honest, np.random.default_rng(0), prompts)
+    assert found[:, 0].tolist() == [[0, 1, 2], [2, 0, 1]]
+    with pytest.raises(ValueError, match=r"ngram: prompts are \[3, 1\] x at most 3 tokens"):
+        model.generate(3, honest, np.random.default_rng(0), prompts)
+
+
+def test_a_row_continues_from_the_row_that_was_chosen_for_it() -> None:
+    model = fit(text([[0, 1, 2], [1, 2, 0], [2, 0, 1]], 3), order=2, discount=0.0)
+
+    def second(logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        first = np.isfinite(logits).all()
+        return np.array([0, 2]) if first else logits[[1, 1]].argmax(1), np.array([1, 1])
+
+    found = model.generate(2, second, np.random.default_rng(0))[:, 0]
+    assert found.tolist() == [[2, 0, 1], [2, 0, 1]]
+
+
+def test_a_model_of_classes_wants_labels() -> None:
+    model = fit(text([[0, 1], [1, 0]], 2, 2, [0, 1]))
+    with pytest.raises(ValueError, match="give the labels of the texts"):
+        model.logits(np.zeros((1, 1, 2), np.uint8))
+
+
 # ---- temperature and the cap ----
 
 
@@ -201,7 +255,7 @@ def test_temperature_to_the_power_of_generations() -> None:
     ],
 )
 def test_the_cap_is_the_fixed_point(q: list[float], gamma: float, expected: list[float]) -> None:
-    assert _capped(np.array([q, q]), gamma) == pytest.approx(np.array([expected] * 2), abs=1e-12)
+    assert capped(np.array([q, q]), gamma) == pytest.approx(np.array([expected] * 2), abs=1e-12)
 
 
 # ---- chains ----
