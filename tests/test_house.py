@@ -239,7 +239,17 @@ def test_the_file_name_is_the_registry(kind: str) -> None:
     "module", ["engine.cli", "engine.experiment.reader", "engine.lineage.recipe"]
 )
 def test_planning_needs_none_of_the_heavy_libraries(module: str) -> None:
-    heavy = ("torch", "ray", "mlflow", "diffusers", "umap", "sklearn", "pandas", "matplotlib")
+    heavy = (
+        "torch",
+        "ray",
+        "transformers",
+        "mlflow",
+        "diffusers",
+        "umap",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+    )
     program = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

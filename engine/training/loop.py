@@ -51,6 +51,7 @@ class Turn:
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1  # optimiser steps per training step, each on a minibatch of its own
+    weight_decay: float = 0.0  # of AdamW, of matrices alone
     every: int = 1  # takes its turn at steps 1, 1 + every, ... only (lazy regularisation)
     after: Callable[[], None] | None = None  # called after each optimiser step (weight clipping)
     name: str = "loss"
@@ -65,18 +66,21 @@ class Training:
     replicates: int | None = None  # rows are drawn for each replicate apart: x [n, replicates, ...]
     precision: Precision = "no"
     ema: float = 0.0  # decay of the average of the weights that is kept; 0 keeps the last weights
-    decay: bool = False  # let the learning rate fall to nothing along a cosine
+    decay: bool = False  # let the learning rate fall along a cosine
+    decay_to: float = 0.0  # the share of it that is left at the end
     warmup: int = 0  # steps over which the learning rate rises from nothing
     clip_norm: float = 0.0  # largest norm of a turn's gradient; 0: any
     channels_last: bool = False  # memory order of images that a GPU's convolutions like
     compile: bool = False  # torch.compile of every turn's model
+    micro_batch: int | None = None  # rows whose gradient is computed at a time; None: all
 
     def rate(self, step: int) -> float:
         """The factor of every learning rate at this step, 1 to steps."""
         rising = min(1.0, step / self.warmup) if self.warmup else 1.0
         if not self.decay:
             return rising
-        return float(rising * (0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps))))
+        falling = 0.5 * (1 + np.cos(np.pi * (step - 1) / self.steps))
+        return float(rising * (self.decay_to + (1 - self.decay_to) * falling))
 
 
 def train(
@@ -124,6 +128,9 @@ def train(
         accelerator.scaler,
     )
     about, name = json.dumps([place.machine, repr(how), place.micro_batches]), place.next_name()
+    parts = place.micro_batches
+    if how.micro_batch is not None:
+        parts = max(parts, -(-rows.batch // how.micro_batch))
     with seeded(rng), fast_products(how.replicates), tensor_float(how.precision):
         done = state.from_bytes(kept, about) if (kept := place.read(name)) else 0
         clock = Clock(accelerator.device)
@@ -138,7 +145,7 @@ def train(
                 for _ in range(turn.repeats):
                     mine = next(rows)[accelerator.process_index :: accelerator.num_processes]
                     optimiser.zero_grad()
-                    loss = _gradient(turn, tensors, mine, noise, accelerator, place.micro_batches)
+                    loss = _gradient(turn, tensors, mine, noise, accelerator, parts)
                     if how.clip_norm:
                         accelerator.clip_grad_norm_(turn.model.parameters(), how.clip_norm)
                     optimiser.step()
@@ -167,8 +174,16 @@ def train(
 
 
 def _adam(turn: Turn, accelerator: Accelerator) -> Any:
-    group = {"params": list(turn.model.parameters()), "lr": turn.lr, "initial_lr": turn.lr}
-    return accelerator.prepare(torch.optim.Adam([group], lr=turn.lr, betas=turn.betas, fused=True))
+    rate = {"lr": turn.lr, "initial_lr": turn.lr}
+    parameters = list(turn.model.parameters())
+    if not turn.weight_decay:
+        adam = torch.optim.Adam([{"params": parameters} | rate], betas=turn.betas, fused=True)
+        return accelerator.prepare(adam)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": turn.weight_decay} | rate,
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0} | rate,
+    ]
+    return accelerator.prepare(torch.optim.AdamW(groups, betas=turn.betas, fused=True))
 
 
 def _turns_taken(every: int, done: int, until: int) -> int:

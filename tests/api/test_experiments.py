@@ -13,7 +13,17 @@ import engine
 from tests.api.conftest import VALUES
 from tests.support.ouro import ROOT, TINY, environment
 
-HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "sklearn", "pydantic", "yaml")
+HEAVY = (
+    "torch",
+    "ray",
+    "transformers",
+    "mlflow",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "pydantic",
+    "yaml",
+)
 
 
 def ids(sweep: engine.Sweep) -> list[str]:

@@ -24,7 +24,18 @@ from engine.training.progress import Stage
 from tests.support.ouro import ROOT, TINY, environment, ouro
 from tests.support.sweeps import sweep_of
 
-HEAVY = ("torch", "ray", "mlflow", "diffusers", "umap", "sklearn", "pandas", "matplotlib", "scipy")
+HEAVY = (
+    "torch",
+    "ray",
+    "transformers",
+    "mlflow",
+    "diffusers",
+    "umap",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+    "scipy",
+)
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_every_key_of_the_file_says_what_it_means(model: type[BaseModel]) -> Non
 
 
 def test_it_is_made_without_the_heavy_libraries() -> None:
-    heavy = ("torch", "ray", "mlflow", "diffusers", "pandas", "sklearn")
+    heavy = ("torch", "ray", "transformers", "mlflow", "diffusers", "pandas", "sklearn")
     program = (
         "import sys; from engine.experiment.json_schema import schema; schema(); "
         f"print([m for m in {heavy!r} if m in sys.modules])"

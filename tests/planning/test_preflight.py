@@ -246,7 +246,17 @@ def test_a_cache_that_cannot_be_written_is_said(
 def test_a_plan_that_looks_at_data_imports_nothing_heavy(tmp_path: Path) -> None:
     pictures(tmp_path / "data" / "set", 5, 5)
     write(tmp_path, "{name: images, path: set}", 8, metrics="fid")
-    heavy = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib", "PIL")
+    heavy = (
+        "torch",
+        "torchvision",
+        "ray",
+        "transformers",
+        "mlflow",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        "PIL",
+    )
     program = (
         "import sys; from engine.experiment.sources import load\n"
         "from engine.planning.preflight import look\n"

@@ -76,8 +76,10 @@ def fitted(
 KINDS = {
     "conv": ("vae", {"steps": 30, "width": 8, "latent": 4, "batch": 32, "ema": 0.9}),
     "bf16": ("vae", {"steps": 30, "width": 8, "latent": 4, "batch": 32, "precision": "bf16"}),
+    "words": ("gpt", {"steps": 12, "width": 8, "layers": 1, "heads": 2, "weight_decay": 0.1}),
     "stacked": ("wgan", {"steps": 12, "width": 8, "batch": 16, "critic_steps": 2, "ema": 0.5}),
 }
+OTHER_DATA = {"stacked": "mixture", "words": "markov"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,11 +91,10 @@ def test_a_training_continues_to_the_same_bits(
     afterwards are the same.
     """
     name, params = KINDS[kind]
-    data = (
-        digits()
-        if kind != "stacked"
-        else make("dataset", "mixture", replicates=3).sample(100, np.random.default_rng(0))
-    )
+    data = digits()
+    if kind in OTHER_DATA:
+        dataset = make("dataset", OTHER_DATA[kind], replicates=3 if kind == "stacked" else 1)
+        data = dataset.sample(100, np.random.default_rng(0))
     plain, rng, report = fitted(name, data, **params)
     keeper = Memory()
     for stop in (*stops, 10**9):

@@ -1,0 +1,190 @@
+"""A causal language model of transformers for texts of one length: what it is fed, its logits over
+the tokens of the data alone, and its files.
+
+A text is x_1..x_L after a BOS that it does not hold; p(x) = prod p(x_i | BOS, x_<i) is then an
+exact density.  A network of our own has a BOS per class: the tokens after those of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine._torchvision import torchvision  # noqa: F401  (before transformers, which imports it)
+from engine.files import JsonObject
+from engine.training.device import Precision, device, tensor, tensor_float
+from engine.training.progress import pieces
+
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM  # isort: skip
+from transformers.utils import logging as speech  # isort: skip
+
+MOST_LOGITS = 1 << 25  # that are in memory at a time
+MOST_CACHED = 1 << 31  # keys and values that are in memory at a time
+MOST_ROWS = 1024  # texts written at a time
+OURS = "ouroboros"  # the entry of config.json that is not of transformers
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network, and the learning rate that suits it."""
+
+    width: int
+    layers: int
+    heads: int
+    lr: float
+
+
+class TextNet:
+    """module, a causal language model, and what it was trained on.
+
+    about  vocabulary: tokens of the data; length: of a text; begins: the BOS of each class.
+    """
+
+    def __init__(self, module: Any, about: JsonObject) -> None:
+        self.module, self.about = module, about
+        self.vocabulary: int = about["vocabulary"]
+        self.length: int = about["length"]
+
+    @classmethod
+    def new(cls, about: JsonObject, size: Size, dropout: float) -> TextNet:
+        """A small Llama with new weights, from torch's global stream."""
+        config = LlamaConfig(
+            vocab_size=about["vocabulary"] + len(about["begins"]),
+            hidden_size=size.width,
+            intermediate_size=8 * size.width // 3,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            max_position_embeddings=about["length"],
+            attention_dropout=dropout,
+            tie_word_embeddings=True,
+            bos_token_id=about["begins"][0],
+            eos_token_id=None,
+        )
+        return cls(LlamaForCausalLM(config), about)
+
+    def is_like(self, other: TextNet) -> bool:
+        """Whether this network can be trained further where the other would be trained."""
+        known = all(self.about[key] == value for key, value in other.about.items())
+        return known and _shapes(self.module) == _shapes(other.module)
+
+    # ---- score ----
+
+    def begin(self, labels: np.ndarray | None, n: int) -> Tensor:
+        """The BOS of each of n texts [n]."""
+        begins = np.asarray(self.about["begins"])
+        return tensor(begins[np.zeros(n, np.int64) if labels is None else labels], device())
+
+    def logits(self, x: Tensor, begin: Tensor) -> Tensor:
+        """Of every token of x [b, length] given those before it: float32 [b, length, V]."""
+        fed = torch.cat([begin[:, None], x[:, :-1]], dim=1)
+        logits: Tensor = self.module(fed, use_cache=False).logits[..., : self.vocabulary]
+        return logits.float()
+
+    def surprise(self, x: Tensor, begin: Tensor) -> Tensor:
+        """-log p of every token of x [b, length], in nats: float32 [b, length]."""
+        logits = self.logits(x, begin)
+        each = functional.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none")
+        return each.view(x.shape)
+
+    def scored(
+        self,
+        what: Callable[[Tensor, Tensor], Tensor],
+        x: np.ndarray,
+        labels: np.ndarray | None,
+        precision: Precision,
+    ) -> np.ndarray:
+        """`logits` or `surprise` of texts x [n, length], so many at a time as memory holds."""
+        begin, found = self.begin(labels, len(x)), []
+        at_once = max(1, min(256, MOST_LOGITS // (self.length * self.vocabulary)))
+        with writing(precision):
+            for rows in pieces(len(x), at_once):
+                texts = tensor(x[rows].astype(np.int64), device())
+                found.append(what(texts, begin[rows]).cpu().numpy())
+        return np.concatenate(found)
+
+    # ---- write ----
+
+    @property
+    def rows_written(self) -> int:
+        """Texts written at a time, by their keys and values."""
+        config = self.module.config
+        each: int = 2 * config.num_hidden_layers * config.hidden_size * self.length  # at most
+        return max(1, min(MOST_ROWS, MOST_CACHED // each))
+
+    # ---- files ----
+
+    def save(self, folder: Path, label_counts: list[int]) -> None:
+        """As transformers keeps a model: config.json and model.safetensors."""
+        setattr(self.module.config, OURS, self.about | {"label_counts": label_counts})
+        with quiet():
+            self.module.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> TextNet:
+        with quiet():
+            module: Any = LlamaForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
+        return cls(module.to(device()).eval(), getattr(module.config, OURS))
+
+
+class Writer:
+    """Texts that are being written: the next token's logits of each, from keys and values of all
+    tokens before.
+    """
+
+    def __init__(self, net: TextNet, begin: Tensor, prompts: np.ndarray) -> None:
+        prompt = tensor(prompts.astype(np.int64), device())  # [b, m]
+        self.net, self.fed = net, torch.cat([begin[:, None], prompt], dim=1)
+        self.cache: Any = DynamicCache(config=net.module.config)
+
+    def logits(self) -> Tensor:
+        """Of the next token: float32 [b, V]."""
+        found = self.net.module(self.fed, cache=self.cache, use_cache=True, logits_to_keep=1)
+        logits: Tensor = found.logits[:, -1, : self.net.vocabulary]
+        return logits.float()
+
+    def write(self, tokens: np.ndarray, parents: np.ndarray | None) -> None:
+        """Put a token [b] after the text of each row, or of its parent's [b]."""
+        if parents is not None:
+            self.cache.reorder_cache(tensor(parents, device()))
+        self.fed = tensor(tokens.astype(np.int64), device())[:, None]
+
+
+def _shapes(module: Any) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def writing(precision: Precision) -> Iterator[None]:
+    """Inside, a network computes as in training, without gradients; not compiled, since shapes met
+    before would change bits.
+    """
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    with (
+        torch.inference_mode(),
+        tensor_float(precision),
+        torch.autocast(device().type, dtype=dtype, enabled=dtype is not None),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, transformers shows no progress of reading and writing files."""
+    shown = speech.is_progress_bar_enabled()
+    speech.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            speech.enable_progress_bar()
