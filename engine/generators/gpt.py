@@ -15,7 +15,6 @@ each is a folder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from engine._tokens import token_dtype
 from engine.files import JsonObject
 from engine.generators._labels import label_counts, labels_for
 from engine.generators._language import Size, TextNet, Writer, writing
+from engine.knowledge import Choose
 from engine.parts import (
     Fraction,
     NonNegativeFloat,
@@ -42,12 +42,8 @@ from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, train
 from engine.training.progress import pieces
 
-# logits [rows, V] -> tokens [rows], and the row that each continues; None: its own
-Choose = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
 BETAS = (0.9, 0.99)
 END = 0.1  # of the learning rate's cosine
-
-
 SIZES = {
     "tiny": Size(64, 2, 4, 8e-3),  # 0.1 M weights with 65 tokens
     "small": Size(128, 4, 4, 4e-3),  # 0.8 M
@@ -88,7 +84,7 @@ class Gpt:
     ACCEPTS = ("text",)
     CONDITIONAL = True
     CONTINUES = "warm_start"
-    KNOWS = ("density",)
+    KNOWS = ("density", "decoding")
     COST = "small"
 
     def __init__(
