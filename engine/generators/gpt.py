@@ -271,9 +271,9 @@ class Gpt:
         labelled text the mixture of the classes by their shares.
         """
         counts = np.asarray(self.label_counts_ or [1])
-        each = [
-            self._log_density(x, k) + np.log(counts[k] / counts.sum()) for k in counts.nonzero()[0]
-        ]
+        shares = counts / counts.sum()
+        known = np.flatnonzero(shares).tolist()
+        each = [self._log_density(x, k) + np.log(shares[k]) for k in known]
         values: np.ndarray = np.logaddexp.reduce(each, axis=0)
         return values
 
