@@ -36,7 +36,7 @@ OnDisk = Annotated[str, Field(min_length=1)]  # a file or folder; a key holds wh
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Extractor = Literal[
-    "auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception"
+    "auto", "raw", "lenet", "real_resnet18", "resnet18", "inception", "fid_inception", "ngrams"
 ]  # see features.py
 Params = dict[str, Any]  # a part's parameters by name
 Needs = Mapping[str, Mapping[str, tuple[Any, ...]]]  # see NEEDS below

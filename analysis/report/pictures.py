@@ -70,14 +70,15 @@ def _densities(
 
 
 def latent(findings: Findings, store: Store) -> Iterator[Shown]:
-    """How far the features of generated images are from those of real ones."""
+    """How far the features of generated images or texts are from those of real ones."""
     every = specimens.chosen(findings.sweep, findings.frame)
     found = specimens.latent(findings.sweep, store, dict(list(every.items())[:MOST_WORKFLOWS]))
     if found is None:
         return
     aligned, embedded, features = found
     section = "Latent alignment"
-    name = {"lenet": "LeNet trained on the real data"}.get(features, features)
+    called = {"lenet": "LeNet trained on the real data", "ngrams": "n-grams"}
+    name = called.get(features, features)
     alt = "How well generated samples can be told from real ones, and how far their features moved."
     yield Shown(
         "alignment",

@@ -13,7 +13,9 @@ from analysis.frame.tables import natural, records
 from analysis.report.alignment import LEAST, alignment, embedded
 from analysis.report.answers import grouped
 from engine.contents import Contents
+from engine.distances import features
 from engine.lineage.recipe import path, rng
+from engine.parts import Dataset
 from engine.registry import describe
 from engine.samples import Samples
 from engine.spec import LineageSpec, Sweep
@@ -110,36 +112,40 @@ def real_of(spec: LineageSpec) -> Samples:
 def latent(
     sweep: Sweep, store: Store, specs: Specs
 ) -> tuple[pd.DataFrame, pd.DataFrame, str] | None:
-    """(alignment over generations, embedding, name of the features) of images; None where nothing
-    can be said.
+    """(alignment over generations, embedding, name of the features) of images and texts; None where
+    nothing can be said.
     """
-    from engine.distances import features
-
-    images = {
-        name: spec for name, spec in specs.items() if spec.dataset.constant("GIVES") == "images"
-    }
-    if not images:
-        return None
-    dataset = next(iter(images.values())).dataset.make()
-    images = {
+    pictured = {
         name: spec
-        for name, spec in images.items()
-        if spec.dataset == next(iter(images.values())).dataset
+        for name, spec in specs.items()
+        if spec.dataset.constant("GIVES") in ("images", "text")
     }
+    if not pictured:
+        return None
+    first = next(iter(pictured.values())).dataset
+    dataset = first.make()
+    pictured = {name: spec for name, spec in pictured.items() if spec.dataset == first}
     real = dataset.held_out(2 * EMBEDDED)
     sets = {
         (name, t): samples.take(slice(0, EMBEDDED))
-        for name, own in draws(sweep, store, images, 4).items()
+        for name, own in draws(sweep, store, pictured, 4).items()
         for t, samples in own.items()
         if len(samples) >= LEAST
     }
     if len(real) < 2 * LEAST or not sets:
         return None
-    extractor = features.resolve(_extractor(sweep), dataset)
-    x = {key: features.extract(samples, extractor, dataset) for key, samples in sets.items()}
-    real_x = features.extract(real, extractor, dataset)
+    extractor = _extractor(sweep)
+    x = {key: _features(samples, extractor, dataset) for key, samples in sets.items()}
+    real_x = _features(real, extractor, dataset)
     set_y = {key: samples.y for key, samples in sets.items()}
-    return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), extractor
+    named = features.resolve(extractor, dataset)
+    return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), named
+
+
+def _features(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
+    """[n, d]; of texts those of the first replicate."""
+    x = features.extract(samples, extractor, dataset)
+    return x if x.ndim == 2 else x[:, 0]
 
 
 def _extractor(sweep: Sweep) -> str:

@@ -14,6 +14,7 @@ from engine.samples import Samples, given
 N = 60
 DATA = {"points": "mixture", "tokens": "categorical", "regression": "regression"}
 DATA |= {"images": "digits", "text": "markov"}
+LABELLED = {"text": "languages"}  # for parts that need labels
 MODELS = {"points": "gaussian", "tokens": "categorical", "regression": "linear_regression"}
 MODELS |= {"images": "vae", "text": "ngram"}
 
@@ -35,10 +36,11 @@ def accepted(kind: str, name: str) -> list[str]:
     return [gives for gives in there if takes is None or gives in takes]
 
 
-def dataset_for(gives: str) -> Any:
-    """A small data set of a kind of data."""
+def dataset_for(gives: str, *, labelled: bool = False) -> Any:
+    """A small data set of a kind of data; labelled: one with labels, where there is such a one."""
     others = [n for n in readable("dataset") if constant("dataset", n, "GIVES") == gives]
-    return tiny("dataset", DATA.get(gives) or others[0])
+    named = {**DATA, **LABELLED} if labelled else DATA
+    return tiny("dataset", named.get(gives) or others[0])
 
 
 def generator_for(gives: str) -> str:
@@ -48,9 +50,14 @@ def generator_for(gives: str) -> str:
     return next(n for n in readable("generator") if gives in accepted("generator", n))
 
 
-def fitted(gives: str, name: str = "") -> tuple[Any, Any, Samples]:
+def needs_labels(kind: str, name: str) -> bool:
+    """Whether a part needs labelled data."""
+    return "data.labels" in constant(kind, name, "NEEDS", {})
+
+
+def fitted(gives: str, name: str = "", *, labelled: bool = False) -> tuple[Any, Any, Samples]:
     """A data set, a generator fitted to it, and the real set."""
-    dataset = dataset_for(gives)
+    dataset = dataset_for(gives, labelled=labelled)
     real = dataset.sample(N, rng(0, "real"))
     generator = tiny("generator", name or generator_for(gives))
     generator.fit(real, rng(0, "fit"))

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.contracts.companions import NOTHING, N, accepted, constant, fitted, tiny
+from engine.contracts.companions import (
+    NOTHING,
+    N,
+    accepted,
+    constant,
+    fitted,
+    needs_labels,
+    tiny,
+)
 from engine.contracts.verdicts import Tried, digest, require
 from engine.lineage.measure import flatten, numbers_of
 from engine.lineage.recipe import rng
@@ -25,7 +33,8 @@ def try_metric(tried: Tried) -> None:
     """Measure healthy and degenerate sets, on every kind of data that a metric accepts."""
     for gives in accepted("metric", tried.name):
         tried.on = gives
-        dataset, generator, real = fitted(gives)
+        labelled = needs_labels("metric", tried.name)
+        dataset, generator, real = fitted(gives, labelled=labelled)
         metric = tiny("metric", tried.name)
         with tried.rule("prepares itself", "prepare", "keep what it needs", vital=True):
             before = digest(real)

@@ -28,6 +28,23 @@ PRETRAINED = {
     "inception": (2048, 299),
     "fid_inception": (2048, 299),
 }  # features, pixels it sees
+NGRAM_FEATURES = 64
+# what extractors read, by the kind of data
+READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
+    "points": {"extractor": ("auto", "raw")},
+    "images": {
+        "extractor": (
+            "auto",
+            "raw",
+            "lenet",
+            "real_resnet18",
+            "resnet18",
+            "inception",
+            "fid_inception",
+        )
+    },
+    "text": {"extractor": ("auto", "ngrams")},
+}
 # of the state dict that each is built from, see `layout`
 LAYOUTS = {
     "resnet18": "fc669aac650ab66f",
@@ -79,20 +96,22 @@ TRAINED = {
 
 
 def chosen(extractor: str, kind: str, labelled: bool) -> str:
-    """What "auto" stands for: raw coordinates of points; lenet, trained here, for labelled images
-    of any size; resnet18 with ImageNet's weights for unlabelled ones.
+    """What "auto" stands for: raw coordinates of points; n-grams of texts; lenet, trained here, for
+    labelled images of any size; resnet18 with ImageNet's weights for unlabelled ones.
     """
     if extractor not in get_args(Extractor):
         raise ValueError(f"extractor is {extractor!r}; allowed: {', '.join(get_args(Extractor))}")
     if extractor != "auto":
         return extractor
     if kind != "images":
-        return "raw"
+        return "ngrams" if kind == "text" else "raw"
     return "lenet" if labelled else "resnet18"
 
 
 def features_of(name: str) -> int:
-    """How many features a network gives."""
+    """How many features an extractor gives."""
+    if name == "ngrams":
+        return NGRAM_FEATURES
     return TRAINED[name].features if name in TRAINED else PRETRAINED[name][0]
 
 

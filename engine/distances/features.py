@@ -1,5 +1,5 @@
-"""Samples -> features [n, d], once per set: raw coordinates, a classifier trained on the real data,
-or a given network.
+"""Samples -> features [n, d], once per set: raw coordinates, n-grams of texts, a classifier trained
+on the real data, or a given network.
 
 Distances on different extractors are different quantities: the extractor's name belongs to every
 value.  "real_resnet18" is trained here on the real data, "resnet18" is torchvision's with its
@@ -24,8 +24,10 @@ from unittest import mock
 import numpy as np
 
 from engine._cache import Kept
+from engine.distances import ngrams
 from engine.distances.extractors import (
     PRETRAINED,
+    READ_BY,
     TRAINED,
     architecture,
     chosen,
@@ -56,14 +58,15 @@ def resolve(extractor: str, dataset: Dataset) -> str:
 
 
 def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
-    """Features of all samples, float64: [n, d] of images, [n, replicates, d] of points; computed
-    once per set.
+    """Features of all samples, float64: [n, d] of images, [n, replicates, d] of points and texts;
+    computed once per set.
     """
-    name = resolve(extractor, dataset)
-    if name != "raw" and dataset.GIVES != "images":
+    name, kind = resolve(extractor, dataset), dataset.GIVES
+    allowed = READ_BY.get(kind, READ_BY["points"])["extractor"]
+    if name not in allowed:
         raise ValueError(
-            f"extractor {name!r} reads images, but {type(dataset).__name__} gives "
-            f"{dataset.GIVES}; use 'raw'"
+            f"extractor {name!r} does not read {kind}, which {type(dataset).__name__} gives; use "
+            f"{' or '.join(map(repr, allowed[1:]))}"
         )
     key = ("features", name, digest(dataset) if name in TRAINED else "")
     if key not in samples.memo:
@@ -74,6 +77,10 @@ def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
 
 def _raw(x: np.ndarray, dataset: Dataset) -> np.ndarray:
     return x.reshape(len(x), -1) / 255.0 if dataset.GIVES == "images" else x
+
+
+def _ngrams(x: np.ndarray, dataset: Dataset) -> np.ndarray:
+    return ngrams.features(x)
 
 
 # ---- classifiers trained on the real training set ------------------------------------------------
@@ -311,6 +318,7 @@ def load_pretrained(name: str, folder: Path) -> Any:
 
 EXTRACT: dict[str, Callable[[np.ndarray, Dataset], np.ndarray]] = {
     "raw": _raw,
+    "ngrams": _ngrams,
     **{name: _trained(name) for name in TRAINED},
     **{name: _pretrained(name) for name in PRETRAINED},
 }

@@ -264,19 +264,25 @@ class Ngram:
         """Log probability of texts x [n, replicates, length], in nats: [n, replicates], -inf where
         it is 0.  Of labelled text the mixture of the classes by their shares.
         """
-        codes = context_codes(x, self.vocabulary_, self.order - 1)
-        codes += np.arange(self.replicates_)[:, None] * self._stride
-        each = np.stack([self._scored(x, codes, k) for k in range(self.classes_)])
+        each = self.log_density_by_class(x)
+        for score, share in zip(each, self.shares_, strict=True):
+            score += np.log(share) if share else 0.0
         values: np.ndarray = np.logaddexp.reduce(each, axis=0)
         return values
 
+    def log_density_by_class(self, x: np.ndarray) -> np.ndarray:
+        """The same of each class by itself, [classes, n, replicates]: -inf of one without data."""
+        codes = context_codes(x, self.vocabulary_, self.order - 1)
+        codes += np.arange(self.replicates_)[:, None] * self._stride
+        values: np.ndarray = np.stack([self._scored(x, codes, k) for k in range(self.classes_)])
+        return values
+
     def _scored(self, x: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
-        """Of class k, times its share: [n, replicates]."""
+        """Of class k: [n, replicates]."""
         if self.shares_[k] == 0:
             return np.full(x.shape[:2], -np.inf)
         p = self.p_[self._row(codes + k * self.replicates_ * self._stride), x]
-        score = log(p).sum(-1)
-        values: np.ndarray = score + np.log(self.shares_[k])
+        values: np.ndarray = log(p).sum(-1)
         return values
 
     def transitions(self) -> np.ndarray:

@@ -7,7 +7,7 @@ data, which a generator that has lost all diversity can bring to 1.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,28 +23,36 @@ from engine.parts import (
     PositiveFloat,
     PositiveInt,
     Undefined,
+    traits_of,
 )
+from engine.registry import make
 from engine.samples import Samples
 from engine.training import classifiers
 
 SCORES = ("classifier_accuracy", "classifier_accuracy/relative")
+OWN = {"points": "mlp", "text": "ngram"}  # the only network of a kind of data
 
 
 class ClassifierAccuracy:
-    """A LeNet or ResNet-18 for images, an MLP per replicate for points. A class missing from the
-    synthetic set is never predicted. A ResNet-18 takes 4 to 5 CPU minutes at the default steps and
-    32 pixels, a LeNet seconds.
+    """A LeNet or ResNet-18 for images, an MLP per replicate for points; of text the class whose
+    n-gram model (generator `ngram` with its defaults) finds it most likely. A class missing from
+    the synthetic set is never predicted. A ResNet-18 takes 4 to 5 CPU minutes at the default steps
+    and 32 pixels, a LeNet seconds.
 
-    network  that learns from images: lenet or resnet18; auto: resnet18 for colour from 32 pixels
-             on, else lenet. Points always have an MLP.
-    steps    optimiser steps of its training.
+    network  that learns: lenet or resnet18 from images; ngram from text; auto: resnet18 for colour
+             from 32 pixels on, else lenet. Points always have an MLP.
+    steps    optimiser steps of its training; n-gram models are counted.
     batch    samples per step.
     lr       Adam's learning rate at the start; None: 2e-3 for resnet18, 1e-2 for the small
              networks.
     n_test   held-out real samples that it is tested on, fewer where there are fewer.
     """
 
-    ACCEPTS = {"images": {}, "points": {"network": ("auto",)}}
+    ACCEPTS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {
+        "images": {"network": ("auto", "lenet", "resnet18")},
+        "points": {"network": ("auto",)},
+        "text": {"network": ("auto", "ngram")},
+    }
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"steps": 20}
     KEYS: ClassVar[Keys] = {
@@ -69,7 +77,7 @@ class ClassifierAccuracy:
     def __init__(
         self,
         *,
-        network: Literal["auto", "lenet", "resnet18"] = "auto",
+        network: Literal["auto", "lenet", "resnet18", "ngram"] = "auto",
         steps: PositiveInt = 200,
         batch: PositiveInt = 64,
         lr: PositiveFloat | None = None,
@@ -84,20 +92,16 @@ class ClassifierAccuracy:
         )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        points = dataset.GIVES == "points"
-        if points and self.network != "auto":
+        kind = dataset.GIVES
+        if self.network not in self.ACCEPTS[kind]["network"]:
+            reads = "text" if self.network == "ngram" else "images"
             raise ValueError(
-                f"classifier_accuracy: network {self.network!r} reads images, but "
-                f"{type(dataset).__name__} gives "
-                "points, which have an MLP; leave network out"
+                f"classifier_accuracy: network {self.network!r} reads {reads}, but "
+                f"{type(dataset).__name__} gives {kind}; leave network out"
             )
-        self.network_ = (
-            self.network
-            if self.network != "auto"
-            else "mlp"
-            if points
-            else extractors.suited(real.x.shape[1:])
-        )
+        auto = OWN.get(kind) or extractors.suited(real.x.shape[1:])
+        self.network_ = auto if self.network == "auto" else self.network
+        self._traits = traits_of(dataset)
         self.lr_ = self.lr or (2e-3 if self.network_ == "resnet18" else 1e-2)
         self.about_ = {"network": self.network_}
         self.test_ = dataset.held_out(self.n_test)
@@ -136,6 +140,20 @@ class ClassifierAccuracy:
         """Share of the test set that a classifier trained on data gets right: one number, or one
         per replicate.
         """
+        assert self.test_.y is not None
+        learnt = self._likeliest if self.network_ == "ngram" else self._learnt
+        guess = learnt(data, rng)  # [n] or [n, replicates]
+        return _value((self.test_.y == guess.T).mean(-1))
+
+    def _likeliest(self, data: Samples, rng: np.random.Generator) -> np.ndarray:
+        """Of each test text the class under which it is most likely, [n, replicates]."""
+        model: Any = make("generator", "ngram")
+        model.fit(data.of(self._traits), rng)
+        guess: np.ndarray = model.log_density_by_class(self.test_.x).argmax(0)
+        return guess
+
+    def _learnt(self, data: Samples, rng: np.random.Generator) -> np.ndarray:
+        """Of each test sample the class by a network, [n] or [n, replicates]."""
         assert data.y is not None and self.test_.y is not None
         classes = int(max(data.y.max(), self.test_.y.max())) + 1
         model = classifiers.fit(
@@ -147,9 +165,8 @@ class ClassifierAccuracy:
             lr=self.lr_,
             network=self.network_,
         )
-        guess = classifiers.logits(model, self.test_.x).argmax(-1)  # [n] or [n, replicates]
-        right = (self.test_.y == guess.T).mean(-1)
-        return _value(right)
+        guess: np.ndarray = classifiers.logits(model, self.test_.x).argmax(-1)
+        return guess
 
 
 def _value(x: np.ndarray) -> float | np.ndarray:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.distances import features
+from engine.distances.extractors import READ_BY
 from engine.distances.floors import defined, degenerate, excess, mean_and_spread, real_pool, refusal
 from engine.distances.frechet import Moments, frechet, moments_by_group
 from engine.parts import (
@@ -37,14 +38,14 @@ class ConditionalFid:
     """A class that vanished is Undefined and leaves the mean; coverage then falls. n is the
     smallest number compared in a class.
 
-    extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
-               real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-               weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
-               labelled images, resnet18 for unlabelled ones.
+    extractor  whose features are compared: raw (coordinates, or pixels / 255); ngrams (of a text);
+               lenet or real_resnet18, networks trained here on the real data; resnet18 or inception
+               with ImageNet's weights; fid_inception, that of published FIDs. auto: raw for points;
+               ngrams for text; lenet for labelled images, resnet18 for unlabelled ones.
     splits     number of real-against-real distances behind the floor.
     """
 
-    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    ACCEPTS = READ_BY
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict[str, object] = {}
     REVISION = 2  # 1 took a class without held-out real samples for one that the model had lost

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.distances import features
+from engine.distances.extractors import READ_BY
 from engine.distances.floors import (
     defined,
     degenerate,
@@ -43,15 +44,15 @@ from engine.samples import Samples
 class Fid:
     """Its floor is the mean between disjoint real sets of the same n.
 
-    extractor  network whose features are compared: raw (coordinates, or pixels / 255); lenet or
-               real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-               weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
-               labelled images, resnet18 for unlabelled ones.
+    extractor  whose features are compared: raw (coordinates, or pixels / 255); ngrams (of a text);
+               lenet or real_resnet18, networks trained here on the real data; resnet18 or inception
+               with ImageNet's weights; fid_inception, that of published FIDs. auto: raw for points;
+               ngrams for text; lenet for labelled images, resnet18 for unlabelled ones.
     splits     number of real-against-real distances behind the floor; independent replicates count
                as splits.
     """
 
-    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    ACCEPTS = READ_BY
     TINY: dict[str, object] = {}
     BOUNDS = ("held out",)
     COVARIANCE = "set"

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.distances import features
+from engine.distances.extractors import READ_BY
 from engine.distances.floors import (
     defined,
     degenerate,
@@ -44,10 +45,11 @@ CHUNK = 4_000_000  # kernel values worked on at once
 class Kid:
     """Its floor is the mean between disjoint real sets of the same n.
 
-    extractor    network whose features are compared: raw (coordinates, or pixels / 255); lenet or
-                 real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                 weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
-                 labelled images, resnet18 for unlabelled ones.
+    extractor    whose features are compared: raw (coordinates, or pixels / 255); ngrams (of a
+                 text); lenet or real_resnet18, networks trained here on the real data; resnet18 or
+                 inception with ImageNet's weights; fid_inception, that of published FIDs. auto: raw
+                 for points; ngrams for text; lenet for labelled images, resnet18 for unlabelled
+                 ones.
     subsets      pairs of random subsets whose estimates are averaged, as in the paper; 0: one
                  estimate from all samples.
     subset_size  samples of a subset, at least 3; from the whole set's size on, one estimate from
@@ -56,7 +58,7 @@ class Kid:
     splits       number of real-against-real estimates behind the floor.
     """
 
-    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    ACCEPTS = READ_BY
     TINY = {"splits": 2}
     BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from engine.distances import features
+from engine.distances.extractors import READ_BY
 from engine.distances.floors import (
     defined,
     degenerate,
@@ -47,10 +48,11 @@ class Otdd:
     other classes; one of a single sample is a point mass (the published code leaves such classes
     out). Rows of method sinkhorn are named otdd.method-sinkhorn.
 
-    extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
-                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
-                labelled images, resnet18 for unlabelled ones.
+    extractor   whose features are compared: raw (coordinates, or pixels / 255); ngrams (of a text);
+                lenet or real_resnet18, networks trained here on the real data; resnet18 or
+                inception with ImageNet's weights; fid_inception, that of published FIDs. auto: raw
+                for points; ngrams for text; lenet for labelled images, resnet18 for unlabelled
+                ones.
     method      of the optimal transport: exact, or sinkhorn (the published implementation's number,
                 for comparison only).
     most        points that are coupled on each side; the classes' Gaussians are of all points.
@@ -58,7 +60,7 @@ class Otdd:
     splits      number of real-against-real distances behind the floor.
     """
 
-    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    ACCEPTS = READ_BY
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
     BOUNDS = ("held out",)

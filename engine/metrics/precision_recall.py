@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.distances import features
+from engine.distances.extractors import READ_BY
 from engine.distances.floors import (
     defined,
     disjoint_pairs,
@@ -43,10 +44,11 @@ ROUNDING = 1e-12
 class PrecisionRecall:
     """The floor is what a real set of the same n scores.
 
-    extractor   network whose features are compared: raw (coordinates, or pixels / 255); lenet or
-                real_resnet18, trained here on the real data; resnet18 or inception with ImageNet's
-                weights; fid_inception, that of published FIDs. auto: raw for points; lenet for
-                labelled images, resnet18 for unlabelled ones.
+    extractor   whose features are compared: raw (coordinates, or pixels / 255); ngrams (of a text);
+                lenet or real_resnet18, networks trained here on the real data; resnet18 or
+                inception with ImageNet's weights; fid_inception, that of published FIDs. auto: raw
+                for points; ngrams for text; lenet for labelled images, resnet18 for unlabelled
+                ones.
     k           the ball about a sample reaches to its k-th nearest neighbour (MAD: 5); larger ones
                 forgive more.
     n_max       at most so many samples are compared on each side: the cost grows with the square.
@@ -54,7 +56,7 @@ class PrecisionRecall:
     splits      number of real-against-real comparisons behind the floor.
     """
 
-    ACCEPTS = {"points": {"extractor": ("auto", "raw")}, "images": {}}
+    ACCEPTS = READ_BY
     TINY = {"k": 2}
     BOUNDS = ("held out", "n_max")
     KEYS: ClassVar[Keys] = {

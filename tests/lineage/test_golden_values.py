@@ -14,19 +14,13 @@ from typing import Any
 
 import pytest
 
+from engine.contracts import companions
 from engine.lineage.measure import Measure
 from engine.lineage.recipe import rng
-from engine.registry import describe, make, names
+from engine.registry import make, names
 from engine.samples import Samples, given
 from engine.spec import MeasureSpec, Part
-from tests.parts.test_contracts import (
-    N,
-    accepted,
-    constant,
-    dataset_for,
-    fitted,
-    generator_for,
-)
+from tests.parts.test_contracts import N, accepted, constant, untrained
 from tests.support.around import NOTHING
 
 GOLDEN = Path(__file__).parent / "golden_values.json"
@@ -34,14 +28,14 @@ SETS = ("sound", "equal")  # what is measured: samples of a model, or one of the
 
 
 @cache
-def model_of(gives: str) -> tuple[Any, Any, Samples]:
-    return fitted((gives,), generator_for(dataset_for((gives,))))
+def model_of(gives: str, labelled: bool) -> tuple[Any, Any, Samples]:
+    return companions.fitted(gives, labelled=labelled)
 
 
 def measured(name: str, gives: str, which: str) -> dict[str, Any]:
     """What a row says of one set of samples, by a metric under an id of its own."""
-    dataset, generator, real = model_of(gives)
-    raw = {"extractor": "raw"} if "extractor" in describe("metric", name).parameters else {}
+    dataset, generator, real = model_of(gives, companions.needs_labels("metric", name))
+    raw = untrained(name, gives)
     part = Part("metric", name, {**constant("metric", name, "TINY"), **raw})
     metric = make("metric", name, **part.params)
     metric.prepare(dataset, real, N, rng(0, "reference"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.parts import Undefined
+from engine.parts import Undefined, traits_of
 from engine.registry import make
 from engine.samples import Samples, given
 from tests.support.around import NOTHING
@@ -81,6 +81,35 @@ def test_points_have_one_accuracy_per_replicate() -> None:
     accuracy = value["classifier_accuracy"]
     assert accuracy.shape == (3,) and accuracy[[0, 2]].min() > 0.99 and accuracy[1] < 0.45
     assert value["classifier_accuracy/relative"].shape == (3,)
+
+
+def test_of_text_it_is_the_likeliest_of_models_that_learnt_a_class_each() -> None:
+    truth = make("dataset", "languages", outcomes=6, length=8, replicates=2)
+    real = truth.sample(150, rng())
+    metric = prepared(truth, real, n_test=400)
+    assert metric.about_ == {"network": "ngram"}
+    found = metric(real, None, NOTHING, rng(2))["classifier_accuracy"]
+    scores, one = [], make("dataset", "markov", outcomes=6, replicates=2)
+    for k in range(3):
+        model = make("generator", "ngram")
+        model.fit(real.of_class(k).of(traits_of(one)), rng())
+        scores.append(model.log_density(metric.test_.x))
+    right = np.argmax(scores, axis=0) == metric.test_.y[:, None]
+    assert found == pytest.approx(right.mean(0))
+    bayes = np.argmax([law.log_density(metric.test_.x) for law in truth.laws_], axis=0)
+    best = (bayes == metric.test_.y[:, None]).mean()
+    chance = metric(Samples(real.x, rng(3).permutation(real.y)), None, NOTHING, rng(2))
+    assert chance["classifier_accuracy"].mean() < 0.6 * found.mean() < 0.6 * best
+    many = metric(truth.sample(3000, rng(4)), None, NOTHING, rng(2))
+    assert many["classifier_accuracy"].mean() == pytest.approx(best, abs=0.02)
+    assert (many["classifier_accuracy/ceiling"] < best).all()
+    assert metric(real.of_class(1), None, NOTHING, rng(2))["classifier_accuracy"] == pytest.approx(
+        np.mean(metric.test_.y == 1)
+    )
+    with pytest.raises(ValueError, match="'ngram' reads text, but Digits gives images"):
+        make("metric", "classifier_accuracy", network="ngram").prepare(
+            make("dataset", "digits"), real, 10, rng()
+        )
 
 
 def test_a_finite_set_smaller_than_the_draw_gives_the_ceiling_of_all_it_has() -> None:

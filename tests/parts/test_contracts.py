@@ -15,8 +15,8 @@ from engine.contracts.companions import accepted, constant
 from engine.contracts.verdicts import same
 from engine.lineage.recipe import rng
 from engine.parts import declared
-from engine.registry import KINDS, make, names
-from engine.samples import Samples, given
+from engine.registry import KINDS, describe, make, names
+from engine.samples import given
 
 
 def dataset_for(accepts: tuple[str, ...]) -> Any:
@@ -24,12 +24,11 @@ def dataset_for(accepts: tuple[str, ...]) -> Any:
     return companions.dataset_for(accepts[0])
 
 
-def fitted(accepts: tuple[str, ...], name: str) -> tuple[Any, Any, Samples]:
-    return companions.fitted(accepts[0], name)
-
-
-def generator_for(dataset: Any) -> str:
-    return companions.generator_for(dataset.GIVES)
+def untrained(metric: str, gives: str) -> dict[str, str]:
+    """The extractor of a metric, if it has any, that needs no network."""
+    if "extractor" not in describe("metric", metric).parameters:
+        return {}
+    return {"extractor": "ngrams" if gives == "text" else "raw"}
 
 
 TRIED = {"dataset": "draws", "generator": "load is", "policy": "fills", "sampling": "draws exactly"}

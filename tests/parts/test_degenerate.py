@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.contracts import companions
 from engine.lineage.measure import flatten, numbers_of
 from engine.lineage.recipe import rng
 from engine.parts import Undefined
-from engine.registry import describe, make, names
+from engine.registry import make, names
 from engine.samples import Samples
-from tests.parts.test_contracts import constant, dataset_for
+from tests.parts.test_contracts import constant, untrained
 from tests.support.around import NOTHING
 
 N = 60
@@ -101,12 +102,10 @@ INPUTS = {**SETS, **FLOATS, **NOT_FINITE}
 @cache
 def measuring(name: str, gives: str) -> tuple[Any, Samples]:
     """The metric, prepared, and the real set."""
-    dataset = dataset_for((gives,))
+    dataset = companions.dataset_for(gives, labelled=companions.needs_labels("metric", name))
     real = dataset.sample(N, rng(0, "real"))
-    raw = (
-        {"extractor": "raw"} if "extractor" in describe("metric", name).parameters else {}
-    )  # no network to train first
-    metric = make("metric", name, **constant("metric", name, "TINY"), **raw)
+    own = constant("metric", name, "TINY") | untrained(name, gives)
+    metric = make("metric", name, **own)
     metric.prepare(dataset, real, N, rng(0, "reference"))
     return metric, real
 

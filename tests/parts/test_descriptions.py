@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine._descriptions import keys_of, undeclared, undescribed
+from engine.contracts.companions import LABELLED, needs_labels
 from engine.parts import declared
 from engine.registry import KINDS, Description, PartError, describe, described, make, names
 from engine.samples import given
@@ -128,7 +129,8 @@ def answers(name: str) -> dict[str, Any]:
     """What a metric answers, over the quick kinds of data that it takes."""
     found: dict[str, Any] = {}
     for kind in SUITED.keys() & set(describe("metric", name).constants["ACCEPTS"]):
-        dataset = tiny("dataset", SUITED[kind][0])
+        labelled = LABELLED.get(kind) if needs_labels("metric", name) else None
+        dataset = tiny("dataset", labelled or SUITED[kind][0])
         real = dataset.sample(N, np.random.default_rng(0))
         for generator in (tiny("generator", own) for own in SUITED[kind][1]):
             generator.fit(real, np.random.default_rng(1))

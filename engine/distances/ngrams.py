@@ -1,0 +1,72 @@
+"""Features of texts without a network: which n-grams a sequence is made of.
+
+A sequence is the frequencies of its 1-, 2- and 3-grams of tokens, hashed into buckets; their square
+roots (Euclidean distance is then Hellinger's) are projected by a fixed orthonormal matrix, scaled
+so that a feature's mean square is about 1, as the kernel of KID expects.  Equal n-grams meet in one
+bucket whatever the data set; tokens are numbers, so two vocabularies have nothing in common.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from engine.distances.extractors import NGRAM_FEATURES as FEATURES
+
+LONGEST = 3  # tokens of an n-gram
+BUCKETS = 4096
+SEED = 20_211  # of the projection: all data sets share it
+AT_ONCE = 1 << 22  # n-grams worked on at once
+ODD = np.uint64(
+    0x9E3779B97F4A7C15
+)  # of the multiplicative hash (Knuth): 2^64 over the golden ratio
+
+
+def features(x: np.ndarray) -> np.ndarray:
+    """Of texts x [n, replicates, length]: [n, replicates, 64]."""
+    flat = x.reshape(-1, x.shape[-1])  # [sequences, length]
+    rows = max(1, AT_ONCE // (LONGEST * x.shape[-1]))
+    parts = [_projected(flat[i : i + rows]) for i in range(0, len(flat), rows)]
+    found = np.concatenate(parts) if parts else np.zeros((0, FEATURES))
+    return found.reshape(*x.shape[:-1], FEATURES)
+
+
+def _projected(x: np.ndarray) -> np.ndarray:
+    """Of sequences x [n, length]: [n, 64]."""
+    buckets = _buckets(x)  # [n, n-grams]
+    n, each = buckets.shape
+    row = np.repeat(np.arange(n), each)
+    share = np.full(n * each, 1 / each)
+    frequencies = csr_array((share, (row, buckets.ravel())), shape=(n, BUCKETS))
+    frequencies.sum_duplicates()
+    values: np.ndarray = frequencies.sqrt() @ projection()
+    return values
+
+
+def _buckets(x: np.ndarray) -> np.ndarray:
+    """The bucket of every n-gram of sequences x [n, length]: [n, n-grams]."""
+    tokens = x.astype(np.uint64) + np.uint64(1)
+    found, code = [], np.zeros((len(x), x.shape[1] + 1), dtype=np.uint64)
+    for _ in range(min(LONGEST, x.shape[1])):
+        places = code.shape[1] - 1
+        code = code[:, :places] * ODD + tokens[:, -places:]  # wraps around
+        found.append(_mixed(code) % np.uint64(BUCKETS))
+    return np.concatenate(found, axis=1).astype(np.int64)
+
+
+def _mixed(code: np.ndarray) -> np.ndarray:
+    """Whole numbers as random ones, the same every time: the end of splitmix64 (Steele 2014)."""
+    code = (code ^ (code >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    code = (code ^ (code >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    values: np.ndarray = code ^ (code >> np.uint64(31))
+    return values
+
+
+@cache
+def projection() -> np.ndarray:
+    """[buckets, 64]: orthonormal columns, times the root of the buckets."""
+    normal = np.random.default_rng(SEED).standard_normal((BUCKETS, FEATURES))
+    values: np.ndarray = np.linalg.qr(normal)[0] * np.sqrt(BUCKETS)
+    return values
