@@ -5,7 +5,8 @@ spells it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from engine import parts
 
 _NAMESPACE = {**{k: getattr(parts, k) for k in dir(parts)}, "Literal": Literal}
+_WITHIN = re.compile(r"\b(list|dict)\[.*?OnDisk\]")  # paths inside of something
+_MAPPING = re.compile(r"\bdict\[[^|]*OnDisk\]")
 # what an annotation that no plan can read raises
 UNREADABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError)
 
@@ -60,5 +63,28 @@ def _without_signs(value: Any) -> Any:
 
 
 def names_files(annotation: str) -> bool:
-    """Whether a parameter names a file or folder, or several."""
+    """Whether a parameter may name a file or folder, or several."""
     return "OnDisk" in annotation
+
+
+def paths_in(annotation: str, value: Any) -> dict[str, str]:
+    """The files and folders that a parameter's value names: of one "", of several ".0", ".1", of a
+    mapping ".key".
+    """
+    found: dict[str, str] = {}
+    with_paths(annotation, value, lambda place, path: found.setdefault(place, path))
+    return found
+
+
+def with_paths(annotation: str, value: Any, of: Callable[[str, str], Any]) -> Any:
+    """The value, of(place, path) instead of each file or folder that it names; `char` of
+    `Literal["char"] | dict[str, OnDisk]` names none.
+    """
+    if isinstance(value, str):
+        alone = "OnDisk" in _WITHIN.sub("", annotation)
+        return of("", value) if alone else value
+    if isinstance(value, list) and "OnDisk" in annotation:
+        return [of(f".{i}", own) if isinstance(own, str) else own for i, own in enumerate(value)]
+    if isinstance(value, dict) and _MAPPING.search(annotation):
+        return {k: of(f".{k}", own) if isinstance(own, str) else own for k, own in value.items()}
+    return value

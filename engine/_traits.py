@@ -119,6 +119,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or _text(v) or _whole(1)(v),
         "a whole number from 1 on, None, or the name of a parameter",
     ),
+    "RECORDS": (
+        lambda v: isinstance(v, bool) or _text(v),
+        "True, False, or the name of a parameter",
+    ),
     "FINITE": (lambda v: isinstance(v, bool), "True or False"),
     "SIZE": (_size, "None, or how many rows to train on and held out: (100, 20)"),
     "CONDITIONAL": (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import _digests as digests
-from engine._annotations import names_files, spelled
+from engine._annotations import paths_in, spelled, with_paths
 from engine.contents import Contents, Lack
 from engine.files import data_root, expanded
 from engine.parts import Params, PartDict
@@ -124,11 +124,9 @@ class Part:
             return nested.canonical
         if self.former:
             return value
-        if not names_files(annotation):
+        if not paths_in(annotation, value):
             return spelled(annotation, value)
-        if isinstance(value, list):
-            return [self.found.get(f"{name}.{i}", own) for i, own in enumerate(value)]
-        return self.found.get(name, value)
+        return with_paths(annotation, value, lambda at, own: self.found.get(f"{name}{at}", own))
 
     def _nested(self, name: str, value: Any) -> Part | None:
         """A part inside this one, such as verify's reward."""
@@ -151,12 +149,10 @@ class Part:
     @cached_property
     def reads(self) -> bool:
         """Whether it reads files that a parameter, or the data root, leads to."""
-        known = self._description.parameters
-        if "root" in known:
+        if "root" in self._description.parameters or self._named:
             return True
         nested = [self._nested(name, value) for name, value in self.params.items()]
-        named = any(names_files(known[name].annotation) for name in self.params if name in known)
-        return named or any(part.reads for part in nested if part is not None)
+        return any(part.reads for part in nested if part is not None)
 
     @cached_property
     def found(self) -> Mapping[str, str]:
@@ -175,21 +171,28 @@ class Part:
         return ""
 
     def _look(self) -> Iterator[tuple[str, str]]:
-        known = self._description.parameters
         told = self._content  # of a data set: what of the files it reads
-        named = {n: v for n, v in self.params.items() if names_files(known[n].annotation)}
+        named = self._named
         if told and not named:
             yield CONTENT, told
-        for name, value in named.items():
-            several = isinstance(value, list)
-            for i, path in enumerate(value if several else [value]):
-                own = told or (self._digest(name, path) if path is not None else None)
-                if own is not None:
-                    yield (f"{name}.{i}" if several else name), own
+        for name, path in named.items():
+            own = told or self._digest(name, path)
+            if own is not None:
+                yield name, own
         for name, value in self.params.items():
             nested = self._nested(name, value)
             for own, digest_of_it in nested.found.items() if nested is not None else ():
                 yield f"{name}.{own}", digest_of_it
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The files and folders that its parameters name, as `found` calls them."""
+        known, named = self._description.parameters, dict[str, str]()
+        for name, value in self.params.items():
+            if name in known:
+                own = paths_in(known[name].annotation, value)
+                named |= {f"{name}{at}": path for at, path in own.items()}
+        return named
 
     def _digest(self, name: str, path: str) -> str | None:
         """The digest of what a parameter leads to, None where nothing is there; Unopened."""
@@ -228,14 +231,11 @@ class Part:
     @cached_property
     def own_files(self) -> list[str]:
         """The parameters that lead to files of the user's own, as `found` calls them."""
-        known, names = self._description.parameters, list[str]()
+        names = [*self._named]
         for name, value in self.params.items():
             nested = self._nested(name, value)
             if nested is not None:
                 names += [f"{name}.{own}" for own in nested.own_files]
-            elif name in known and names_files(known[name].annotation) and value is not None:
-                several = isinstance(value, list)
-                names += [f"{name}.{i}" for i in range(len(value))] if several else [name]
         return names
 
     def _place(self, path: str) -> Path:
@@ -263,8 +263,9 @@ class Part:
     @property
     def leads_to(self) -> str:
         """Its parameters that lead to files, as given."""
-        known = self._description.parameters
-        leads = [n for n in known if n == "root" or names_files(known[n].annotation)]
+        named, known = self._named, self._description.parameters
+        leading = {"root", *(at.partition(".")[0] for at in named)}
+        leads = [n for n in known if n in leading]
         said = [f"{n} {self.params[n]}" for n in leads if self.params.get(n) is not None]
         return ", ".join(said) or f"in {data_root()}"
 
@@ -378,7 +379,7 @@ class Part:
             nested = self._nested(name, self.params[name])
             if nested is not None:
                 value = {"name": nested.name, **nested.told}
-            files = names_files(known[name].annotation)
+            files = paths_in(known[name].annotation, self.params[name])
             found[name] = self.params[name] if files else value
         return found
 

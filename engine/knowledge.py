@@ -136,6 +136,16 @@ class LanguageModel(Protocol):
         ...
 
 
+class Completions(Protocol):
+    """completions: of a generator of records, each a prompt and what completes it."""
+
+    def completion_log_density(self, samples: Samples) -> np.ndarray:
+        """Of the completion of each row given its prompt, in nats: [n, replicates].  Only tokens
+        from `prompt_lengths` up to `lengths` count.
+        """
+        ...
+
+
 class AllRows(Protocol):
     """all rows: of a finite data set."""
 
@@ -161,6 +171,7 @@ OF_MODELS: dict[str, type] = {
     "weights": FittedWeights,
     "transitions": Transitions,
     "decoding": LanguageModel,
+    "completions": Completions,
 }
 
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from engine.commands import FitLine as FitLine  # types of parameters, as those below
 from engine.commands import SampleLine as SampleLine
-from engine.samples import Samples, Traits
+from engine.samples import Samples, Tokenizer, Traits
 
 
 def _number_from_text(value: Any) -> Any:
@@ -100,6 +100,7 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 REPLICATES  axis 1 of x holds so many independent replicates; None: no such axis
 #                 FINITE      has only so many rows, which `contents` counts
 #                 VOCABULARY  tokens of a text are 0..VOCABULARY-1; None: known once data are read
+#                 RECORDS     rows are a prompt and its completion, of lengths beside them
 #                 SIZE        rows to train on and held out, of a finite set
 # of generators   CONDITIONAL draws by class label (or covariates), and labels what it draws
 #                 CONTINUES   a fit goes on from the generation before it
@@ -142,6 +143,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "CLASSES": 0,
     "REPLICATES": None,
     "VOCABULARY": None,
+    "RECORDS": False,
     "FINITE": False,
     "SIZE": None,
     "CONDITIONAL": False,
@@ -163,7 +165,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
 }
 HELD_OUT = "held out"  # in BOUNDS
 # text here names a parameter
-DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "CONDITIONAL", "CONTINUES"}
+DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "RECORDS", "CONDITIONAL", "CONTINUES"}
 
 
 def declared(part: object, trait: str) -> Any:
@@ -179,9 +181,10 @@ def declared(part: object, trait: str) -> Any:
 
 
 def traits_of(dataset: object) -> Traits:
-    """What a data set's samples are, as it declares."""
+    """What a data set's samples are, as it declares; `tokenizer_` is that of its text."""
     names = ("GIVES", "CLASSES", "REPLICATES", "SIZE", "VOCABULARY")
-    return Traits(*(declared(dataset, name) for name in names))
+    own: Tokenizer | None = getattr(dataset, "tokenizer_", None)
+    return Traits(*(declared(dataset, name) for name in names), tokenizer=own)
 
 
 # ---- the protocols -------------------------------------------------------------------------------

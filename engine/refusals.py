@@ -37,7 +37,8 @@ class Chosen(Protocol):
 def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
     """Why this generator and this sampling cannot work on this data; nothing where they can."""
     learns = _not_accepted("generator", generator.name, generator.params, dataset)
-    if learns or (learns := _misled(dataset, generator, sampling)):
+    learns = learns or _misled(dataset, generator, sampling) or _of_records(dataset, generator)
+    if learns:
         return [learns]
     found = _of("sampling", sampling.name, sampling.params, dataset, generator)
     return list(dict.fromkeys(found))
@@ -55,6 +56,16 @@ def _misled(dataset: Chosen, generator: Chosen, sampling: Chosen) -> str:
     if not why and biased and "bias" not in placeholders(line):
         why = f"the sampling {sampling.name} needs {{bias}} in the sample line, which has none"
     return f"{generator.name}: {why}" if why else ""
+
+
+def _of_records(dataset: Chosen, generator: Chosen) -> str:
+    """Why a generator cannot learn a prompt and its completion, or ''."""
+    if not dataset.trait("RECORDS") or "completions" in generator.trait("KNOWS"):
+        return ""
+    return (
+        f"{generator.name} learns texts of one length, but {dataset.name} gives records, whose "
+        "prompts are given and whose completions count; use a generator that knows completions"
+    )
 
 
 def misshapen(generator: Chosen, shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ concatenation need not know about it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,25 @@ REAL = -1  # the `born` of a real sample
 MAPPED_BYTES = 256 << 20  # arrays from this size on live in files that are mapped, not in memory
 
 
+LENGTHS, PROMPT_LENGTHS = "lengths", "prompt_lengths"  # beside rows of records
+
+
 def _nothing() -> Any:
     return None
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A pretrained tokenizer that a text is encoded with.
+
+    digest         of its files (`_tokenizers.digest_of`): equal digests are equal tokens.
+    bos, eos, pad  its own tokens that begin a text, end it and fill a row up; None: it has none.
+    """
+
+    digest: str
+    bos: int | None = None
+    eos: int | None = None
+    pad: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,8 @@ class Traits:
     replicates  axis 1 of x holds so many independent replicates; None: there is no such axis
     sizes       rows to train on and rows held out, of a finite set
     vocabulary  tokens of a text are 0..vocabulary-1; None: it is none, or known once data are read
+    tokenizer   of a text that a pretrained one encoded; None: it is none, or known once data are
+                read
     """
 
     kind: str
@@ -38,6 +57,7 @@ class Traits:
     replicates: int | None = None
     sizes: tuple[int, int] | None = None
     vocabulary: int | None = None
+    tokenizer: Tokenizer | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +75,9 @@ class Samples:
     memo  derived values (features, sufficient statistics) by name; never part of the data's
           identity.
     traits  what they are, as their data set declares; None: nobody has said so.
+    beside  more that belongs to each sample, arrays [n, ...] by name.  Of records: `lengths`, the
+            tokens of a row without its padding, and `prompt_lengths`, those of its prompt, which
+            is given and not learnt.
     """
 
     x: np.ndarray
@@ -63,6 +86,7 @@ class Samples:
     blocks: tuple[Samples, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     traits: Traits | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.born is None:
@@ -71,6 +95,8 @@ class Samples:
             f"born has {len(self.born)} entries for {len(self.x)} samples"
         )
         assert self.y is None or len(self.y) == len(self.x), "y and x differ in length"
+        for name, own in self.beside.items():
+            assert len(own) == len(self.x), f"{name} and x differ in length"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -104,17 +130,27 @@ class Samples:
 
     @property
     def independent_replicates(self) -> int | None:
-        """The replicates for which rows are chosen independently: not where class labels are shared
-        by them.
+        """The replicates for which rows are chosen independently: not where class labels, or what
+        stands beside rows, are shared by them.
         """
         shared = self.y is not None and self.declared.classes != 0
-        return None if shared else self.replicates
+        return None if shared or self.beside else self.replicates
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Of records: tokens of each row without its padding [n]; None: all of them are."""
+        return self.beside.get(LENGTHS)
+
+    @property
+    def prompt_lengths(self) -> np.ndarray | None:
+        """Of records: tokens of each row's prompt [n]; None: there are no prompts."""
+        return self.beside.get(PROMPT_LENGTHS)
 
     def of(self, traits: Traits) -> Samples:
         """The same samples, known to be what the traits say."""
         if self.traits == traits:
             return self
-        return Samples(self.x, self.y, self.born, self.blocks, self.memo, traits)
+        return Samples(self.x, self.y, self.born, self.blocks, self.memo, traits, self.beside)
 
     def drawn_at(self, t: int) -> Samples:
         """The same samples, marked as drawn by the model of generation t."""
@@ -125,9 +161,11 @@ class Samples:
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
             return self._take_per_replicate(rows)
         y = None if self.y is None else self.y[rows]
-        return Samples(self.x[rows], y, self.born[rows], traits=self.traits)
+        beside = {name: own[rows] for name, own in self.beside.items()}
+        return Samples(self.x[rows], y, self.born[rows], traits=self.traits, beside=beside)
 
     def _take_per_replicate(self, rows: np.ndarray) -> Samples:
+        assert not self.beside, "what stands beside rows is shared by the replicates"
         across = np.arange(rows.shape[1])[None, :]  # [1, replicates]
         born = (
             self.born
@@ -159,7 +197,7 @@ class Joined(Samples):
         return sum(len(block) for block in self.blocks)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("x", "y", "born"):
+        if name not in ("x", "y", "born", "beside"):
             raise AttributeError(name)
         value = getattr(self, f"_joined_{name}")()
         object.__setattr__(self, name, value)
@@ -182,6 +220,13 @@ class Joined(Samples):
             if self.blocks[0].y is None
             else np.concatenate([_labels(block) for block in self.blocks])
         )
+
+    def _joined_beside(self) -> Mapping[str, np.ndarray]:
+        found = dict[str, np.ndarray]()
+        for name in self.blocks[0].beside:
+            found[name] = np.concatenate([block.beside[name] for block in self.blocks])
+        assert all(b.beside.keys() == found.keys() for b in self.blocks), "rows differ in kind"
+        return found
 
     def _joined_born(self) -> np.ndarray:
         wide = max(self.blocks, key=lambda block: block.born.ndim).born.shape[

@@ -143,13 +143,17 @@ def same(a: Samples, b: Samples) -> bool:
     """Whether two sets have the same bits."""
     if a.x.dtype != b.x.dtype or not np.array_equal(a.x, b.x, equal_nan=a.x.dtype.kind == "f"):
         return False
+    if a.beside.keys() != b.beside.keys():
+        return False
+    if not all(np.array_equal(own, b.beside[name]) for name, own in a.beside.items()):
+        return False
     return a.y is b.y or (a.y is not None and b.y is not None and np.array_equal(a.y, b.y))
 
 
 def digest(samples: Samples) -> str:
     """Of all that a set holds, to see whether somebody wrote into it."""
     found = hashlib.sha256()
-    for array in (samples.x, samples.y, samples.born):
+    for array in (samples.x, samples.y, samples.born, *samples.beside.values()):
         if array is not None:
             found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine._annotations import names_files
+from engine._annotations import names_files, with_paths
 from engine.registry import KINDS, PartError, describe
 
 
@@ -21,10 +21,10 @@ def look_beside(values: Any, folder: Path) -> None:
         for part in (_of(base, kind), *_items(_of(grid, kind))):
             _complete(kind, part, folder)
         name = _name(_of(base, kind))
-        for parameter in _leading(kind, name):
+        for parameter, annotation in _leading(kind, name):
             several = _of(grid, f"{kind}.{parameter}")
             if isinstance(several, list):
-                several[:] = [_whole(path, folder) for path in several]
+                several[:] = [_wholes(annotation, value, folder) for value in several]
     for metric in _items(metrics):
         _complete("metric", metric, folder)
 
@@ -33,27 +33,34 @@ def _complete(kind: str, part: Any, folder: Path) -> None:
     """The same of one part, and of those nested in it."""
     if not isinstance(part, dict):
         return
-    for parameter in _leading(kind, _name(part)):
+    for parameter, annotation in _leading(kind, _name(part)):
         if parameter in part:
-            part[parameter] = _whole(part[parameter], folder)
+            part[parameter] = _wholes(annotation, part[parameter], folder)
     for inner in KINDS:
         _complete(inner, part.get(inner), folder)
 
 
-def _leading(kind: str, name: Any) -> Iterator[str]:
-    """The parameters of a part that lead to files; none of one that is not there or not read."""
+def _leading(kind: str, name: Any) -> Iterator[tuple[str, str]]:
+    """The parameters of a part that may lead to files, and their types; none of one that is not
+    there or not read.
+    """
     try:
         known = describe(kind, name).parameters if isinstance(name, str) else {}
     except (KeyError, PartError):
         return  # said where the part is checked
-    yield from (key for key, about in known.items() if names_files(about.annotation))
+    for key, about in known.items():
+        if names_files(about.annotation):
+            yield key, about.annotation
 
 
-def _whole(path: Any, folder: Path) -> Any:
+def _wholes(annotation: str, value: Any, folder: Path) -> Any:
+    """A value of this type, with the paths in it that lead to something in the folder whole."""
+    return with_paths(annotation, value, lambda _, path: _whole(path, folder))
+
+
+def _whole(path: str, folder: Path) -> str:
     """A path that leads to something in the folder, whole; anything else as it is."""
-    if isinstance(path, list):
-        return [_whole(each, folder) for each in path]
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not path or "\0" in path:
         return path
     found = folder / path
     try:

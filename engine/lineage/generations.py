@@ -115,7 +115,8 @@ class GenerationCache:
         """
         real = self.real(0)
         if real.replicates is not None:
-            return Samples(self.samples(t).x[:STRIP_POINTS, :1]).drawn_at(t)
+            first = self.samples(t).take(slice(0, STRIP_POINTS))
+            return Samples(first.x[:, :1], beside=first.beside).drawn_at(t)
         labels = None if real.y is None else np.unique(real.y)
         n = 10 if labels is None else len(labels)
         return self.generator(t).sample(n, self.rng("strip", 0), labels).drawn_at(t)
@@ -137,7 +138,7 @@ class GenerationCache:
         real = self.real(t)
         if self.spec.generator.conditional or real.y is None:
             return real
-        without = Samples(real.x, None, real.born, traits=real.traits)
+        without = Samples(real.x, None, real.born, traits=real.traits, beside=real.beside)
         remembered: Samples = real.memo.setdefault("unlabelled", without)
         return remembered
 

@@ -7,7 +7,7 @@ What cannot be filled is a finding, not a hang: a verifier that lets pass fewer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,16 +63,26 @@ class Places:
         }
         self.filled = {k: np.zeros(1, dtype=np.int64) for k in self.of_class}  # [replicates]
         self.x: np.ndarray | None = None  # [n, replicates, ...]
+        self.beside: dict[str, np.ndarray] = {}  # what stands beside rows, where replicates is 1
 
     def missing(self) -> dict[int, int]:
         """Empty places of each class that is not full, in the emptiest replicate."""
         short = {k: len(places) - int(self.filled[k].min()) for k, places in self.of_class.items()}
         return {k: m for k, m in short.items() if m}
 
-    def offer(self, x: np.ndarray, labels: np.ndarray, keep: np.ndarray) -> tuple[int, int]:
+    def offer(
+        self,
+        x: np.ndarray,
+        labels: np.ndarray,
+        keep: np.ndarray,
+        beside: Mapping[str, np.ndarray],
+    ) -> tuple[int, int]:
         """Of candidates x [m, replicates, ...] those kept [m, replicates] take places; (tried,
         kept) where some were free.
         """
+        for name, own in beside.items():
+            shape = (len(self.labels), *own.shape[1:])
+            self.beside.setdefault(name, np.zeros(shape, dtype=own.dtype))
         if self.x is None:
             self.x = np.zeros((len(self.labels), *x.shape[1:]), dtype=x.dtype)
             self.filled = {k: np.zeros(keep.shape[1], dtype=np.int64) for k in self.of_class}
@@ -82,6 +92,8 @@ class Places:
             place = filled + np.cumsum(keep[rows], axis=0) - 1  # [m_k, replicates]
             row, replicate = np.nonzero(keep[rows] & (place < len(places)))
             self.x[places[place[row, replicate]], replicate] = x[rows[row], replicate]
+            for name, own in beside.items():
+                self.beside[name][places[place[row, replicate]]] = own[rows[row]]
             free = filled < len(places)  # [replicates]
             tried, kept = tried + len(rows) * int(free.sum()), kept + int(keep[rows][:, free].sum())
             self.filled[k] = np.minimum(filled + keep[rows].sum(0), len(places))
@@ -123,6 +135,7 @@ class Quota:
                     drawn.x if across else drawn.x[:, None],
                     wanted,
                     keep if across else keep[:, None],
+                    drawn.beside,
                 )
             )
         assert places.x is not None
@@ -130,9 +143,8 @@ class Quota:
             name: total / (passed if name.endswith("/kept") else candidates)
             for name, total in sums.items()
         }
-        samples = Samples(
-            places.x if across else places.x[:, 0], None if drawn.y is None else self.labels
-        )
+        x = places.x if across else places.x[:, 0]
+        samples = Samples(x, None if drawn.y is None else self.labels, beside=places.beside)
         return Draw(samples, {"acceptance": passed / candidates, **figures_mean})
 
 

@@ -59,7 +59,8 @@ class Curate:
             self._reward.fit(self._dataset, around.real, generator, rng)
         labels = around.labels
         at_once = max(1, self.batch // self.k)
-        x, everyone, winners = [], 0.0, 0.0
+        x, everyone, winners = list[np.ndarray](), 0.0, 0.0
+        beside: dict[str, list[np.ndarray]] = {}
         for start in range(0, n, at_once):
             m = min(at_once, n - start)
             ours = None if labels is None else np.repeat(labels[start : start + m], self.k)
@@ -67,11 +68,15 @@ class Curate:
             score = self._scores(candidates)  # [m, k] or [m, k, replicates]
             chosen = choice(score, rng)  # [m] or [m, replicates]
             x.append(_picked(candidates.x, chosen, self.k))
+            of_row = chosen if chosen.ndim == 1 else chosen[:, 0]
+            for name, own in candidates.beside.items():
+                beside.setdefault(name, []).append(_picked(own, of_row, self.k))
             everyone += float(score.sum()) / (score[0].size * n)
             winners += float(np.take_along_axis(score, chosen[:, None], axis=1).sum()) / (
                 chosen[0].size * n
             )
-        samples = Samples(np.concatenate(x), labels)
+        with_rows = {name: np.concatenate(own) for name, own in beside.items()}
+        samples = Samples(np.concatenate(x), labels, beside=with_rows)
         report = {"reward": everyone, "reward/kept": winners}
         return Draw(samples, {name: mean for name, mean in report.items() if np.isfinite(mean)})
 

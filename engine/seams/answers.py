@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from engine.parts import Draw, Pick, Undefined, Value, declared, traits_of
-from engine.samples import REAL, Samples, Traits
+from engine.samples import LENGTHS, PROMPT_LENGTHS, REAL, Samples, Traits
 
 HOW = ("without_replacement", "uniform_source")
 AXES = {"points": 3, "regression": 3, "tokens": 2, "text": 3, "images": 4}
 WHOLE = ("tokens", "text")  # kinds of data that are whole numbers
 KEEPABLE = ("uint8", "uint16", "int32", "int64", "float32", "float64")  # what an output can hold
+RECORDS = (LENGTHS, PROMPT_LENGTHS)  # what stands beside rows that are records
 MOST_NAMED = 3
 
 
@@ -60,11 +61,13 @@ class Rows:
     dtype: np.dtype[Any]
     labelled: bool
     traits: Traits | None
+    beside: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, data: Samples) -> Rows:
         first = data.blocks[0] if data.blocks else data  # the whole need not be put together
-        return cls(first.x.shape[1:], first.x.dtype, first.y is not None, first.traits)
+        labelled, beside = first.y is not None, frozenset(first.beside)
+        return cls(first.x.shape[1:], first.x.dtype, labelled, first.traits, beside)
 
     @property
     def kind(self) -> str:
@@ -131,6 +134,7 @@ def of_dataset(part: object, value: object, n: int, least: int) -> None:
     require(kind != "images" or x.dtype == np.uint8, f"pictures are {seen}, not uint8", mend)
     require(kind not in WHOLE or x.dtype.kind in "iu", f"{kind} is {seen}, not whole", mend)
     _in_vocabulary(x, traits, mend)
+    _beside(found, frozenset(RECORDS if declared(part, "RECORDS") else ()))
     finite(x, "x")
     if traits.replicates is not None:
         there = x.shape[1] if x.ndim > 1 else 0
@@ -156,6 +160,24 @@ def _in_vocabulary(x: np.ndarray, traits: Traits, mend: str) -> None:
     require(inside, fault, mend)
 
 
+def _beside(found: Samples, wanted: frozenset[str]) -> None:
+    """Wrong unless these arrays stand beside the rows; of records, lengths that fit into them."""
+    mend = "return Samples(x, beside={name: array [n], ...}), see engine/samples.py"
+    named = ", ".join(sorted(found.beside)) or "nothing"
+    asked = ", ".join(sorted(wanted)) or "nothing"
+    require(found.beside.keys() == wanted, f"{named} stands beside rows, not {asked}", mend)
+    for name, own in found.beside.items():
+        array(own, name)
+        require(own.shape == (len(found.x),), f"{name} is {what(own)}", mend)
+    lengths, prompts = found.lengths, found.prompt_lengths
+    if lengths is None or prompts is None or not len(lengths):
+        return
+    inside = prompts.min() >= 0 and (prompts <= lengths).all()
+    inside &= bool(lengths.max() <= found.x.shape[-1])
+    fault = f"a row has {found.x.shape[-1]} tokens, and its lengths are not those of a part of it"
+    require(bool(inside), fault, "let 0 <= prompt_lengths <= lengths <= tokens of a row")
+
+
 def like(found: Samples, rows: Rows, conditional: bool | None) -> None:
     """Drawn rows, as the rows are that they stand for.
 
@@ -170,6 +192,7 @@ def like(found: Samples, rows: Rows, conditional: bool | None) -> None:
         raise Wrong(f"{asked}, it gave {what(x)}", mend)
     if rows.traits is not None:
         _in_vocabulary(x, rows.traits, "draw such tokens")
+    _beside(found, rows.beside)
     if rows.kind == "regression":
         shaped = found.y is not None and found.y.shape == x.shape[:2]
         fault = f"asked for responses {list(x.shape[:2])}, it gave {what(found.y)}"

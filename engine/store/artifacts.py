@@ -26,6 +26,7 @@ from engine.store.seal import Damaged, sha256
 from engine.store.store import Store
 
 SAMPLES, STRIP, WEIGHTS = "samples.safetensors", "strip.safetensors", "weights/"
+BESIDE = "beside."  # before the names of what stands beside rows
 DTYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32, "I64": np.int64} | {
     "F32": np.float32,
     "F64": np.float64,
@@ -51,7 +52,8 @@ def encode(samples: Samples) -> bytes:
         and samples.x.swapaxes(0, 1).flags.c_contiguous
     )
     x = {"x_by_replicate": samples.x.swapaxes(0, 1)} if by_replicate else {"x": samples.x}
-    arrays = {**x, "y": samples.y, "born": samples.born}
+    beside = {f"{BESIDE}{name}": own for name, own in samples.beside.items()}
+    arrays = {**x, "y": samples.y, "born": samples.born, **beside}
     return save_tensors({k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None})
 
 
@@ -62,7 +64,8 @@ def decode(data: bytes) -> Samples:
 
 def _samples(arrays: dict[str, np.ndarray]) -> Samples:
     x = arrays["x_by_replicate"].swapaxes(0, 1) if "x_by_replicate" in arrays else arrays["x"]
-    return Samples(x, arrays.get("y"), arrays["born"])
+    own = {k.removeprefix(BESIDE): v for k, v in arrays.items() if k.startswith(BESIDE)}
+    return Samples(x, arrays.get("y"), arrays["born"], beside=own)
 
 
 def generator_files(generator: Generator) -> dict[str, bytes]:

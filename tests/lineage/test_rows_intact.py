@@ -6,15 +6,18 @@ replicates] do.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.lineage.recipe import rng, take
-from engine.parts import Pick, Recipe, traits_of
+from engine.parts import Around, Pick, Recipe, traits_of
 from engine.registry import describe, make, names
-from engine.samples import Samples, Traits
+from engine.samples import LENGTHS, PROMPT_LENGTHS, Samples, Traits
+from engine.samplings._quota import Quota
+from engine.store.artifacts import decode, encode
 
 N = 40
 RECIPES: dict[str, Recipe] = {
@@ -118,3 +121,40 @@ def test_what_is_declared_is_kept_by_every_way_of_making_samples() -> None:
     joined = take({-1: real, 0: real}, (Pick((-1,), 10), Pick((0,), 10)), seed=0, t=1)
     for each in (real, real.take(slice(0, 3)), real.drawn_at(4), joined, joined.take(slice(0, 2))):
         assert each.traits == traits
+
+
+def records(born: int) -> Samples:
+    """Rows whose first token says what stands beside them."""
+    x = np.arange(N, dtype=np.uint8)[:, None, None].repeat(8, axis=2)
+    beside = {LENGTHS: np.arange(N, dtype=np.int32) % 8, PROMPT_LENGTHS: np.zeros(N, np.int32)}
+    traits = Traits("text", replicates=1, vocabulary=N)
+    return Samples(x, None, np.full(N, born, np.int32), traits=traits, beside=beside)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_what_stands_beside_a_row_goes_with_it(recipe: Recipe) -> None:
+    data = take({-1: records(-1), 0: records(0)}, recipe, seed=3, t=1)
+    kept = decode(encode(data.take(slice(0, N)).drawn_at(1)))
+    for each in (data, data.take(np.arange(5)), data.of(Traits("text")), kept):
+        assert each.lengths is not None and each.prompt_lengths is not None
+        assert (each.lengths == each.x[:, 0, 0] % 8).all() and not each.prompt_lengths.any()
+    assert {*decode(encode(Samples(data.x))).beside} == set()
+
+
+class Writes:
+    """A model of records, each with its first token beside it."""
+
+    def sample(self, n: int, rng: np.random.Generator, labels: Any = None) -> Samples:
+        return records(0).take(rng.integers(N, size=n))
+
+
+def test_samplings_choose_rows_with_what_stands_beside_them() -> None:
+    keep = np.arange(N) % 3 == 0
+    quota = Quota(20, None, expected=0.3, attempts=100, batch=16)
+    passed = quota.fill(Writes(), lambda s, rng: (keep[s.x[:, :, 0]], {}), rng(0, "draw"))  # type: ignore[arg-type]
+    curate = make("sampling", "curate", reward={"name": "true_density"}, k=3)
+    curate._reward = SimpleNamespace(score=lambda samples: samples.x[:, :, 0].astype(float))
+    around = Around(records(-1), None, *[lambda *_: None] * 3)  # type: ignore[arg-type, list-item]
+    for draw in (passed, curate.draw(Writes(), 20, around, rng(0, "draw"))):
+        lengths = draw.samples.lengths
+        assert lengths is not None and (lengths == draw.samples.x[:, 0, 0] % 8).all()
