@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.samples import proportional_counts
+from engine.samples import Tokenizer, proportional_counts
 
 MOST_NAMES = 5  # classes that are named in a line
 LEAST_APART = 2  # rows held out: fewer have no spread to compare with
@@ -47,6 +47,7 @@ class Contents:
     rest        what this computer lacks of the whole set, where a part of it stands for it here.
     balanced    whether equally many rows of each class are drawn.
     vocabulary  different tokens of a text; 0: it is none.
+    tokenizer   the pretrained one that encoded a text; None: there is none.
     fingerprint changes when the files do: for notes about them, in no key.
     content     digest of the files it is read from, in keys; '' of a published archive.
     """
@@ -65,6 +66,7 @@ class Contents:
     rest: Lack | None = None
     balanced: bool = False
     vocabulary: int = 0
+    tokenizer: Tokenizer | None = None
     fingerprint: str = field(default="", repr=False)
     content: str = field(default="", repr=False)
 

@@ -344,14 +344,13 @@ class Part:
     @cached_property
     def traits(self) -> Traits:
         """What a data set's samples are; classes is None where only absent data could tell."""
-        classes = self.trait("CLASSES")
-        if classes is None and isinstance(self.contents, Contents):
-            classes = len(self.contents.classes)
-        tokens = self.trait("VOCABULARY")
-        if tokens is None and isinstance(self.contents, Contents):
-            tokens = self.contents.vocabulary or None
+        classes, tokens, tokenizer = self.trait("CLASSES"), self.trait("VOCABULARY"), None
+        if isinstance(self.contents, Contents):
+            classes = len(self.contents.classes) if classes is None else classes
+            tokens = self.contents.vocabulary or None if tokens is None else tokens
+            tokenizer = self.contents.tokenizer
         gives, replicates = self.trait("GIVES"), self.trait("REPLICATES")
-        return Traits(gives, classes, replicates, self.trait("SIZE"), tokens)
+        return Traits(gives, classes, replicates, self.trait("SIZE"), tokens, tokenizer)
 
     @cached_property
     def conditional(self) -> bool:
