@@ -7,7 +7,7 @@ needs it says so in NEEDS (engine/parts.py), so that a plan can tell before anyt
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -97,6 +97,14 @@ class ExactCrossEntropy(Protocol):
         ...
 
 
+class Characters(Protocol):
+    """characters: of a data set of text whose tokens stand for characters."""
+
+    def characters(self, samples: Samples) -> np.ndarray:
+        """Of each row, of what counts of it: [n]."""
+        ...
+
+
 class Transitions(Protocol):
     """transitions: of a generator of text that looks at a fixed number of tokens."""
 
@@ -161,6 +169,7 @@ OF_DATA: dict[str, type] = {
     "frequencies": TrueFrequencies,
     "weights": TrueWeights,
     "cross entropy": ExactCrossEntropy,
+    "characters": Characters,
     "all rows": AllRows,
 }
 OF_MODELS: dict[str, type] = {
@@ -173,6 +182,15 @@ OF_MODELS: dict[str, type] = {
     "decoding": LanguageModel,
     "completions": Completions,
 }
+
+
+def scored(model: object, samples: Samples) -> np.ndarray:
+    """Log probability of samples under a model that knows its density, in nats: [n, replicates]; of
+    records that of their completions.
+    """
+    if samples.lengths is not None:
+        return cast(Completions, model).completion_log_density(samples)
+    return cast(Density, model).log_density(samples.x)
 
 
 def knows(part: object, word: str) -> bool:

@@ -7,7 +7,7 @@ A part is one file of its kind's folder; `engine/registry.py` finds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -184,7 +184,7 @@ def traits_of(dataset: object) -> Traits:
     """What a data set's samples are, as it declares; `tokenizer_` is that of its text."""
     names = ("GIVES", "CLASSES", "REPLICATES", "SIZE", "VOCABULARY")
     own: Tokenizer | None = getattr(dataset, "tokenizer_", None)
-    return Traits(*(declared(dataset, name) for name in names), tokenizer=own)
+    return replace(Traits(*(declared(dataset, name) for name in names)), tokenizer=own)
 
 
 # ---- the protocols -------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ FLOORS = [
     "engine.files",
     "engine._cache",
     "engine._digests",
+    "engine._tokenizers",
     "engine.commands",
     "engine._torchvision",
     "engine._memory",

@@ -31,7 +31,7 @@ class FiniteSet(ABC):
               data lie changes no key.
     """
 
-    KNOWS = ("all rows",)
+    KNOWS: tuple[str, ...] = ("all rows",)
 
     def __init__(self, *, balanced: bool = False) -> None:
         self.balanced = balanced

@@ -11,7 +11,8 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from engine.knowledge import Density, ExactCrossEntropy, Transitions, knows
+from engine.distances.floors import first
+from engine.knowledge import Characters, ExactCrossEntropy, Transitions, knows, scored
 from engine.parts import (
     Around,
     Dataset,
@@ -45,8 +46,9 @@ class CrossEntropy:
             "lower",
         ),
         "cross_entropy/bits": (
-            "the same in bits: per character where tokens are characters",
-            "bits per token",
+            "the same in bits, per character of held-out text where the data set tells characters, "
+            "so that tokens of several kinds can be compared",
+            "bits per character or token",
             "lower",
         ),
         "cross_entropy/own": (
@@ -71,12 +73,16 @@ class CrossEntropy:
         self.points = points
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        self._dataset, self._test = dataset, dataset.held_out(self.points).x
+        self._dataset, self._test = dataset, dataset.held_out(self.points)
+        self._per_character = 1.0
+        if knows(dataset, "characters"):
+            characters = cast(Characters, dataset).characters(self._test).sum()
+            self._per_character = _tokens(self._test) / characters
         self._truth: Number = Undefined(f"the law of {type(dataset).__name__} is not known")
         if knows(dataset, "cross entropy"):
             self._truth = cast(ExactCrossEntropy, dataset).entropy()
         elif knows(dataset, "density"):
-            self._truth = _per_token(cast(Density, dataset), self._test)
+            self._truth = _per_token(dataset, self._test)
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
@@ -84,18 +90,19 @@ class CrossEntropy:
         if not knows(generator, "density"):
             lacking = Undefined(f"{type(generator).__name__} has no density")
             return {"cross_entropy": lacking, "cross_entropy/truth": self._truth}
-        model = cast(Density, generator)
-        held_out = _finite(_per_token(model, self._test), "some held-out text")
+        held_out = _finite(_per_token(generator, self._test), "some held-out text")
         return {
             "cross_entropy": held_out,
             "cross_entropy/perplexity": (
                 held_out if isinstance(held_out, Undefined) else np.exp(held_out)
             ),
             "cross_entropy/bits": (
-                held_out if isinstance(held_out, Undefined) else held_out / np.log(2)
+                held_out
+                if isinstance(held_out, Undefined)
+                else held_out / np.log(2) * self._per_character
             ),
             "cross_entropy/own": _finite(
-                _per_token(model, synthetic.x[: self.points]), "some of the draw"
+                _per_token(generator, first(synthetic, self.points)), "some of the draw"
             ),
             "cross_entropy/truth": self._truth,
             "cross_entropy/excess": self._excess(generator),
@@ -114,10 +121,23 @@ class CrossEntropy:
         return _finite(truth.cross_entropy_of(table) - truth.entropy(), "what the truth draws")
 
 
-def _per_token(model: Density, x: np.ndarray) -> np.ndarray:
-    """Mean of -log p over samples and tokens of x [n, replicates, length]: [replicates]."""
-    values: np.ndarray = -model.log_density(x).mean(0) / x.shape[-1]
+def _per_token(model: object, samples: Samples) -> np.ndarray:
+    """Mean of -log p over the tokens that count, of samples [n, replicates, length]:
+    [replicates].
+    """
+    mean = scored(model, samples).mean(0)
+    if samples.lengths is None:
+        values: np.ndarray = -mean / samples.x.shape[-1]
+        return values
+    values = -mean * len(samples) / _tokens(samples)
     return values
+
+
+def _tokens(samples: Samples) -> int:
+    """How many tokens of a replicate count: of records those of the completions."""
+    if samples.lengths is None or samples.prompt_lengths is None:
+        return samples.x[:, 0].size
+    return int((samples.lengths - samples.prompt_lengths).sum())
 
 
 def _finite(values: np.ndarray, what: str) -> Number:

@@ -89,10 +89,11 @@ class Ngrams:
         x = pool.samples.x
         self._vocabulary = pool.samples.declared.vocabulary or int(x.max(initial=0)) + 1
         self._check(x.shape[-1])
-        self._few, self._real = too_few(self.n_, pool.n_held_out), x[: self.n_]
+        self._few = too_few(self.n_, pool.n_held_out)
+        self._real = pool.samples.take(slice(0, self.n_))
         pairs = disjoint_pairs(len(pool), self.n_, 0 if self._few else self.splits, rng)
         found = [
-            self._numbers(x[a, i % x.shape[1]], x[b, i % x.shape[1]])
+            self._numbers(pool.samples.take(a), pool.samples.take(b), i % x.shape[1])
             for i, (a, b) in enumerate(pairs)
         ]
         why = self._few or f"{len(pool)} real samples cannot give two sets of {self.n_}"
@@ -116,8 +117,8 @@ class Ngrams:
             reason = f"{len(synthetic)} synthetic samples, {self.n_} are compared"
         if reason := reason or self._few:
             return {key: Undefined(reason) for key in self._keys()}
-        x = first(synthetic, self.n_).x
-        each = [self._numbers(self._real[:, r], x[:, r]) for r in range(x.shape[1])]
+        drawn = first(synthetic, self.n_)
+        each = [self._numbers(self._real, drawn, r) for r in range(drawn.x.shape[1])]
         return {
             key: Value(values, *self.floors_[key], self.n_)
             for key, values in self._by_key(each).items()
@@ -136,11 +137,12 @@ class Ngrams:
             found[key] = np.array([own[key] for own in each])
         return found
 
-    def _numbers(self, real: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-        """Of two sets of sequences [n, length]."""
+    def _numbers(self, real: Samples, drawn: Samples, replicate: int) -> dict[str, float]:
+        """Of two sets of sequences, of one replicate."""
         found: dict[str, float] = {}
         for n in range(1, self.order + 1):
-            a, b = self._counts(real, drawn, n)
+            grams = [self._grams(own, replicate, n) for own in (real, drawn)]
+            a, b = self._counts(grams[0], grams[1], n)
             suffix = f"/{n}" if n < self.order else ""
             p, q = a / a.sum(), b / b.sum()
             found[f"ngrams/js{suffix}"] = jensen_shannon(p, q)
@@ -152,9 +154,17 @@ class Ngrams:
         found["ngrams/distinct"] = float(np.count_nonzero(b) / b.sum())
         return found
 
-    def _counts(self, real: np.ndarray, drawn: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _grams(self, samples: Samples, replicate: int, n: int) -> np.ndarray:
+        """All n-grams of what counts of sequences, of records of their completions."""
+        codes = windows(samples.x[:, replicate], self._vocabulary, n)
+        if samples.lengths is None or samples.prompt_lengths is None:
+            return codes.ravel()
+        begins = np.arange(codes.shape[1])
+        counts = begins >= samples.prompt_lengths[:, None]
+        return codes[counts & (begins + n <= samples.lengths[:, None])]
+
+    def _counts(self, a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """How often each n-gram occurs that is in one of them, [n-grams] each."""
-        a, b = (windows(x, self._vocabulary, n).ravel() for x in (real, drawn))
         size = self._vocabulary**n
         if size > DENSE:
             of = np.unique(np.concatenate([a, b]), return_inverse=True)[1]

@@ -7,11 +7,11 @@ VAE's bound is `nelbo`).
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
-from engine.knowledge import Density, knows
+from engine.knowledge import knows, scored
 from engine.parts import (
     Around,
     Dataset,
@@ -55,10 +55,10 @@ class Nll:
         self.points = points
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        self._test = dataset.held_out(self.points).x
+        self._test = dataset.held_out(self.points)
         self._truth: Number = Undefined(f"the density of {type(dataset).__name__} is not known")
         if knows(dataset, "density"):
-            self._truth = -cast(Density, dataset).log_density(self._test).mean(0)
+            self._truth = -scored(dataset, self._test).mean(0)
 
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
@@ -68,7 +68,7 @@ class Nll:
                 "nll": Undefined(f"{type(generator).__name__} has no density"),
                 "nll/truth": self._truth,
             }
-        value = -cast(Density, generator).log_density(self._test).mean(0)  # [replicates]
+        value = -scored(generator, self._test).mean(0)  # [replicates]
         if not np.isfinite(value).any():
             return {
                 "nll": Undefined("the model gives some held-out point no density"),
