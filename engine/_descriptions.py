@@ -49,12 +49,14 @@ class Key:
     """A key of a metric's answers.
 
     better  lower, higher, near 0, near 1, or "" of a control, which is neither.
+    by      the one way to compare it with a reference, ratio or difference; "": both.
     """
 
     name: str
     words: str
     unit: str
     better: str
+    by: str = ""
 
     def means(self, key: str) -> bool:
         """Whether a key of an answer is this one; N stands for a whole number."""
@@ -66,7 +68,11 @@ class Key:
 
 def keys_of(metric: Description) -> list[Key]:
     """The keys that a metric declares, in its order."""
-    return [Key(name, *about) for name, about in metric.trait("KEYS", {}).items()]
+    by, keys = metric.trait("BY", {}), metric.trait("KEYS", {})
+    return [
+        Key(name, words, unit, better, by.get(name, ""))
+        for name, (words, unit, better) in keys.items()
+    ]
 
 
 def undeclared(metric: Description, answer: Iterable[str]) -> list[str]:
@@ -98,6 +104,10 @@ def _faults_of_keys(metric: Description) -> list[str]:
     for kind, key in metric.trait("HEADLINE", {}).items():
         if key not in declared:
             fault = f"HEADLINE of the metric {metric.name} names {key!r} for {kind}"
+            found.append(f"{fault}, which is none of its KEYS: {', '.join(declared)}")
+    for key in metric.trait("BY", {}):
+        if key not in declared:
+            fault = f"BY of the metric {metric.name} names {key!r}"
             found.append(f"{fault}, which is none of its KEYS: {', '.join(declared)}")
     for bound in metric.trait("BOUNDS", {}) or ():
         if bound != HELD_OUT and bound not in metric.parameters:

@@ -68,6 +68,10 @@ def _headline(value: Any) -> bool:
     return _mapping(value) and all(_text(key) for pair in value.items() for key in pair)
 
 
+def _by(value: Any) -> bool:
+    return _mapping(value) and all(way in ("ratio", "difference") for way in value.values())
+
+
 def _halves(value: Any) -> bool:
     pair = isinstance(value, tuple | list) and len(value) == 2
     return value is None or (pair and _text(value[0]) and _whole(0)(value[1]))
@@ -144,6 +148,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
     "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
     "HEADLINE": (_headline, 'a mapping of kinds of data: {"regression": "moments/weight_error"}'),
+    "BY": (_by, 'a mapping of keys to "ratio" or "difference": {"nll": "difference"}'),
     "READS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
     "COVARIANCE": (lambda v: v in (None, "set", "class"), 'None, "set" or "class"'),
     "BOUNDS": (

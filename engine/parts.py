@@ -41,6 +41,7 @@ Extractor = Literal[
 Params = dict[str, Any]  # a part's parameters by name
 Needs = Mapping[str, Mapping[str, tuple[Any, ...]]]  # see NEEDS below
 Keys = Mapping[str, tuple[str, str, str]]  # see KEYS below
+Ways = Mapping[str, str]  # see BY below
 Bands = dict[str, tuple[float, float]]  # see VARIANCE below
 PartDict = dict[str, Any]  # a nested part, {name: ..., its parameters}
 
@@ -126,6 +127,9 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                             a key is a whole number
 #                 HEADLINE    the key that stands for the metric, by the kind of data; of other
 #                             kinds its own name or, where that is no key, the first of KEYS
+#                 BY          how a collapse rule compares a key with its reference, where one way
+#                             alone has a meaning: "difference" where zero is no origin (nats,
+#                             bits), "ratio" where the unit is the data's; keys left out: both
 #                 READS       words of knowledge.py: of a generator that tells one of them it reads
 #                             that, so that its values do not depend on how many samples there are
 #                 BOUNDS      what bounds how many samples are compared, beside those drawn:
@@ -159,6 +163,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "NEEDS": {},
     "KEYS": {},
     "HEADLINE": {},
+    "BY": {},
     "READS": (),
     "BOUNDS": (),
     "COVARIANCE": None,

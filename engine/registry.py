@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from engine import commands
-from engine._descriptions import is_declared, keys_of
+from engine._descriptions import Key, is_declared, keys_of
 from engine._literals import module
 from engine._signatures import (
     KINDS,
@@ -53,6 +53,7 @@ __all__ = [
     "described",
     "faults",
     "given",
+    "key_of",
     "make",
     "names",
     "readable",
@@ -297,6 +298,19 @@ def _of_house(kind: str, name: str) -> Description:
         raise KeyError(unknown(kind, name))
     file = Path(__file__).parent / KINDS[kind] / f"{name}.py"
     return read(kind, name, file, lambda: module(file))
+
+
+def key_of(key: str) -> Key | None:
+    """What a key of a sweep's rows (`fid.extractor-lenet/excess`) is, as its metric declares it;
+    None of metrics that are not there or cannot be read.
+    """
+    id_, slash, rest = key.partition("/")
+    name = id_.partition(".")[0]
+    try:
+        known = keys_of(describe("metric", name))
+    except (KeyError, PartError):
+        return None
+    return next((own for own in known if own.means(f"{name}{slash}{rest}")), None)
 
 
 def _of_own(place: Place) -> Description:

@@ -20,7 +20,7 @@ from engine.identity import digest as digest
 from engine.identity import digest_of_text as digest_of_text
 from engine.identity import short
 from engine.refusals import lacking
-from engine.registry import describe
+from engine.registry import describe, key_of
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
 PLAIN = ("name", "generations", "out", "tracking", "question", "source")  # of a sweep
@@ -222,6 +222,17 @@ class Sweep:
         if self.collapse is not None:
             return self.collapse.metric
         return self.metrics[0].headline(self.kind) if self.metrics else ""
+
+    @cached_property
+    def drifts_by(self) -> Literal["ratio", "difference"]:
+        """How the headline's change is said: as the collapse rule compares, else as its metric
+        declares.
+        """
+        rule = self.collapse
+        if rule is not None and rule.of != "one":
+            return "ratio" if rule.is_ratio else "difference"
+        known = key_of(self.headline)
+        return "difference" if known is not None and known.by == "difference" else "ratio"
 
     def key_of(self, metric: str) -> str:
         """The key of the first metric of this name, whatever its parameters; '' without one."""

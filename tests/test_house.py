@@ -65,6 +65,7 @@ FLOORS = [
     "engine.refusals",
     "engine._drawn_variance",
     "engine.pipelines",
+    "engine._collapse_rule",
     "engine.settings",
     "engine._yardstick",
     "engine._measure_spec",

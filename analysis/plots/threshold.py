@@ -221,10 +221,11 @@ def response(
     level = float(value(rule.level, rule))
     seen = value(outcomes["y"].to_numpy(float), rule)
     band = fits[["low", "high"]].to_numpy(float).ravel() if len(fits) else np.array([])
-    limits = [level, *seen[np.isfinite(seen)], *_near(value(band, rule), seen, level)]
+    least = 0.0 if _is_log(rule) else -np.inf
+    limits = [level, *seen[np.isfinite(seen)], *_near(value(band, rule), seen, level, least)]
     _vertical(axes, limits, rule)
     at_n = "" if n is None else f" (n = {n:,})"
-    edge_labels(axes, "synthetic fraction", f"{_unit(rule)}{at_n}")
+    edge_labels(axes, "synthetic fraction", f"{rule.quantity()}{at_n}")
     worse = "Higher is worse" if value(1.0, rule) > value(0.0, rule) else "Lower is worse"
     note = (
         f"How to read: a point is a lineage at its last generation; past the dashed level it has "
@@ -237,20 +238,15 @@ def response(
 
 
 def value(y: Any, rule: CollapseRule) -> Any:
-    """What the axis shows of y: the ratio that it is the logarithm of, or itself of a slope."""
-    return y if rule.slope is not None else np.exp(rule.sign * y)
+    """What the axis shows of y: the ratio that it is the logarithm of; itself of differences and
+    slopes.
+    """
+    return np.exp(rule.sign * y) if _is_log(rule) else y
 
 
-def _unit(rule: CollapseRule) -> str:
-    """The name of the axis."""
-    if rule.slope is not None:
-        return rule.quantity()
-    what = {"one": "", "floor": " / its floor"}.get(rule.of or "start", " / its generation 0")
-    return f"{rule.metric}{what}"
-
-
-def _times(rule: CollapseRule) -> str:
-    return "" if rule.slope is not None or rule.of == "one" else " x"
+def _is_log(rule: CollapseRule) -> bool:
+    """Whether y is the logarithm of a ratio."""
+    return rule.is_ratio and rule.slope is None
 
 
 def _regions(axis: Axes, row: Any) -> None:
@@ -272,7 +268,7 @@ def _level(axis: Axes, row: Any, rule: CollapseRule) -> None:
     level = float(value(rule.level, rule))
     axis.axhline(level, color=BAD, lw=0.9, ls=(0, (5, 2)))
     axis.annotate(
-        f"{rule.bound:g}{_times(rule)}",
+        rule.bound_words,
         (0, level),
         xytext=(0, 2),
         textcoords="offset points",
@@ -301,18 +297,18 @@ def _lineages(axis: Axes, own: pd.DataFrame, rule: CollapseRule) -> None:
         axis.plot(x, at, marker, color=INK, ms=5, transform=edge, zorder=5)
 
 
-def _near(band: np.ndarray, seen: np.ndarray, level: float) -> list[float]:
+def _near(band: np.ndarray, seen: np.ndarray, level: float, least: float) -> list[float]:
     """Of the band, what is no farther out than a third of what the points span."""
     points = np.array([level, *seen[np.isfinite(seen)]])
     air = 0.33 * float(points.max() - points.min())
     inside = band[np.isfinite(band)]
-    return list(np.clip(inside, max(points.min() - air, 0.0), points.max() + air))
+    return list(np.clip(inside, max(points.min() - air, least), points.max() + air))
 
 
 def _vertical(axes: list[Axes], seen: list[float], rule: CollapseRule) -> None:
     """The same axis everywhere: a logarithmic one for ratios."""
-    if rule.slope is None and min(seen) > 0:
-        ratio_axis(axes, min(seen), max(seen), _times(rule))
+    if _is_log(rule) and min(seen) > 0:
+        ratio_axis(axes, min(seen), max(seen), "" if rule.of == "one" else " x")
         return
     low, high = min(*seen, 0.0), max(seen)
     air = 0.1 * (high - low) or 0.5

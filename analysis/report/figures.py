@@ -178,9 +178,11 @@ def _level(findings: Findings) -> float | None:
     if rule is None or outcomes is None or rule.slope is not None:
         return None
     reference = outcomes["reference"].dropna()
-    if reference.empty or reference.max() > 1.5 * reference.min():
+    if reference.empty:
         return None
-    return float(reference.mean()) * rule.bound
+    least, most = float(reference.min()), float(reference.max())
+    apart = most > 1.5 * least if rule.is_ratio else most - least > rule.bound / 2
+    return None if apart else rule.begins(float(reference.mean()))
 
 
 def file_of(key: str) -> str:

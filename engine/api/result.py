@@ -126,7 +126,8 @@ class Result:
 
     def cells(self) -> pd.DataFrame:
         """A row per cell, in the order of the grid: the metric of the collapse rule (or the first
-        one) at generation 0 and at the end, its drift (end / start), and the verdict.
+        one) at generation 0 and at the end, its drift (end / start; end - start where drift_by is
+        difference), and the verdict.
 
         start, end, drift are means over the seeds; drift_low and drift_high are the least and the
         greatest of them, as `ouro status` shows.  collapsed of judged: how many lineages are past
@@ -162,6 +163,7 @@ class Result:
             "n": math.nan if cell.n is None else cell.n,
             "start": start.mean if start else math.nan,
             "end": end.mean if end else math.nan,
+            "drift_by": cell.drift_by,
             "drift": drift.mean if drift else math.nan,
             "drift_low": drift.low if drift else math.nan,
             "drift_high": drift.high if drift else math.nan,

@@ -39,7 +39,7 @@ Collapse = Annotated[
     typer.Option(
         metavar="METRIC,ABOVE",
         help="collapse rule: the metric passes so many times generation 0; METRIC,below,LEVEL: "
-        "falls below",
+        "falls below; METRIC,above,LEVEL,difference: is so much above it, not so many times it",
     ),
 ]
 Report = Annotated[
@@ -113,13 +113,14 @@ def _value(text: str) -> Any:
 
 
 def rule(text: str) -> JsonObject:
-    """A collapse rule from METRIC,ABOVE or METRIC,below,LEVEL."""
+    """A collapse rule from METRIC,ABOVE or METRIC,below,LEVEL; either with ,difference."""
     words = [word.strip() for word in text.split(",")]
+    by = {"by": words.pop()} if words[-1] in ("ratio", "difference") else {}
     side = words[1] if len(words) == 3 else "above"
     try:
         if len(words) not in (2, 3) or side not in ("above", "below"):
             raise ValueError
-        return {"metric": words[0], side: float(words[-1])}
+        return {"metric": words[0], side: float(words[-1]), **by}
     except ValueError:
         said = f"--collapse wants METRIC,ABOVE or METRIC,below,LEVEL, got {text!r}"
         raise Refused(said, ExitCode.BAD_INPUT) from None

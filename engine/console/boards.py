@@ -21,6 +21,7 @@ from engine.console.tables import (
     NARROW,
     answer_text,
     bar,
+    changed,
     duration,
     number,
     one_line_each,
@@ -32,7 +33,7 @@ from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.outcome.answer import Answer
 from engine.outcome.control import controls
-from engine.outcome.summary import at_end, at_start, summarise
+from engine.outcome.summary import By, Spread, at_end, at_start, summarise
 from engine.planning.plan import Plan
 from engine.spec import Sweep
 from engine.training.progress import Stage
@@ -57,6 +58,7 @@ class Progress:
     ended: dict[str, str] = field(default_factory=dict)  # statuses of the lineages that ended
     running: set[str] = field(default_factory=set)
     touched: float = 0.0
+    by: By = "ratio"
 
     @property
     def done(self) -> int:
@@ -77,9 +79,13 @@ class Progress:
         return number(sum(self.last.values()) / len(self.last)) if self.last else ""
 
     @property
-    def ratio(self) -> str:
-        both = [self.last[k] / v for k, v in self.start.items() if v > 0 and k in self.last]
-        return f"{number(sum(both) / len(both))} x" if both else ""
+    def drift(self) -> str:
+        there = {k: v for k, v in self.start.items() if k in self.last}
+        if self.by == "difference":
+            both = [self.last[k] - v for k, v in there.items()]
+        else:
+            both = [self.last[k] / v for k, v in there.items() if v > 0]
+        return changed(Spread.of(both), self.by, ranges=False) if both else ""
 
 
 class SweepBoard:
@@ -93,7 +99,9 @@ class SweepBoard:
         self.names = names
         self.stages: Mapping[str, Stage] = {}  # of the lineages at work, where it lasts
         self.cells = {
-            cell: Progress(names.cell(members[0]), len(members), len(members) * per)
+            cell: Progress(
+                names.cell(members[0]), len(members), len(members) * per, by=sweep.drifts_by
+            )
             for cell, members in by_cell(sweep.all_lineages).items()
         }
         self.cell_of = {s.id: self.cells[s.cell_id] for s in sweep.all_lineages}
@@ -215,7 +223,7 @@ class SweepBoard:
         )
         width = max(4, min(20, console.width // 8))
         for cell in shown:
-            extra = (cell.value, cell.ratio)[2 - len(columns) :]
+            extra = (cell.value, cell.drift)[2 - len(columns) :]
             done = f"{cell.done}/{cell.total}"
             drawn.add_row(cell.label, bar(cell.done, cell.total, width), done, *extra, cell.status)
         parts: list[RenderableType] = [Text(), one_line_each(drawn)]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from engine._descriptions import KINDS_SAID, keys_of
+from engine._descriptions import KINDS_SAID, Key, keys_of
 from engine._docstrings import split_docstring
 from engine.console.tables import NARROW
 from engine.console.text import Rows, line
@@ -35,7 +35,12 @@ def described(part: Description) -> JsonObject:
     }
     plain = {"summary": part.summary, "origin": part.origin or "engine", "text": _prose(part)}
     keys = {
-        key.name: {"description": key.words, "unit": key.unit, "better": key.better}
+        key.name: {
+            "description": key.words,
+            "unit": key.unit,
+            "better": key.better,
+            "collapse_by": key.by or "ratio or difference",
+        }
         for key in keys_of(part)
     }
     return {
@@ -43,7 +48,7 @@ def described(part: Description) -> JsonObject:
         "parameters": fields,
         "traits": in_words(part),
         **({"keys": keys} if keys else {}),
-        "constants": {name: v for name, v in part.constants.items() if name != "KEYS"},
+        "constants": {name: v for name, v in part.constants.items() if name not in ("KEYS", "BY")},
     }
 
 
@@ -93,8 +98,12 @@ def _show_part(console: Console, part: Description) -> None:
         _print(console, Text("\n".join(sentences)), 2)
     rows = [_parameter(own) for own in part.parameters.values()]
     _show_table(console, ("parameter", "default", "type"), rows)
-    keys = [(k.name, k.unit, BETTER.get(k.better, k.better), k.words) for k in keys_of(part)]
-    _show_table(console, ("key", "unit", "better"), keys)
+    _show_table(console, ("key", "unit", "better"), [_key(own) for own in keys_of(part)])
+
+
+def _key(own: Key) -> Row:
+    by = f"; collapse is judged by: {own.by}" if own.by else ""
+    return own.name, own.unit, BETTER.get(own.better, own.better), own.words + by
 
 
 def _parameter(own: Parameter) -> Row:

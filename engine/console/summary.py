@@ -15,10 +15,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from engine.console.tables import NARROW, number, one_line_each, room, spread, table
+from engine.console.tables import NARROW, changed, number, one_line_each, room, table
 from engine.console.text import line
 from engine.outcome.control import CONFIDENCE, Control
 from engine.outcome.summary import Cell, Spread
+from engine.registry import key_of
 from engine.spec import Sweep
 
 
@@ -89,8 +90,14 @@ def loudest(cells: Sequence[Cell], n: int) -> list[Cell]:
 
 
 def _loudness(cell: Cell) -> tuple[bool, float, float]:
-    drifted = abs(math.log(cell.drift.mean)) if cell.drift and cell.drift.mean > 0 else -1.0
-    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), drifted
+    return "failed" in cell.statuses, (cell.collapsed or 0) / max(cell.judged, 1), _far(cell)
+
+
+def _far(cell: Cell) -> float:
+    """How far a cell drifted, in whatever direction."""
+    if cell.drift is None or (cell.drift_by == "ratio" and cell.drift.mean <= 0):
+        return -1.0
+    return abs(math.log(cell.drift.mean) if cell.drift_by == "ratio" else cell.drift.mean)
 
 
 def _summary_table(console: Console, cells: Sequence[Cell]) -> Table:
@@ -110,7 +117,7 @@ def _summary(cells: Sequence[Cell], left_out: Collection[str]) -> Table:
         "cell": ("left", lambda c: c.label),
         "start": ("right", lambda c: spread_short(c.start)),
         "end": ("right", lambda c: spread_short(c.last)),
-        "drift": ("right", lambda c: _drift(c, "range" not in left_out)),
+        "drift": ("right", lambda c: changed(c.drift, c.drift_by, ranges="range" not in left_out)),
         "accuracy": ("right", lambda c: spread_short(c.accuracy)),
         "collapsed": ("left", _verdict),
         "status": ("left", _statuses),
@@ -124,17 +131,12 @@ def _summary(cells: Sequence[Cell], left_out: Collection[str]) -> Table:
     return rows
 
 
-def _drift(cell: Cell, ranges: bool) -> str:
-    if ranges:
-        return spread(cell.drift, " x")
-    return f"{number(cell.drift.mean)} x" if cell.drift else "-"
-
-
 def _overview(cells: Sequence[Cell]) -> Table:
     """The same of a few among very many: a line each."""
     rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
     for c in cells:
-        rows.add_row(c.label, _drift(c, ranges=False), _verdict(c), _statuses(c))
+        drift = changed(c.drift, c.drift_by, ranges=False)
+        rows.add_row(c.label, drift, _verdict(c), _statuses(c))
     return one_line_each(rows)
 
 
@@ -172,7 +174,7 @@ def _statuses(cell: Cell) -> Text:
 
 def _paragraph(console: Console, cell: Cell) -> None:
     console.print(line(cell.label, "bold"))
-    console.print(f"  drift {spread(cell.drift, ' x')}", highlight=False)
+    console.print(f"  drift {changed(cell.drift, cell.drift_by)}", highlight=False)
     if cell.accuracy:
         console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
     console.print(Text("  collapsed: ") + _verdict(cell))
@@ -181,8 +183,11 @@ def _paragraph(console: Console, cell: Cell) -> None:
 
 def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     metric = cells[0].metric if cells else ""
+    how = "end / start" if sweep.drifts_by == "ratio" else "end - start"
+    known = key_of(metric) if how == "end - start" else None
+    unit = f", in {known.unit}" if known is not None else ""
     text = (
-        f"start, end: {metric}{_n(cells)} at generation 0 and at the last one; drift: end / start; "
+        f"start, end: {metric}{_n(cells)} at generation 0 and at the last one{unit}; drift: {how}; "
         "means over seeds (range)."
         if metric
         else ""

@@ -80,6 +80,16 @@ def spread(s: Spread | None, unit: str = "") -> str:
     return f"{number(s.mean)}{unit}{tail}"
 
 
+def changed(s: Spread | None, by: str, *, ranges: bool = True) -> str:
+    """A drift: `1.35 x (1.02..1.52)`, or of differences `+0.71 (+0.68..+0.74)`."""
+    if s is None:
+        return "-"
+    if by == "ratio":
+        return spread(s, " x") if ranges else f"{number(s.mean)} x"
+    tail = f" ({s.low:+.3g}..{s.high:+.3g})" if ranges and s.low != s.high else ""
+    return f"{s.mean:+.3g}{tail}"
+
+
 def bar(done: int, total: int, width: int) -> Text:
     full = round(width * done / total) if total else width
     return Text("━" * full, style="cyan") + Text("━" * (width - full), style="bright_black")

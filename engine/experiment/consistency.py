@@ -14,7 +14,7 @@ from engine.experiment.values import nearest
 from engine.lineage.recipe import path as plan_path
 from engine.refusals import misshapen
 from engine.refusals import refusals as impossible
-from engine.registry import describe, names
+from engine.registry import describe, key_of, names
 from engine.seams.seam import WrongAnswer
 from engine.settings import LEAST_SHARE, CollapseRule, Resources, Share
 from engine.spec import LineageSpec, MeasureSpec, Sweep
@@ -77,13 +77,21 @@ def _priced(asked: Resources, used: Collection[str]) -> set[str]:
     return {"GPU" if asked.of(name).gpus else "CPU" for name in without}
 
 
-def judgeable(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) -> None:
-    """A collapse rule about metrics that are not measured, or without a bound."""
+def judgeable(
+    rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell, *, kept: bool = False
+) -> None:
+    """A collapse rule about metrics that are not measured, without a bound, or that compares as the
+    metric has no meaning.
+
+    kept: by an output; versions that had no `by` took ratios of everything.
+    """
     if problem := _unmeasured(rule.metric, metrics):
         tell(f"collapse is judged by {rule.metric!r}, {problem}", ("collapse", "metric"))
     if (rule.above is None) == (rule.below is None):
         message = "collapse needs one of above and below (times the value of generation 0)"
         tell(message, ("collapse",))
+    elif rule.by is not None or not kept:
+        _comparing(rule, metrics, tell)
     more = rule.absorbing
     if more is None:
         return
@@ -91,6 +99,30 @@ def judgeable(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) ->
         tell("absorbing needs metric and below together, or neither", ("collapse", "absorbing"))
     if more.metric is not None and (problem := _unmeasured(more.metric, metrics)):
         tell(f"absorbing watches {more.metric!r}, {problem}", ("collapse", "absorbing", "metric"))
+
+
+def _comparing(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) -> None:
+    """A rule that compares its metric in another way than the metric declares (BY), or a difference
+    from nothing that was measured.
+    """
+    where = ("collapse", "by") if rule.by is not None else ("collapse",)
+    if rule.of == "one":
+        if not rule.is_ratio:
+            said = "by: difference compares with a value that was measured, and of: one is none; "
+            tell(f"{said}leave out by, to compare the value itself, or of (generation 0)", where)
+        return
+    key = next((m.headline(None) for m in metrics if m.id == rule.metric), rule.metric)
+    known = key_of(key)
+    if known is None or known.by in ("", "ratio" if rule.is_ratio else "difference"):
+        return
+    side, unit = ("below" if rule.above is None else "above"), known.unit
+    if known.by == "difference":
+        said = f"{rule.metric} is in {unit}, whose zero is no origin, so that ratios of it mean "
+        own = f"nothing; write by: difference, and {side} in {unit}"
+    else:
+        said = f"{rule.metric} is in {unit}, which other data do not share, so that differences of "
+        own = f"it are not comparable; write by: ratio, and {side} as a multiple of the reference"
+    tell(said + own, where)
 
 
 def comparable(sweep: Sweep, tell: Tell) -> None:

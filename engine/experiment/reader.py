@@ -86,7 +86,9 @@ def of_text(
         refresh()
         look_beside(document.values, Path(source).parent)
     asked = re.findall(r"^#\s*Question:\s*(.+)$", decoded, re.M)
-    return _Reader(name, source, document, overrides, (asked or [""])[0]).sweep()
+    reader = _Reader(name, source, document, overrides, (asked or [""])[0])
+    reader.kept = bool(output)
+    return reader.sweep()
 
 
 def read(
@@ -110,6 +112,7 @@ class _Reader:
         checked_part.cache_clear()  # a part looks at its files once: those of now
         refresh()
         self.name, self.source, self.document, self.question = name, source, document, question
+        self.kept = False  # by an output, as it was run last
         self.problems: list[Problem] = []
         self.given: list[Override] = []
         self.refused: list[Refused] = []
@@ -194,10 +197,8 @@ class _Reader:
             controls=tuple(smaller),
             document={**self.values, **({"question": question} if question else {})},
         )
-        rule = head.collapse
-        return (
-            found if rule is None else replace(found, collapse=by_keys(rule, metrics, found.kind))
-        )
+        rule = head.collapse and by_keys(head.collapse, metrics, found.kind)
+        return replace(found, collapse=rule)
 
     # ---- problems ----
 
@@ -323,7 +324,7 @@ class _Reader:
             if not head.metrics:
                 message = f"collapse is judged by {head.collapse.metric!r}, but nothing is measured"
                 self._problem(f"{message}; list it under metrics", ("collapse", "metric"))
-            judgeable(head.collapse, metrics, self._problem)
+            judgeable(head.collapse, metrics, self._problem, kept=self.kept)
         if head.threshold is not None:
             self._threshold(head.threshold, head, lineages)
 

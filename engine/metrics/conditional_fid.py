@@ -27,6 +27,7 @@ from engine.parts import (
     PositiveInt,
     Undefined,
     Value,
+    Ways,
 )
 from engine.samples import Samples, proportional_labels
 
@@ -73,6 +74,7 @@ class ConditionalFid:
             "lower",
         ),
     }
+    BY: ClassVar[Ways] = {"conditional_fid": "ratio", "conditional_fid/class_N": "ratio"}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

@@ -23,6 +23,7 @@ from engine.parts import (
     Params,
     PositiveInt,
     Undefined,
+    Ways,
 )
 from engine.samples import Samples
 
@@ -67,6 +68,13 @@ class CrossEntropy:
             "nats per token",
             "near 0",
         ),
+    }
+    BY: ClassVar[Ways] = {
+        "cross_entropy": "difference",
+        "cross_entropy/bits": "difference",
+        "cross_entropy/own": "difference",
+        "cross_entropy/truth": "difference",
+        "cross_entropy/perplexity": "ratio",
     }
 
     def __init__(self, *, points: PositiveInt = 1000) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedFrequencies, TrueFrequencies, knows
-from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params
+from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params, Ways
 from engine.samples import Samples
 
 
@@ -44,6 +44,7 @@ class Discrete:
             "lower",
         ),
     }
+    BY: ClassVar[Ways] = {"discrete/entropy": "difference"}
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._truth = cast(TrueFrequencies, dataset).probabilities_[None, :]  # [1, K]

@@ -30,6 +30,7 @@ from engine.parts import (
     Params,
     Undefined,
     Value,
+    Ways,
     traits_of,
 )
 from engine.samples import Samples
@@ -63,6 +64,7 @@ class Draw:
             "near 1",
         ),
     }
+    BY: ClassVar[Ways] = {"draw/variance_ratio": "ratio", "draw/within_class_ratio": "ratio"}
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         """Hold the variances of n held-out samples (or of all, if fewer), and the floors of as many

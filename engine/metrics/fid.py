@@ -36,6 +36,7 @@ from engine.parts import (
     PositiveInt,
     Undefined,
     Value,
+    Ways,
     traits_of,
 )
 from engine.samples import Samples
@@ -64,6 +65,7 @@ class Fid:
         ),
         "fid/excess": ("what of it is above the floor", "squared units of the features", "lower"),
     }
+    BY: ClassVar[Ways] = {"fid": "ratio"}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:
         self.extractor = extractor

@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import FittedMoments, FittedWeights, TrueMoments, TrueWeights, knows
-from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params, Undefined
+from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, Params, Undefined, Ways
 from engine.samples import Samples
 
 
@@ -58,6 +58,13 @@ class Moments:
             "squared units of the data",
             "lower",
         ),
+    }
+    BY: ClassVar[Ways] = {
+        "moments/weight_error": "ratio",
+        "moments/mean_error": "ratio",
+        "moments/trace_ratio": "ratio",
+        "moments/log_det_ratio": "difference",
+        "moments/w2": "ratio",
     }
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:

@@ -14,7 +14,17 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.knowledge import Bound, Density, knows
-from engine.parts import Around, Dataset, Generator, Keys, Needs, Number, PositiveInt, Undefined
+from engine.parts import (
+    Around,
+    Dataset,
+    Generator,
+    Keys,
+    Needs,
+    Number,
+    PositiveInt,
+    Undefined,
+    Ways,
+)
 from engine.samples import Samples
 
 
@@ -44,6 +54,7 @@ class Nelbo:
         ),
         "nelbo/kl": ("its part KL(q(z|x) || p(z)), summed over latents", "nats", ""),
     }
+    BY: ClassVar[Ways] = {"nelbo": "difference", "nelbo/reconstruction": "difference"}
 
     def __init__(self, *, n_test: PositiveInt = 2000, binarise: bool = True) -> None:
         self.n_test = n_test

@@ -22,6 +22,7 @@ from engine.parts import (
     Params,
     PositiveInt,
     Undefined,
+    Ways,
 )
 from engine.samples import Samples
 
@@ -50,6 +51,7 @@ class Nll:
             "",
         ),
     }
+    BY: ClassVar[Ways] = {"nll": "difference", "nll/truth": "difference"}
 
     def __init__(self, *, points: PositiveInt = 500) -> None:
         self.points = points

@@ -38,6 +38,7 @@ from engine.parts import (
     PositiveInt,
     Undefined,
     Value,
+    Ways,
 )
 from engine.samples import Samples, proportional_labels
 
@@ -78,6 +79,7 @@ class Otdd:
             "higher",
         ),
     }
+    BY: ClassVar[Ways] = {"otdd": "ratio"}
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
@@ -19,6 +20,7 @@ from engine.status import Point
 from engine.store.keys import beside, metric_of
 from engine.store.rows import Generation
 
+By = Literal["ratio", "difference"]
 ACCURACY = "classifier_accuracy"
 
 
@@ -48,12 +50,13 @@ class Cell:
     metric: str
     start: Spread | None  # the metric at generation 0
     last: Spread | None  # ... and at the last generation at which it was due
-    drift: Spread | None  # last / start
+    drift: Spread | None  # last / start, or last - start
     accuracy: Spread | None
     collapsed: int | None  # past the level at the last generation; None: no rule, or no numbers
     judged: int
     passed: int | None = None  # past it at some generation (first passage), come back or not
     n: int | None = None  # samples of each generation that the metric compares
+    drift_by: By = "ratio"
 
     @property
     def verdict(self) -> str:
@@ -77,9 +80,11 @@ def at_end(rows: Sequence[Generation], key: str) -> float | None:
     return None if last is None else _known(last.values.get(key))
 
 
-def drift(rows: Sequence[Generation], key: str) -> float | None:
-    """The end as a multiple of generation 0; None where that has no meaning."""
+def drift(rows: Sequence[Generation], key: str, by: By = "ratio") -> float | None:
+    """The end as a multiple of generation 0, or less it; None where that has no meaning."""
     start, end = at_start(rows, key), at_end(rows, key)
+    if by == "difference":
+        return end - start if start is not None and end is not None else None
     return end / start if start is not None and end is not None and start > 0 else None
 
 
@@ -142,10 +147,11 @@ def _cell(label: str, histories: list[History], sweep: Sweep) -> Cell:
         metric=key,
         start=Spread.of(at_start(h.rows, key) for h in ended),
         last=Spread.of(at_end(h.rows, key) for h in ended),
-        drift=Spread.of(drift(h.rows, key) for h in ended),
+        drift=Spread.of(drift(h.rows, key, sweep.drifts_by) for h in ended),
         accuracy=Spread.of(at_end(h.rows, accuracy) for h in ended),
         collapsed=sum(verdicts) if verdicts else None,
         judged=len(verdicts),
         passed=sum(passed(h, rule) for h in ended) if rule and verdicts else None,
         n=sweep.n_in(histories[0].spec, metric_of(key)),
+        drift_by=sweep.drifts_by,
     )

@@ -85,8 +85,8 @@ def _coordinates(dataset: Part, found: Contents | None) -> int | None:
 
 
 def _spread(sweep: Sweep, store: Store, begun: Mapping[str, str]) -> Iterator[str]:
-    """Cells whose founders differ by a larger factor than the level of the collapse rule; cells
-    that share their founders are named once.
+    """Cells whose founders differ by more than the level of the collapse rule; cells that share
+    their founders are named once.
     """
     rule = sweep.collapse
     if rule is None or rule.slope is not None:
@@ -103,22 +103,29 @@ def _spread(sweep: Sweep, store: Store, begun: Mapping[str, str]) -> Iterator[st
         known = [level for level in levels if level is not None]
         if len(known) < 2:
             continue
-        factor = max(value for value, _ in known) / min(value for value, _ in known)
-        asked = math.exp(sum(effect for _, effect in known) / len(known))
-        if factor > asked:
+        apart = max(value for value, _ in known) - min(value for value, _ in known)
+        asked = sum(effect for _, effect in known) / len(known)
+        if apart > asked:
             name = names_of(sweep).cell(next(iter(founders.values())))
             yield (
-                f"{rule.metric} of the founders of {name} differs over {len(known)} seeds by a "
-                f"factor of {factor:.3g}, more than the effect that is asked about "
-                f"({rule.words()}: a factor of {asked:.3g}); more samples, or more seeds"
+                f"{rule.metric} of the founders of {name} differs over {len(known)} seeds by "
+                f"{_much(apart, rule)}, more than the effect that is asked about "
+                f"({rule.words()}: {_much(asked, rule)}); more samples, or more seeds"
             )
+
+
+def _much(apart: float, rule: CollapseRule) -> str:
+    """A distance on the scale of a rule in words: a factor, or so many units."""
+    if rule.is_ratio:
+        return f"a factor of {math.exp(apart):.3g}"
+    return f"{apart:.3g} {rule.unit}".rstrip()
 
 
 def _level(
     sweep: Sweep, rule: CollapseRule, store: Store, draw: str, spec: LineageSpec
 ) -> tuple[float, float] | None:
-    """A founder's value, and the logarithm of the factor from it to the level; None where one of
-    them is no positive number.
+    """A founder's value and how far it is from the level: of a ratio both are logarithms; None
+    where one of them has no value, or no logarithm.
     """
     row = store.row("draw", draw)
     own = next((m for m in sweep.metrics_of(spec) if m.id == metric_of(rule.metric)), None)
@@ -128,6 +135,10 @@ def _level(
     value = measured.values.get(rule.metric)
     floor = measured.values.get(beside(rule.metric, "floor"))
     reference = {"floor": floor, "one": 1.0}.get(rule.of or "start", value)
-    if value is None or reference is None or value <= 0 or reference <= 0:
+    if value is None or reference is None:
         return None
-    return value, abs(math.log(rule.bound * reference / value))
+    if not rule.is_ratio:
+        return value, abs(rule.begins(reference) - value)
+    if value <= 0 or reference <= 0:
+        return None
+    return math.log(value), abs(math.log(rule.begins(reference) / value))

@@ -187,7 +187,7 @@ def most_drifted(sweep: Sweep, found: Mapping[str, History]) -> list[History]:
     sign = sweep.collapse.sign if sweep.collapse else 1  # -1 where less of the metric is worse
 
     def rank(history: History) -> tuple[int, float]:
-        moved = drift(history.rows, key)
+        moved = drift(history.rows, key, sweep.drifts_by)
         return -len(history.rows), math.inf if moved is None else -sign * moved
 
     cells = [own for own in found.values() if own.spec.id not in sweep.control_ids]

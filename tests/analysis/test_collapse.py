@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from analysis.collapse.functional import functional
 from analysis.frame.rows import tidy
-from engine.experiment.reader import SpecError
+from engine.experiment.reader import SpecError, of_text
 from engine.experiment.sources import load
 from engine.lineage.history import History
 from engine.outcome import summary
@@ -30,6 +30,9 @@ ABOVE = CollapseRule(metric="fid", above=3.0)
 def rule_of(**given: Any) -> CollapseRule:
     """A rule as a file gives it; above 3 times generation 0 where nothing else is said."""
     return CollapseRule.from_dict({"metric": "fid", "above": 3.0} | given)
+
+
+NATS = rule_of(metric="nll", above=0.1, by="difference")
 
 
 def curve(*values: float | None, status: str = "ok", floor: float | None = None) -> list[Point]:
@@ -123,6 +126,50 @@ def test_a_slope_must_be_sure() -> None:
     assert rule.judge(curve(1.0, 2.0)).verdict is None
     falling = rule_of(above=None, below=0.1, slope={"last": 8})
     assert falling.judge(curve(*(10 - 2.0 * t for t in range(5)))).verdict is True
+    assert falling.judge(curve(*(10 + 0.1 * t for t in range(5)))).verdict is False
+
+
+@pytest.mark.parametrize(
+    ("points", "rule", "verdict", "y"),
+    [
+        (curve(2.0, 2.2), NATS, True, 0.2),
+        (curve(2.0, 2.05), NATS, False, 0.05),
+        (curve(-1.0, -0.8), NATS, True, 0.2),  # of densities: a ratio would say the contrary
+        (curve(0.0, 0.3), NATS, True, 0.3),
+        (curve(-1.0, -3.0), rule_of(above=None, below=1.5, by="difference"), True, 2.0),
+        (curve(2.0, 1.0), rule_of(above=None, below=1.5, by="difference"), False, 1.0),
+        (curve(2.0, 2.2, floor=2.15), rule_of(above=0.1, by="difference", of="floor"), False, 0.05),
+        (curve(0.0, status="diverged"), NATS, True, math.inf),
+    ],
+)
+def test_a_difference_is_of_values_of_any_sign(
+    points: list[Point], rule: CollapseRule, verdict: bool, y: float
+) -> None:
+    found = rule.judge(points)
+    assert found.verdict is verdict and found.y == pytest.approx(y)
+    assert (found.y > found.level) == verdict and rule.level == rule.bound
+    if not found.absorbed:
+        past = rule.sign * (found.value - rule.begins(found.reference))
+        assert (past > 0) == verdict, "where the level is drawn is where collapse begins"
+
+
+def test_a_difference_without_a_reference_says_so() -> None:
+    found = NATS.judge(curve(None, 2.0))
+    assert found.verdict is None and "no value at generation 0" in found.undefined
+
+
+def test_the_slope_of_a_difference_is_per_generation() -> None:
+    points = curve(*(-5 + 0.2 * t for t in range(6)))
+    judged = rule_of(above=0.1, by="difference", slope={"last": 5}).judge(points)
+    assert judged.verdict is True and judged.y == pytest.approx(0.2)
+    more = rule_of(above=0.3, by="difference", slope={"last": 5})
+    assert more.judge(points).verdict is False
+    falls = rule_of(above=None, below=0.1, by="difference", slope={"last": 5})
+    assert falls.judge(points).verdict is False
+
+
+def test_first_passage_of_a_difference_is_from_generation_0() -> None:
+    assert NATS.first_passage(curve(-0.05, 0.0, 0.06, 0.0)) == 2
 
 
 def test_a_slope_is_read_at_the_last_generation_so_whole_lineages_are_not_censored() -> None:
@@ -255,6 +302,11 @@ def test_the_floor_of_the_frame_is_the_reference() -> None:
 @pytest.mark.parametrize(
     ("collapse", "said"),
     [
+        ("{metric: fid, above: 2, by: difference}", "write by: ratio"),
+        ("{metric: nll, above: 2}", "zero is no origin.*write by: difference, and above in nats"),
+        ("{metric: nll, above: 2, by: ratio}", "write by: difference"),
+        ("{metric: fid, above: 2, of: one, by: difference}", "of: one is none"),
+        ("{metric: fid, above: 2, by: logarithm}", "by"),
         ("{metric: fid, above: 2, of: flour}", "of"),
         ("{metric: fid, above: 2, slope: {last: 2}}", "last"),
         ("{metric: fid, above: 2, absorbing: {metric: fid}}", "metric and below together"),
@@ -268,11 +320,29 @@ def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Any, collapse: str, sai
     file = tmp_path / "e.yaml"
     base = (
         "base: {dataset: gaussian, generator: gaussian, n_real: 10}\ngenerations: "
-        "1\nmetrics: [fid]\n"
+        "1\nmetrics: [fid, nll]\n"
     )
     file.write_text(base + f"collapse: {collapse}\n")
     with pytest.raises(SpecError, match=said):
         load(file)
+
+
+def test_what_an_output_keeps_of_a_version_without_differences_is_judged_as_it_was() -> None:
+    text = (
+        b"base: {dataset: gaussian, generator: gaussian, n_real: 10}\ngenerations: 1\n"
+        b"metrics: [nll]\ncollapse: {metric: nll, above: 2}\n"
+    )
+    with pytest.raises(SpecError, match="write by: difference"):
+        of_text(text, name="e", source="e.yaml")
+    sweep = of_text(text, name="e", source="out/experiments/e.yaml", output="out")
+    assert sweep.collapse is not None and sweep.collapse.is_ratio and sweep.drifts_by == "ratio"
+    with pytest.raises(SpecError, match="write by: difference"):
+        of_text(
+            text.replace(b"above: 2", b"above: 2, by: ratio"),
+            name="e",
+            source="out/experiments/e.yaml",
+            output="out",
+        )
 
 
 def test_a_rule_may_name_any_key_of_a_metric_that_is_measured(tmp_path: Any) -> None:
@@ -324,3 +394,10 @@ def test_rules_in_words() -> None:
         grows == "fid grows by more than 0.1 x generation 0 per generation over the last 5 "
         "(95% confidence)"
     )
+    assert NATS.words() == "nll more than 0.1 nats per sample above generation 0"
+    assert NATS.bound_words == "0.1 nats per sample" and ABOVE.bound_words == "3 x"
+    assert NATS.quantity() == "nll: nats per sample above its generation 0"
+    unknown = rule_of(metric="mine/key", above=None, below=2.0, by="difference", of="floor")
+    assert unknown.words() == "mine/key more than 2 below its real-vs-real floor"
+    slow = rule_of(metric="nll", above=0.1, by="difference", slope={"last": 5}).words()
+    assert slow.startswith("nll grows by more than 0.1 nats per sample per generation over the")

@@ -135,6 +135,19 @@ def test_a_slope_has_a_linear_axis() -> None:
     assert drawn(rule, lineages(rule))[0].axes[0].get_yscale() == "linear"
 
 
+@pytest.mark.parametrize(("side", "sign"), [("above", 1), ("below", -1)])
+def test_a_difference_has_a_linear_axis_in_the_units_of_the_metric(side: str, sign: int) -> None:
+    rule = CollapseRule.from_dict({"metric": "nll", side: 0.1, "by": "difference"})
+    assert rule.sign == sign
+    axis = drawn(rule, lineages(rule))[0].axes[0]
+    assert axis.get_yscale() == "linear"
+    assert axis.get_ylabel() == f"nll: nats per sample {side} its generation 0"
+    assert [text.get_text() for text in axis.texts] == ["0.1 nats per sample"]
+    assert any(np.allclose(own.get_ydata(), 0.1) for own in axis.lines)
+    below = axis.get_ylim()[0]
+    assert below < 0, "lineages that came out better than they began are on the axis"
+
+
 def test_the_curve_is_what_was_fitted_and_its_band_holds_the_truth() -> None:
     _, fits = drawn(RULE, lineages(RULE))
     truth = RULE.level + 1.5 * (fits["synthetic_fraction"] - 0.7)

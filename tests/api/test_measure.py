@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import engine
 from analysis.report.page import placed
 from engine.cli.main import app
+from engine.cli.measure import rule
 from engine.store.disk import Unwritable
 from engine.store.reader import UNASKED
 
@@ -224,6 +225,11 @@ def test_points_of_a_known_law_are_measured_against_it(tmp_path: Path) -> None:
     ratios = curve.frame()["moments/trace_ratio"]
     assert np.allclose(ratios, [1, 0.25, 0.0625], rtol=0.3)
     assert (curve.judge().collapsed, curve.judge().at) == (True, 1)
+    nats = {"metric": "moments/log_det_ratio", "below": 2.0, "by": "difference"}
+    assert (curve.judge(nats).collapsed, curve.judge(nats).at) == (True, 2)
+    with pytest.raises(engine.SpecError, match="write by: difference"):
+        curve.judge(nats | {"by": "ratio"})
+    assert rule("fid, above, 2, difference") == {"metric": "fid", "above": 2.0, "by": "difference"}
     with pytest.raises(engine.SpecError, match="drawn without end; say how many"):
         engine.measure("gaussian", [tmp_path / "g0.npz"], metrics=["moments"])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine._descriptions import keys_of
+from engine.console.tables import changed
 from engine.lineage.history import History
 from engine.outcome.document import to_json
 from engine.outcome.summary import Cell, Spread, curve, summarise
@@ -60,6 +61,23 @@ SAFE: tuple[Fids, str] = ((2.0, 3.0, 4.0), "ok")
 COLLAPSED: tuple[Fids, str] = ((4.0, 8.0, 16.0), "ok")
 DIVERGED: tuple[Fids, str] = ((1.0,), "diverged")
 LEFT: tuple[Fids, str] = ((2.0, 9.0), "unfinished")
+
+
+def test_a_drift_is_a_difference_where_the_rule_takes_one(tmp_path: Path) -> None:
+    sweep = sweep_of(TWO_CELLS, tmp_path)
+    assert sweep.collapse is not None
+    rule = sweep.collapse.model_copy(update={"by": "difference", "above": 2.5})
+    sweep = replace(sweep, collapse=rule)
+    fids = ((2.0, 2.0), (-1.0, 3.0), (0.0, 1.0))
+    found = {
+        spec.id: History(spec, rows(spec.id, own, "ok"), Status.OK)
+        for spec, own in zip(sweep.lineages, fids * 2, strict=True)
+    }
+    cell = summarise(sweep, found)[0]
+    assert cell.drift == Spread(5 / 3, 0.0, 4.0, 3) and cell.drift_by == "difference"
+    assert (cell.collapsed, cell.judged, cell.passed) == (1, 3, 1)
+    assert changed(cell.drift, cell.drift_by) == "+1.67 (+0..+4)"
+    assert changed(Spread(1.5, 1.5, 1.5, 1), "ratio") == "1.5 x"
 
 
 def test_every_number_of_a_cell(tmp_path: Path) -> None:
