@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ def train(
             for model in models if how.ema else ():
                 averages[id(model)].update_parameters(model)
             if place.due() and step < how.steps and accelerator.is_main_process:
-                place.write(name, state.to_bytes(step, about))
+                place.write(name, partial(state.to_bytes, step, about))
         place.speed = {"resumed_at_step": float(done)} if done else {}
         place.speed |= clock.speed((how.steps - done) * how.batch * repeats)
     for model in models:

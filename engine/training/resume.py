@@ -3,19 +3,22 @@ not know about the store.
 
 A generation that takes an hour must not be lost with a spot machine.  Around `fit` the lineage
 opens a `Place`; the training loop finds it with `here()`, writes its whole state there every few
-minutes, and starts from it when the same key is trained again.  Without a place nothing is kept.
+minutes, and starts from it when the same key is trained again.  A state that takes long to write is
+written more rarely, so that at most a twentieth of the time goes into it.  Without a place nothing
+is kept.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
 EVERY_SECONDS = 180.0
+WORTH = 20.0  # times what the last one took passes between two states
 
 
 class Keeper(Protocol):
@@ -35,26 +38,33 @@ class Place:
     # the state of another machine, version or thread count would give other bits: it is not
     # continued
     machine: str = ""
-    seconds: float = EVERY_SECONDS
+    seconds: float = EVERY_SECONDS  # between two states at least; 0: after every step
     # parts of each minibatch, their gradients added: the same step in less memory
     micro_batches: int = 1
     # networks trained in this place so far: a fit may train several, one after the other
     trained: int = 0
     # what the last training measured: examples per second, peak memory
     speed: dict[str, float] = field(default_factory=dict)
-    saved: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    due_at: float = field(init=False)  # on the clock, when a state is due
+
+    def __post_init__(self) -> None:
+        self.due_at = self.clock() + self.seconds
 
     def next_name(self) -> str:
         self.trained += 1
         return f"{self.key}-{self.trained}"
 
     def due(self) -> bool:
-        return self.keeper is not None and time.monotonic() - self.saved >= self.seconds
+        return self.keeper is not None and self.clock() >= self.due_at
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, state: Callable[[], bytes]) -> None:
+        """Make the state's bytes and keep them."""
         assert self.keeper is not None
-        self.keeper.write_partial(name, data)
-        self.saved = time.monotonic()
+        began = self.clock()
+        self.keeper.write_partial(name, state())
+        now = self.clock()
+        self.due_at = now + (max(self.seconds, WORTH * (now - began)) if self.seconds else 0.0)
 
     def read(self, name: str) -> bytes | None:
         return self.keeper.read_partial(name) if self.keeper is not None else None

@@ -109,6 +109,41 @@ def test_a_training_continues_to_the_same_bits(
     assert place.speed["resumed_at_step"] == sum(stops)
 
 
+class Slow(Memory):
+    """Takes so many seconds of a clock for every state, beside those of making its bytes."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.now, self.seconds = 0.0, seconds
+
+    def write_partial(self, name: str, data: bytes) -> None:
+        self.now += self.seconds
+        super().write_partial(name, data)
+
+    def bytes_of(self) -> bytes:
+        self.now += self.seconds / 2
+        return b"state"
+
+
+@pytest.mark.parametrize(("write", "wait"), [(0.2, 180.0), (6.0, 180.0), (40.0, 1200.0)])
+def test_states_take_a_twentieth_of_the_time_at_most(write: float, wait: float) -> None:
+    """Between two is what a training of a day waits: 180 s, or 20 times what the last one took."""
+    keeper = Slow(write)
+    place = resume.Place(keeper, "key", clock=lambda: keeper.now)
+    began: list[float] = []
+    ended: list[float] = []
+    while keeper.now < 86_400:
+        if place.due():
+            began.append(keeper.now)
+            place.write("state", keeper.bytes_of)
+            ended.append(keeper.now)
+        keeper.now += 1.0
+    waits = [b - a for a, b in zip([0.0, *ended], began, strict=False)]
+    assert waits[0] == 180.0 and set(np.round(waits[1:], 6)) == {wait}
+    share = len(began) * 1.5 * write / keeper.now
+    assert share <= 0.05 and len(began) > 60
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_images_continue_in_either_memory_order(channels_last: bool, ema: float) -> None:
