@@ -166,7 +166,10 @@ def short(row: Any) -> str:
         typical = f"{along(row.estimate, row.first, row.last)} {ends}"
     elif row.verdict == "always" or row.likely == "collapse":
         typical = f"from {row.first:g} on"
-    likely = "likely " if row.verdict == "open" and not np.isfinite(row.estimate) else ""
+    elif row.verdict == "open" and row.likely == "none":
+        typical = "not known"
+    unsure = row.verdict == "open" and row.likely != "none"
+    likely = "likely " if unsure and not np.isfinite(row.estimate) else ""
     if not np.isfinite(row.risk):
         return f"typical {likely}{typical}"
     safe = "none"

@@ -86,7 +86,7 @@ class Estimate:
     """Where collapse begins: the typical fraction, from which half of the lineages collapse, and
     the safe one.
 
-    An end of the interval is None where the axis ends first.
+    An end of the interval is None where the axis ends first; the estimate too, where both are.
     axis  where lineages have values: past them nothing is claimed.
     """
 
@@ -112,6 +112,11 @@ class Estimate:
     def width(self) -> float:
         """Of the interval; infinite where it is open."""
         return math.inf if self.low is None or self.high is None else self.high - self.low
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether the interval is the whole axis: then nothing is known of the crossing."""
+        return self.verdict == "open" and self.low is None and self.high is None
 
     @property
     def likely(self) -> Likely:
@@ -166,7 +171,8 @@ class Estimate:
                 else f" (or from {along(self.high, low, high)} at the latest)"
             )
             return f"{likely}at least half of the lineages collapse from {low:g} on{last}"
-        assert self.estimate is not None
+        if self.estimate is None:
+            return f"typical fraction not known: it may be anywhere from {low:g} to {high:g}"
         first = f"before {low:g}" if self.low is None else along(self.low, low, high)
         last = f"past {high:g}" if self.high is None else along(self.high, low, high)
         half = "from there on half of the lineages collapse"
@@ -274,7 +280,8 @@ def judged(
     if max(never, always) >= 1 - tail:
         which: Verdict = "never" if never > always else "always"
         return replace(answer, verdict=which, estimate=None, low=None, high=None)
-    if max(never, always) >= 0.5:  # more likely than not there is no crossing here to estimate
+    # more likely than not there is no crossing here to estimate, or it may be anywhere
+    if max(never, always) >= 0.5 or answer.anywhere:
         return replace(answer, estimate=None)
     return replace(answer, verdict="bracketed") if answer.width < math.inf else answer
 

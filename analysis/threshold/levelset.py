@@ -239,7 +239,12 @@ def _tempered(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
 def _curves(
     data: _Data, theta: np.ndarray, nodes: np.ndarray, each: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`each` curves of f for each row of hyperparameters: [draws, nodes], on the unit axis."""
+    """`each` curves of f for each row of hyperparameters: [draws, nodes], on the unit axis.
+
+    Resampled hyperparameters repeat: what does not draw is done once for those that are alike.
+    """
+    whole, few = theta, data.paired and data.seeds > 1
+    theta, alike = np.unique(whole, axis=0, return_inverse=True)
     factor = _factor(data, theta)
     cross = _trend(data.x, nodes) + _matern(data.x, nodes, theta)  # [theta, n, nodes]
     y = np.broadcast_to(data.y[:, None], (len(theta), len(data.x), 1))
@@ -250,12 +255,12 @@ def _curves(
     root = np.linalg.cholesky(
         left + 1e-6 * np.eye(len(nodes)) * (1 + np.exp(2 * theta[:, 0])[:, None, None])
     )
-    drawn = mean[:, :, None] + root @ rng.standard_normal(
-        (len(theta), len(nodes), each)
-    )  # [theta, nodes, each]
-    if data.paired and data.seeds > 1:
-        drawn = drawn + _few_seeds(data.seeds, theta, nodes) * rng.standard_normal(
-            (len(theta), 1, each)
+    drawn = mean[alike, :, None] + root[alike] @ rng.standard_normal(
+        (len(whole), len(nodes), each)
+    )  # [hyperparameters, nodes, each]
+    if few:
+        drawn = drawn + _few_seeds(data.seeds, whole, nodes) * rng.standard_normal(
+            (len(whole), 1, each)
         )
     return np.asarray(drawn.transpose(0, 2, 1).reshape(-1, len(nodes)))
 

@@ -160,6 +160,17 @@ def test_a_crossing_near_the_beginning_leaves_the_interval_open() -> None:
     assert " [before 0, " in found.words
 
 
+def test_an_interval_over_the_whole_axis_has_no_number() -> None:
+    """Four lineages whose noise is as large as the curve: the level may be passed anywhere."""
+    found = estimate(
+        [Outcome(0.0, 0, -1.0), Outcome(0.5, 1, 0.9), Outcome(0.5, 2, -1.1), Outcome(1.0, 3, 0.6)],
+        0.0,
+    )
+    assert found.anywhere and max(found.never, found.always) < 0.5
+    assert found.estimate is None and found.likely == "none"
+    assert "typical fraction not known: it may be anywhere from 0 to 1" in found.words
+
+
 def test_too_few_undefined_and_absorbed() -> None:
     assert estimate([Outcome(0.0, 0, 0.1), Outcome(1.0, 0, 2.0)], 1.0).verdict == "too few"
     y = noisy(4 * FRACTIONS, 3, 0.1)
