@@ -15,15 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
+from engine._tokenizers import digest_of
 from engine._torchvision import torchvision  # noqa: F401  (before transformers, which imports it)
 from engine.files import JsonObject
+from engine.generators._pretrained import config_of, place_of, require_whole
+from engine.samples import Samples
 from engine.training.device import Precision, device, tensor, tensor_float
 from engine.training.progress import pieces
 
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM  # isort: skip
+from transformers import AutoModelForCausalLM, DynamicCache  # isort: skip
+from transformers import LlamaConfig, LlamaForCausalLM  # isort: skip
+from transformers.models.auto import modeling_auto as known  # isort: skip
 from transformers.utils import logging as speech  # isort: skip
 
 MOST_LOGITS = 1 << 25  # that are in memory at a time
@@ -69,6 +75,35 @@ class TextNet:
             eos_token_id=None,
         )
         return cls(LlamaForCausalLM(config), about)
+
+    @classmethod
+    def based(cls, folder: Path, about: JsonObject, dropout: float) -> TextNet:
+        """The network of a folder, to be trained further; what begins a text is that of `about` or,
+        where it says None, of the folder.  Of several classes each has a new token instead, which
+        is as that one until it is trained.  ValueError for a folder that holds no such network, and
+        for one that is too small for the text.
+        """
+        module = opened(folder, dropout)
+        config, length, tokens = module.config, about["length"], about["vocabulary"]
+        longest = getattr(config, "max_position_embeddings", length)
+        if tokens > config.vocab_size or length > longest:
+            raise ValueError(
+                f"base: the network in {folder} has {config.vocab_size:,} tokens and texts of at "
+                f"most {longest:,}, the data {tokens:,} and texts of {length:,}"
+            )
+        begins = (about["begins"][0], config.bos_token_id, config.eos_token_id)
+        begin = next((token for token in begins if token is not None), None)
+        if not isinstance(begin, int) or not 0 <= begin < config.vocab_size:
+            raise ValueError(f"base: {folder} does not say which token begins a text; got {begin}")
+        classes = len(about["begins"])
+        if classes == 1:
+            return cls(module, about | {"begins": [begin]})
+        first = config.vocab_size
+        module.resize_token_embeddings(first + classes, mean_resizing=False)
+        with torch.no_grad():
+            for layer in (module.get_input_embeddings(), module.get_output_embeddings()):
+                layer.weight[first:] = layer.weight[begin]
+        return cls(module, about | {"begins": list(range(first, first + classes))})
 
     def is_like(self, other: TextNet) -> bool:
         """Whether this network can be trained further where the other would be trained."""
@@ -129,10 +164,7 @@ class TextNet:
 
     @classmethod
     def load(cls, folder: Path) -> TextNet:
-        with quiet():
-            module: Any = LlamaForCausalLM.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-            )
+        module = opened(folder)
         return cls(module.to(device()).eval(), getattr(module.config, OURS))
 
 
@@ -157,6 +189,44 @@ class Writer:
         if parents is not None:
             self.cache.reorder_cache(tensor(parents, device()))
         self.fed = tensor(tokens.astype(np.int64), device())[:, None]
+
+
+def begin_of(base: str, data: Samples) -> int | None:
+    """The token that begins a text; ValueError for data of another tokenizer."""
+    own, theirs = data.declared.tokenizer, digest_of(place_of(base))
+    if own is None or own.digest != theirs:
+        has = "no pretrained tokenizer" if own is None else "another tokenizer"
+        raise ValueError(
+            f"gpt: {has} encoded the text, and base {base} knows its own alone; give the data "
+            "set `text` with tokens: {tokenizer: FOLDER}, the folder of base"
+        )
+    return own.bos
+
+
+def opened(folder: Path, dropout: float | None = None) -> Any:
+    """The language model of a folder in float32; errors as in _pretrained."""
+    config = config_of(folder, "a language model of transformers")
+    if config.get("model_type") not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        named = ", ".join(config.get("architectures") or ()) or config.get("model_type")
+        raise ValueError(f"base: {folder} holds {named}, and no language model of transformers")
+    own = {} if dropout is None else {"attention_dropout": dropout}
+    if own and not dropout and "attention_dropout" not in config:
+        own = {}
+    try:
+        with quiet():
+            found: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **own,
+            )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"base: {folder} cannot be read: {error}") from None
+    require_whole(found[1], folder)
+    return found[0]
 
 
 def _shapes(module: Any) -> dict[str, torch.Size]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
@@ -26,11 +27,13 @@ from torch.nn import functional
 from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
 from engine.files import JsonObject
 from engine.generators._labels import label_counts
+from engine.generators._pretrained import config_of, place_of, require_whole
 from engine.training.device import device, tensor_float
 from engine.training.loop import Training
 
 from diffusers import UNet2DModel  # isort: skip
 
+WANTED = "a UNet2DModel of diffusers, or a pipeline of one,"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"  # diffusers' name
 
 
@@ -121,6 +124,42 @@ class ImageUnet:
             )
         return cls(_unet(config), config, label_dropout)
 
+    @classmethod
+    def based(
+        cls, base: str, x: np.ndarray, y: np.ndarray | None, size: Size, label_dropout: float
+    ) -> ImageUnet:
+        """A UNet2DModel of diffusers, or of a pipeline's folder, to be trained further: labels that
+        it was not trained on have new weights.  ValueError for any other network.
+        """
+        folder = unet_of(place_of(base))
+        own, counts = config_of(folder, WANTED), label_counts(y)
+        if own.get("_class_name") != "UNet2DModel":
+            raise ValueError(f"base: {folder} holds a {own.get('_class_name')}; {WANTED} is wanted")
+        colours, classes = x.shape[3], len(counts) + 1 if counts else None
+        for name, here in (("in_channels", colours), ("out_channels", colours)):
+            if own.get(name) != here:
+                raise ValueError(
+                    f"base: the network in {folder} has {name} {own.get(name)}, the "
+                    f"images have {here} channels"
+                )
+        if own.get("num_class_embeds") not in (None, classes):
+            raise ValueError(
+                f"base: the network in {folder} has {own['num_class_embeds']} classes, that of no "
+                f"label among them, the images have {len(counts)}"
+            )
+        step = 2 ** (len(own["block_out_channels"]) - 1)
+        height, width = (side + -side % step for side in x.shape[1:3])
+        described = {name: value for name, value in own.items() if not name.startswith("_")}
+        described |= {"sample_size": [height, width], "num_class_embeds": classes}
+        described["dropout"] = size.dropout
+        config = {
+            "shape": list(x.shape[1:]),
+            "label_counts": counts,
+            "channels": list(own["block_out_channels"]),
+            "base": described,
+        }
+        return cls(_with_weights(_unet(config), folder), config, label_dropout)
+
     # ---- data in and out ----
 
     def encode(
@@ -196,7 +235,32 @@ class ImageUnet:
         return cls(unet.to(device()).eval(), config, label_dropout)
 
 
+def unet_of(folder: Path) -> Path:
+    """Where the network of a pipeline lies, or the folder itself."""
+    return folder / "unet" if (folder / "unet").is_dir() else folder
+
+
+def refuse_own(base: str | None, **own: Any) -> None:
+    """ValueError for numbers of the network beside one that has its own."""
+    if base is not None and (given := [name for name, value in own.items() if value is not None]):
+        raise ValueError(f"{', '.join(given)} belong to base; leave them out")
+
+
+def _with_weights(unet: Any, folder: Path) -> Any:
+    """The network with the weights of a folder, but for labels it has none of."""
+    try:
+        weights = load((folder / Path(WEIGHTS).name).read_bytes())
+        lacking, unknown = unet.load_state_dict(weights, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"base: the weights in {folder} cannot be read: {error}") from None
+    lacking = [name for name in lacking if not name.startswith("class_embedding.")]
+    require_whole({"missing_keys": lacking, "unexpected_keys": unknown}, folder)
+    return unet
+
+
 def _unet(config: JsonObject) -> Any:
+    if "base" in config:
+        return UNet2DModel.from_config(config["base"])
     (height, width, colours), channels = config["shape"], config["channels"]
     step, levels, common = 2 ** (len(channels) - 1), range(len(channels)), math.gcd(*channels)
     kinds = ["Attn" if level in config["attention"] else "" for level in levels]

@@ -45,12 +45,14 @@ from torch import Tensor
 
 from engine.generators import _unet
 from engine.generators._labels import labels_for, same_networks
-from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from engine.generators._pretrained import place_of, require_noise
+from engine.parts import Fraction, NonNegativeInt, OnDisk, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor, torch_generator
 from engine.training.loop import Training, Turn, train
 from engine.training.progress import pieces
 
+KINDS = {"epsilon": "epsilon", "v": "v_prediction"}  # as diffusers calls predictions
 BATCH_OUT = 256  # images drawn at a time
 # where few-step samplers begin: DPM-Solver's advice for the cosine schedule, where less is only
 # noise
@@ -90,6 +92,8 @@ class Ddpm:
                     multistep solvers of the same ODE.
     sampling_steps  steps of the sampler, at most `timesteps`: one evaluation of the network each,
                     two under guidance; more are finer.
+    base            folder of a DDPMPipeline or UNet2DModel of diffusers, as save_pretrained writes
+                    it: training begins from its weights; None: new ones.
     warm_start      go on from the network of the generation before, where it is of the same shape,
                     instead of from new weights.
     warm_steps      optimiser steps of a fit that goes on so; None: `steps` (Bertrand: fewer).
@@ -137,6 +141,7 @@ class Ddpm:
         timesteps: PositiveInt = 1000,
         sampler: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = "dpm-solver++",
         sampling_steps: PositiveInt = 20,
+        base: OnDisk | None = None,
         warm_start: bool = False,
         warm_steps: PositiveInt | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
@@ -169,6 +174,8 @@ class Ddpm:
             timesteps,
         )
         self.sampler, self.sampling_steps = sampler, sampling_steps
+        _unet.refuse_own(base, channels=channels, layers=layers, attention=attention)
+        self.base = base
         self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
         self.conditional = conditional
         self.how = Training(
@@ -189,7 +196,7 @@ class Ddpm:
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         y = data.y if self.conditional else None
         with seeded(rng):
-            fresh = _unet.ImageUnet.new(data.x, y, self.size, self.label_dropout)
+            fresh = self._fresh(data.x, y)
         how = self.how
         if (
             self.warm_start
@@ -201,6 +208,14 @@ class Ddpm:
         loss = partial(self._loss, tensor(self.signal.astype(np.float32), device()))
         turn = Turn(fresh.module, loss, lr=self.size.lr)
         return train([turn], [data.x] if y is None else [data.x, y], rng, how)
+
+    def _fresh(self, x: np.ndarray, y: np.ndarray | None) -> _unet.ImageUnet:
+        """A network before its first training."""
+        if self.base is None:
+            return _unet.ImageUnet.new(x, y, self.size, self.label_dropout)
+        noise = _betas(self.timesteps, self.schedule) | {"prediction_type": KINDS[self.prediction]}
+        require_noise(place_of(self.base), noise)
+        return _unet.ImageUnet.based(self.base, x, y, self.size, self.label_dropout)
 
     def _loss(self, signal: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise or velocity at even times: the paper's
@@ -280,10 +295,8 @@ class Ddpm:
         """
         assert self.net_ is not None, "fit or load comes first"
         self.net_.save(folder)
-        kind = {"epsilon": "epsilon", "v": "v_prediction"}[self.prediction]
-        scheduler: Any = DDPMScheduler(
-            **_betas(self.timesteps, self.schedule), prediction_type=kind
-        )
+        betas, kind = _betas(self.timesteps, self.schedule), KINDS[self.prediction]
+        scheduler: Any = DDPMScheduler(**betas, prediction_type=kind)
         scheduler.save_pretrained(folder / "scheduler")
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         index = {"_class_name": "DDPMPipeline", "_diffusers_version": __version__, **parts}

@@ -24,7 +24,7 @@ from torch.nn import functional
 from engine.files import JsonObject
 from engine.generators import _unet
 from engine.generators._labels import label_counts, labels_for, same_networks
-from engine.parts import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from engine.parts import Fraction, NonNegativeInt, OnDisk, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor
 from engine.training.loop import Training, Turn, refuse_non_finite_data, train
@@ -74,6 +74,9 @@ class PointNet(nn.Module):
         return out
 
 
+Net = _unet.ImageUnet | PointNet
+
+
 class FlowMatching:
     """Points [n, replicates, d] or images [n, h, w, c].
 
@@ -106,6 +109,8 @@ class FlowMatching:
     solver          of the velocity's ODE: euler (one evaluation of the network per step), or heun
                     or midpoint (two, and second order).
     sampling_steps  steps of the solver; more are finer.
+    base            of images: folder of a UNet2DModel of diffusers, as save_pretrained writes it:
+                    training begins from its weights; None: new ones.
     warm_start      go on from the network of the generation before, where it is of the same shape,
                     instead of from new weights.
     warm_steps      optimiser steps of a fit that goes on so; None: `steps` (Bertrand: fewer).
@@ -150,6 +155,7 @@ class FlowMatching:
         coupling: Literal["independent", "minibatch_ot"] = "independent",
         solver: Literal["euler", "heun", "midpoint"] = "midpoint",
         sampling_steps: PositiveInt = 10,
+        base: OnDisk | None = None,
         warm_start: bool = False,
         warm_steps: PositiveInt | None = None,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
@@ -168,6 +174,8 @@ class FlowMatching:
             label_dropout,
             coupling,
         )
+        _unet.refuse_own(base, channels=channels, layers=layers, attention=attention)
+        self.base = base
         self.solver, self.sampling_steps = solver, sampling_steps
         self.warm_start, self.warm_steps = warm_start, warm_steps
         self.fast = dict(precision=precision, channels_last=channels_last, compile=compile)
@@ -182,11 +190,7 @@ class FlowMatching:
         refuse_non_finite_data([x])
         size = _unet.with_own(self.image_size if images else POINTS, **self.own)
         with seeded(rng):
-            fresh = (
-                _unet.ImageUnet.new(x, y, size, self.label_dropout)
-                if images
-                else _point_net(x, y, size)
-            )
+            fresh = self._fresh(x, y, size)
         if (
             self.warm_start
             and self.net_ is not None
@@ -204,6 +208,16 @@ class FlowMatching:
             rng,
             self._how(size, None if images else x.shape[1]),
         )
+
+    def _fresh(self, x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> Net:
+        """A network before its first training."""
+        if x.ndim == 4 and self.base is not None:
+            return _unet.ImageUnet.based(self.base, x, y, size, self.label_dropout)
+        if self.base is not None:
+            raise ValueError("flow_matching: base is a network of images; leave it out for points")
+        if x.ndim == 4:
+            return _unet.ImageUnet.new(x, y, size, self.label_dropout)
+        return _point_net(x, y, size)
 
     def _how(self, size: _unet.Size, replicates: int | None) -> Training:
         how: dict[str, Any] = dict(ema=size.ema, warmup=size.warmup, **self.fast)

@@ -26,13 +26,17 @@ from torch import Tensor
 
 from engine._tokens import token_dtype
 from engine.files import JsonObject
+from engine.generators._choices import plain, tempered
 from engine.generators._labels import label_counts, labels_for
-from engine.generators._language import Size, TextNet, Writer, writing
+from engine.generators._language import Size, TextNet, Writer, begin_of, writing
+from engine.generators._pretrained import place_of
+from engine.generators._prompts import Prompts, counted, forced
 from engine.knowledge import Choose
 from engine.parts import (
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
+    OnDisk,
     Params,
     PositiveFloat,
     PositiveInt,
@@ -44,6 +48,8 @@ from engine.training.progress import pieces
 
 BETAS = (0.9, 0.99)
 END = 0.1  # of the learning rate's cosine
+PROMPTS = "prompts.npz"
+BASE_LR = 2e-5  # of pretrained weights
 SIZES = {
     "tiny": Size(64, 2, 4, 8e-3),  # 0.1 M weights with 65 tokens
     "small": Size(128, 4, 4, 4e-3),  # 0.8 M
@@ -55,7 +61,8 @@ SIZES = {
 class Gpt:
     """Text [n, replicates, length], of labelled data by label: each class has a BOS of its own.
 
-    Replicates have a network each, trained one after the other.  bias = temperature: draws from
+    Replicates have a network each, trained one after the other.  Of records the completion alone is
+    learnt, and drawn to the prompts of the training set.  bias = temperature: draws from
     p ** (1 / temperature); 0: always the most probable token.
 
     size          preset of the numbers below that are None: tiny (minutes of one core), small, or
@@ -65,14 +72,17 @@ class Gpt:
     heads         of attention, which must divide width into even numbers; None: 4, 4, 8, 8.
     steps         optimiser steps of a fit.
     batch         texts per step.
-    lr            the highest learning rate; None: 8e-3, 4e-3, 1e-3, 6e-4.
+    lr            the highest learning rate; None: 8e-3, 4e-3, 1e-3, 6e-4; of base
+                  2e-5.
     warmup        steps over which the learning rate rises from nothing.
     weight_decay  of AdamW, of matrices alone.
     dropout       share of attention weights dropped in training, below 1.
     loss          cross_entropy, or tce: tokens of a probability above gamma are left out.
     gamma         of tce, above 0: the greatest probability of a token that is still learnt; 1: all.
+    base          folder of a pretrained language model, as save_pretrained writes it: training
+                  begins from its weights, on text that its own tokenizer encoded; None: new ones.
     warm_start    go on from the networks of the generation before, where they are of the same
-                  shape, instead of from new weights.
+                  shape, instead of from new weights or those of `base`.
     precision     number format of training and drawing: no (float32), tf32, bf16 or fp16, each
                   faster on a GPU and coarser.
     micro_batch   texts whose gradient is computed at a time, which are added: the same step in less
@@ -84,7 +94,7 @@ class Gpt:
     ACCEPTS = ("text",)
     CONDITIONAL = True
     CONTINUES = "warm_start"
-    KNOWS = ("density", "decoding")
+    KNOWS = ("density", "decoding", "completions")
     COST = "small"
 
     def __init__(
@@ -102,6 +112,7 @@ class Gpt:
         dropout: Fraction = 0.0,
         loss: Literal["cross_entropy", "tce"] = "cross_entropy",
         gamma: Fraction = 0.99,
+        base: OnDisk | None = None,
         warm_start: bool = False,
         precision: Literal["no", "tf32", "bf16", "fp16"] = "no",
         micro_batch: PositiveInt | None = None,
@@ -119,6 +130,11 @@ class Gpt:
             raise ValueError(
                 "gpt: dropout 1 and gamma 0 would never learn; dropout is below 1, gamma above 0"
             )
+        if base is not None and (own.keys() & given.keys()) - {"lr"}:
+            raise ValueError(
+                f"gpt: {', '.join(k for k in given if k != 'lr')} belong to base; leave them out"
+            )
+        self.base, self.lr = base, self.size.lr if base is None else lr or BASE_LR
         self.warm_start, self.weight_decay, self.dropout = warm_start, weight_decay, dropout
         self.loss, self.gamma = loss, gamma
         self.how = Training(
@@ -134,6 +150,7 @@ class Gpt:
         )
         self.nets_: list[TextNet] = []  # one per replicate
         self.label_counts_: list[int] = []
+        self.prompts_: Prompts | None = None
 
     # ---- training ----
 
@@ -142,8 +159,11 @@ class Gpt:
         labelled = data.declared.classes != 0 and data.y is not None
         y = data.y if labelled else None
         self.label_counts_ = label_counts(y)
-        about = self._about(data)
-        reports = [self._fit_one(r, about, data.x[:, r], y, rng) for r in range(data.x.shape[1])]
+        self.prompts_ = Prompts.of(data, y)
+        about, own = self._about(data), [] if y is None else [y]
+        own += [] if self.prompts_ is None else counted(data)
+        x = data.x.swapaxes(0, 1)
+        reports = [self._fit_one(r, about, x[r], own, rng) for r in range(len(x))]
         del self.nets_[len(reports) :]
         values = np.array([list(report.values()) for report in reports]).mean(0)
         return dict(zip(reports[0], values.tolist(), strict=True))
@@ -157,7 +177,9 @@ class Gpt:
                 "VOCABULARY"
             )
         classes = max(data.declared.classes or 0, len(self.label_counts_), 1)
-        begins = list(range(vocabulary, vocabulary + classes))
+        begins: list[int | None] = list(range(vocabulary, vocabulary + classes))
+        if self.base is not None:
+            begins = [begin_of(self.base, data)] * classes
         return {"vocabulary": vocabulary, "length": data.x.shape[2], "begins": begins}
 
     def _fit_one(
@@ -165,26 +187,50 @@ class Gpt:
         r: int,
         about: JsonObject,
         x: np.ndarray,
-        y: np.ndarray | None,
+        own: list[np.ndarray],
         rng: np.random.Generator,
     ) -> dict[str, float]:
-        """Train the network of one replicate on x [n, length]."""
+        """Train the network of one replicate on x [n, length].
+
+        own  of each row its label, of labelled data, and its first and last place, of records.
+        """
         with seeded(rng):
-            fresh = TextNet.new(about, self.size, self.dropout)
+            fresh = self._fresh(about)
         if not (self.warm_start and r < len(self.nets_) and self.nets_[r].is_like(fresh)):
             self.nets_[r:] = [fresh]
         net = self.nets_[r]
-        loss = partial(self._loss, net, tensor(np.asarray(about["begins"]), device()))
-        turn = Turn(net.module, loss, self.size.lr, BETAS, weight_decay=self.weight_decay)
+        mean = float((own[-1] - own[-2]).mean()) if self.prompts_ is not None else 0.0
+        loss = partial(self._loss, net, mean, tensor(np.asarray(net.about["begins"]), device()))
+        turn = Turn(net.module, loss, self.lr, BETAS, weight_decay=self.weight_decay)
         x = x.astype(np.int32) if x.dtype == np.uint16 else np.ascontiguousarray(x)
-        return train([turn], [x] if y is None else [x, y], rng, self.how)
+        return train([turn], [x, *own], rng, self.how)
+
+    def _fresh(self, about: JsonObject) -> TextNet:
+        """A network before its first training."""
+        if self.base is None:
+            return TextNet.new(about, self.size, self.dropout)
+        return TextNet.based(place_of(self.base), about, self.dropout)
 
     def _loss(
-        self, net: TextNet, begins: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator
+        self,
+        net: TextNet,
+        mean: float,
+        begins: Tensor,
+        batch: tuple[Tensor, ...],
+        noise: torch.Generator,
     ) -> Tensor:
+        """Per token.  Of records per mean number of tokens in a completion of the training set, so
+        that parts of a minibatch add up to it.
+        """
         x = batch[0].long()
-        begin = begins[batch[1]] if len(batch) > 1 else begins[:1].expand(len(x))
-        return self.learnt(net.surprise(x, begin)).mean()
+        begin = begins[batch[1]] if self.label_counts_ else begins[:1].expand(len(x))
+        learnt = self.learnt(net.surprise(x, begin))
+        if not mean:
+            return learnt.mean()
+        first, last = batch[-2:]
+        places = torch.arange(x.shape[1], device=x.device)
+        counts = (places >= first[:, None]) & (places < last[:, None])
+        return (learnt * counts).sum(-1).mean() / mean
 
     def learnt(self, surprise: Tensor) -> Tensor:
         """-log p of the tokens that count, 0 of the others; what is not a number stays so."""
@@ -206,11 +252,32 @@ class Gpt:
         """
         y = labels_for(n, labels, self.label_counts_)
         choose = plain if bias is None or bias == 1 else partial(tempered, bias)
+        if self.prompts_ is not None:
+            return self._completed(self.prompts_, n, choose, rng, y)
         drawn = [
             self.generate(rows.stop - rows.start, choose, rng, None, None if y is None else y[rows])
             for rows in pieces(n, self._trained[0].rows_written)
         ]
         return Samples(np.concatenate(drawn), y)
+
+    def _completed(
+        self,
+        prompts: Prompts,
+        n: int,
+        choose: Choose,
+        rng: np.random.Generator,
+        y: np.ndarray | None,
+    ) -> Samples:
+        """n records: prompts that were learnt, and completions of them."""
+        tokens, lengths = prompts.chosen(n, y)
+        first = int(lengths.min(initial=tokens.shape[1]))
+        drawn = []
+        for rows in pieces(n, self._trained[0].rows_written):
+            some = forced(choose, tokens[rows], lengths[rows], first)
+            own = None if y is None else y[rows]
+            begun = tokens[rows, None, :first]
+            drawn.append(self.generate(len(begun), some, rng, begun, own))
+        return prompts.ended(np.concatenate(drawn), lengths, y)
 
     def generate(
         self,
@@ -272,20 +339,31 @@ class Gpt:
         """
         counts = np.asarray(self.label_counts_ or [1])
         shares = counts / counts.sum()
-        known = np.flatnonzero(shares).tolist()
-        each = [self._log_density(x, k) + np.log(shares[k]) for k in known]
+        each = [
+            -self._surprise(x, np.full(len(x), k)).sum(-1) + np.log(shares[k])
+            for k in np.flatnonzero(shares).tolist()
+        ]
         values: np.ndarray = np.logaddexp.reduce(each, axis=0)
         return values
 
-    def _log_density(self, x: np.ndarray, k: int) -> np.ndarray:
-        """Of class k: [n, replicates]."""
-        y = np.full(len(x), k)
+    def completion_log_density(self, samples: Samples) -> np.ndarray:
+        """Of the completion of each row given its prompt, and its label where it has one, in nats:
+        [n, replicates].
+        """
+        first, last = counted(samples)
+        places = np.arange(samples.x.shape[2])
+        counts = (places >= first[:, None]) & (places < last[:, None])  # [n, length]
+        surprise = self._surprise(samples.x, self._wanted(samples.y))
+        values: np.ndarray = -np.where(counts[:, None], surprise, 0.0).sum(-1)
+        return values
+
+    def _surprise(self, x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+        """-log p of every token: float64 [n, replicates, length]."""
         each = [
             net.scored(net.surprise, x[:, r], y, self.how.precision)
             for r, net in enumerate(self._trained)
         ]
-        values: np.ndarray = -np.stack(each, 1).sum(-1, dtype=np.float64)
-        return values
+        return np.stack(each, 1).astype(np.float64)
 
     @property
     def _trained(self) -> list[TextNet]:
@@ -300,35 +378,15 @@ class Gpt:
         for net, place in zip(self._trained, places, strict=True):
             place.mkdir(exist_ok=True)
             net.save(place, self.label_counts_)
+        if self.prompts_ is not None:
+            self.prompts_.save(folder / PROMPTS)
 
     def load(self, folder: Path) -> None:
         replicates = sum(place.is_dir() for place in folder.iterdir()) or 1
         self.nets_ = [TextNet.load(place) for place in _places(folder, replicates)]
         self.label_counts_ = self.nets_[0].about["label_counts"]
+        self.prompts_ = Prompts.load(folder / PROMPTS)
 
 
 def _places(folder: Path, replicates: int) -> list[Path]:
     return [folder] if replicates == 1 else [folder / str(r) for r in range(replicates)]
-
-
-# ---- choosing a token ----------------------------------------------------------------------------
-
-
-def plain(logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, None]:
-    """A token of each row's distribution, by inversion: logits [rows, V]."""
-    p = logits.astype(np.float64)
-    p -= p.max(1, keepdims=True)
-    np.exp(p, out=p)
-    ends = np.cumsum(p, axis=1, out=p)
-    ends /= ends[:, -1:]
-    tokens: np.ndarray = (ends <= rng.random((len(ends), 1))).sum(1)
-    return tokens, None
-
-
-def tempered(
-    temperature: float, logits: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, None]:
-    """The same at a temperature: p ** (1 / temperature); at 0 the most probable."""
-    if temperature == 0:
-        return logits.argmax(1), None
-    return plain(logits / np.float32(temperature), rng)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.generators.gpt import Gpt, plain
+from engine.generators._choices import plain
+from engine.generators.gpt import Gpt
 from engine.parts import Finding
 from engine.registry import make
 from engine.samples import Samples, Traits
