@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 Where = Annotated[str, typer.Option("--out", help="the folder that sweeps will write to")]
 Wanted = Annotated[
     str,
-    typer.Argument(help="a data set (mnist, cifar10, ...) or a network's weights (resnet18, ...)"),
+    typer.Argument(
+        help="a data set (mnist, tinyshakespeare, ...) or a network's weights (resnet18, ...)"
+    ),
 ]
 Root = Annotated[
     str | None, typer.Option(help="data root; default $OUROBOROS_DATA, else the cache folder")
@@ -216,20 +218,22 @@ def download(name: Wanted, root: Root = None, debug: Debug = False) -> None:
     checked.
     """
     with errors(debug):
-        from engine.datasets import _torchvision
+        from engine.datasets import _published_texts, _torchvision
         from engine.distances import extractors, features
 
-        if name not in (known := [*_torchvision.FOLDERS, *extractors.PRETRAINED]):
+        sets = [*_torchvision.FOLDERS, *_published_texts.TEXTS]
+        if name not in (known := [*sets, *extractors.PRETRAINED]):
             raise Refused(
                 f"nothing to download is called {name!r}; there are: {', '.join(known)}",
                 ExitCode.BAD_INPUT,
             )
         try:
-            place = (
-                features.download(name)
-                if name in extractors.PRETRAINED
-                else _torchvision.download(name, root)
-            )
+            if name in extractors.PRETRAINED:
+                place = features.download(name)
+            elif name in _published_texts.TEXTS:
+                place = _published_texts.download(name, root)
+            else:
+                place = _torchvision.download(name, root)
         except (OSError, RuntimeError, ImportError) as error:
             raise Refused(f"could not fetch {name}: {error}", ExitCode.ENVIRONMENT) from None
         console().print(line(f"{name} is in {place}"))

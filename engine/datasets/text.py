@@ -18,6 +18,7 @@ from engine import _digests as digests
 from engine._tokenizers import BYTES, digest_of, name_of, pretrained
 from engine.contents import Contents, Lack, named
 from engine.datasets._finite import SPLIT_SEED, FiniteSet
+from engine.datasets._published_texts import command_for
 from engine.datasets._records import is_parquet, records
 from engine.datasets._texts import WANTED, Coding, Encoded, File, How, encoded, look_at
 from engine.files import data_root, expanded
@@ -127,16 +128,17 @@ class Text(FiniteSet):
     @property
     def places(self) -> list[Path]:
         """Where the files lie."""
-        paths = self.path if isinstance(self.path, list) else [self.path]
-        return [data_root(self.root) / expanded(path) for path in paths]
+        return [data_root(self.root) / expanded(path) for path in self._paths]
 
     def contents(self) -> Contents | Lack:
         """ValueError, with the line where it is known, for a file that is no text, or of which no
         block can be made.
         """
-        for place in self.places:
+        for path, place in zip(self._paths, self.places, strict=True):
             if not place.exists():
-                return Lack(f"text {place.name}", str(place), WANTED)
+                fetch = command_for(path, self.root)
+                fix = f"fetch it with `{fetch}`" if fetch else WANTED
+                return Lack(f"text {place.name}", str(place), fix)
         folder = self._how.folder
         if folder is not None and not folder.exists():
             wanted = "a folder of a pretrained tokenizer is wanted, as save_pretrained writes it"
@@ -181,6 +183,10 @@ class Text(FiniteSet):
             ends = zip(samples.prompt_lengths, samples.lengths, strict=True)
             rows = [row[begin:end] for row, (begin, end) in zip(rows, ends, strict=True)]
         return np.array([coding.characters(row) for row in rows], dtype=np.int64)
+
+    @property
+    def _paths(self) -> list[str]:
+        return self.path if isinstance(self.path, list) else [self.path]
 
     @property
     def _names(self) -> tuple[str, ...]:

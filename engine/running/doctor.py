@@ -199,12 +199,13 @@ def _torch() -> Finding:
 
 def _data() -> list[Finding]:
     """The data sets found, the cache folder."""
+    from engine.datasets._published_texts import TEXTS
     from engine.datasets._torchvision import FOLDERS
     from engine.files import data_root
 
-    root = data_root()
-    there = [name for name, folder in FOLDERS.items() if (root / folder).is_dir()]
-    lacks = [name for name in FOLDERS if name not in there]
+    root, folders = data_root(), {**FOLDERS, **{name: own.folder for name, own in TEXTS.items()}}
+    there = [name for name, folder in folders.items() if (root / folder).is_dir()]
+    lacks = [name for name in folders if name not in there]
     text = f"{', '.join(there) or 'none'} in {root}" + (
         f"; ouro download fetches {', '.join(lacks)}" if lacks else ""
     )

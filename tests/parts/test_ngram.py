@@ -321,7 +321,8 @@ def test_cross_entropy_counts_an_unseen_ngram_as_undefined() -> None:
 def test_ngrams_by_hand() -> None:
     ruler = make("metric", "ngrams", order=2)
     ruler._vocabulary = 3
-    found = ruler._numbers(np.array([[0, 0, 1, 2]]), np.array([[0, 0, 0, 1]]))
+    real, drawn = (Samples(np.array([[row]])) for row in ([0, 0, 1, 2], [0, 0, 0, 1]))
+    found = ruler._numbers(real, drawn, 0)
     p, q = np.array([0.5, 0.25, 0.25]), np.array([0.75, 0.25, 0.0])
     assert found["ngrams/tv/1"] == pytest.approx(0.25)
     middle = (p + q) / 2
