@@ -79,9 +79,10 @@ class Contents:
         """All that are read."""
         return self.train + self.held_out
 
-    def refusal(self, n: int) -> str:
-        """Why n rows to train on cannot be had, or ''."""
-        return self.split_refusal() or self._too_few(n) or self._too_few_of_a_class(n)
+    def refusal(self, n: int, parts: int = 1) -> str:
+        """Why n rows to train on, or so many parts of n rows, cannot be had; or ''."""
+        found = self.split_refusal() or self._too_few(n) or self._too_few_of_a_class(n)
+        return found or self._too_few_for_parts(n, parts)
 
     def split_refusal(self) -> str:
         """Why training and held-out rows cannot be told apart, or ''."""
@@ -137,9 +138,27 @@ class Contents:
                 )
         return ""
 
-    def lack(self, n: int) -> Lack | None:
+    def _too_few_for_parts(self, n: int, parts: int) -> str:
+        """Of data that arrive in parts, none of whose rows is in two of them."""
+        most = self.train // n
+        if self.balanced and self.per_class:
+            wanted = proportional_counts(np.ones(len(self.per_class), dtype=int), n)
+            each = zip(self.per_class, wanted.tolist(), strict=True)
+            most = min(have // want for have, want in each if want)
+        if parts <= most:
+            return ""
+        draws = (
+            ", of which balanced draws of each class" if self.balanced and self.per_class else ""
+        )
+        return (
+            f"arrival parts: n_real {n:,} x {parts:,} generations (0 to {parts - 1}) = "
+            f"{n * parts:,} rows, and {self.name} has {self.train:,} to train on"
+            f"{draws or ', which'} are enough for {most:,}; lower n_real or generations"
+        )
+
+    def lack(self, n: int, parts: int = 1) -> Lack | None:
         """What this computer lacks to give n rows, where another one may have them."""
-        return self.rest if self.rest is not None and self.refusal(n) else None
+        return self.rest if self.rest is not None and self.refusal(n, parts) else None
 
     @property
     def words(self) -> str:

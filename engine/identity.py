@@ -324,18 +324,18 @@ class Part:
             return self.then
         return found if isinstance(found, Contents) else self.then
 
-    def too_few(self, n: int) -> str:
-        """Why a finite data set cannot give n rows to train on, or ''.
+    def too_few(self, n: int, parts: int = 1) -> str:
+        """Why a finite data set cannot give n rows to train on, or so many times as many, or ''.
 
         Where it is absent, wholly or in part, its declared sizes count: another computer has it.
         """
         found = self.contents
         if isinstance(found, Contents) and found.rest is None:
-            return found.refusal(n)
+            return found.refusal(n, parts)
         size = self.constant("SIZE")
         if size is None:
             return ""
-        return Contents(self.name, size[0], size[1], "the official test part").refusal(n)
+        return Contents(self.name, size[0], size[1], "the official test part").refusal(n, parts)
 
     def trait(self, name: str) -> Any:
         """What the part declares of itself with these parameters (parts.DEFAULT_TRAITS)."""

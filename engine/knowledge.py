@@ -162,6 +162,16 @@ class AllRows(Protocol):
         ...
 
 
+class Parts(Protocol):
+    """parts: of a finite data set that can be handed out piece by piece."""
+
+    def part(self, n: int, t: int, rng: np.random.Generator) -> Samples:
+        """The rows t n to (t + 1) n of one permutation of all training samples, which the stream
+        names; of t = 0 what `sample` gives.  ValueError where there are fewer.
+        """
+        ...
+
+
 OF_DATA: dict[str, type] = {
     "density": Density,
     "moments": TrueMoments,
@@ -171,6 +181,7 @@ OF_DATA: dict[str, type] = {
     "cross entropy": ExactCrossEntropy,
     "characters": Characters,
     "all rows": AllRows,
+    "parts": Parts,
 }
 OF_MODELS: dict[str, type] = {
     "density": Density,

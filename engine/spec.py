@@ -39,9 +39,8 @@ class LineageSpec:
     n_real: int
     seed: int
     n_synthetic: int | None = None  # None: n_real, or what the policy needs if that is more
-    arrival: str = (
-        "fixed"  # fixed: the same real set stays; fresh: a new draw of it each generation
-    )
+    # fixed: the same real set stays; fresh: a new draw each generation; parts: the next rows
+    arrival: str = "fixed"
 
     def __repr__(self) -> str:
         more = "" if self.n_synthetic is None else f", n_synthetic {self.n_synthetic}"
@@ -75,6 +74,10 @@ class LineageSpec:
     def drawn(self, t: int) -> int:
         """Synthetic samples drawn from generation t: of every generation equally many."""
         return self.n_drawn
+
+    def parts_until(self, generations: int) -> int:
+        """How many sets of n_real different rows generations 0..generations take."""
+        return generations + 1 if self.arrival == "parts" else 1
 
     @cached_property
     def cell_id(self) -> str:

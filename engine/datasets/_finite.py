@@ -31,7 +31,7 @@ class FiniteSet(ABC):
               data lie changes no key.
     """
 
-    KNOWS: tuple[str, ...] = ("all rows",)
+    KNOWS: tuple[str, ...] = ("all rows", "parts")
 
     def __init__(self, *, balanced: bool = False) -> None:
         self.balanced = balanced
@@ -51,15 +51,22 @@ class FiniteSet(ABC):
 
     def sample(self, n: int, rng: np.random.Generator) -> Samples:
         """n training samples without replacement."""
-        everything = self.training_set()
-        if n > len(everything):
+        return self.part(n, 0, rng)
+
+    def part(self, n: int, t: int, rng: np.random.Generator) -> Samples:
+        """The rows t n to (t + 1) n of a permutation of the training samples; where draws are
+        balanced, of each class by itself.
+        """
+        everything, last = self.training_set(), (t + 1) * n
+        if last > len(everything):
+            which = f"n={n} real samples" + (f" of part {t}, up to row {last}," if t else "")
             raise ValueError(
-                f"n={n} real samples were asked of {type(self).__name__}, which has "
-                f"{len(everything)} to train on"
+                f"{which} were asked of {type(self).__name__}, which has {len(everything)} to "
+                "train on"
             )
         if self.balanced and everything.y is not None:
-            return everything.take(balanced_rows(everything.y, n, rng))
-        return everything.take(rng.permutation(len(everything))[:n])
+            return everything.take(balanced_rows(everything.y, n, rng, t))
+        return everything.take(rng.permutation(len(everything))[t * n : last])
 
     def held_out(self, n: int) -> Samples:
         """The first n held-out samples in a fixed shuffled order;
@@ -123,22 +130,22 @@ def _described(part: Samples, traits: Traits) -> Samples:
     return described
 
 
-def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def balanced_rows(y: np.ndarray, n: int, rng: np.random.Generator, t: int = 0) -> np.ndarray:
     """n rows, n / classes of each class (the first classes get one more when it does not divide),
-    shuffled.
+    shuffled; of a later part t those that come after t times as many.
     """
     labels = np.unique(y)
     quota = proportional_labels(labels, n)
     picked = []
     for label in labels:
         rows, want = np.flatnonzero(y == label), int(np.sum(quota == label))
-        if want > len(rows):
+        if (t + 1) * want > len(rows):
             raise ValueError(
-                f"balanced=True asks {want} samples of class {label}, which has {len(rows)}; "
-                "lower n_real to "
-                f"{len(labels) * min(np.unique(y, return_counts=True)[1])} or less"
+                f"balanced=True asks {(t + 1) * want} samples of class {label}, which has "
+                f"{len(rows)}; lower n_real to "
+                f"{len(labels) * (min(np.unique(y, return_counts=True)[1]) // (t + 1))} or less"
             )
-        picked.append(rng.permutation(rows)[:want])
+        picked.append(rng.permutation(rows)[t * want : (t + 1) * want])
     return rng.permutation(np.concatenate(picked))
 
 

@@ -57,7 +57,7 @@ class Text(FiniteSet):
     REPLICATES = 1
     FINITE = True
     RECORDS = "records"
-    KNOWS = ("all rows", "characters")
+    KNOWS = ("all rows", "parts", "characters")
 
     def __init__(
         self,

@@ -29,7 +29,12 @@ def refusal(spec: LineageSpec, generations: int) -> str | None:
     try:
         if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
             return "; ".join(reasons)
-        if reason := spec.dataset.too_few(spec.n_real):
+        if spec.arrival == "parts" and "parts" not in spec.dataset.trait("KNOWS"):
+            return (
+                f"arrival parts is for finite data, and {spec.dataset.name} is drawn without end; "
+                "there arrival fresh gives other rows in each generation"
+            )
+        if reason := spec.dataset.too_few(spec.n_real, spec.parts_until(generations)):
             return reason
         found = spec.dataset.contents
         if isinstance(found, Contents) and (why := misshapen(spec.generator, found.shape)):

@@ -270,7 +270,8 @@ class _Reader:
         # None stands nowhere in chosen; the sizes have the types of their model
         spec = LineageSpec(**chosen, **checked.model_dump(), seed=0)  # type: ignore[arg-type]
         contents = None if (reason := refusal(spec, generations)) else spec.dataset.contents
-        if isinstance(contents, Contents) and contents.lack(spec.n_real):
+        parts = spec.parts_until(generations)
+        if isinstance(contents, Contents) and contents.lack(spec.n_real, parts):
             spec = replace(spec, dataset=spec.dataset.elsewhere)
         if reason:
             self.refused.append(Refused(spec, reason))

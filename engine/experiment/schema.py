@@ -108,8 +108,8 @@ class Sizes(Strict):
         description="Samples drawn from each generation; null: n_real, or what the policy needs "
         "where that is more.",
     )
-    arrival: Literal["fixed", "fresh"] = Field(
+    arrival: Literal["fixed", "fresh", "parts"] = Field(
         default="fixed",
-        description="The real set of later generations: the same one (fixed), or a new draw of "
-        "n_real samples each time (fresh).",
+        description="The real set of later generations: the same one (fixed), a new draw of n_real "
+        "samples each time (fresh), or the next n_real rows of a finite set, none twice (parts).",
     )

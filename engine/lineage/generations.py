@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.lineage.arrival import Arrival
 from engine.lineage.recipe import Node, rng, take
 from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
 from engine.samples import MAPPED_BYTES, Samples, Traits, given
@@ -77,12 +78,12 @@ class GenerationCache:
 
     def real(self, t: int) -> Samples:
         """The real set of generation t: of generation 0, unless new data arrive."""
-        arrived = t if self.spec.arrival == "fresh" else 0
-        if arrived not in self._reals:
+        arrival = Arrival.of(self.spec, t)
+        if arrival.at not in self._reals:
             self._reals = {k: v for k, v in self._reals.items() if k == 0}
-            drawn = self.dataset.sample(self.spec.n_real, self.rng("real", arrived))
-            self._reals[arrived] = drawn.of(self.traits)
-        return self._reals[arrived]
+            rows = arrival.rows(self.dataset, self.spec.n_real, lambda s: self.rng("real", s))
+            self._reals[arrival.at] = rows.of(self.traits)
+        return self._reals[arrival.at]
 
     def samples(self, t: int) -> Samples:
         """The draw of generation t."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from engine.identity import CANONICAL
+from engine.lineage.arrival import Arrival
 from engine.parts import Pick, Recipe
 from engine.samples import Samples, concat
 from engine.spec import LineageSpec, Part, digest, digest_of_text
@@ -67,7 +68,7 @@ def path(spec: LineageSpec, generations: int) -> tuple[Node, ...]:
     first = real_key(spec, 0)
     nodes: list[Node] = []
     for t, recipe in enumerate(_recipes(_Sizes.of(spec, generations))):
-        real = real_key(spec, t) if spec.arrival == "fresh" else first
+        real = real_key(spec, t) if Arrival.of(spec, t).at else first
         nodes.append(_node(spec, t, recipe, real, nodes))
     return tuple(nodes)
 
@@ -150,10 +151,8 @@ def _keys(
 
 def real_key(spec: LineageSpec, t: int) -> str:
     """The key of the real set of generation t: of generation 0, unless new data arrive."""
-    arrived = t if spec.arrival == "fresh" else 0
-    return digest(
-        {"dataset": spec.dataset.canonical, "n": spec.n_real, "seed": spec.seed, "arrived": arrived}
-    )
+    what = {"dataset": spec.dataset.canonical, "n": spec.n_real, "seed": spec.seed}
+    return digest({**what, **Arrival.of(spec, t).key})
 
 
 def take(sources: Mapping[int, Samples], recipe: Recipe, seed: int, t: int) -> Samples:

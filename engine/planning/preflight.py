@@ -66,7 +66,8 @@ def look(sweep: Sweep, lineages: Iterable[LineageSpec] | None = None) -> Preflig
     for spec in lineages:
         key = _key(spec.dataset)
         first.setdefault(key, spec)
-        rows[key] = max(rows.get(key, 0), spec.n_real)
+        taken = spec.n_real * spec.parts_until(sweep.generations)
+        rows[key] = max(rows.get(key, 0), taken)
     data: dict[Contents, None] = {}
     lacks: dict[Lack, None] = {}
     trains: dict[Training, None] = {}
