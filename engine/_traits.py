@@ -8,7 +8,7 @@ from typing import Any
 from engine.knowledge import OF_DATA, OF_MODELS
 
 WORDS = {*OF_DATA, *OF_MODELS}
-NEEDED = {"data.labels", "draws.labels"}
+NEEDED = {"data.labels", "draws.labels", "draws.prompts"}
 NEEDED |= {f"data.{word}" for word in OF_DATA} | {f"model.{word}" for word in OF_MODELS}
 
 
@@ -146,6 +146,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "KNOWS": (_known, f"a tuple out of {', '.join(sorted(WORDS))}"),
     "ACCEPTS": (_accepts, f"None, {MANY}, or a mapping of these with the parameters they go with"),
     "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
+    "PROMPTS": (
+        lambda v: _text(v) or _whole(0)(v),
+        "a whole number, or the name of a parameter",
+    ),
     "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
     "HEADLINE": (_headline, 'a mapping of kinds of data: {"regression": "moments/weight_error"}'),
     "BY": (_by, 'a mapping of keys to "ratio" or "difference": {"nll": "difference"}'),

@@ -119,9 +119,10 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
 # of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
 #                             under which it is accepted: {"points": {"rule": ("top",)}}
-#                 NEEDS       data.labels, draws.labels, data.WORD or model.WORD (of
+#                 NEEDS       data.labels, draws.labels, draws.prompts, data.WORD or model.WORD (of
 #                             knowledge.py; "a|b": one of both suffices), each with the parameters,
 #                             or the kind of data (GIVES), under which it is needed: {} is always
+# of samplings    PROMPTS     so many tokens of a real text are given to what it draws
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
 #                             a key is a whole number
@@ -161,6 +162,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "KNOWS": (),
     "ACCEPTS": None,
     "NEEDS": {},
+    "PROMPTS": 0,
     "KEYS": {},
     "HEADLINE": {},
     "BY": {},
@@ -170,7 +172,15 @@ DEFAULT_TRAITS: dict[str, Any] = {
 }
 HELD_OUT = "held out"  # in BOUNDS
 # text here names a parameter
-DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "RECORDS", "CONDITIONAL", "CONTINUES"}
+DECIDED = {
+    "CLASSES",
+    "REPLICATES",
+    "VOCABULARY",
+    "RECORDS",
+    "CONDITIONAL",
+    "CONTINUES",
+    "PROMPTS",
+}
 
 
 def declared(part: object, trait: str) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from engine.commands import mismatch, placeholders
-from engine.parts import Params
+from engine.parts import Params, PartDict
 from engine.registry import KINDS, Description, command_lines, describe
 from engine.samples import Traits
 
@@ -100,20 +100,39 @@ def unmeasurable(metric: Chosen, dataset: Chosen) -> str:
 
 
 def _of(
-    kind: str, name: str, params: Mapping[str, Any], dataset: Chosen, generator: Chosen
+    kind: str,
+    name: str,
+    params: Mapping[str, Any],
+    dataset: Chosen,
+    generator: Chosen,
+    prompted: bool = False,
 ) -> Iterator[str]:
-    """Why a part cannot work here: its own reasons, then those of the parts nested in it."""
+    """Why a part cannot work here: its own reasons, then those of the parts nested in it.
+
+    prompted: whether what a reward judges goes on from real texts.
+    """
     reason = _not_accepted(kind, name, params, dataset)
     if reason:
         yield reason
         return
     for need in _needs(describe(kind, name), params, dataset.traits.kind):
-        if not any(_met(word, dataset, generator) for word in need.split("|")):
+        met = prompted if need == "draws.prompts" else _any_met(need, dataset, generator)
+        if not met:
             yield _unmet(name, need, dataset, generator)
+    prompted = _prompts(params.get("sampling"))
     for inner, value in params.items():
         if inner in KINDS and isinstance(value, dict):
             own = {key: each for key, each in value.items() if key != "name"}
-            yield from _of(inner, value["name"], own, dataset, generator)
+            yield from _of(inner, value["name"], own, dataset, generator, prompted)
+
+
+def _prompts(sampling: PartDict | None) -> bool:
+    """Whether a sampling, or the one that it judges, gives the first tokens of real texts."""
+    if sampling is None:
+        return False
+    params = {key: value for key, value in sampling.items() if key != "name"}
+    own = describe("sampling", sampling["name"]).trait("PROMPTS", params)
+    return bool(own) or _prompts(params.get("sampling"))
 
 
 def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
@@ -146,6 +165,10 @@ def _needs(described: Description, params: Mapping[str, Any], gives: str) -> lis
     return found
 
 
+def _any_met(need: str, dataset: Chosen, generator: Chosen) -> bool:
+    return any(_met(word, dataset, generator) for word in need.split("|"))
+
+
 def _met(word: str, dataset: Chosen, generator: Chosen) -> bool:
     whose, _, what = word.partition(".")
     labelled = dataset.traits.classes != 0  # None: only the data could tell
@@ -158,6 +181,12 @@ def _met(word: str, dataset: Chosen, generator: Chosen) -> bool:
 def _unmet(name: str, need: str, dataset: Chosen, generator: Chosen | None) -> str:
     if need == "data.labels" or (need == "draws.labels" and dataset.traits.classes == 0):
         return f"{name} needs class labels, and the data set {dataset.name} has none"
+    if need == "draws.prompts":
+        return (
+            f"{name} compares with what a real text goes on with, and nothing that it judges goes "
+            "on from a real text; give the sampling that judges "
+            "sampling: {name: decode, prompt: ...}, above 0"
+        )
     assert generator is not None
     if need == "draws.labels":
         switch = generator.constant("CONDITIONAL")

@@ -60,6 +60,14 @@ class Traits:
     tokenizer: Tokenizer | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Prompted:
+    """The real texts [n, replicates, length] whose first `given` tokens a draw goes on from."""
+
+    real: np.ndarray
+    given: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """n samples with labels and provenance.
@@ -78,6 +86,8 @@ class Samples:
     beside  more that belongs to each sample, arrays [n, ...] by name.  Of records: `lengths`, the
             tokens of a row without its padding, and `prompt_lengths`, those of its prompt, which
             is given and not learnt.
+    prompted  of texts that go on from prompts, what these were: for those who judge a draw, it is
+              not stored with it.
     """
 
     x: np.ndarray
@@ -87,6 +97,7 @@ class Samples:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     traits: Traits | None = None
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    prompted: Prompted | None = None
 
     def __post_init__(self) -> None:
         if self.born is None:
@@ -190,6 +201,7 @@ class Joined(Samples):
 
     def __init__(self, blocks: tuple[Samples, ...]) -> None:
         own: dict[str, object] = {"blocks": blocks, "memo": {}, "traits": blocks[0].traits}
+        own["prompted"] = None
         for name, value in own.items():
             object.__setattr__(self, name, value)
 

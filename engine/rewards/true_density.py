@@ -20,7 +20,7 @@ class TrueDensity:
         sample's own label, for mixtures, whose components are the labels.
     """
 
-    ACCEPTS = ("points", "tokens")
+    ACCEPTS = ("points", "tokens", "text")
     NEEDS = {
         "data.density": {"of": ("sample",)},
         "data.components": {"of": ("label",)},

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from engine.parts import Draw, Finding, Generator
+from engine.parts import Draw, Finding
 from engine.samples import Samples
 
 Verdict = tuple[
     np.ndarray, dict[str, np.ndarray]
 ]  # keep [m] or [m, replicates] bool; figures of all candidates, same shape
+
+
+class Drawable(Protocol):
+    """A model, or what draws from one in a way of its own."""
+
+    def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None) -> Samples:
+        """n candidates."""
+        ...
+
+
 Judge = Callable[[Samples, np.random.Generator], Verdict]
 
 
@@ -112,7 +123,7 @@ class Quota:
     attempts: int
     batch: int
 
-    def fill(self, generator: Generator, judge: Judge, rng: np.random.Generator) -> Draw:
+    def fill(self, generator: Drawable, judge: Judge, rng: np.random.Generator) -> Draw:
         """Samples that the judge keeps; reports acceptance and the judge's figures over all and
         over kept candidates.
         """

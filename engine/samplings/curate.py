@@ -16,6 +16,7 @@ import numpy as np
 from engine.parts import Around, Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt
 from engine.registry import make
 from engine.samples import Samples
+from engine.samplings._in_turn import prepared
 
 
 class Curate:
@@ -29,11 +30,13 @@ class Curate:
     k        candidates per kept sample; 1 is plain sampling, more choose more strongly.
     scale    factor of the reward, the inverse temperature of the choice: 0 chooses at random, below
              0 the worst is liked.
+    sampling  the sampling whose draws are candidates, with its parameters; None: plain. The K of
+             one choice go on from the same real text, where it gives any.
     retrain  teach the reward anew with every generation's model; false: once, with generation 0's.
     batch    candidates drawn at a time: a matter of memory.
     """
 
-    ACCEPTS = ("points", "tokens", "images")
+    ACCEPTS = ("points", "tokens", "images", "text")
     TINY = {"k": 2, "reward": {"name": "true_density"}}
 
     def __init__(
@@ -42,10 +45,12 @@ class Curate:
         reward: PartDict,
         k: PositiveInt = 4,
         scale: Finite = 1.0,
+        sampling: PartDict | None = None,
         retrain: bool = False,
         batch: PositiveInt = 10_000,
     ) -> None:
         self.reward, self.k, self.scale, self.retrain, self.batch = reward, k, scale, retrain, batch
+        self.sampling = sampling
 
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
@@ -53,18 +58,19 @@ class Curate:
         self._dataset = dataset
         self._reward: Any = make("reward", **self.reward)
         self._reward.fit(dataset, real, founder, rng)
+        self._candidates = prepared(self.sampling, dataset, real, founder, rng)
 
     def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         if self.retrain:
             self._reward.fit(self._dataset, around.real, generator, rng)
-        labels = around.labels
+        labels, drawn = around.labels, self._candidates(generator, around, self.k)
         at_once = max(1, self.batch // self.k)
         x, everyone, winners = list[np.ndarray](), 0.0, 0.0
         beside: dict[str, list[np.ndarray]] = {}
         for start in range(0, n, at_once):
             m = min(at_once, n - start)
             ours = None if labels is None else np.repeat(labels[start : start + m], self.k)
-            candidates = generator.sample(m * self.k, rng, labels=ours)
+            candidates = drawn.sample(m * self.k, rng, labels=ours)
             score = self._scores(candidates)  # [m, k] or [m, k, replicates]
             chosen = choice(score, rng)  # [m] or [m, replicates]
             x.append(_picked(candidates.x, chosen, self.k))

@@ -24,6 +24,7 @@ from engine.parts import (
 )
 from engine.registry import make
 from engine.samples import Samples
+from engine.samplings._in_turn import prepared
 from engine.samplings._quota import Quota, Verdict
 from engine.samplings._threshold import fill_design, knowledge, right_singular_vectors
 
@@ -48,6 +49,8 @@ class Verify:
     psi       of imperfect: probability of keeping a wrong one.
     reward    of top and imperfect: who judges, a reward with its parameters; None: nobody, as
               threshold wants it.
+    sampling  of top and imperfect: the sampling whose draws are judged, with its parameters; None:
+              plain.
     retrain   of top and imperfect: teach the reward anew with every generation's model; false:
               once, with generation 0's.
     attempts  candidates per kept sample beyond which the quota counts as unfilled, which ends the
@@ -59,6 +62,7 @@ class Verify:
         "points": {"rule": ("top", "imperfect")},
         "tokens": {"rule": ("top", "imperfect")},
         "images": {"rule": ("top", "imperfect")},
+        "text": {"rule": ("top", "imperfect")},
         "regression": {"rule": ("threshold",)},
     }
     NEEDS = {
@@ -80,6 +84,7 @@ class Verify:
         phi: Fraction = 1.0,
         psi: Fraction = 0.0,
         reward: PartDict | None = None,
+        sampling: PartDict | None = None,
         retrain: bool = False,
         attempts: PositiveInt = 1000,
         batch: PositiveInt = 10_000,
@@ -92,7 +97,8 @@ class Verify:
             design,
         )
         self.share, self.phi, self.psi, self.retrain = share, phi, psi, retrain
-        self.reward, self.attempts, self.batch = reward, attempts, batch
+        self.reward, self.sampling = reward, sampling
+        self.attempts, self.batch = attempts, batch
         if rule != "threshold" and reward is None:
             raise ValueError(
                 f"verify: rule {rule!r} needs a reward, such as {{name: true_density}} or "
@@ -102,6 +108,11 @@ class Verify:
             raise ValueError(
                 "verify: rule 'threshold' judges by the true weights and takes no reward; leave "
                 "it out"
+            )
+        if rule == "threshold" and sampling is not None:
+            raise ValueError(
+                "verify: rule 'threshold' draws pairs at its own design and takes no sampling; "
+                "leave it out"
             )
         if rule == "top" and share == 0:
             raise ValueError("verify: share must be above 0 (it is the part that is kept)")
@@ -127,6 +138,7 @@ class Verify:
             assert self.reward is not None
             self._reward: Any = make("reward", **self.reward)
             self._reward.fit(dataset, real, founder, rng)
+        self._candidates = prepared(self.sampling, dataset, real, founder, rng)
 
     def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         if self.rule == "threshold":
@@ -141,9 +153,8 @@ class Verify:
             if self.rule == "top"
             else (self._imperfect, max(self.phi, self.psi))
         )
-        return Quota(n, around.labels, expected, self.attempts, self.batch).fill(
-            generator, judge, rng
-        )
+        drawn = self._candidates(generator, around)
+        return Quota(n, around.labels, expected, self.attempts, self.batch).fill(drawn, judge, rng)
 
     def _design(self, n: int, real: Samples) -> np.ndarray:
         """[n, replicates, d]: the singular vectors in turn, n / d of each, or the real rows in
