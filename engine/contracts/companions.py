@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from engine.lineage.recipe import rng
 from engine.parts import Around, declared
 from engine.registry import describe, make, readable
-from engine.samples import Samples, given
+from engine.samples import Prompted, Samples, given
 
 N = 60
 DATA = {"points": "mixture", "tokens": "categorical", "regression": "regression"}
@@ -72,6 +73,15 @@ def around(real: Samples, n: int, generator: Any = None) -> Around:
     """The real set, and labels for n samples of a generator that draws by them."""
     labels = given(real, n) if declared(generator, "CONDITIONAL") else None
     return Around(real, labels, _unasked, _unasked, _unasked)
+
+
+def judged(reward: Any, real: Samples) -> Samples:
+    """Samples for a reward to judge: real ones, where it wants prompts as if they went on from
+    other real ones.
+    """
+    if "draws.prompts" not in declared(reward, "NEEDS"):
+        return real
+    return replace(real, prompted=Prompted(real.x[::-1], 1))
 
 
 # for metrics, which read none of it

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from engine.contracts.companions import accepted, around, fitted, tiny
+from engine.contracts.companions import accepted, around, fitted, judged, tiny
 from engine.contracts.verdicts import Tried, Unneeded, digest, require, same
 from engine.lineage.recipe import rng
-from engine.parts import declared
-from engine.samples import Prompted, Samples
+from engine.samples import Samples
 
 
 def try_sampling(tried: Tried) -> None:
@@ -64,18 +62,11 @@ def try_reward(tried: Tried) -> None:
         with tried.rule(
             "scores every sample", "score", "return [n] or [n, replicates]", vital=True
         ):
-            judged = _judged(reward, real)
-            score = reward.score(judged)
+            theirs = judged(reward, real)
+            score = reward.score(theirs)
             require(bool(np.isfinite(score).all()), "some scores are nan or infinite")
         with tried.rule("scores the same samples the same", "score", "draw nothing in score"):
-            require(np.array_equal(score, reward.score(judged)), "two scores differ")
+            require(np.array_equal(score, reward.score(theirs)), "two scores differ")
         with tried.rule("leaves its input as it was", "score", "work on a copy"):
             require(digest(real) == before, "the real set was written to")
     tried.on = ""
-
-
-def _judged(reward: Any, real: Samples) -> Samples:
-    """Real samples; for a reward that wants them, as texts that go on from prompts."""
-    if "draws.prompts" not in declared(reward, "NEEDS"):
-        return real
-    return replace(real, prompted=Prompted(real.x[::-1], 1))
