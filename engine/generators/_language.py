@@ -33,7 +33,7 @@ from transformers.models.auto import modeling_auto as known  # isort: skip
 from transformers.utils import logging as speech  # isort: skip
 
 MOST_LOGITS = 1 << 25  # that are in memory at a time
-MOST_CACHED = 1 << 31  # keys and values that are in memory at a time
+MOST_CACHED = {"cpu": 1 << 29, "cuda": 1 << 33}  # keys and values in memory at a time
 MOST_ROWS = 1024  # texts written at a time
 OURS = "ouroboros"  # the entry of config.json that is not of transformers
 
@@ -151,8 +151,10 @@ class TextNet:
     def rows_written(self) -> int:
         """Texts written at a time, by their keys and values."""
         config = self.module.config
-        each: int = 2 * config.num_hidden_layers * config.hidden_size * self.length  # at most
-        return max(1, min(MOST_ROWS, MOST_CACHED // each))
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        each: int = 2 * config.num_hidden_layers * heads * size * self.length
+        return max(1, min(MOST_ROWS, MOST_CACHED[device().type] // each))
 
     # ---- files ----
 

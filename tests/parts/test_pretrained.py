@@ -48,7 +48,7 @@ def recorded(tmp_path: Path, folder: Path, length: int = 8) -> Any:
 # ---- language models -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Gemma2"])
+@pytest.mark.parametrize("kind", [pytest.param("Llama", marks=pytest.mark.slow), "Gemma2"])
 def test_training_begins_from_the_weights_of_the_folder(kind: str, tmp_path: Path) -> None:
     folder = language_model(tmp_path / "base", kind)
     data = recorded(tmp_path, folder).sample(20, rng())
@@ -248,7 +248,7 @@ def unet_of(model: Any) -> dict[str, torch.Tensor]:
     return weights
 
 
-@pytest.mark.parametrize("kind", [Ddpm, FlowMatching])
+@pytest.mark.parametrize("kind", [pytest.param(Ddpm, marks=pytest.mark.slow), FlowMatching])
 def test_images_begin_from_a_pipeline(
     kind: Any, pipeline: Path, digits: Samples, tmp_path: Path
 ) -> None:
