@@ -13,8 +13,9 @@ from typing import Any
 from engine.files import JsonObject, expanded
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-# entries of a config that name code, of the folder or of a hub, or other number formats
-FOREIGN = ("auto_map", "custom_pipelines", "quantization_config", "_attn_implementation_internal")
+# entries of a config that name code of the folder, or other number formats
+FOREIGN = ("auto_map", "custom_pipelines", "quantization_config")
+PLAIN = (None, "eager", "sdpa")  # implementations of attention; others are code of a hub
 
 
 def place_of(base: str) -> Path:
@@ -41,7 +42,9 @@ def config_of(folder: Path, what: str, named: str = "config.json") -> JsonObject
         raise ValueError(f"base: {file} cannot be read: {error}; {wanted}") from None
     if not isinstance(config, dict):
         raise ValueError(f"base: {file} is no description of a network; {wanted}")
-    if foreign := [entry for entry in FOREIGN if config.get(entry)]:
+    foreign = [entry for entry in FOREIGN if config.get(entry)]
+    foreign += [k for k, own in config.items() if "_implementation" in k and own not in PLAIN]
+    if foreign:
         raise ValueError(
             f"base: {file} asks for {', '.join(foreign)}: code or numbers that are not the "
             "library's are not used; give a folder of plain weights"

@@ -174,6 +174,8 @@ def spoilt(folder: Path, how: str, trap: Path) -> None:
     elif how == "code":
         (folder / "evil.py").write_text(f"open({str(trap)!r}, 'w')\n")
         config.write_text(json.dumps(about | {"auto_map": {"AutoModelForCausalLM": "evil.Evil"}}))
+    elif how == "code of a hub":
+        config.write_text(json.dumps(about | {"attn_implementation": "someone/kernel"}))
     elif how == "another kind":
         config.write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
     elif how == "no JSON":
@@ -190,6 +192,7 @@ def spoilt(folder: Path, how: str, trap: Path) -> None:
         ("pickle", "has no safetensors; pytorch_model.bin would have to be unpickled"),
         ("pickle called safetensors", "cannot be read"),
         ("code", "asks for auto_map: code or numbers that are not the library's"),
+        ("code of a hub", "asks for attn_implementation"),
         ("another kind", "holds ViTModel, and no language model"),
         ("no JSON", r"config.json cannot be read"),
         ("other shapes", "base: "),
