@@ -176,11 +176,23 @@ def edit_random(share: float, t: Time) -> Number:
     return 1 + np.asarray(t) * (2 * share - share**2)
 
 
+def edit_of_real(share: float, t: Time) -> Number:
+    """The real labels edited anew by every generation's model: edit_once at t = 1, and bounded."""
+    end = (1 + 2 * share - 2 * share**2) / (1 - share**2)
+    return end + (1 - end) * share ** (2 * np.asarray(t))
+
+
 def edit_disjoint(total: float) -> float:
     """The same with small disjoint edits that add up to a total share: beyond the bound 2 that the
     paper claims.
     """
     return float(2 * np.exp(total) - 1)
+
+
+def edit_disjoint_steps(share: float, t: Time) -> Number:
+    """The same of t disjoint edits of a share each; edit_disjoint(t * share) as share -> 0."""
+    grown = (1 + share) ** np.asarray(t)
+    return 2 * grown - (2 + share * grown**2) / (2 + share)
 
 
 # ---- kernel density estimates: moments of the points under the kernels, per coordinate ----

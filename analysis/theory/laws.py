@@ -28,6 +28,7 @@ from engine.spec import LineageSpec, Part
 Times = np.ndarray  # generations [k]
 Formula = Callable[[Times], Any]
 LEAST_REPLICATES = 20
+FAR_MORE = 50  # times as many pairs as weights, where a law is of the first order in d / n
 MOST_SPREAD = 0.25  # of sum 2/n over the fits: beyond, means of v_t are heavy-tailed
 ALARM = 5.0  # |z| at which `ouro run` warns
 
@@ -181,6 +182,8 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     )
     if spec.sampling.name == "verify":
         return _verified(spec, d) if same and noise == 1 else {}
+    if spec.sampling.name == "edit":
+        return _edited(spec, d, noise) if same else {}
     if not (same and fixed) or _param(spec.dataset, "design_seed") is not None:
         return {}
     if spec.policy.name == "replace" and spec.synthetic_fraction == 1:
@@ -190,6 +193,30 @@ def _regression(spec: LineageSpec) -> dict[str, Law]:
     else:
         return {}
     return {"moments/weight_error": Law(law, lambda t: np.sqrt(2 / d) * law(t), spec.policy.name)}
+
+
+def _edited(spec: LineageSpec, d: int, noise: float) -> dict[str, Law]:
+    """Labels redrawn at the same covariates, n >> d."""
+    n, whole = spec.n_real, spec.policy.name == "replace" and spec.synthetic_fraction == 1
+    alike = spec.arrival == "fixed" and spec.n_drawn == n >= FAR_MORE * d
+    if not (whole and alike) or _param(spec.dataset, "design_seed") is not None:
+        return {}
+    of, share, again = (_param(spec.sampling, name) for name in ("of", "share", "again"))
+    growth: Formula = lambda t: gaussian.edit_random(share, t)  # noqa: E731
+    until = np.inf
+    if of == "real" and share < 1:
+        growth = lambda t: gaussian.edit_of_real(share, t)  # noqa: E731
+    elif of == "training" and not again:
+        growth = lambda t: gaussian.edit_disjoint_steps(share, t)  # noqa: E731
+        until = np.floor(1 / share) if share else np.inf
+    elif of == "real":
+        return {}
+    first = noise**2 * gaussian.regression_first_error(n, d)
+
+    def law(t: Times) -> Any:
+        return first * growth(t)
+
+    return {"moments/weight_error": Law(law, lambda t: np.sqrt(2 / d) * law(t), "edit", until)}
 
 
 def _verified(spec: LineageSpec, d: int) -> dict[str, Law]:

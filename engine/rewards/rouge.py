@@ -7,10 +7,12 @@ that the real one does not have is worth nothing, however good.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from engine._tokens import windows
-from engine.parts import Dataset, Generator, PositiveInt
+from engine.parts import Dataset, Generator, Needs, Params, PositiveInt
 from engine.samples import Samples
 
 
@@ -21,8 +23,8 @@ class Rouge:
     """
 
     ACCEPTS = ("text",)
-    NEEDS = {"draws.prompts": {}}
-    TINY: dict[str, object] = {}
+    NEEDS: ClassVar[Needs] = {"draws.prompts": {}}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, n: PositiveInt = 1) -> None:
         self.n = n
@@ -43,8 +45,8 @@ class Rouge:
         written = real.shape[-1] - given
         if written < self.n:
             raise ValueError(f"rouge: {written} tokens are written, fewer than n, {self.n}")
-        each = [x[..., given:].reshape(-1, written) for x in (samples.x, real)]
-        return overlap(*each, self.n).reshape(real.shape[:2])
+        own, theirs = (x[..., given:].reshape(-1, written) for x in (samples.x, real))
+        return overlap(own, theirs, self.n).reshape(real.shape[:2])
 
 
 def overlap(x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:

@@ -7,7 +7,7 @@ lowers the temperature to .3.  Not `biased`, which is each family's own knob.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from engine.parts import (
     Draw,
     Fraction,
     Generator,
+    Needs,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -42,7 +43,7 @@ class Decode:
     """
 
     ACCEPTS = ("text",)
-    NEEDS = {"model.decoding": {}}
+    NEEDS: ClassVar[Needs] = {"model.decoding": {}}
     PROMPTS = "prompt"
     TINY = {"temperature": 0.8, "top_p": 0.9, "prompt": 1}
 

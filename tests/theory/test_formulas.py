@@ -264,6 +264,14 @@ def test_regression_augment_is_the_gaussian_law_to_first_order() -> None:
 def test_edit_errors() -> None:
     assert theory.edit_once(0.5) == printed("1.75")
     all_printed([theory.edit_disjoint(s) for s in (0.2, 0.5, 1)], "1.443 2.297 4.437")
+    steps = theory.edit_disjoint_steps(0.001, np.array([200, 500]))
+    assert steps == pytest.approx([theory.edit_disjoint(s) for s in (0.2, 0.5)], rel=2e-3)
+    for share in (0.1, 0.5):  # the first edit is the same one
+        once = theory.edit_once(share)
+        assert theory.edit_of_real(share, 1) == pytest.approx(once)
+        assert theory.edit_disjoint_steps(share, 1) == pytest.approx(once)
+        assert theory.edit_random(share, 1) == pytest.approx(once)
+    assert theory.edit_of_real(0.5, 100) == pytest.approx(2)
     all_printed(theory.edit_random(0.2, np.array([1, 5, 10, 30])), "1.36 2.80 4.60 11.8")
 
 

@@ -54,6 +54,7 @@ def rows(one: LineageSpec, folder: Path, generations: int = 20) -> list[Generati
     return lineage.rows()
 
 
+ITERATED: dict[str, Any] = {"sampling": "edit", "sampling_of": "training"}
 RIGHT = [
     spec(),
     spec(dataset_d=3, dataset_spread=[1.0, 2.0, 5.0]),
@@ -66,6 +67,9 @@ RIGHT = [
     spec(generator="kde", generator_bandwidth=0.3),
     spec("regression", dataset_d=4),
     spec("regression", policy="accumulate", dataset_d=2, dataset_noise=0.5, generator_noise=0.5),
+    spec("regression", n=100, dataset_d=2, sampling="edit", sampling_share=0.5),
+    spec("regression", n=100, dataset_d=2, **ITERATED, sampling_share=0.2),
+    spec("regression", n=100, dataset_d=2, **ITERATED, sampling_share=0.1, sampling_again=False),
     spec("categorical", dataset_outcomes=5),
     spec("categorical", dataset_outcomes=5, policy="augment", policy_synthetic_fraction=0.5),
 ]
@@ -126,6 +130,7 @@ LONGER = {"n_synthetic": 90}
 SHARED = {"policy": "augment", **MIX}
 KDE = {"dataset": "gaussian", "generator": "kde", "generator_bandwidth": 0.3}
 LINEAR = {"dataset": "regression", "dataset_d": 4}
+EDITED = {**LINEAR, "sampling": "edit", "n": 200}
 OUTCOMES = {"dataset": "categorical", "dataset_outcomes": 5}
 VERIFIED = {
     **{"dataset": "regression", "dataset_d": 8, "dataset_design_seed": 12345},
@@ -177,6 +182,14 @@ ODD = [  # a lineage that a law speaks of, and what takes the law away
     (LINEAR, {"dataset_noise": 0.5}),
     (LINEAR, {"generator_covariates": "fresh"}),
     (LINEAR, {"dataset_design_seed": 1}),
+    (EDITED, FRESH),
+    (EDITED, MORE),
+    (EDITED, MIX),
+    (EDITED, {"policy": "accumulate"}),
+    (EDITED, {"n": 99}),
+    (EDITED, {"generator_covariates": "fresh"}),
+    (EDITED, {"dataset_design_seed": 1}),
+    (EDITED, {"sampling_share": 1.0}),
     ({**LINEAR, "policy": "accumulate"}, FRESH),
     ({**LINEAR, "policy": "accumulate"}, LONGER),
     ({**LINEAR, "policy": "accumulate"}, MIX),
