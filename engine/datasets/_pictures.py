@@ -28,7 +28,7 @@ def opened(file: Path) -> Image.Image:
 
     A pipe or a device is not opened.
     """
-    return _read(file, _upright)
+    return _read(file, upright)
 
 
 def whole(file: Path) -> Image.Image:
@@ -50,7 +50,8 @@ def _read(file: Path, turn: Turn) -> Image.Image:
         raise ValueError(f"{file} cannot be read as a picture: {error}") from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture that was opened, decoded, in mode L or RGB, turned as its EXIF orientation says."""
     from PIL import ImageOps
 
     if picture.getexif().get(ORIENTATION, 1) == 1:

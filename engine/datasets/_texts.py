@@ -23,7 +23,15 @@ WANTED = "a plain text file in UTF-8 is wanted"
 BYTES = "or read its bytes (tokens: byte)"
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 HEAD = 1 << 16  # bytes by which what is no text is told before all of it is read
-File = tuple[Path, str]  # a place, and the digest of what it holds
+
+
+class Source(Protocol):
+    """A file, or what stands for one; its `str` is its name for people."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+File = tuple[Source, str]  # and the digest of what it holds
 Part = tuple[np.ndarray, np.ndarray]  # tokens to train on, and held out
 
 
@@ -164,7 +172,7 @@ def _in_pieces(files: Sequence[File], how: How, pieces: tokenizers.Pieces) -> tu
     return tuple(found)
 
 
-def _pieces_of(place: Path, how: How, pieces: tokenizers.Pieces) -> Part:
+def _pieces_of(place: Source, how: How, pieces: tokenizers.Pieces) -> Part:
     text, dtype = text_of(place, how.letters), token_dtype(pieces.vocabulary)
     at = how.cut(len(text))
     train, held_out = (tokenizers.lines_encoded(pieces, own) for own in (text[:at], text[at:]))
@@ -198,14 +206,14 @@ def look_at(place: Path, how: How) -> None:
         _require_text(place, head)
 
 
-def _raw(place: Path) -> bytes:
+def _raw(place: Source) -> bytes:
     data = place.read_bytes()
     if not data:
         raise ValueError(f"{place} is empty; {WANTED}")
     return data
 
 
-def _require_text(place: Path, data: bytes) -> None:
+def _require_text(place: Source, data: bytes) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{place} begins with a byte order mark of UTF-16; save it as UTF-8")
     if data.startswith(b"\xef\xbb\xbf"):
@@ -218,7 +226,7 @@ def _require_text(place: Path, data: bytes) -> None:
         raise ValueError(f"{place}, line {line}: a NUL byte, so it is no text; {WANTED}, {BYTES}")
 
 
-def text_of(place: Path, letters: bool = False) -> str:
+def text_of(place: Source, letters: bool = False) -> str:
     """The characters of a file, or its letters in small ones, all else as one space; ValueError for
     what is no plain UTF-8, or has but one character.
     """
@@ -241,7 +249,7 @@ def text_of(place: Path, letters: bool = False) -> str:
     return text
 
 
-def _points(place: Path, letters: bool) -> np.ndarray:
+def _points(place: Source, letters: bool) -> np.ndarray:
     """The code points of the characters of a file."""
     text = text_of(place, letters)
     if text.isascii():

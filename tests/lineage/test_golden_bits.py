@@ -192,7 +192,8 @@ def test_every_part_is_held_but_data_that_were_not_on_the_machine() -> None:
     learned = {case for case, part in TRIED.items() if learns(*part)}
     absent = TRIED.keys() - learned - golden["parts"].keys()
     assert golden["parts"].keys() <= TRIED.keys() - learned
-    assert absent == {"dataset cifar100", "dataset fashion_mnist", "dataset flowers102"}
+    unknown = {"dataset cifar100", "dataset fashion_mnist", "dataset flowers102"}
+    assert absent == unknown | {"dataset hf_images", "dataset hf_text"}
     held = [case for made in golden["machines"] for case in made["parts"]]
     assert set(held) == learned, "each on some machine"
     assert all(describe(*part).constants for part in ELSEWHERE), "they are there"
