@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.knowledge import Choose
 from engine.samples import LENGTHS, PROMPT_LENGTHS, Samples
 
 
@@ -75,25 +74,6 @@ class Prompts:
             return None
         with np.load(file, allow_pickle=False) as saved:
             return cls(saved["tokens"], saved["lengths"], saved["labels"], saved["ends"])
-
-
-def forced(choose: Choose, tokens: np.ndarray, lengths: np.ndarray, first: int) -> Choose:
-    """The same choice where a prompt [n, longest] has ended, from place `first` on; its tokens
-    before.
-    """
-    place = first
-
-    def chosen(
-        logits: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        nonlocal place
-        found, parents = choose(logits, rng)
-        if place < tokens.shape[1]:
-            found = np.where(place < lengths, tokens[:, place], found)
-        place += 1
-        return found, parents
-
-    return chosen
 
 
 def counted(samples: Samples) -> tuple[np.ndarray, np.ndarray]:

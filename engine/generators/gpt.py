@@ -26,11 +26,11 @@ from torch import Tensor
 
 from engine._tokens import token_dtype
 from engine.files import JsonObject
-from engine.generators._choices import plain, tempered
+from engine.generators._choices import Forced, Tempered, asked
 from engine.generators._labels import label_counts, labels_for
 from engine.generators._language import Size, TextNet, Writer, begin_of, writing
 from engine.generators._pretrained import place_of
-from engine.generators._prompts import Prompts, counted, forced
+from engine.generators._prompts import Prompts, counted
 from engine.knowledge import Choose
 from engine.parts import (
     Fraction,
@@ -251,7 +251,7 @@ class Gpt:
         training set.
         """
         y = labels_for(n, labels, self.label_counts_)
-        choose = plain if bias is None or bias == 1 else partial(tempered, bias)
+        choose = Tempered(1.0 if bias is None else bias)
         if self.prompts_ is not None:
             return self._completed(self.prompts_, n, choose, rng, y)
         drawn = [
@@ -273,7 +273,7 @@ class Gpt:
         first = int(lengths.min(initial=tokens.shape[1]))
         drawn = []
         for rows in pieces(n, self._trained[0].rows_written):
-            some = forced(choose, tokens[rows], lengths[rows], first)
+            some = Forced(choose, tokens[rows], lengths[rows], first)
             own = None if y is None else y[rows]
             begun = tokens[rows, None, :first]
             drawn.append(self.generate(len(begun), some, rng, begun, own))
@@ -304,7 +304,7 @@ class Gpt:
             writers = [Writer(net, begin, x[:, r, :m]) for r, net in enumerate(nets)]
             for i in range(m, length):
                 logits = torch.stack([writer.logits() for writer in writers], 1).flatten(0, 1)
-                tokens, parents = choose(logits.cpu().numpy(), rng)
+                tokens, parents = asked(choose, logits, rng)
                 if parents is not None:
                     x = x.reshape(-1, length)[parents].reshape(x.shape)
                     parents = parents.reshape(n, -1) // len(nets)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.generators._choices import plain
+from engine.generators._choices import Tempered
 from engine.generators.gpt import Gpt
 from engine.parts import Finding
 from engine.registry import make
@@ -144,7 +144,7 @@ def test_prompts_are_kept_and_parents_hand_down_their_texts() -> None:
     expected = model.logits(x)[..., -1, :].reshape(10, 4)
     assert seen[-1][last.ravel()] == pytest.approx(expected, abs=1e-4)
     with pytest.raises(ValueError, match="gpt: prompts are 5 x 2 x at most 6 tokens here"):
-        model.generate(5, plain, rng(), np.zeros((5, 2, 7), int))
+        model.generate(5, Tempered(), rng(), np.zeros((5, 2, 7), int))
 
 
 def rng_of_parents(asked: int) -> np.ndarray:
@@ -158,15 +158,23 @@ def rng_of_parents(asked: int) -> np.ndarray:
 
 def test_a_sample_is_what_the_plain_choice_generates() -> None:
     model = fit(language())
-    assert np.array_equal(model.sample(7, rng(3)).x, model.generate(7, plain, rng(3)))
+    assert np.array_equal(model.sample(7, rng(3)).x, model.generate(7, Tempered(), rng(3)))
 
 
-def test_the_plain_choice_follows_its_law() -> None:
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_the_choice_follows_its_law(temperature: float, on_a_gpu: bool) -> None:
+    """Of arrays, and of tensors, which are what it is given on a GPU."""
     p = np.array([0.5, 0.0, 0.3, 0.2])
     with np.errstate(divide="ignore"):
-        tokens, _ = plain(np.tile(np.log(p), (20_000, 1)).astype(np.float32), rng())
+        logits: Any = np.tile(np.log(p), (20_000, 1)).astype(np.float32)
+    if on_a_gpu:
+        logits = torch.from_numpy(logits)
+    tokens, _ = Tempered(temperature)(logits, rng())
     found = np.bincount(tokens, minlength=4) / 20_000
-    assert found[1] == 0 and np.abs(found - p).max() < 4 * 0.5 / np.sqrt(20_000)
+    wanted = p ** (1 / temperature) if temperature else np.array([1.0, 0, 0, 0])
+    assert found[1] == 0
+    assert np.abs(found - wanted / wanted.sum()).max() < 4 * 0.5 / np.sqrt(20_000)
 
 
 # ---- labels --------------------------------------------------------------------------------------
@@ -182,7 +190,7 @@ def test_each_class_has_a_beginning_of_its_own() -> None:
     with pytest.raises(Finding, match="class 2 is asked for"):
         model.sample(3, rng(), np.array([0, 1, 2]))
     with pytest.raises(ValueError, match="trained on 2 classes; give the labels"):
-        model.generate(3, plain, rng())
+        model.generate(3, Tempered(), rng())
 
 
 # ---- what may be degenerate ----------------------------------------------------------------------
