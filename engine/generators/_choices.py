@@ -5,6 +5,7 @@ device where the logits are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +70,10 @@ def asked(
     """What a choice makes of logits: those of our own take them on a GPU as they are, where all of
     a large vocabulary would be long on its way.
     """
-    if logits.is_cuda and isinstance(choose, Tempered | Forced):
-        return choose(logits, rng)  # type: ignore[arg-type]  # ours take tensors, too
-    return choose(logits.cpu().numpy(), rng)
+    near: Any = logits
+    if not (logits.is_cuda and isinstance(choose, Tempered | Forced)):
+        near = logits.cpu().numpy()
+    return choose(near, rng)
 
 
 def _inverted(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
