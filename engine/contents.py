@@ -163,7 +163,9 @@ class Contents:
     @property
     def words(self) -> str:
         """One line for a reader."""
-        text = f"{self.name}: {self.train:,} rows to train on, {self.held_out:,} held out"
+        what = f"sequences of {self.shape[-1]:,} tokens" if self.vocabulary else "rows"
+        text = f"{self.name}: {self.train:,} {what} to train on, {self.held_out:,} held out"
+        text += f", {self.vocabulary:,} different tokens" if self.vocabulary else ""
         if self.classes:
             text += f", {len(self.classes)} classes ({named(self.classes)})"
         else:

@@ -105,6 +105,14 @@ class Characters(Protocol):
         ...
 
 
+class Decoded(Protocol):
+    """decoded: of a data set of text whose tokens can be read."""
+
+    def decoded(self, x: np.ndarray) -> str:
+        """Tokens [length] as text."""
+        ...
+
+
 class Transitions(Protocol):
     """transitions: of a generator of text that looks at a fixed number of tokens."""
 
@@ -180,6 +188,7 @@ OF_DATA: dict[str, type] = {
     "weights": TrueWeights,
     "cross entropy": ExactCrossEntropy,
     "characters": Characters,
+    "decoded": Decoded,
     "all rows": AllRows,
     "parts": Parts,
 }

@@ -38,6 +38,7 @@ from analysis.plots.style import (
 
 MOST_PANELS = 30
 MOST_FRACTIONS = 9  # in a legend
+NO_FRACTION = "no fraction"  # of policies that have none
 FEW = 5  # seeds that are drawn one by one
 
 
@@ -61,7 +62,7 @@ def curves(
     theory    columns cell, t, expected, drawn dotted over the cells that have a law
     points    columns cell, t, value: the lineages, drawn in place of bands of few seeds
     marks_at  values that the metric is read against, by name: its ceiling, chance
-    by        what the metric was measured by, an extractor
+    by        what the metric was measured by or in: an extractor, a unit
     """
     panels, line = arrange(table)
     table = table.assign(panel=panel_names(table, panels), line=line_names(table, line))
@@ -101,7 +102,7 @@ def few_seeds(table: pd.DataFrame) -> bool:
 
 
 def _measured(table: pd.DataFrame, by: str) -> str:
-    """By which extractor and on how many samples, as far as it is one number."""
+    """By which extractor or in which unit, and on how many samples, as far as it is one number."""
     n = table["n_compared"].dropna() if "n_compared" in table else pd.Series(dtype=float)
     words = [by] if by else []
     if len(n):
@@ -155,7 +156,7 @@ def across(axes: list[Axes]) -> int:
 def _line_colours(table: pd.DataFrame, line: str) -> dict[str, tuple[str, str]]:
     if line == "synthetic_fraction":
         values = sorted(table[line].unique(), key=lambda v: (np.isnan(v), v))
-        names = {v: ("no fraction" if np.isnan(v) else f"{v:g}") for v in values}
+        names = {v: (NO_FRACTION if np.isnan(v) else f"{v:g}") for v in values}
         colours = shades(values)
         return {names[v]: (colours[v], MARKERS[i % len(MARKERS)]) for i, v in enumerate(values)}
     return marks(sorted(set(table["line"]), key=natural))
@@ -307,7 +308,7 @@ def _handles(
             named[round(i * (len(named) - 1) / (MOST_FRACTIONS - 1))] for i in range(MOST_FRACTIONS)
         ]
     shown = [
-        Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=what + name)
+        Line2D([], [], color=c, marker=m, mec="white", mew=0.4, label=_said(what, name))
         for name, (c, m) in named
     ]
     handles: list[Line2D | Patch] = (
@@ -322,6 +323,10 @@ def _handles(
     if (table["undefined"] > 0).any():
         handles.append(Line2D([], [], color=INK, marker="x", lw=0, label="undefined"))
     return handles
+
+
+def _said(what: str, name: str) -> str:
+    return f"no {what.rstrip()}" if name == NO_FRACTION else what + name
 
 
 def _curves_note(table: pd.DataFrame, few: bool) -> str:

@@ -25,6 +25,7 @@ from analysis.plots import threshold as plots_threshold
 from analysis.report.findings import COLLAPSE, CURVES, DETAILS, LACKS, Findings, Shown
 from analysis.report.fits import fitted
 from analysis.report.pictures import latent, samples
+from engine.registry import key_of
 from engine.settings import CollapseRule
 from engine.store.keys import BESIDE, metric_of
 from engine.store.store import Store
@@ -135,12 +136,18 @@ def curve_of(findings: Findings, key: str) -> Shown:
         note=_said_of(compared),
         points=lineages,
         marks_at=_read_against(frame, key),
-        by=", ".join(findings.extractors.get(metric_of(key), ())),
+        by=", ".join([*_unit(key), *findings.extractors.get(metric_of(key), ())]),
     )
     numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
     section = DETAILS if metric_of(key) in REPORTS else CURVES
     alt = f"{key} over the generations, by cell."
     return Shown(f"curve_{file_of(key)}", section, alt, numbers, lambda w: draw(width=w))
+
+
+def _unit(key: str) -> list[str]:
+    """Of nats and bits, which would be taken for each other; nothing of other keys."""
+    known = key_of(key)
+    return [known.unit] if known is not None and known.unit.startswith(("nats", "bits")) else []
 
 
 def _read_against(frame: pd.DataFrame, key: str) -> dict[str, float]:

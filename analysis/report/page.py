@@ -11,7 +11,7 @@ import base64
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from analysis.frame.rows import from_store
 from analysis.plots import style
 from analysis.report.answers import answers_of, by_policy
 from analysis.report.figures import figures, undrawn
-from analysis.report.findings import DETAILS, Findings, Shown
+from analysis.report.findings import DETAILS, SAMPLES, Findings, Shown
 from analysis.report.lacks import sentences
 from analysis.report.measured_by import extractors, measured_by
 from analysis.report.tables import Table, anchor, controls_of, found_by, tables_of
+from analysis.report.texts import Film, films
 from analysis.theory.laws import alarms
 from analysis.threshold.workflows import Workflow, grown, read
-from engine._foreign import told
+from engine._foreign import escaped, told
 from engine.experiment.writer import to_yaml
 from engine.lineage.history import histories
 from engine.names import names_of, refusals
@@ -50,11 +51,13 @@ PAGE_DPI = 150
 
 @dataclass(frozen=True)
 class Section:
-    """Figures under one heading; folded: at the end of the page, to be opened."""
+    """Figures and texts under one heading; folded: at the end of the page, to be opened."""
 
     title: str
     figures: list[dict[str, str]]
     folded: bool = False
+    films: Sequence[Film] = ()
+    beside: str = ""  # where the texts are as a file
 
     @property
     def id(self) -> str:
@@ -84,6 +87,8 @@ def write(
         say(shown.name)
         drawn.setdefault(shown.section, []).append(put(shown, place.below("figures"), alone))
     sections = [Section(title, found, title == DETAILS) for title, found in drawn.items()]
+    if written := films(findings, store) if pictures else []:
+        sections.insert(0, _texts(written, place.below("figures"), alone))
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
     about = [
         ("measured by", measured_by(sweep, store)),
@@ -94,6 +99,13 @@ def write(
     failures = {k: v for k, v in failed.items() if v}
     page = _page(findings, sections, failures, searched, about, tables)
     return place.write("report.html", page)
+
+
+def _texts(written: list[Film], folder: Folder, alone: bool) -> Section:
+    """What models wrote, also as a file beside the figures."""
+    text = escaped("\n".join(film.text for film in written))
+    folder.write("film.txt", text)
+    return Section(SAMPLES, [], films=written, beside="" if alone else "figures/film.txt")
 
 
 # ---- figures -------------------------------------------------------------------------------------

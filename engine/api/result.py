@@ -370,11 +370,16 @@ class Result:
         return "".join([*parts, self._film()])
 
     def _film(self) -> str:
-        """The film strip of the lineage that drifted most, or nothing."""
+        """The film strip of the lineage that drifted most, of text as text; or nothing."""
         from engine.running.supply import most_drifted
-        from engine.tracking.pictures import film_strip
+        from engine.tracking import texts
 
         shown = most_drifted(self.sweep.spec, self.histories)
+        if shown and texts.is_text(shown[0].spec):
+            film = texts.film(self.store, shown)
+            return "" if film is None else show.text(film.text, self._names.lineage(film.spec))
+        from engine.tracking.pictures import film_strip
+
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "film_strip.png"
             drawn = film_strip(self.store, shown, file)

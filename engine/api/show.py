@@ -44,6 +44,11 @@ def table(frame: pd.DataFrame) -> str:
     return shown + (f"<div>... and {more:,} more rows</div>" if more > 0 else "")
 
 
+def text(text: str, about: str) -> str:
+    """Text as it is, in letters of one width."""
+    return f'<div>{html.escape(about)}</div><pre style="{SHEET}">{html.escape(text)}</pre>'
+
+
 def image(png: bytes, alt: str) -> str:
     """A picture inside the page."""
     data = base64.b64encode(png).decode()

@@ -54,7 +54,7 @@ class Text(TextSet):
     REPLICATES = 1
     FINITE = True
     RECORDS = "records"
-    KNOWS = ("all rows", "parts", "characters")
+    KNOWS = ("all rows", "parts", "characters", "decoded")
 
     def __init__(
         self,

@@ -340,6 +340,8 @@ class Session:
         elif self.interrupt and (left or not self._all_asked):
             unfinished = f"{left} of {len(found)} lineages unfinished"
             yield "yellow", f"interrupted with {unfinished}; {AGAIN}"
+        for text in () if self.options.quiet else summary.lines:
+            yield "dim", text
         if summary.count:
             yield "green" if code == ExitCode.OK else "yellow", summary.count
         if damaged := set(self.store.names("damaged")) - self.damaged:

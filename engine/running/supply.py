@@ -24,6 +24,7 @@ from engine.running.logs import Folder
 from engine.spec import LineageSpec, Sweep
 from engine.status import Status
 from engine.store.store import Store
+from engine.tracking import texts
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Summary:
     numbers: Mapping[str, float] = field(default_factory=dict)  # for the tracker
     places: tuple[Place, ...] = ()
     count: str = ""  # how many lineages have ended, as a sentence
+    lines: tuple[str, ...] = ()  # of samples that can be read
 
 
 class Supply(Source, Protocol):
@@ -141,11 +143,15 @@ class Listed:
         return not self.only or spec.id.startswith(self.only)
 
     def summary(self, found: Mapping[str, History], folder: Folder, seconds: float) -> Summary:
-        """Write summary.json and the film strip."""
+        """Write summary.json and the film strip, of text as text."""
         report = to_json(self.sweep, found)
         place = folder.write("summary.json", json_text(report))
-        places = (Place("summary", place), *self._film_strip(found, folder))
-        return Summary(report, _numbers(report), places, self._count(found, seconds))
+        shown = most_drifted(self.sweep, found)
+        film = texts.film(self.store, shown) if shown and texts.is_text(shown[0].spec) else None
+        strip = self._film_strip(shown, folder) if film is None else self._texts(film, folder)
+        places, lines = (Place("summary", place), *strip), self._lines(film)
+        count = self._count(found, seconds)
+        return Summary(report, _numbers(report), places, count, lines)
 
     def _count(self, found: Mapping[str, History], seconds: float) -> str:
         asked = self.asked(found)
@@ -156,15 +162,26 @@ class Listed:
             many = f"of {len(found)} lineages the {len(asked)} that were asked for"
         return f"{many} have an outcome, after {duration(seconds)}"
 
-    def _film_strip(self, found: Mapping[str, History], folder: Folder) -> Iterable[Place]:
+    def _texts(self, film: texts.Film, folder: Folder) -> Iterable[Place]:
+        """Write what the lineage wrote that drifted most of those that went furthest."""
+        path = folder.write("samples.txt", film.text)
+        return (Place("samples", path, names_of(self.sweep).lineage(film.spec)),)
+
+    def _lines(self, film: texts.Film | None) -> tuple[str, ...]:
+        if film is None:
+            return ()
+        who = names_of(self.sweep).lineage(film.spec)
+        return (f"what {who} wrote, by generation:", *film.lines())
+
+    def _film_strip(self, shown: Sequence[History], folder: Folder) -> Iterable[Place]:
         """Draw the lineage that drifted most of those that went furthest."""
         from engine.tracking.pictures import film_strip  # matplotlib: seconds to import
 
         path = folder.place("film_strip.png")
-        shown = film_strip(self.store, most_drifted(self.sweep, found), path)
-        if shown is None:
+        drawn = film_strip(self.store, shown, path)
+        if drawn is None:
             return ()
-        return (Place("film strip", path, names_of(self.sweep).lineage(shown.spec)),)
+        return (Place("film strip", path, names_of(self.sweep).lineage(drawn.spec)),)
 
 
 def json_text(report: Mapping[str, object]) -> str:

@@ -291,7 +291,10 @@ class MlflowTracker:
             line.pictured = pictured(client, line.run_id) if line.resumed else set()
         for t in sorted(fresh.keys() - line.pictured):
             picture = pictures(t)
-            if picture is not None:
+            if isinstance(picture, str):
+                client.log_text(line.run_id, picture, mirror.texts_file(t))
+                line.pictured.add(t)
+            elif picture is not None:
                 client.log_image(
                     line.run_id,
                     picture,

@@ -32,6 +32,7 @@ from engine.tracking.backoff import sqlite_uri
 T = TypeVar("T")
 JsonRow = dict[str, Any]  # a row as a file of MLflow's artifacts holds it
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # beside an output
+TEXTS = "samples"  # folder of an artifact
 LONGEST = 250  # characters of a metric's or parameter's name
 SETTINGS = {  # of MLflow, from the environment unless set there; read when it is imported or called
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -236,6 +237,11 @@ def rows_file(number: int, rows: Sequence[Generation]) -> str:
     return f"rows/{number:05d}_generation_{rows[0].t}-{rows[-1].t}.json"
 
 
+def texts_file(t: int) -> str:
+    """Where a generation's samples are as text."""
+    return f"{TEXTS}/{t:05d}.txt"
+
+
 def merged(texts: Iterable[str]) -> list[JsonRow]:
     """All rows of a lineage from its row files, in the order of their names."""
     by_t = {row["t"]: row for text in texts for row in from_json(text)}
@@ -268,7 +274,7 @@ class Wanted:
     """
 
     rows: dict[int, Generation] = field(default_factory=dict)
-    pictures: Callable[[int], np.ndarray | None] | None = None
+    pictures: Callable[[int], np.ndarray | str | None] | None = None
     checkpoint: Callable[[int], Path | None] | None = None
     keep: Keep = "all"
 

@@ -170,11 +170,15 @@ def listed(client: MlflowClient, run_id: str, folder: str) -> dict[str, int]:
 
 
 def pictured(client: MlflowClient, run_id: str) -> set[int]:
-    """The steps whose picture is complete: MLflow writes the small copy after the full one."""
+    """The steps whose picture is complete, for MLflow writes the small copy after the full one; and
+    those that have a text.
+    """
+    texts = {Path(file.path).stem for file in client.list_artifacts(run_id, mirror.TEXTS)}
     names = [Path(file.path).name.split("+") for file in client.list_artifacts(run_id, "images")]
-    return {
+    drawn = {
         int(name[2]) for name in names if name[0] == "samples" and name[-1].startswith("compressed")
     }
+    return drawn | {int(t) for t in texts if t.isdecimal()}
 
 
 # ---- reading it back, by the MLflow API alone ----------------------------------------------------

@@ -23,16 +23,14 @@ from engine.lineage.history import History
 from engine.lineage.recipe import real_key, rng
 from engine.samples import Samples
 from engine.spec import LineageSpec
-from engine.store.artifacts import read_strip
 from engine.store.store import Store
+from engine.tracking.stored import first_stored, stored
 
 PAPER, INK, FAINT = 255, 40, 235  # grey levels
 MARGIN, GAP = 6, 2  # pixels
 WIDEST = 20  # columns at most; more classes are thinned evenly
 REAL_COLOUR, MODEL_COLOUR = "#b0b0b0", "#c0392b"
 SHOWN = 2000  # points drawn of a set
-MOST_FRAMES = 15  # rows of a film strip
-MOST_TRIED = 20  # lineages, until one has stored samples
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -322,7 +320,7 @@ def of_generation(store: Store, spec: LineageSpec, draw: str, t: int) -> np.ndar
 
     draw: the key of its draw, or ''.
     """
-    samples = _stored(store, draw)
+    samples = stored(store, draw)
     if samples is None:
         return None
     real, classes = _real(spec), _classes(spec)
@@ -333,37 +331,16 @@ def film_strip(store: Store, histories: Sequence[History], path: Path) -> Histor
     """Draw the first of these lineages that has stored samples, a row per generation, as a PNG;
     return it.
     """
-    for history in histories[:MOST_TRIED]:
-        if frames := _frames(store, history):
-            break
-    else:
+    found = first_stored(store, histories)
+    if found is None:
         return None
+    history, frames = found
     titles = [str(t) if is_image(s) else f"generation {t}" for t, s in frames.items()]
     real, classes = _real(history.spec), _classes(history.spec)
     image = film(list(frames.values()), titles, real=real, classes=classes)
     with staged(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
     return history
-
-
-def _stored(store: Store, draw: str) -> Samples | None:
-    """The few samples that were stored of a generation for its picture."""
-    row = store.row("draw", draw) if draw else None
-    return read_strip(store, row) if row else None
-
-
-def _frames(store: Store, history: History) -> dict[int, Samples]:
-    """The stored samples by generation, thinned to as many as a picture can show."""
-    rows = history.rows
-    if len(rows) > MOST_FRAMES:
-        apart = (len(rows) - 1) / (MOST_FRAMES - 1)
-        rows = tuple(rows[round(i * apart)] for i in range(MOST_FRAMES))
-    found = {}
-    for row in rows:
-        samples = _stored(store, row.draw or "")
-        if samples is not None:
-            found[row.t] = samples
-    return found
 
 
 def _classes(spec: LineageSpec) -> int:

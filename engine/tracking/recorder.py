@@ -26,6 +26,7 @@ from engine.store import artifacts as archive
 from engine.store.outputs import sweep_id
 from engine.store.rows import Address
 from engine.store.store import Store
+from engine.tracking import texts
 from engine.tracking.mlflow_moved import set_aside_if_damaged
 from engine.tracking.mlflow_rows import fingerprint, summary
 from engine.tracking.tracker import Nop, Parameters, Tracker, address_of, open_tracker
@@ -153,10 +154,12 @@ class Recorder:
                 if self.tracker.finish_lineage(spec, outcome) and there:
                     self.recorded[spec.id] = all_of_it
 
-    def _picture(self, spec: LineageSpec, where: Address) -> np.ndarray | None:
-        """A generation's samples as a picture; None for closed forms, whose millisecond generations
-        would wait for it.
+    def _picture(self, spec: LineageSpec, where: Address) -> np.ndarray | str | None:
+        """A generation's samples as a picture, or as text; None for closed forms of anything else,
+        whose millisecond generations would wait for it.
         """
+        if texts.is_text(spec):
+            return texts.of_generation(self.store, spec, where.draw)
         if spec.generator.constant("COST") == "tiny":
             return None
         from engine.tracking.pictures import of_generation  # matplotlib: seconds to import

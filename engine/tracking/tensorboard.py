@@ -184,9 +184,13 @@ class TensorBoardTracker:
 
 
 def _values(row: Generation, pictures: Pictures | None) -> list[Summary.Value]:
-    """One row's numbers, and its picture where there is one."""
+    """One row's numbers, and its picture or its text where there is one."""
     values = [_scalar(key, value) for key, value in points(row).items()]
     picture = pictures(row.t) if pictures is not None else None
+    if isinstance(picture, str):
+        # four spaces: to its Markdown what stands there is no markup
+        text = "".join(f"    {line}\n" for line in picture.splitlines())
+        return [*values, _text("samples.txt", text)]
     return values if picture is None else [*values, _image("samples", picture)]
 
 

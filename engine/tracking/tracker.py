@@ -33,7 +33,8 @@ from engine.store.store import Store
 if TYPE_CHECKING:
     from engine.lineage.loop import Outcome  # training: seconds to import
 
-Pictures = Callable[[int], np.ndarray | None]  # generation -> RGB [height, width, 3] uint8
+# generation -> RGB [height, width, 3] uint8; or text, a line for each sample
+Pictures = Callable[[int], np.ndarray | str | None]
 Checkpoint = Callable[[int], Path | None]  # generation -> folder of its weights
 
 

@@ -80,6 +80,17 @@ def test_rows_made_again_replace_what_was_there(tmp_path: Path) -> None:
     assert [image.step for image in read.Images("samples")] == [0, 1, 2, 3]
 
 
+def test_texts_are_no_markup_there(tmp_path: Path) -> None:
+    s, board = spec(), open_tracker(Address(f"tensorboard://{tmp_path}"), "q", "1")
+    assert board.open_sweep("How much?", PARAMETERS, 1)
+    assert board.mirror(s, rows_of(s, 2), lambda t: f"# no heading {t}\n*nor this*\n")
+    (folder,) = (tmp_path / "q").glob(f"*{s.id[:8]}")
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    said = [event.tensor_proto.string_val[0].decode() for event in read.Tensors("samples.txt")]
+    assert said == [f"    # no heading {t}\n    *nor this*\n" for t in range(2)]
+
+
 def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     blocked = open_tracker(Address(f"tensorboard://{tmp_path}/file"), "q", "1")

@@ -365,6 +365,20 @@ def test_pictures_are_not_doubled(opened: Opened) -> None:
     assert stamps == {int(r.time * 1000) for r in richer if r.t != 1}
 
 
+def test_texts_stand_beside_the_rows_once(opened: Opened) -> None:
+    s, asked = spec(), list[int]()
+
+    def texts(t: int) -> str:
+        asked.append(t)
+        return f"what generation {t} wrote\n"
+
+    assert opened().mirror(s, rows_of(s, 3), texts)
+    for tracker in (opened(), opened()):
+        assert tracker.mirror(s, [with_values(r, nll=1.0) for r in rows_of(s, 4)], texts)
+    assert artifacts(tracker, s, "samples") == [f"{t:05d}.txt" for t in range(4)]
+    assert asked == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("keep", "there"), [("all", [0, 1, 2, 3, 4]), ("last", [4]), (Every(every=3), [0, 3, 4])]
 )
