@@ -31,7 +31,7 @@ LETTERS = string.ascii_lowercase  # of tokens that stand for nothing else
 
 def is_text(spec: LineageSpec) -> bool:
     """Whether a lineage's samples are sequences of tokens."""
-    return spec.dataset.constant("GIVES") == "text"
+    return bool(spec.dataset.constant("GIVES") == "text")
 
 
 def sequences(dataset: Part, samples: Samples, most: int) -> list[str]:

@@ -33,6 +33,7 @@ from analysis.plots import passage as plots_passage
 from analysis.plots import style
 from analysis.plots import threshold as plots_threshold
 from analysis.report.answers import answers_of, grouped, thresholds
+from analysis.report.figures import _unit
 from analysis.report.fits import fitted
 from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, Part
@@ -326,3 +327,8 @@ def test_parquet_gives_the_same_frame_back(frame: pd.DataFrame, tmp_path: Path) 
     with pytest.raises(ValueError, match=r"\.parquet or \.csv"):
         export.write(frame, tmp_path / "a.xlsx")
     assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_nats_and_bits_stand_beside_the_names_of_their_curves() -> None:
+    assert _unit("cross_entropy") == ["nats per token"] and _unit("fid.extractor-raw") == []
+    assert _unit("cross_entropy/bits") == ["bits per character or token"] and _unit("mine") == []

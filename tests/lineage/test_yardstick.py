@@ -289,9 +289,10 @@ def test_a_plan_warns_of_founders_that_differ_more_than_the_effect_asked_about(
     base = {"dataset": "mixture", "generator": "kde", "policy": "replace", "n_real": 20}
     grid = {"policy.synthetic_fraction": [0.5, 1.0]}
 
-    def asked(**level: float) -> Sweep:
-        rule = {"metric": "fid", **level}
-        return sweep_of(tmp_path, base=base, grid=grid, seeds=4, collapse=rule)
+    def asked(metric: str = "fid", **rule: Any) -> Sweep:
+        own = {"metric": metric, **rule}
+        both = ["fid", "kid"]
+        return sweep_of(tmp_path, base=base, grid=grid, seeds=4, metrics=both, collapse=own)
 
     sweep = asked(above=1.2)
     assert not make_plan(sweep, Store(sweep.out), 1).warnings, "no rows, nothing known"
@@ -305,6 +306,12 @@ def test_a_plan_warns_of_founders_that_differ_more_than_the_effect_asked_about(
     )
     assert len(make_plan(asked(below=1 / 1.2), Store(sweep.out), 1).warnings) == 1
     assert not make_plan(asked(above=10), Store(sweep.out), 1).warnings
+    kids = [v["kid"] for v in founders(sweep)]
+    apart = max(kids) - min(kids)
+    less, more = (asked("kid", above=apart * k, by="difference") for k in (0.9, 1.1))
+    (said,) = make_plan(less, Store(sweep.out), 1).warnings
+    assert f"differs over 4 seeds by {apart:.3g} squared MMD, more than" in said
+    assert not make_plan(more, Store(sweep.out), 1).warnings
 
 
 def test_n_is_shown_wherever_a_distance_is(tmp_path: Path) -> None:
