@@ -40,7 +40,7 @@ class HfText(TextSet):
     CLASSES: int | None = 0
     REPLICATES = 1
     FINITE = True
-    KNOWS = ("all rows", "parts", "characters")
+    KNOWS = ("all rows", "parts", "characters", "decoded")
 
     def __init__(
         self,

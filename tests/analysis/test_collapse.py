@@ -153,6 +153,20 @@ def test_a_difference_is_of_values_of_any_sign(
         assert (past > 0) == verdict, "where the level is drawn is where collapse begins"
 
 
+@pytest.mark.parametrize(("side", "ratio"), [("above", 3.0), ("below", 0.5)])
+@pytest.mark.parametrize("of", ["start", "floor"])
+def test_a_difference_of_logarithms_is_a_ratio(side: str, ratio: float, of: str) -> None:
+    by_ratio = rule_of(**{"above": None, side: ratio}, of=of)
+    nats = {"above": None, side: abs(math.log(ratio)), "by": "difference"}
+    by_difference = rule_of(**nats, of=of)
+    assert by_difference.level == pytest.approx(by_ratio.level)
+    rng = np.random.default_rng(0)
+    for logs in rng.normal(0, 1.5, (20, 5)):
+        a = by_ratio.judge(curve(*np.exp(logs), floor=math.e))
+        b = by_difference.judge(curve(*logs, floor=1.0))
+        assert (a.verdict, a.y) == (b.verdict, pytest.approx(b.y))
+
+
 def test_a_difference_without_a_reference_says_so() -> None:
     found = NATS.judge(curve(None, 2.0))
     assert found.verdict is None and "no value at generation 0" in found.undefined
