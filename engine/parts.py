@@ -101,7 +101,9 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 REPLICATES  axis 1 of x holds so many independent replicates; None: no such axis
 #                 FINITE      has only so many rows, which `contents` counts
 #                 VOCABULARY  tokens of a text are 0..VOCABULARY-1; None: known once data are read
-#                 RECORDS     rows are a prompt and its completion, of lengths beside them
+#                 RECORDS     rows are a prompt and its completion, of lengths beside them; of
+#                             samplings, rewards and metrics: they take such rows, and nothing
+#                             but the completions counts
 #                 SIZE        rows to train on and held out, of a finite set
 # of generators   CONDITIONAL draws by class label (or covariates), and labels what it draws
 #                 CONTINUES   a fit goes on from the generation before it

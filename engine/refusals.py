@@ -68,6 +68,16 @@ def _of_records(dataset: Chosen, generator: Chosen) -> str:
     )
 
 
+def _whole(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
+    """Why a part that takes rows as they are cannot take records, or ''."""
+    if not dataset.trait("RECORDS") or describe(kind, name).trait("RECORDS", params):
+        return ""
+    return (
+        f"{name} {VERBS[kind]} texts of one length, but {dataset.name} gives records, of which "
+        "only the completions count"
+    )
+
+
 def misshapen(generator: Chosen, shape: tuple[int, ...]) -> str:
     """Why a generator cannot learn images of this shape (height, width, channels), or ''."""
     halves = generator.trait("HALVES")
@@ -111,7 +121,7 @@ def _of(
 
     prompted: whether what a reward judges goes on from real texts.
     """
-    reason = _not_accepted(kind, name, params, dataset)
+    reason = _not_accepted(kind, name, params, dataset) or _whole(kind, name, params, dataset)
     if reason:
         yield reason
         return

@@ -36,6 +36,7 @@ class CrossEntropy:
     """
 
     TINY: ClassVar[Params] = {"points": 20}
+    RECORDS = True
     ACCEPTS = ("text",)
     NEEDS: ClassVar[Needs] = {"model.density": {}}
     READS = ("density",)

@@ -46,6 +46,7 @@ class Ngrams:
     """
 
     TINY: ClassVar[Params] = {"order": 2, "splits": 2}
+    RECORDS = True
     ACCEPTS = ("text",)
     BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {

@@ -35,6 +35,7 @@ class Nll:
     """
 
     TINY: ClassVar[Params] = {"points": 20}
+    RECORDS = True
     ACCEPTS = ("points", "tokens", "text")
     NEEDS: ClassVar[Needs] = {"model.density": {}}
     MODEL_ONLY = True

@@ -22,6 +22,7 @@ class Biased:
     """
 
     TINY = {"sampling_bias": 0.5}
+    RECORDS = True
 
     def __init__(self, *, sampling_bias: Fraction) -> None:
         self.sampling_bias = sampling_bias

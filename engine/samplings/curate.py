@@ -38,6 +38,7 @@ class Curate:
 
     ACCEPTS = ("points", "tokens", "images", "text")
     TINY = {"k": 2, "reward": {"name": "true_density"}}
+    RECORDS = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ class Plain:
     """The synthetic set of most papers: every sample counts, none is chosen."""
 
     TINY: ClassVar[Params] = {}
+    RECORDS = True
 
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator

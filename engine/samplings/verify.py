@@ -71,6 +71,7 @@ class Verify:
         "draws.labels": {"rule": ("imperfect",)},
     }
     TINY = {"rule": "top", "share": 0.5, "reward": {"name": "true_density"}}
+    RECORDS = True
 
     def __init__(
         self,

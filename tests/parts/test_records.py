@@ -17,7 +17,7 @@ from engine._tokenizers import digest_of
 from engine.contents import Lack
 from engine.identity import Part
 from engine.parts import traits_of
-from engine.refusals import refusals
+from engine.refusals import lacking, refusals
 from engine.registry import make
 from engine.samples import Samples
 from tests.support.around import NOTHING
@@ -179,6 +179,13 @@ def test_a_model_of_whole_texts_is_refused_records(tmp_path: Path, folder: Path)
     data, sampling = Part("dataset", "text", given), Part("sampling", "plain")
     (said,) = refusals(data, Part("generator", "ngram"), sampling)
     assert said.startswith("ngram learns texts of one length, but text gives records")
+    gpt, sampling = Part("generator", "gpt"), Part("sampling", "edit")
+    (said,) = refusals(data, gpt, sampling)
+    assert said.startswith("edit draws texts of one length, but text gives records, of which only")
+    assert refusals(data, gpt, Part("sampling", "plain")) == []
+    assert lacking(Part("metric", "kid"), data, gpt).startswith("kid measures texts of one length")
+    assert lacking(Part("metric", "cross_entropy"), data, gpt) == ""
+    sampling = Part("sampling", "plain")
     whole = Part("dataset", "text", {"path": "a"})
     assert refusals(whole, Part("generator", "ngram"), sampling) == []
 
