@@ -48,6 +48,7 @@ class Contents:
     balanced    whether equally many rows of each class are drawn.
     vocabulary  different tokens of a text; 0: it is none.
     tokenizer   the pretrained one that encoded a text; None: there is none.
+    cut         records whose completion does not fit into a row.
     fingerprint changes when the files do: for notes about them, in no key.
     content     digest of the files it is read from, in keys; '' of a published archive.
     """
@@ -67,6 +68,7 @@ class Contents:
     balanced: bool = False
     vocabulary: int = 0
     tokenizer: Tokenizer | None = None
+    cut: int = 0
     fingerprint: str = field(default="", repr=False)
     content: str = field(default="", repr=False)
 
@@ -185,6 +187,11 @@ class Contents:
             found.append(
                 f"{self.copies:,} of the {self.held_out:,} held-out rows of {self.name} are copies "
                 "of rows to train on: a model that repeats those looks better than it is"
+            )
+        if self.cut:
+            found.append(
+                f"of {self.cut:,} of the {self.rows:,} records of {self.name} the completion is "
+                "cut at `length`, so that no end of it is learnt; raise length"
             )
         called = [name for name in self.classes if name.lower() in PARTS_OF_A_SET]
         if called and len(called) == len(self.classes):

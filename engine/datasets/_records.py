@@ -19,6 +19,7 @@ from engine._tokens import token_dtype
 from engine.datasets._texts import How, text_of
 from engine.samples import LENGTHS, PROMPT_LENGTHS, Samples
 
+CUT = "cut"  # in the memo of rows: how many of them are longer than a row
 PARQUET = (".parquet", ".pq")
 Row = Mapping[str, object]  # cells by column
 Record = tuple[str, str, str]  # where it stands, its prompt, its completion
@@ -64,7 +65,8 @@ def _filled(
         own[0, : len(row)] = row[:length]
     lengths = np.array([min(len(row), length) for row in rows], dtype=np.int32)
     beside = {LENGTHS: lengths, PROMPT_LENGTHS: np.array(prompts, dtype=np.int32)}
-    return Samples(x, beside=beside)
+    cut = sum(len(row) > length for row in rows)
+    return Samples(x, beside=beside, memo={CUT: cut})
 
 
 # ---- files ---------------------------------------------------------------------------------------

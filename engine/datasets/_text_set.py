@@ -12,6 +12,7 @@ import numpy as np
 from engine._tokenizers import BYTES, digest_of, name_of, pretrained
 from engine.contents import Contents, Lack
 from engine.datasets._finite import SPLIT_SEED, FiniteSet
+from engine.datasets._records import CUT
 from engine.datasets._texts import Coding, Encoded, File, How, encoded
 from engine.files import data_root, expanded
 from engine.samples import Samples, Tokenizer, concat
@@ -121,6 +122,7 @@ class TextSet(FiniteSet):
             balanced=self.balanced,
             vocabulary=coding.vocabulary,
             tokenizer=self.tokenizer_,
+            cut=sum(whole.memo[CUT] for whole in self._records() or ()),
             fingerprint=f"{content}-{self._how}-{self.length}-{bool(self._records())}",
             content=content,
         )

@@ -64,6 +64,7 @@ def test_a_row_is_a_prompt_its_completion_and_an_end(tmp_path: Path, folder: Pat
     own = records(lines(tmp_path), folder)
     train, held_out, known = own.training_set(), own.held_out(99), own.contents()
     assert (known.train, known.held_out, known.vocabulary) == (18, 2, 24)
+    assert known.cut == 5 and "of 5 of the 20 records" in known.warnings[0]
     assert train.x[0, 0].tolist() == [4, 5, 4, 2, 3, 3]  # w0 w1, w0, its end, padding
     assert train.x[3, 0].tolist() == [7, 5, 4, 5, 6, 7]  # cut at the length, without an end
     assert train.lengths[:4].tolist() == [4, 5, 6, 6] and (train.prompt_lengths == 2).all()
