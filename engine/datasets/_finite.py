@@ -92,7 +92,7 @@ class OwnSet(FiniteSet):
     """
 
     def __init__(
-        self, path: str, held_out_fraction: float, *, root: str | None, balanced: bool
+        self, path: str | None, held_out_fraction: float, *, root: str | None, balanced: bool
     ) -> None:
         super().__init__(balanced=balanced)
         if not 0 < held_out_fraction < 1:
@@ -104,6 +104,7 @@ class OwnSet(FiniteSet):
     @property
     def place(self) -> Path:
         """Where the files lie."""
+        assert self.path is not None, "a set without files has no place"
         return data_root(self.root) / expanded(self.path)
 
     def n_train(self, total: int) -> int:

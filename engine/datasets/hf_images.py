@@ -67,12 +67,11 @@ class HfImages(OwnSet):
         root: str | None = None,
         balanced: bool = False,
     ) -> None:
-        super().__init__(path or "", held_out_fraction, root=root, balanced=balanced)
+        super().__init__(path, held_out_fraction, root=root, balanced=balanced)
         if balanced and label is None:
             raise ValueError(
                 "hf_images: balanced draws need classes; name the column of them: label"
             )
-        self.path = path  # type: ignore[assignment]  # None: it is cached
         self.cached, self.config, self.split = cached, config, split
         self.column, self.label, self.size = column, label, size
         folder = None if path is None else data_root(root) / expanded(path)

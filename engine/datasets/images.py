@@ -99,7 +99,7 @@ class Images(OwnSet):
         classes = () if labels is None else labels.classes
         counts = np.array([total]) if labels is None else labels.counts
         y = None if labels is None else labels.y
-        found = split_of(self.path, counts, classes, self.n_train(total), self.why(total))
+        found = split_of(str(self.path), counts, classes, self.n_train(total), self.why(total))
         return replace(
             found,
             shape=(self.size, self.size, header.shape[3]),
@@ -114,7 +114,7 @@ class Images(OwnSet):
         listing = list_folder(path)
         total = len(listing.names)
         train, why = self.n_train(total), self.why(total)
-        found = split_of(self.path, listing.counts, listing.classes, train, why)
+        found = split_of(str(self.path), listing.counts, listing.classes, train, why)
         return replace(
             found,
             shape=(self.size, self.size, listing.channels),
