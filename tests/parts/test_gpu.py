@@ -42,7 +42,8 @@ metrics: [fid]
 
 def trained(name: str, **params: Any) -> tuple[Any, Samples]:
     known = describe("generator", name)
-    kind = "digits" if "images" in known.constants["ACCEPTS"] else "mixture"
+    accepts = known.constants["ACCEPTS"]
+    kind = "digits" if "images" in accepts else "markov" if "text" in accepts else "mixture"
     data = make("dataset", kind).sample(120, np.random.default_rng(0))
     generator = make("generator", name, **{**known.constants["TINY"], **params})
     generator.fit(data, np.random.default_rng(1))
