@@ -89,6 +89,8 @@ def _needed(word: str) -> str:
     whose, _, what = word.partition(".")
     if what == "labels":
         return "data with class labels" if whose == "data" else "samples with class labels"
+    if whose == "draws":
+        return f"samples with {what}"
     return f"the {what} of {WHOSE[whose]}"
 
 

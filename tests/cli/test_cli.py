@@ -344,7 +344,7 @@ def test_the_live_table_follows_the_lineages(tmp_path: Path) -> None:
         live.ended(b.id, "diverged")
     cell = board.cells[a.cell_id]
     assert (cell.status, cell.done, cell.total) == ("1 diverged, 1 done", 8, 8)
-    assert (cell.value, cell.ratio) == ("0.7", "0.7 x") and (board.done, board.total) == (8, 58)
+    assert (cell.value, cell.drift) == ("0.7", "0.7 x") and (board.done, board.total) == (8, 58)
     assert "replace 0" in text_of(shown)
 
 
