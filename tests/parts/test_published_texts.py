@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
+from engine.cli import look
 from engine.contents import Lack
 from engine.datasets import _published_texts
 from engine.datasets._published_texts import TEXTS, Published, download
 from engine.files import data_root
 from engine.registry import make
+from engine.status import ExitCode
 
 WHOLE = b"a story, \n" * 500
 CALLED = {"wiki.train.tokens": b"train", "wiki.test.tokens": b"test"}
@@ -135,3 +138,18 @@ def test_the_digests_are_those_of_the_files_that_are_here() -> None:
                 assert _published_texts._is(path, digest), path
     if not seen:
         pytest.skip("no text is on this machine")
+
+
+@pytest.mark.usefixtures("published")
+def test_the_command_says_where_a_text_is_or_why_it_did_not_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look.download("tinyshakespeare", str(tmp_path))
+    assert "tinyshakespeare is in" in capsys.readouterr().out
+    for name, code in (("tinystories", ExitCode.ENVIRONMENT), ("shakespeare", ExitCode.BAD_INPUT)):
+        with pytest.raises(typer.Exit) as ended:
+            look.download(name, str(tmp_path))
+        assert ended.value.exit_code == code
+    said = " ".join(capsys.readouterr().err.split())
+    assert "could not fetch tinystories: 404" in said
+    assert "nothing to download is called 'shakespeare'; there are: mnist" in said
