@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -235,15 +236,20 @@ def digits() -> Samples:
     return data
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path, digits: Samples) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Path:
     """A saved ddpm, which is a pipeline of diffusers."""
     model = Ddpm(channels=[8, 16], attention=[], **TINY)
     model.fit(digits, rng())
-    folder = tmp_path / "pipeline"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("pipeline")
     model.save(folder)
     return folder
+
+
+@pytest.fixture
+def pipeline(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(saved, tmp_path / "pipeline"))
 
 
 def unet_of(model: Any) -> dict[str, torch.Tensor]:
