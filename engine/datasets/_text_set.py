@@ -110,6 +110,7 @@ class TextSet(FiniteSet):
         parts, coding, content = self._both(), self._coding, self._content
         per_class = tuple(len(train) for train, _ in parts)
         apart = tuple(len(held_out) for _, held_out in parts)
+        apart = (min(apart),) * len(apart) if self.balanced else apart
         return Contents(
             self._called,
             sum(per_class),
@@ -135,7 +136,8 @@ class TextSet(FiniteSet):
             raise ValueError(fault)
         train, held_out = (self._labelled(which) for which in (0, 1))
         order = np.random.default_rng(SPLIT_SEED).permutation(len(held_out))
-        return train, held_out.take(order)
+        held_out = held_out.take(order)
+        return train, _evenly(held_out) if self.balanced else held_out
 
     def decoded(self, x: np.ndarray) -> str:
         """Tokens [length] as text; bytes that are no UTF-8 as a replacement character."""
@@ -216,3 +218,13 @@ class TextSet(FiniteSet):
                     f"{self.length:,}; lower length"
                 )
         return found
+
+
+def _evenly(samples: Samples) -> Samples:
+    """The first rows of each class, as many as the smallest one has, in turn: the first rows of
+    these are so, too.
+    """
+    assert samples.y is not None
+    each = [np.flatnonzero(samples.y == k) for k in range(samples.y.max() + 1)]
+    least = min(map(len, each))
+    return samples.take(np.stack([rows[:least] for rows in each], axis=1).ravel())

@@ -45,7 +45,8 @@ class Text(TextSet):
     length             tokens of a block; what is left at the end of a part is in none.
     held_out_fraction  share of each file, its end, that no model is trained on.
     root               the data root; None: $OUROBOROS_DATA, or the cache folder.
-    balanced           draw equally many blocks of each file.
+    balanced           draw equally many blocks of each file, and hold out as many of each as of
+                       the one that has fewest.
     """
 
     TINY: ClassVar[Params] = {"path": "LICENSE", "length": 8, "root": "."}
