@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.samples import Samples
+
 MOST_CODES = 2**62  # codes are int64
 
 
@@ -36,6 +38,23 @@ def begin_code(vocabulary: int, m: int) -> int:
     """The context of m tokens before the first token of a sequence: nothing but BOS."""
     most: int = (vocabulary + 1) ** m - 1
     return most
+
+
+def completions(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Where in each text what counts begins and ends, [n] each: all of it, of records the
+    completion.
+    """
+    if samples.lengths is None or samples.prompt_lengths is None:
+        return np.zeros(len(samples), np.int64), np.full(len(samples), samples.x.shape[-1])
+    return samples.prompt_lengths, samples.lengths
+
+
+def counting(samples: Samples, m: int) -> np.ndarray:
+    """Which m-grams (`windows`) of each text count: [n, length - m + 1], true or false."""
+    begin, end = completions(samples)
+    place = np.arange(max(samples.x.shape[-1] - m + 1, 0))
+    values: np.ndarray = (place >= begin[:, None]) & (place + m <= end[:, None])
+    return values
 
 
 def windows(x: np.ndarray, vocabulary: int, m: int) -> np.ndarray:

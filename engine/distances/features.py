@@ -70,17 +70,14 @@ def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
         )
     key = ("features", name, digest(dataset) if name in TRAINED else "")
     if key not in samples.memo:
-        samples.memo[key] = EXTRACT[name](samples.x, dataset).astype(np.float64)
+        found = ngrams.features(samples) if name == "ngrams" else EXTRACT[name](samples.x, dataset)
+        samples.memo[key] = found.astype(np.float64)
     values: np.ndarray = samples.memo[key]
     return values
 
 
 def _raw(x: np.ndarray, dataset: Dataset) -> np.ndarray:
     return x.reshape(len(x), -1) / 255.0 if dataset.GIVES == "images" else x
-
-
-def _ngrams(x: np.ndarray, dataset: Dataset) -> np.ndarray:
-    return ngrams.features(x)
 
 
 # ---- classifiers trained on the real training set ------------------------------------------------
@@ -318,7 +315,6 @@ def load_pretrained(name: str, folder: Path) -> Any:
 
 EXTRACT: dict[str, Callable[[np.ndarray, Dataset], np.ndarray]] = {
     "raw": _raw,
-    "ngrams": _ngrams,
     **{name: _trained(name) for name in TRAINED},
     **{name: _pretrained(name) for name in PRETRAINED},
 }

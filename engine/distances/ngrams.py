@@ -13,7 +13,9 @@ from functools import cache
 import numpy as np
 from scipy.sparse import csr_array
 
+from engine._tokens import counting
 from engine.distances.extractors import NGRAM_FEATURES as FEATURES
+from engine.samples import Samples
 
 LONGEST = 3  # tokens of an n-gram
 BUCKETS = 4096
@@ -24,23 +26,28 @@ ODD = np.uint64(
 )  # of the multiplicative hash (Knuth): 2^64 over the golden ratio
 
 
-def features(x: np.ndarray) -> np.ndarray:
-    """Of texts x [n, replicates, length]: [n, replicates, 64]."""
+def features(samples: Samples) -> np.ndarray:
+    """Of texts, of records of their completions: [n, replicates, 64]."""
+    x, replicates = samples.x, samples.x.shape[1]
     flat = x.reshape(-1, x.shape[-1])  # [sequences, length]
-    rows = max(1, AT_ONCE // (LONGEST * x.shape[-1]))
-    parts = [_projected(flat[i : i + rows]) for i in range(0, len(flat), rows)]
-    found = np.concatenate(parts) if parts else np.zeros((0, FEATURES))
+    longest = range(1, min(LONGEST, x.shape[-1]) + 1)
+    counts = np.concatenate([counting(samples, m) for m in longest], axis=1)
+    rows = max(1, AT_ONCE // counts.shape[1])
+    found = np.zeros((len(flat), FEATURES))
+    for i in range(0, len(flat), rows):
+        of = np.arange(i, min(i + rows, len(flat)))
+        found[of] = _projected(flat[of], counts[of // replicates])
     return found.reshape(*x.shape[:-1], FEATURES)
 
 
-def _projected(x: np.ndarray) -> np.ndarray:
-    """Of sequences x [n, length]: [n, 64]."""
-    buckets = _buckets(x)  # [n, n-grams]
-    n, each = buckets.shape
+def _projected(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of sequences x [n, length] of whose n-grams those count that counts [n, n-grams] says:
+    [n, 64].
+    """
+    n, each = counts.shape
     row = np.repeat(np.arange(n), each)
-    share = np.full(n * each, 1 / each)
-    frequencies = csr_array((share, (row, buckets.ravel())), shape=(n, BUCKETS))
-    frequencies.sum_duplicates()
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    frequencies = csr_array((share.ravel(), (row, _buckets(x).ravel())), shape=(n, BUCKETS))
     values: np.ndarray = frequencies.sqrt() @ projection()
     return values
 

@@ -47,6 +47,7 @@ class ConditionalFid:
     """
 
     ACCEPTS = READ_BY
+    RECORDS = True
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY: dict[str, object] = {}
     REVISION = 2  # 1 took a class without held-out real samples for one that the model had lost

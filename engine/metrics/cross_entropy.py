@@ -33,6 +33,8 @@ class CrossEntropy:
 
     points  held-out real sequences that are scored, and as many drawn ones: the same held-out ones
             in every generation.
+    start   tokens at the beginning of a sequence that are scored by themselves too: before the
+            first there is nothing but BOS, so that its law is that of a chain of frequencies.
     """
 
     TINY: ClassVar[Params] = {"points": 20}
@@ -58,6 +60,11 @@ class CrossEntropy:
             "nats per token",
             "",
         ),
+        "cross_entropy/start": (
+            "of the first tokens of held-out real text under the model",
+            "nats per token",
+            "lower",
+        ),
         "cross_entropy/truth": (
             "of held-out real text under the truth, or its exact entropy: what a perfect model has",
             "nats per token",
@@ -74,12 +81,13 @@ class CrossEntropy:
         "cross_entropy": "difference",
         "cross_entropy/bits": "difference",
         "cross_entropy/own": "difference",
+        "cross_entropy/start": "difference",
         "cross_entropy/truth": "difference",
         "cross_entropy/perplexity": "ratio",
     }
 
-    def __init__(self, *, points: PositiveInt = 1000) -> None:
-        self.points = points
+    def __init__(self, *, points: PositiveInt = 1000, start: PositiveInt = 1) -> None:
+        self.points, self.start = points, start
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._dataset, self._test = dataset, dataset.held_out(self.points)
@@ -113,9 +121,19 @@ class CrossEntropy:
             "cross_entropy/own": _finite(
                 _per_token(generator, first(synthetic, self.points)), "some of the draw"
             ),
+            "cross_entropy/start": self._start(generator),
             "cross_entropy/truth": self._truth,
             "cross_entropy/excess": self._excess(generator),
         }
+
+    def _start(self, generator: Generator) -> Number:
+        """A text is written from its first token on: the density of a shorter one is that of all
+        that begin so.
+        """
+        if self._test.lengths is not None:
+            return Undefined("a completion begins after its prompt, not after BOS")
+        begun = Samples(self._test.x[..., : self.start])
+        return _finite(_per_token(generator, begun), "the start of some held-out text")
 
     def _excess(self, generator: Generator) -> Number:
         if not knows(self._dataset, "cross entropy"):

@@ -54,6 +54,7 @@ class Fid:
     """
 
     ACCEPTS = READ_BY
+    RECORDS = True
     TINY: dict[str, object] = {}
     BOUNDS = ("held out",)
     COVARIANCE = "set"

@@ -59,6 +59,7 @@ class Kid:
     """
 
     ACCEPTS = READ_BY
+    RECORDS = True
     TINY = {"splits": 2}
     BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine._tokens import MOST_CODES, windows
+from engine._tokens import MOST_CODES, counting, windows
 from engine.distances.floors import (
     disjoint_pairs,
     first,
@@ -157,12 +157,8 @@ class Ngrams:
 
     def _grams(self, samples: Samples, replicate: int, n: int) -> np.ndarray:
         """All n-grams of what counts of sequences, of records of their completions."""
-        codes = windows(samples.x[:, replicate], self._vocabulary, n)
-        if samples.lengths is None or samples.prompt_lengths is None:
-            return codes.ravel()
-        begins = np.arange(codes.shape[1])
-        counts = begins >= samples.prompt_lengths[:, None]
-        return codes[counts & (begins + n <= samples.lengths[:, None])]
+        codes: np.ndarray = windows(samples.x[:, replicate], self._vocabulary, n)
+        return np.extract(counting(samples, n), codes)
 
     def _counts(self, a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """How often each n-gram occurs that is in one of them, [n-grams] each."""

@@ -62,6 +62,7 @@ class Otdd:
     """
 
     ACCEPTS = READ_BY
+    RECORDS = True
     NEEDS: ClassVar[Needs] = {"data.labels": {}, "draws.labels": {}}
     TINY = {"splits": 2}
     BOUNDS = ("held out",)

@@ -57,6 +57,7 @@ class PrecisionRecall:
     """
 
     ACCEPTS = READ_BY
+    RECORDS = True
     TINY = {"k": 2}
     BOUNDS = ("held out", "n_max")
     KEYS: ClassVar[Keys] = {

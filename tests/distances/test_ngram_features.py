@@ -39,7 +39,8 @@ def test_frequencies_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ngrams, "FEATURES", 1 << 22)
     one, two = [0, 1, 1, 0, 2, 1, 1], [1, 1, 0, 2, 2, 2, 0]
     monkeypatch.setattr(ngrams, "projection", lambda: eye_array(1 << 22))
-    a, b = ngrams._projected(np.array([one, two], np.uint8)).tocsr()
+    every = np.ones((2, 7 + 6 + 5), dtype=bool)
+    a, b = ngrams._projected(np.array([one, two], np.uint8), every).tocsr()
     assert sorted(a.data) == pytest.approx(sorted(roots(one).values()))
     expected = sum(roots(one)[g] * roots(two).get(g, 0.0) for g in roots(one))
     assert float(a.dot(b)) == pytest.approx(expected)
@@ -48,9 +49,9 @@ def test_frequencies_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch
 def test_equal_sequences_have_equal_features_and_distance_is_about_hellingers() -> None:
     text = make("dataset", "markov", outcomes=27, length=64, replicates=2)
     x = text.sample(60, rng()).x
-    found = ngrams.features(x)
+    found = ngrams.features(Samples(x))
     assert found.shape == (60, 2, 64) and found.dtype == np.float64
-    assert np.array_equal(ngrams.features(x[7:9]), found[7:9])
+    assert np.array_equal(ngrams.features(Samples(x[7:9])), found[7:9])
     assert np.square(found).mean() == pytest.approx(1, abs=0.1)
     exact, projected = [], []
     for i in range(0, 60, 2):
@@ -60,9 +61,16 @@ def test_equal_sequences_have_equal_features_and_distance_is_about_hellingers() 
     assert np.mean(projected) == pytest.approx(np.mean(exact), rel=0.1)
 
 
+def test_of_records_the_completion_counts() -> None:
+    x = rng().integers(9, size=(4, 1, 12))
+    inner = {"prompt_lengths": np.full(4, 3), "lengths": np.full(4, 10)}
+    alone = ngrams.features(Samples(x[..., 3:10]))
+    assert np.array_equal(ngrams.features(Samples(x, beside=inner)), alone)
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_text_shorter_than_the_longest_ngram_has_features(length: int) -> None:
-    found = ngrams.features(np.arange(3 * length, dtype=np.uint8).reshape(3, 1, length))
+    found = ngrams.features(Samples(np.arange(3 * length, dtype=np.uint8).reshape(3, 1, -1)))
     assert np.isfinite(found).all() and not np.allclose(found[0], found[1])
 
 
@@ -70,7 +78,7 @@ def test_auto_means_ngrams_and_no_other_extractor_reads_text() -> None:
     text = make("dataset", "markov")
     samples = text.sample(5, rng())
     assert features.resolve("auto", text) == "ngrams"
-    assert np.array_equal(features.extract(samples, "auto", text), ngrams.features(samples.x))
+    assert np.array_equal(features.extract(samples, "auto", text), ngrams.features(samples))
     with pytest.raises(ValueError, match=r"'raw' does not read text.*; use 'ngrams'"):
         features.extract(samples, "raw", text)
     with pytest.raises(ValueError, match=r"'ngrams' does not read points.*; use 'raw'"):

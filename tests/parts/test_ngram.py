@@ -316,6 +316,9 @@ def test_cross_entropy_counts_an_unseen_ngram_as_undefined() -> None:
     assert answer["cross_entropy/bits"] == pytest.approx(nats / np.log(2))
     assert answer["cross_entropy/truth"] == truth.entropy()
     assert (answer["cross_entropy/excess"] > 0).all()
+    first = better.transitions()[:, -1]  # after nothing but BOS
+    expected = [-np.log(p[x]).mean() for p, x in zip(first, ruler._test.x[..., 0].T, strict=True)]
+    assert answer["cross_entropy/start"] == pytest.approx(expected)
 
 
 def test_ngrams_by_hand() -> None:

@@ -184,7 +184,9 @@ def test_a_model_of_whole_texts_is_refused_records(tmp_path: Path, folder: Path)
     (said,) = refusals(data, gpt, sampling)
     assert said.startswith("edit draws texts of one length, but text gives records, of which only")
     assert refusals(data, gpt, Part("sampling", "plain")) == []
-    assert lacking(Part("metric", "kid"), data, gpt).startswith("kid measures texts of one length")
+    assert lacking(Part("metric", "classifier_accuracy"), data, gpt).startswith(
+        "classifier_accuracy measures texts of one length"
+    )
     assert lacking(Part("metric", "cross_entropy"), data, gpt) == ""
     sampling = Part("sampling", "plain")
     whole = Part("dataset", "text", {"path": "a"})
