@@ -25,12 +25,11 @@ def context_codes(x: np.ndarray, vocabulary: int, m: int) -> np.ndarray:
     """The m tokens before each token of x [n, replicates, length], BOS before the first: int64, the
     same shape.
     """
-    base = vocabulary + 1
-    codes = np.empty(x.shape, dtype=np.int64)
-    code = np.full(x.shape[:-1], begin_code(vocabulary, m), dtype=np.int64)  # [n, replicates]
-    for i in range(x.shape[-1]):
-        codes[..., i] = code
-        code = (code * base + x[..., i]) % base**m
+    codes, length = np.zeros(x.shape, dtype=np.int64), x.shape[-1]
+    for j in range(1, m + 1):  # the j-th token before
+        digit = (vocabulary + 1) ** (j - 1)
+        codes[..., j:] += x[..., : max(length - j, 0)].astype(np.int64) * digit
+        codes[..., :j] += vocabulary * digit
     return codes
 
 

@@ -43,18 +43,26 @@ def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
     return values
 
 
-def ends(p: np.ndarray) -> np.ndarray:
-    """Row r + cumulated p [rows, V], flat and ascending: one search inverts every row."""
-    cumulated = np.cumsum(p, axis=1)
-    cumulated /= cumulated[:, -1:]
-    return cumulated + np.arange(len(p))[:, None]
-
-
-def inverted(ends: np.ndarray, row: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """The token at which the cumulated probability of `row` exceeds u: a token of probability 0 is
-    never drawn.
+class Inverse:
+    """Draws from rows of p [rows, V] by inversion: the token at which the cumulated probability
+    exceeds a uniform number, never one of probability 0.
     """
-    wanted = np.minimum(row + u, np.nextafter(row + 1.0, 0.0))
-    place = np.searchsorted(ends.ravel(), wanted, side="right")
-    values: np.ndarray = place - row * ends.shape[1]
-    return values
+
+    def __init__(self, p: np.ndarray) -> None:
+        cumulated = np.cumsum(p, axis=1)
+        cumulated /= cumulated[:, -1:]
+        self.v = p.shape[1]
+        cumulated += np.arange(len(p))[:, None]
+        self._ends = cumulated.ravel()  # of row r from r to r + 1
+
+    def __call__(self, row: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Tokens [...] of rows [...] and uniform numbers u [...], by bisection in each row."""
+        wanted = np.minimum(row + u, np.nextafter(row + 1.0, 0.0))
+        first = row * self.v
+        place, left = first.copy(), self.v
+        while left > 1:
+            half = left // 2
+            place += half * (self._ends[place + (half - 1)] <= wanted)
+            left -= half
+        values: np.ndarray = place - first
+        return values

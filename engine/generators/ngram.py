@@ -16,12 +16,14 @@ from typing import ClassVar
 import numpy as np
 
 from engine._tokens import MOST_CODES, begin_code, context_codes, token_dtype
-from engine.generators._tables import capped, ends, inverted, log, tempered
+from engine.generators._contexts import Contexts
+from engine.generators._tables import Inverse, capped, log, tempered
 from engine.knowledge import Choose
 from engine.parts import Fraction, Params, PositiveFloat, PositiveInt
 from engine.samples import Samples
 
 MOST_CELLS = 1 << 27  # numbers of a model: rows of seen contexts, a column for each token
+MOST_TOKENS = 1 << 17  # scored at a time: what a processor keeps close
 DENSE = 1 << 22  # n-grams that may be counted in a table; above, what occurs is sorted
 Counts = tuple[np.ndarray, np.ndarray]  # codes of n-grams, ascending, and how often each occurs
 
@@ -123,27 +125,23 @@ class Ngram:
     def _smooth(self, counted: Counts) -> None:
         """Rows of every order, the shortest contexts first."""
         (codes, counts), v = counted, self.vocabulary_
+        last = Contexts(np.zeros(0), np.zeros(0), v, self.order).last
         contexts, tokens = codes // (v + 1), codes % (v + 1)
         p = np.full((self._groups, v), 1 / v)
         seen = np.arange(self._groups) * self._stride  # of no token: of every group, trained or not
         rows, levels = list[np.ndarray](), list[np.ndarray]()
         for m in range(self.order):
-            own = self._last(contexts, m)
+            own = last(contexts, m)
             known, seen = seen, np.unique(own) if m else seen
             self._fits(sum(map(len, levels)) + len(seen))
             table = _table(np.searchsorted(seen, own), tokens, counts, (len(seen), v))
-            p = self._interpolated(table, p[np.searchsorted(known, self._last(seen, m - 1))])
+            p = self._interpolated(table, p[np.searchsorted(known, last(seen, m - 1))])
             rows.append(p)
             levels.append(seen)
         self.p_ = capped(np.concatenate(rows), self.gamma)  # [rows, V]
         self.codes_ = np.concatenate(levels)  # [rows]
         self.sizes_ = np.array([len(level) for level in levels])  # rows of 0, 1, ... tokens
-
-    def _last(self, contexts: np.ndarray, m: int) -> np.ndarray:
-        """The last m tokens of contexts (group, n - 1 tokens)."""
-        rest = contexts % self._stride
-        values: np.ndarray = contexts - rest + rest % (self.vocabulary_ + 1) ** max(m, 0)
-        return values
+        self._contexts = Contexts(self.codes_, self.sizes_, v, self.order)
 
     def _fits(self, rows: int) -> None:
         if rows * self.vocabulary_ > MOST_CELLS:
@@ -156,8 +154,10 @@ class Ngram:
         """p_k of counts [rows, V] and p_{k-1} of the shorter contexts, [rows, V]."""
         total = table.sum(1, keepdims=True)
         given_up = self.discount * np.count_nonzero(table, axis=1)[:, None]
-        kept = np.maximum(table - self.discount, 0.0)
-        values: np.ndarray = np.divide(kept + given_up * parent, total, out=parent, where=total > 0)
+        table -= self.discount
+        np.maximum(table, 0.0, out=table)
+        table += given_up * parent
+        values: np.ndarray = np.divide(table, total, out=parent, where=total > 0)
         return values
 
     # ---- draw and score --------------------------------------------------------------------------
@@ -176,16 +176,12 @@ class Ngram:
         if self.classes_ > 1 and y is None:
             y = rng.choice(self.classes_, n, p=self.shares_).astype(np.int64)
         p = self.p_ if bias is None or bias == 1 else tempered(self.p_, bias)
-        cumulated = ends(p)
         x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
-        base, stride = self.vocabulary_ + 1, self._stride
-        group = self._groups_of(n, y)
-        code = np.full(group.shape, begin_code(self.vocabulary_, self.order - 1))
+        draw, walk = Inverse(p), self._contexts.walk(self._groups_of(n, y))
         for i in range(self.length_):
-            row = self._row(group * stride + code)
-            token = inverted(cumulated, row, rng.random(code.shape))
+            token = draw(walk.row, rng.random(walk.row.shape))
             x[..., i] = token
-            code = (code * base + token) % stride
+            walk.advance(token)
         return Samples(x, None if y is None else np.array(y))
 
     def generate(
@@ -200,24 +196,21 @@ class Ngram:
         log_p, group = log(self.p_), self._groups_of(n, self._wanted(labels))
         x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
         begin = 0 if prompts is None else _begun(x, prompts)
-        base, stride = self.vocabulary_ + 1, self._stride
-        code = np.full(group.shape, begin_code(self.vocabulary_, self.order - 1))
+        walk = self._contexts.walk(group)
         for i in range(self.length_):
             if i >= begin:
-                logits = log_p[self._row(group * stride + code).ravel()]
-                token, parents = choose(logits, rng)
+                token, parents = choose(log_p[walk.row.ravel()], rng)
                 if parents is not None:
                     x = x.reshape(-1, self.length_)[parents].reshape(x.shape)
-                    code = code.ravel()[parents].reshape(code.shape)
+                    walk.go_on_from(parents)
                 x[..., i] = token.reshape(group.shape)
-            code = (code * base + x[..., i]) % stride
+            walk.advance(x[..., i])
         return x
 
     def logits(self, x: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities [b, replicates, length, V]; see knowledge.LanguageModel."""
-        codes = context_codes(x, self.vocabulary_, self.order - 1)
-        codes += self._groups_of(len(x), self._wanted(labels))[..., None] * self._stride
-        values: np.ndarray = log(self.p_)[self._row(codes)]
+        group = self._groups_of(len(x), self._wanted(labels))
+        values: np.ndarray = log(self.p_)[self._contexts.along(x, group)]
         return values
 
     def _groups_of(self, n: int, y: np.ndarray | None) -> np.ndarray:
@@ -244,22 +237,6 @@ class Ngram:
             )
         return self._checked(labels)
 
-    def _row(self, codes: np.ndarray) -> np.ndarray:
-        """The row of the longest context that was seen, of contexts (group, n - 1 tokens)."""
-        flat = codes.ravel()
-        row = flat // self._stride  # no token: a row for each group
-        left, begins = np.arange(len(flat)), np.cumsum(self.sizes_) - self.sizes_
-        for m in range(len(self.sizes_) - 1, 0, -1):
-            begin, level = begins[m], self.codes_[begins[m] : begins[m] + self.sizes_[m]]
-            wanted = self._last(flat[left], m)
-            place = np.minimum(np.searchsorted(level, wanted), len(level) - 1)
-            found = level[place] == wanted
-            row[left[found]] = begin + place[found]
-            left = left[~found]
-            if not len(left):
-                break
-        return row.reshape(codes.shape)
-
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Log probability of texts x [n, replicates, length], in nats: [n, replicates], -inf where
         it is 0.  Of labelled text the mixture of the classes by their shares.
@@ -272,18 +249,24 @@ class Ngram:
 
     def log_density_by_class(self, x: np.ndarray) -> np.ndarray:
         """The same of each class by itself, [classes, n, replicates]: -inf of one without data."""
-        codes = context_codes(x, self.vocabulary_, self.order - 1)
-        codes += np.arange(self.replicates_)[:, None] * self._stride
-        values: np.ndarray = np.stack([self._scored(x, codes, k) for k in range(self.classes_)])
+        values: np.ndarray = np.stack([self._scored(x, k) for k in range(self.classes_)])
         return values
 
-    def _scored(self, x: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
+    def _scored(self, x: np.ndarray, k: int) -> np.ndarray:
         """Of class k: [n, replicates]."""
         if self.shares_[k] == 0:
             return np.full(x.shape[:2], -np.inf)
-        p = self.p_[self._row(codes + k * self.replicates_ * self._stride), x]
-        values: np.ndarray = log(p).sum(-1)
-        return values
+        group = self._groups_of(len(x), None) + k * self.replicates_
+        many = self.p_.size < x.size
+        p, score = (log(self.p_) if many else self.p_).ravel(), np.empty(x.shape[:2])
+        at_once = max(1, MOST_TOKENS // (self.replicates_ * x.shape[2]))
+        for start in range(0, len(x), at_once):
+            some = slice(start, start + at_once)
+            walk, each = self._contexts.walk(group[some]), np.empty(x[some].shape)
+            for i in range(x.shape[2]):
+                each[..., i] = p[walk.advance(x[some, :, i])]
+            score[some] = (each if many else log(each)).sum(-1)
+        return score
 
     def transitions(self) -> np.ndarray:
         """p(w | c) for every context of n - 1 tokens, seen or not: [replicates, (V+1)^(n-1), V].
@@ -295,7 +278,7 @@ class Ngram:
             reason = "one per class" if self.classes_ > 1 else f"{cells:,} numbers"
             raise ValueError(f"ngram: there is no single table of transitions: {reason}")
         codes = np.arange(self.replicates_ * self._stride).reshape(self.replicates_, -1)
-        table: np.ndarray = self.p_[self._row(codes)]
+        table: np.ndarray = self.p_[self._contexts.row(codes)]
         return table
 
     # ---- files -----------------------------------------------------------------------------------
@@ -316,6 +299,7 @@ class Ngram:
             self.p_, self.codes_, self.sizes_ = saved["p"], saved["codes"], saved["sizes"]
             self.shares_, about = saved["shares"], saved["about"].tolist()
         self.vocabulary_, self.replicates_, self.length_, self.classes_ = about
+        self._contexts = Contexts(self.codes_, self.sizes_, self.vocabulary_, len(self.sizes_))
 
 
 # ---- counts --------------------------------------------------------------------------------------

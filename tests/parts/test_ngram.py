@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import chisquare
 
 from analysis.theory import discrete as theory
+from engine._tokens import context_codes
+from engine.generators import _contexts
 from engine.generators._tables import capped
 from engine.generators.ngram import Ngram
 from engine.registry import make
@@ -176,6 +178,21 @@ def test_a_vocabulary_that_nobody_declared_is_refused() -> None:
 
 
 # ---- token by token ----
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_a_walk_comes_to_the_row_that_a_search_finds(
+    order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(order)
+    data = text(rng.integers(5, size=(6, 7)), 6, 3, np.arange(6) % 2)  # class 2 has no text
+    x, group = rng.integers(6, size=(50, 1, 9)), rng.integers(3, size=(50, 1))
+    codes = context_codes(x, 6, order - 1) + group[..., None] * 7 ** (order - 1)
+    for most in (1 << 20, 0):
+        monkeypatch.setattr(_contexts, "MOST_STEPS", most)
+        contexts = fit(data, order=order)._contexts
+        assert (contexts.along(x, group) == contexts.row(codes)).all()
+        assert (contexts.steps is None) == (most == 0)
 
 
 def honest(logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, None]:
