@@ -109,9 +109,15 @@ class Estimate:
     safe: Safe | None = None  # None where there is no answer, or the level is passed twice
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Of the interval, as far as the axis goes."""
+        low, high = self.axis
+        return (low if self.low is None else self.low, high if self.high is None else self.high)
+
+    @property
     def width(self) -> float:
-        """Of the interval; infinite where it is open."""
-        return math.inf if self.low is None or self.high is None else self.high - self.low
+        """Of the interval, as far as the axis goes."""
+        return self.ends[1] - self.ends[0]
 
     @property
     def anywhere(self) -> bool:
@@ -283,7 +289,8 @@ def judged(
     # more likely than not there is no crossing here to estimate, or it may be anywhere
     if max(never, always) >= 0.5 or answer.anywhere:
         return replace(answer, estimate=None)
-    return replace(answer, verdict="bracketed") if answer.width < math.inf else answer
+    closed = answer.low is not None and answer.high is not None
+    return replace(answer, verdict="bracketed") if closed else answer
 
 
 def _safe(

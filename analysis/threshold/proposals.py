@@ -72,13 +72,16 @@ def seed_for(fraction: float, taken: Sequence[tuple[float, int]], design: Thresh
 def settled(answer: Estimate, design: Threshold) -> Literal["no crossing", "narrow", ""]:
     """Why more lineages would not change the answer: there is no crossing on the axis, or the
     interval is narrow and lineages lie in and about it.
+
+    An interval that reaches past the axis is as wide as the axis goes: were it asked for more,
+    searches would end where they err to the inside, and go on where to the outside.
     """
     if answer.verdict in ("never", "always") and answer.lineages >= len(design.first) + SETTLED:
         return "no crossing"
-    if answer.verdict != "bracketed" or answer.low is None or answer.high is None:
+    if answer.verdict not in ("bracketed", "open") or answer.estimate is None:
         return ""
-    margin = design.width / 2
-    near = sum(answer.low - margin <= x <= answer.high + margin for x in answer.fractions)
+    margin, (low, high) = design.width / 2, answer.ends
+    near = sum(low - margin <= x <= high + margin for x in answer.fractions)
     narrow = answer.width <= design.width and answer.lineages >= len(design.first)
     return "narrow" if narrow and near >= NEAR else ""
 

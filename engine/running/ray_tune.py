@@ -24,15 +24,12 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would end the run without a word
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    "TUNE_WARN_THRESHOLD_S": "1000000",
+    **dict.fromkeys(("TUNE_GLOBAL_CHECKPOINT_S", "TUNE_WARN_THRESHOLD_S"), "1000000"),
 }
-# Ray's own client would end this process without a word when the control store has not answered for
-# a minute of the clock on the wall, which may jump: whether Ray is alive the heartbeat judges
-NEVER = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
-os.environ |= NEVER
+# else Ray ends this process without a word a minute after its control store fell silent
+os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "1000000"
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
