@@ -29,7 +29,7 @@ SETTINGS = {
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 # else Ray ends this process without a word a minute after its control store fell silent
-os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "1000000"
+os.environ |= {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
