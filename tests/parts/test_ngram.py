@@ -399,6 +399,12 @@ def test_of_single_tokens_it_is_the_chain_of_token_frequencies() -> None:
             found = np.square(step.generator.transitions()[:, 0]).sum(1)
             law = float(theory.replace_sum_p2(40, step.t, first))
             assert_mean(found, law, what=f"t = {step.t}")
+    steps = chain(truth, {**EXACT, "order": 1}, {"name": "accumulate"}, n=40, generations=5)
+    for step in steps:
+        if step.t == 5:
+            found = np.square(step.generator.transitions()[:, 0]).sum(1)
+            kept = np.prod(1 - 1 / (40 * np.arange(1.0, 7.0) ** 2))  # set k is one of k sets
+            assert_mean(found, 1 - kept * (1 - first), what="accumulate")
     steps = chain(truth, {**EXACT, "order": 1}, {"name": "augment"}, n=40, generations=5)
     for step in steps:
         if step.t == 5:
