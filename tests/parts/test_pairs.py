@@ -229,7 +229,9 @@ def experiment(folder: Path, d: Part, g: Part, s: Part, metric: Part | None = No
         "generations": 1,
     }
     if metric is not None:
-        rule = {"metric": MeasureSpec(metric).id, "above": 2.0}
+        ways = metric.trait("BY").values()
+        by = {"by": "difference"} if "difference" in ways else {}
+        rule = {"metric": MeasureSpec(metric).id, "above": 2.0, **by}
         values |= {"metrics": [of(metric)], "collapse": rule}
     file = folder / "experiment.yaml"
     file.write_text(json.dumps(values))
