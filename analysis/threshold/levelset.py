@@ -37,7 +37,7 @@ FEW = 0.7
 # log amplitude, log length, log sd, log sd's slope, logit rho, logit kept, log seed length, and log
 # a, log b of the warped axis
 PRIOR_MEAN = np.array([-0.3, -0.9, -1.0, 0.0, 0.5, 0.0, -0.5, 0.0, 0.0])
-PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7, 0.65, 0.65])
+PRIOR_SD = np.array([0.9, 0.6, 1.0, 1.2, 2.2, 2.0, 0.7, 0.4, 0.4])
 
 
 @dataclass(frozen=True)

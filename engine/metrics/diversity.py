@@ -56,7 +56,7 @@ class Diversity:
         "diversity/self_bleu": (
             "mean BLEU of a text against all others of the draw",
             "0 to 1",
-            "near 0",
+            "lower",
         ),
         "diversity/repetition": (
             "texts in which some n-gram stands three times or more",

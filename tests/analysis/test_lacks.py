@@ -111,6 +111,7 @@ def test_a_sampler_that_draws_half_of_the_variance_is_predicted_to_halve_it(halv
     assert (own["key"] == lacks.TOTAL).all() and (own["n"] == 2).all()
 
 
+@pytest.mark.slow
 def test_the_page_says_it_in_the_answer_and_draws_it(halved: Any, tmp_path: Path) -> None:
     text = page.write(halved, tmp_path, pictures=False).read_text()
     answer = text[text.index("<h2>Answer</h2>") : text.index("</section>")]

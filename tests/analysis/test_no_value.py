@@ -40,6 +40,7 @@ def written(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_grid_without_a_value_has_no_drift_no_verdict_and_a_page(tmp_path: Path) -> None:
     result = engine.run(engine.load(written(tmp_path)), out=tmp_path / "out", local=True)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -240,6 +240,7 @@ def drawn(frame: pd.DataFrame, width: float) -> dict[str, Figure]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [style.WIDE, style.NARROW])
 def test_figures_fit_their_width_and_say_n(frame: pd.DataFrame, width: float) -> None:
     for name, figure in drawn(frame, width).items():

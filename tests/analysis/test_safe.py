@@ -118,6 +118,7 @@ def test_where_all_ended_suddenly_the_crossing_may_be_anywhere_before() -> None:
     assert 0.25 < found.low < 0.3 and 0.45 < found.high < 0.5
 
 
+@pytest.mark.slow
 def test_seeds_needed_give_the_width_that_they_promise() -> None:
     """Within a factor of 1.5 of what so many seeds measure, in the middle of several grids."""
     ratios = []

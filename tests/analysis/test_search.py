@@ -233,6 +233,7 @@ def test_an_answer_says_what_it_rests_on_without_reading_its_own_text(searched: 
         assert text == f"{said.who}: {said.what}  ({'; '.join(said.how)})"
 
 
+@pytest.mark.slow
 def test_the_page_has_the_lineages_that_the_search_grew(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +307,7 @@ threshold.search(load(sys.argv[1]), console(True), options)
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(searched: Path, tmp_path: Path) -> None:
     file, choose = written(tmp_path), random.Random(3)
     for kill in range(2):

@@ -94,6 +94,7 @@ def test_an_experiment_comes_from_a_file_changed_in_place() -> None:
     assert engine.load("quickstart", seeds=1).name == "quickstart"
 
 
+@pytest.mark.slow
 def test_a_result_has_numbers_figures_and_the_page(digits: engine.Result, tmp_path: Path) -> None:
     frame = digits.frame()
     columns = ["lineage", "seed", "t", "policy", "synthetic_fraction", "latent", "status"]

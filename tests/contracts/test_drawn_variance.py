@@ -30,6 +30,7 @@ SHORT: dict[tuple[str, str], dict[str, Any]] = {
 }
 LONG = {("ddpm", "images"), ("flow_matching", "images"), ("stylegan2", "images")}
 LONG |= {("wgan", "images"), ("wgan", "points"), ("flow", "points"), ("command", "images")}
+LONG.add(("gpt", "text"))
 
 
 def cases() -> list[Any]:

@@ -300,6 +300,7 @@ def test_imagenet_features_from_weights_at_hand(
     assert features.extract(digits().held_out(2), name, digits()).shape == (2, n_features)
 
 
+@pytest.mark.slow
 def test_the_network_of_published_fids_is_torch_fidelitys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from engine.store.store import Store
 from tests.support.sweeps import GAUSSIAN, files, lineages, results, run, sweep_of
 
@@ -44,6 +46,7 @@ def killed(process: subprocess.Popen[str], after: int, seconds: float) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_a_dozen_times_and_run_again(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()

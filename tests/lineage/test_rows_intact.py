@@ -154,6 +154,7 @@ def test_samplings_choose_rows_with_what_stands_beside_them() -> None:
     passed = quota.fill(Writes(), lambda s, rng: (keep[s.x[:, :, 0]], {}), rng(0, "draw"))  # type: ignore[arg-type]
     curate = make("sampling", "curate", reward={"name": "true_density"}, k=3)
     curate._reward = SimpleNamespace(score=lambda samples: samples.x[:, :, 0].astype(float))
+    curate._candidates = lambda generator, *_: generator
     around = Around(records(-1), None, *[lambda *_: None] * 3)  # type: ignore[arg-type, list-item]
     for draw in (passed, curate.draw(Writes(), 20, around, rng(0, "draw"))):
         lengths = draw.samples.lengths

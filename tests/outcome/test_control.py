@@ -124,6 +124,7 @@ def test_a_control_is_planned_counted_and_named(ran: Sweep) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_page_shows_both_sizes_and_what_stays(ran: Sweep, tmp_path: Path) -> None:
     page = write(ran, tmp_path, pictures=False).read_text()
     assert "Controls at a quarter of n" in page and "this stays however many data" in page

@@ -85,6 +85,7 @@ def test_yi_generation_1(delta: float, radius: float, expected: float) -> None:
     assert abs(value - expected) < 4 * se + 0.01 * expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delta", "radius", "table"),
     [

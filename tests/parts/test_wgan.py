@@ -28,6 +28,7 @@ def shares(x: np.ndarray, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     return near.mean(0).T, near.any(-1).mean(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["gradient", "clip"])
 def test_all_five_modes_live(penalty: str) -> None:
     dataset = make("dataset", "mixture", replicates=2)

@@ -71,6 +71,7 @@ def start(count: Path, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=settings, stdin=-1, stdout=-1, text=True)
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_lack_an_extractor_one_trains_it(tmp_path: Path) -> None:
     workers = [start(tmp_path / "count", tmp_path / "cache") for _ in range(2)]
     for worker in workers:

@@ -165,6 +165,7 @@ def test_a_threshold_is_not_searched_without_the_data(tmp_path: Path) -> None:
     assert run.stderr.count("ouro download mnist") == 1
 
 
+@pytest.mark.slow
 def test_what_is_finished_needs_no_data_any_more(tmp_path: Path) -> None:
     write(tmp_path, npz(tmp_path))
     assert ouro("run", "e.yaml", "--local", cwd=tmp_path).returncode == 0

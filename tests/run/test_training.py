@@ -349,6 +349,7 @@ print(json.dumps([world, torch.cat([p.detach().flatten() for p in model.paramete
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model_through_the_same_loop() -> None:
     """`accelerate launch`'s environment, gloo on the CPU: both end with the weights that one
     process gets.

@@ -167,6 +167,7 @@ tracking: none
 """
 
 
+@pytest.mark.slow
 def test_what_programs_print_is_kept_on_s3_and_named_where_they_fail(
     tmp_path: Path, s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,6 +236,7 @@ def _worker(uri: str, seed: int, gate: Any, answers: Any) -> None:
     answers.put((seed, sum(done), tracker.behind, tracker.trouble))
 
 
+@pytest.mark.slow
 def test_four_processes_on_one_file(opened: Opened) -> None:
     context = multiprocessing.get_context("forkserver")  # new processes, which import mlflow once
     context.set_forkserver_preload(["engine.tracking.mlflow"])
