@@ -24,6 +24,7 @@ from scipy.stats import norm, rankdata
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 
+from engine._memory import borrowed
 from engine.distances.transport import exact, labelled
 
 FOLDS = 5
@@ -150,7 +151,7 @@ def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0)
     """
     import warnings
 
-    with warnings.catch_warnings():
+    with borrowed(), warnings.catch_warnings():  # numba sets the threads of all of OpenMP
         warnings.simplefilter("ignore")  # about its random state and numba's
         from umap import UMAP
 
