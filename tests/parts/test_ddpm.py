@@ -363,7 +363,6 @@ def test_load_is_the_inverse_of_save_also_twice(fitted: Ddpm, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_it_draws_digits_that_a_real_classifier_knows() -> None:
     real = make("dataset", "digits").sample(1200, rng())
     model = Ddpm(steps=500)

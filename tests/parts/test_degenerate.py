@@ -139,7 +139,7 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
         values = flatten(answer).values
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    if (seconds := time.process_time() - started) > 10:
+    if (seconds := time.process_time() - started) > 5:
         return f"{seconds:.1f} s"
     if not answer or not all(
         value.reason for value in answer.values() if isinstance(value, Undefined)

@@ -409,7 +409,6 @@ def test_unconditional_warm_start_and_findings(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_its_digits_are_known_to_a_classifier_of_real_ones() -> None:
     real = digits(1200)
     gan = Stylegan2(steps=500, ema=0.99)
