@@ -1,15 +1,10 @@
-"""Latent alignment (Zverev 2512.11867): do generated samples lie where real ones do, in a
-real-trained classifier's features?
+"""Latent alignment (Zverev et al. 2512.11867) as a table, and a map of it: do generated samples lie
+where real ones do, in the features that the sweep was measured by?
 
-separability   AUC of a linear two-sample classifier (shrunk discriminant), cross-fitted: 0.5 where
-               nobody can tell them apart, 1 where all can.  The 95 % interval is Hanley and
-               McNeil's (1982) on the held-out folds.
-centroid       distance of the means over the root mean square distance of real samples from theirs
-covariance     Frobenius distance of the covariances over that of the real one
-otdd           optimal transport dataset distance of the labelled features
-               (`engine/distances/transport.py`); NaN without labels
-Each beside its floor, real against other real samples of the same size.  Not FID, which cannot say
-whether two clouds overlap.
+auc, centroid, covariance  see `engine/distances/alignment.py`
+otdd                       optimal transport dataset distance of the labelled features
+                           (`engine/distances/transport.py`); NaN without labels
+Each beside its floor, real against other real samples of the same size.
 """
 
 from __future__ import annotations
@@ -20,15 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.model_selection import StratifiedKFold
 
 from engine._memory import borrowed
+from engine.distances.alignment import LEAST, centroid, covariance, separability
 from engine.distances.transport import exact, labelled
 
-FOLDS = 5
-LEAST = 2 * FOLDS  # samples on each side
 COUPLED = 2000  # at most so many on each side, by optimal transport
 
 
@@ -110,39 +101,6 @@ def dataset_distance(real: np.ndarray, generated: np.ndarray, labels: Labels | N
         labelled(x, y, COUPLED, rng) for x, y in zip((real, generated), labels, strict=True)
     )
     return exact(one, two)
-
-
-def separability(real: np.ndarray, generated: np.ndarray) -> tuple[float, float, float]:
-    """AUC with its 95 % interval."""
-    x = np.concatenate([real, generated])
-    y = np.repeat([0, 1], [len(real), len(generated)])
-    score = np.empty(len(y))
-    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[train], y[train])
-        raw = model.decision_function(x[test])
-        score[test] = rankdata(raw) / len(
-            raw
-        )  # ranks within the fold: scores of two models are not on one scale
-    return _auc(score, y)
-
-
-def _auc(score: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    m, n = int((y == 1).sum()), int((y == 0).sum())
-    auc = (rankdata(score)[y == 1].sum() - m * (m + 1) / 2) / (m * n)
-    one, two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = (auc * (1 - auc) + (m - 1) * (one - auc**2) + (n - 1) * (two - auc**2)) / (m * n)
-    half = norm.ppf(0.975) * np.sqrt(max(variance, 0.0))
-    return float(auc), float(max(auc - half, 0.0)), float(min(auc + half, 1.0))
-
-
-def centroid(real: np.ndarray, generated: np.ndarray) -> float:
-    scale = np.sqrt(np.square(real - real.mean(0)).sum(1).mean())
-    return float(np.linalg.norm(generated.mean(0) - real.mean(0)) / scale)
-
-
-def covariance(real: np.ndarray, generated: np.ndarray) -> float:
-    a, b = np.cov(real, rowvar=False), np.cov(generated, rowvar=False)
-    return float(np.linalg.norm(np.atleast_2d(b - a)) / np.linalg.norm(np.atleast_2d(a)))
 
 
 def embedded(real: np.ndarray, sets: Mapping[Any, np.ndarray], *, seed: int = 0) -> pd.DataFrame:

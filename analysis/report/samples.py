@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame.tables import natural, records
-from analysis.report.alignment import LEAST, alignment, embedded
+from analysis.report.alignment import alignment, embedded
 from analysis.report.answers import grouped
 from engine.contents import Contents
 from engine.distances import features
+from engine.distances.alignment import LEAST
 from engine.lineage.recipe import path, rng
 from engine.parts import Dataset
 from engine.registry import describe

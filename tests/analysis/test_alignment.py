@@ -4,11 +4,18 @@ labelled.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from analysis.report.alignment import alignment, compared, embedded, separability
+from analysis.report.alignment import alignment, compared, embedded
 from engine.distances.transport import exact, labelled
 
 
@@ -52,31 +59,6 @@ def test_without_labels_there_is_none() -> None:
     assert table["otdd"].isna().all() and table["auc"].notna().all()
 
 
-def test_equal_distributions_cannot_be_told_apart_and_distant_ones_can() -> None:
-    rng = np.random.default_rng(0)
-    real, same, moved = (
-        rng.normal(size=(300, 5)),
-        rng.normal(size=(300, 5)),
-        rng.normal(1.5, 1, size=(300, 5)),
-    )
-    auc, low, high = separability(real, same)
-    assert low < 0.5 < high and auc == pytest.approx(0.5, abs=0.08)
-    far = compared(real, moved)
-    assert far["auc_low"] > 0.95 and far["centroid"] == pytest.approx(1.5, abs=0.1)
-    assert compared(real, 2 * same)["covariance"] == pytest.approx(3.0, abs=0.5)
-
-
-def test_the_interval_of_the_auc_covers() -> None:
-    """Two normals a distance 0.5 apart: AUC = Phi(0.5 / sqrt 2) for the best linear classifier."""
-    hits = []
-    for i in range(40):
-        rng = np.random.default_rng(i)
-        a, b = rng.normal(size=(200, 1)), rng.normal(0.5, 1, size=(200, 1))
-        _, low, high = separability(a, b)
-        hits.append(low < 0.638 < high)
-    assert np.mean(hits) > 0.85
-
-
 def test_alignment_has_a_floor_of_the_same_size_and_reasons() -> None:
     rng = np.random.default_rng(1)
     broken = np.full((50, 3), np.nan)
@@ -109,3 +91,49 @@ def test_the_embedding_is_fitted_on_real_samples_alone() -> None:
     assert len(compiled) > 5 and all(function.stats.cache_path for function in compiled), (
         "every process would compile it anew"
     )
+
+
+# ---- the threads of the process that asks --------------------------------------------------------
+
+OTHER = (os.cpu_count() or 1) + 1  # threads, which numba would not choose
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(OTHER)
+    yield OTHER
+    torch.set_num_threads(before)
+
+
+class Greedy:
+    """An embedding that takes the threads of the whole process when it is made, as numba does."""
+
+    def __init__(self, **_: Any) -> None:
+        torch.set_num_threads(1)
+
+    def fit(self, real: np.ndarray) -> Greedy:
+        self.embedding_ = real[:, :2]
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return x[:, :2]
+
+
+def test_an_embedding_gives_back_the_threads_that_it_takes(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    umap = ModuleType("umap")
+    parts = {name: ModuleType(name) for name in ("distances", "layouts", "umap_", "utils")}
+    vars(umap).update(parts, UMAP=Greedy)
+    monkeypatch.setitem(sys.modules, "umap", umap)
+    rng = np.random.default_rng(2)
+    found = embedded(rng.normal(size=(20, 4)), {"a": rng.normal(size=(10, 4))})
+    assert len(found) == 30 and torch.get_num_threads() == threads
+
+
+@pytest.mark.slow
+def test_umap_leaves_the_threads_of_the_process_as_they_were(threads: int) -> None:
+    rng = np.random.default_rng(2)
+    embedded(rng.normal(size=(30, 4)), {"a": rng.normal(size=(10, 4))})
+    assert torch.get_num_threads() == threads

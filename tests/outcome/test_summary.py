@@ -162,6 +162,7 @@ def test_the_headline_is_the_rules_metric_else_the_first_one_else_none(tmp_path:
 
 
 HEADLINES = {
+    "alignment": "alignment/auc",
     "classifier_accuracy": "classifier_accuracy",
     "conditional_fid": "conditional_fid",
     "cross_entropy": "cross_entropy",
