@@ -228,15 +228,25 @@ class Wgan:
         self.config_ = config
         if isinstance(self.model_, PointGan):
             self.model_.standardise.learn(x)
-        replicates = None if images else x.shape[1]
+        return self.train(self.model_, x, y, rng)
+
+    def train(
+        self,
+        model: PointGan | ImageGan,
+        x: np.ndarray,
+        y: np.ndarray | None,
+        rng: np.random.Generator,
+    ) -> dict[str, float]:
+        """Train these networks, as they are now, on samples x and their labels y."""
+        self.model_ = model
         how = Training(
             steps=self.steps,
             batch=self.batch,
-            replicates=replicates,
+            replicates=None if isinstance(model, ImageGan) else x.shape[1],
             ema=self.ema,
             precision=self.precision,
         )
-        return train(self._turns(self.model_), [x] if y is None else [x, y], rng, how)
+        return train(self._turns(model), [x] if y is None else [x, y], rng, how)
 
     def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
         numbers, labels = (

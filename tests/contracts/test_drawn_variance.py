@@ -26,11 +26,12 @@ SHORT: dict[tuple[str, str], dict[str, Any]] = {
     ("flow_matching", "images"): {"steps": 1000},
     ("stylegan2", "images"): {"steps": 300},
     ("wgan", "images"): {"steps": 300},
+    ("gan_memory", "images"): {"steps": 300},
     ("flow", "points"): {"steps": 300},
 }
 LONG = {("ddpm", "images"), ("flow_matching", "images"), ("stylegan2", "images")}
 LONG |= {("wgan", "images"), ("wgan", "points"), ("flow", "points"), ("command", "images")}
-LONG.add(("gpt", "text"))
+LONG |= {("gpt", "text"), ("gan_memory", "images")}
 
 
 def cases() -> list[Any]:

@@ -53,10 +53,13 @@ def test_a_generator_that_continues_goes_on_from_what_it_has_learnt(name: str) -
     switch = constant("generator", name, "CONTINUES")
     drawn = []
     for continues, fits in ((True, 2), (False, 2), (False, 1)):
-        generator = make("generator", name, **params, **{switch: continues})
+        if switch is True and not continues and fits == 2:
+            continue  # no parameter switches it off
+        own = {} if switch is True else {switch: continues}
+        generator = make("generator", name, **params, **own)
         for t in range(2 - fits, 2):
             generator.fit(real, rng(0, "fit", t))
         labels = given(real, 20) if declared(generator, "CONDITIONAL") else None
         drawn.append(generator.sample(20, rng(0, "draw"), labels))
     assert not same(drawn[0], drawn[1]), "the first generation has left no trace"
-    assert same(drawn[1], drawn[2]), "without it, a second fit starts anew"
+    assert same(drawn[1], drawn[-1]), "without it, a second fit starts anew"
