@@ -352,6 +352,11 @@ class Part:
         gives, replicates = self.trait("GIVES"), self.trait("REPLICATES")
         return Traits(gives, classes, replicates, self.trait("SIZE"), tokens, tokenizer)
 
+    def has(self, trait: str) -> bool:
+        """Whether it, or a part nested in it, declares this."""
+        nested = (self._nested(name, value) for name, value in self.params.items())
+        return bool(self.trait(trait)) or any(part.has(trait) for part in nested if part)
+
     @cached_property
     def conditional(self) -> bool:
         """Whether a generator draws by class label or covariates, and labels what it draws."""

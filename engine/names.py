@@ -25,7 +25,8 @@ from engine.spec import LineageSpec, Part, Refused, Sweep, digest
 
 LONGEST = 40  # characters of a cell's name: tables of 80 columns have room for it
 PARTS = ("dataset", "generator", "policy", "sampling")
-SIZES = {"n_real": "n", "n_synthetic": "drawn", "arrival": "arrival"}  # as they are called in names
+# as they are called in names
+SIZES = {"n_real": "n", "n_synthetic": "drawn", "arrival": "arrival", "tasks": "tasks"}
 FRACTION = "synthetic_fraction"
 Room = tuple[int, int, int]  # characters that stay of a parameter's name, its value, a part's name
 WHOLE: Room = (999, 999, 999)
@@ -269,7 +270,8 @@ def _key(spec: LineageSpec, fraction: bool = True) -> str:
     if not fraction:
         policy = _canonical({k: v for k, v in spec.policy.canonical.items() if k != FRACTION})
     parts = (spec.dataset.text, spec.generator.text, policy, spec.sampling.text)
-    return "\n".join([*parts, str(spec.n_real), str(spec.n_synthetic), spec.arrival])
+    tasks = [] if spec.tasks is None else [str(spec.tasks)]
+    return "\n".join([*parts, str(spec.n_real), str(spec.n_synthetic), spec.arrival, *tasks])
 
 
 # ---- values --------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 NEEDS       data.labels, draws.labels, draws.prompts, data.WORD or model.WORD (of
 #                             knowledge.py; "a|b": one of both suffices), each with the parameters,
 #                             or the kind of data (GIVES), under which it is needed: {} is always
+# of policies,    TASKS       makes sense for streams of tasks alone; the keys of draws by such a
+# of samplings                sampling name the models of earlier tasks
 # of samplings    PROMPTS     so many tokens of a real text are given to what it draws
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
@@ -165,6 +167,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "ACCEPTS": None,
     "NEEDS": {},
     "PROMPTS": 0,
+    "TASKS": False,
     "KEYS": {},
     "HEADLINE": {},
     "BY": {},
@@ -174,15 +177,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
 }
 HELD_OUT = "held out"  # in BOUNDS
 # text here names a parameter
-DECIDED = {
-    "CLASSES",
-    "REPLICATES",
-    "VOCABULARY",
-    "RECORDS",
-    "CONDITIONAL",
-    "CONTINUES",
-    "PROMPTS",
-}
+DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "RECORDS", "CONDITIONAL", "CONTINUES", "PROMPTS"}
 
 
 def declared(part: object, trait: str) -> Any:
@@ -273,16 +268,19 @@ class Generator(Protocol):
 @dataclass(frozen=True)
 class Pick:
     """`count` rows out of the concatenation of some sources; source -1 is the real set, i the
-    synthetic set of generation i.
+    synthetic set of generation i, -2 - j the real set of task j.
 
     how  `without_replacement`: uniform over all rows of those sources, none twice (all of them, in
          order, when count is their size); `uniform_source`: each row picks one of the sources
          uniformly, then one of its rows uniformly.
+    per_class  of real sets of tasks: so many rows of each class, the same in every generation; a
+               plan puts their number in place of count.
     """
 
     sources: tuple[int, ...]
     count: int
     how: Literal["without_replacement", "uniform_source"] = "without_replacement"
+    per_class: int = 0
 
 
 Recipe = tuple[Pick, ...]
@@ -295,7 +293,7 @@ class Policy(Protocol):
 
     def recipe(self, sizes: Mapping[int, int], t: int) -> Recipe:
         """The picks of generation t >= 1 from sources of these sizes: -1 the real set that arrives
-        at t, i < t the draw of generation i.
+        at t, i < t the draw of generation i; with tasks also -2 - i the real set of task i.
 
         ValueError when the sizes cannot give what the policy promises.
         """
@@ -329,12 +327,13 @@ class Around:
     for.  No key needs to know what is asked: the model's key implies all of it.
 
     real       the real set of generation t.
-    labels     [n] class labels to draw n samples given (the real set's shares), the covariates [n,
-               replicates, d] of a regression, or None: unlabelled data, or a generator without
-               labels.
+    labels     [n] class labels to draw n samples given (the real set's shares; with tasks, of the
+               classes of the training set equally many), the covariates [n, replicates, d] of a
+               regression, or None: unlabelled data, or a generator without labels.
     training   the training set of generation t.
     real_of    the real set of generation j <= t.
     generator  the frozen model of generation j <= t, read from the store or made again.
+    task_of    the task at which each class so far arrived; None without tasks.
     """
 
     real: Samples
@@ -342,6 +341,7 @@ class Around:
     training: Callable[[], Samples]
     real_of: Callable[[int], Samples]
     generator: Callable[[int], Generator]
+    task_of: Mapping[int, int] | None = None
 
 
 class Sampling(Protocol):

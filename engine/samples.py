@@ -50,6 +50,8 @@ class Traits:
     vocabulary  tokens of a text are 0..vocabulary-1; None: it is none, or known once data are read
     tokenizer   of a text that a pretrained one encoded; None: it is none, or known once data are
                 read
+    growing     classes arrive one after another: networks are sized for all of them, whichever a
+                set holds
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Traits:
     sizes: tuple[int, int] | None = None
     vocabulary: int | None = None
     tokenizer: Tokenizer | None = None
+    growing: bool = False
 
 
 @dataclass(frozen=True, eq=False)

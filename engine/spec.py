@@ -1,5 +1,5 @@
-"""What a lineage is (LineageSpec: everything that changes the samples, nothing else) and what a
-sweep of them is.
+"""What a sweep of lineages is; a lineage (LineageSpec) is everything that changes the samples,
+nothing else.
 
 Identity is apart from extent: generations, metrics, resources and paths are in no id.
 """
@@ -12,153 +12,19 @@ from functools import cached_property
 from typing import Literal
 
 from engine import _yardstick as yardstick
-from engine._foreign import one_line
+from engine._lineage_spec import PARTS as PARTS
+from engine._lineage_spec import LineageSpec as LineageSpec
 from engine._measure_spec import MeasureSpec as MeasureSpec
 from engine.files import JsonObject
 from engine.identity import Part as Part
 from engine.identity import digest as digest
 from engine.identity import digest_of_text as digest_of_text
-from engine.identity import short
 from engine.refusals import lacking
-from engine.registry import describe, key_of
+from engine.registry import key_of
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
 PLAIN = ("name", "generations", "out", "tracking", "question", "source")  # of a sweep
-PARTS = ("dataset", "generator", "policy", "sampling")  # of a lineage
 Control = Literal["size"]  # the same chain at a quarter of n_real and n_synthetic
-
-
-@dataclass(frozen=True, repr=False)
-class LineageSpec:
-    """One chain: one truth, one generator, one policy, one sampling, one seed."""
-
-    dataset: Part
-    generator: Part
-    policy: Part
-    sampling: Part
-    n_real: int
-    seed: int
-    n_synthetic: int | None = None  # None: n_real, or what the policy needs if that is more
-    # fixed: the same real set stays; fresh: a new draw each generation; parts: the next rows
-    arrival: str = "fixed"
-
-    def __repr__(self) -> str:
-        more = "" if self.n_synthetic is None else f", n_synthetic {self.n_synthetic}"
-        more += "" if self.arrival == "fixed" else f", arrival {self.arrival}"
-        parts = ", ".join(_given(part) for _, part in self.parts())
-        said = f"<LineageSpec {parts}, n_real {self.n_real}{more}, seed {self.seed}>"
-        return one_line(said)
-
-    @cached_property
-    def id(self) -> str:
-        return digest({"lineage": self.identity}, 16)
-
-    @property
-    def identity(self) -> JsonObject:
-        """What its id is a digest of."""
-        return {
-            **{kind: getattr(self, kind).canonical for kind in PARTS},
-            "n_real": self.n_real,
-            "n_drawn": self.n_drawn,
-            "arrival": self.arrival,
-            "seed": self.seed,
-        }
-
-    @cached_property
-    def n_drawn(self) -> int:
-        """Synthetic samples drawn from each generation."""
-        if self.n_synthetic is not None:
-            return self.n_synthetic
-        return max(self.n_real, int(self.policy.made.needs(self.n_real)))
-
-    def drawn(self, t: int) -> int:
-        """Synthetic samples drawn from generation t: of every generation equally many."""
-        return self.n_drawn
-
-    def parts_until(self, generations: int) -> int:
-        """How many sets of n_real different rows generations 0..generations take."""
-        return generations + 1 if self.arrival == "parts" else 1
-
-    @cached_property
-    def cell_id(self) -> str:
-        return digest({k: v for k, v in self.identity.items() if k != "seed"}, 16)
-
-    @property
-    def synthetic_fraction(self) -> float | None:
-        """The policy's synthetic_fraction, given or by default; None for policies without one."""
-        known = describe("policy", self.policy.name).parameters.get("synthetic_fraction")
-        if known is None:
-            return None
-        share = self.policy.params.get("synthetic_fraction", known.default)
-        return None if share is None else float(share)  # YAML reads 1e-3 as text
-
-    @property
-    def has_fraction(self) -> bool:
-        """Whether its policy has a synthetic_fraction."""
-        return "synthetic_fraction" in describe("policy", self.policy.name).parameters
-
-    def at(self, fraction: float, seed: int) -> LineageSpec:
-        """The same workflow at another synthetic fraction, of another seed."""
-        params = {**self.policy.params, "synthetic_fraction": fraction}
-        return replace(self, policy=replace(self.policy, params=params), seed=seed)
-
-    def quarter(self) -> LineageSpec:
-        """The same chain with a quarter of the real and of the synthetic samples: its control."""
-        drawn = None if self.n_synthetic is None else max(1, self.n_synthetic // 4)
-        return replace(self, n_real=max(1, self.n_real // 4), n_synthetic=drawn)
-
-    @cached_property
-    def workflow(self) -> str:
-        """What lineages along the synthetic fraction have in common: everything but the fraction
-        and the seed.
-        """
-        policy = {k: v for k, v in self.policy.canonical.items() if k != "synthetic_fraction"}
-        rest = {k: v for k, v in self.identity.items() if k not in ("policy", "n_drawn", "seed")}
-        return digest({**rest, "policy": policy, "n_synthetic": self.n_synthetic}, 16)
-
-    def to_dict(self) -> JsonObject:
-        """Plain values, as in JSON; `files` holds the digests of what its parts read."""
-        parts: JsonObject = {kind: {"name": p.name, **p.params} for kind, p in self.parts()}
-        if files := {kind: dict(p.found) for kind, p in self.parts() if p.reads}:
-            parts["files"] = files
-        sizes = {
-            "n_real": self.n_real,
-            "n_synthetic": self.n_synthetic,
-            "arrival": self.arrival,
-            "seed": self.seed,
-        }
-        return {**parts, **sizes}
-
-    def parts(self) -> Iterable[tuple[str, Part]]:
-        return ((kind, getattr(self, kind)) for kind in PARTS)
-
-    def check_files(self) -> None:
-        """identity.Changed where files are no longer those that the run was planned with."""
-        for _, part in self.parts():
-            part.check_files()
-
-    @classmethod
-    def from_dict(
-        cls, values: JsonObject, *, former: bool = False, known: JsonObject | None = None
-    ) -> LineageSpec:
-        """The inverse of `to_dict`.
-
-        former: with the keys it had in an output without a schema number; known: its `identity` in
-        an output, whatever the code is today.
-        """
-        plain = {k: v for k, v in values.items() if k != "files"}
-        for kind in PARTS:
-            params = dict(plain[kind])
-            files = values.get("files", {}).get(kind)
-            own = (known or {}).get(kind)
-            plain[kind] = Part(kind, params.pop("name"), params, files, former, own)
-        return cls(**plain)
-
-
-def _given(part: Part) -> str:
-    """A part with the parameters that it was given, whether it is known here or not."""
-    params = ", ".join(f"{name}={short(value)}" for name, value in part.params.items())
-    return f"{part.name}({params})" if params else part.name
 
 
 @dataclass(frozen=True)

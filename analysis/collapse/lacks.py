@@ -34,6 +34,9 @@ def predicted(spec: LineageSpec, founder: float, generations: int) -> np.ndarray
         sizes[node.t] = spec.drawn(node.t)
         if not node.t:
             continue
+        real = {s: spec.n_real for pick in node.recipe for s in pick.sources if s < -1}
+        ratios |= dict.fromkeys(real, 1.0)  # real sets of tasks
+        sizes |= real
         total, rows = 0.0, 0
         for pick in node.recipe:
             equal = pick.how == "uniform_source"

@@ -24,6 +24,7 @@ from engine.status import Status
 from engine.store.keys import BESIDE, beside, metric_of
 from engine.store.rows import Generation
 
+SIZES = (("n_synthetic", "n_drawn"), ("arrival", "arrival"), ("tasks", "stream"))
 ALWAYS = (*PARTS, "synthetic_fraction", "n_real")  # columns also where nothing of them varies
 Row = Mapping[str, Any]
 ByLineage = dict[str, object]  # a value of each lineage, by its id
@@ -45,9 +46,10 @@ def axes(specs: Iterable[LineageSpec]) -> dict[str, ByLineage]:
     for (kind, name), values in _parameters(lineages).items():
         if _varies(lineages, kind, name, values):
             found[f"{kind}.{name}"] = values
-    for size, shown in (("n_synthetic", "n_drawn"), ("arrival", "arrival")):
+    for size, shown in SIZES:
         if len({getattr(spec, size) for spec in lineages.values()}) > 1:
-            found[size] = {lineage: getattr(spec, shown) for lineage, spec in lineages.items()}
+            values = {lineage: getattr(spec, shown) for lineage, spec in lineages.items()}
+            found[size] = {k: str(v) if isinstance(v, tuple) else v for k, v in values.items()}
     return _short(found)
 
 

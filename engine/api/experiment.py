@@ -293,6 +293,7 @@ def sweep(
     n_real: int | None = None,
     n_synthetic: int | None = None,
     arrival: str | None = None,
+    tasks: int | Sequence[Sequence[int]] | None = None,
     grid: Values | None = None,
     without: Sequence[Values] | None = None,
     seeds: int | Sequence[int] = 1,
@@ -315,7 +316,7 @@ def sweep(
     problems.
     """
     parts = {"dataset": dataset, "generator": generator, "policy": policy, "sampling": sampling}
-    sizes = {"n_real": n_real, "n_synthetic": n_synthetic, "arrival": arrival}
+    sizes = {"n_real": n_real, "n_synthetic": n_synthetic, "arrival": arrival, "tasks": tasks}
     what = {"question": question, "base": _given({**parts, **sizes}), "grid": grid}
     which = {"without": without, "seeds": seeds, "generations": generations, "metrics": metrics}
     asked = {"collapse": collapse, "threshold": threshold, "resources": resources, "keep": keep}

@@ -49,8 +49,15 @@ CLASSIFIER_SEED = 20210  # of every extractor: all lineages of a data set share 
 LOG = logging.getLogger(__name__)
 
 
+def whole(dataset: Dataset) -> Dataset:
+    """The data set that extractors are learnt of: of some classes of one, the whole of it."""
+    found: Dataset = getattr(dataset, "whole", dataset)
+    return found
+
+
 def resolve(extractor: str, dataset: Dataset) -> str:
     """What "auto" stands for with this data set, see `extractors.chosen`."""
+    dataset = whole(dataset)
     if extractor != "auto" or dataset.GIVES != "images":
         return chosen(extractor, dataset.GIVES, False)
     real = dataset.training_set()  # type: ignore[attr-defined]  # finite ones have it
@@ -61,6 +68,7 @@ def extract(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
     """Features of all samples, float64: [n, d] of images, [n, replicates, d] of points and texts;
     computed once per set.
     """
+    dataset = whole(dataset)
     name, kind = resolve(extractor, dataset), dataset.GIVES
     allowed = READ_BY.get(kind, READ_BY["points"])["extractor"]
     if name not in allowed:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from engine._descriptions import is_declared, keys_of
 from engine.contents import Contents
 from engine.experiment.grid import Tell, Where
+from engine.experiment.streams import forgotten
+from engine.experiment.streams import refusal as unlike_a_stream
 from engine.experiment.values import nearest
 from engine.lineage.recipe import path as plan_path
 from engine.refusals import misshapen
@@ -34,13 +36,17 @@ def refusal(spec: LineageSpec, generations: int) -> str | None:
                 f"arrival parts is for finite data, and {spec.dataset.name} is drawn without end; "
                 "there arrival fresh gives other rows in each generation"
             )
-        if reason := spec.dataset.too_few(spec.n_real, spec.parts_until(generations)):
+        if reason := unlike_a_stream(spec, generations):
+            return reason
+        parts = spec.parts_until(generations)
+        if spec.tasks is None and (reason := spec.dataset.too_few(spec.n_real, parts)):
             return reason
         found = spec.dataset.contents
         if isinstance(found, Contents) and (why := misshapen(spec.generator, found.shape)):
             return why
         far = 500 if spec.policy.source else 3  # generations: nobody has tried one's own policy
-        plan_path(spec, min(generations, far))
+        if reason := forgotten(spec, plan_path(spec, min(generations, far))):
+            return reason
     except (ValueError, TypeError, WrongAnswer) as error:
         return str(error)
     return None

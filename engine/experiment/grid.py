@@ -85,8 +85,8 @@ def planned(lineages: Sequence[LineageSpec], generations: int, tell: Tell) -> No
             ("generations",),
         )
         return
-    known = {(spec.policy.text, spec.n_real, spec.n_synthetic): spec for spec in lineages}
-    times = Counter((spec.policy.text, spec.n_real, spec.n_synthetic) for spec in lineages)
+    known = {_depends(spec): spec for spec in lineages}
+    times = Counter(map(_depends, lineages))
     sources = {key: sources_of(spec, generations) for key, spec in known.items()}
     if (total := sum(times[key] * sources[key] for key in times)) > MOST_SOURCES:
         most = known[max(sources, key=lambda key: sources[key])]
@@ -96,6 +96,11 @@ def planned(lineages: Sequence[LineageSpec], generations: int, tell: Tell) -> No
             f"{MOST_SOURCES:,} are planned at once",
             ("generations",),
         )
+
+
+def _depends(spec: LineageSpec) -> tuple[object, ...]:
+    """What the number of sources of a lineage depends on."""
+    return spec.policy.text, spec.n_real, spec.n_synthetic, spec.tasks
 
 
 def overruled(key: str, axes: Any) -> str:

@@ -14,6 +14,7 @@ from engine.parts import NonNegativeInt, PositiveInt
 from engine.settings import CollapseRule, Keep, Resources, Strict, Threshold
 from engine.spec import Control
 
+TaskCount = Annotated[int, Field(ge=2)]
 MOST_ROWS = 10**12  # of a set: those of all generations together can be counted
 MOST_GENERATIONS = 1_000_000  # of a lineage: every one of them is planned before it runs
 
@@ -33,7 +34,7 @@ class File(Strict):
 
     base: dict[str, Any] = Field(
         description="What all lineages have in common: the parts dataset, generator, policy and "
-        "sampling, and the sizes n_real, n_synthetic and arrival."
+        "sampling, and the sizes n_real, n_synthetic, arrival and tasks."
     )
     grid: dict[str, list[Any]] = Field(
         default={},
@@ -100,16 +101,24 @@ class Sizes(Strict):
     """How many samples, and whether real ones are drawn again."""
 
     n_real: PositiveInt = Field(
-        le=MOST_ROWS, description="Real samples that generation 0 is trained on."
+        le=MOST_ROWS,
+        description="Real samples that generation 0 is trained on; of each task, with tasks.",
     )
     n_synthetic: PositiveInt | None = Field(
         default=None,
         le=MOST_ROWS,
-        description="Samples drawn from each generation; null: n_real, or what the policy needs "
-        "where that is more.",
+        description="Samples drawn from each generation (with tasks, for each task so far); null: "
+        "n_real, or what the policy needs where that is more.",
     )
-    arrival: Literal["fixed", "fresh", "parts"] = Field(
+    arrival: Literal["fixed", "fresh", "parts", "tasks"] = Field(
         default="fixed",
         description="The real set of later generations: the same one (fixed), a new draw of n_real "
-        "samples each time (fresh), or the next n_real rows of a finite set, none twice (parts).",
+        "samples each time (fresh), the next n_real rows of a finite set, none twice (parts), or "
+        "n_real rows of other classes (tasks), which `tasks` names.",
+    )
+    tasks: TaskCount | tuple[tuple[NonNegativeInt, ...], ...] | None = Field(
+        default=None,
+        description="Of arrival tasks, what arrives with each generation: so many tasks, into "
+        "which the classes are split evenly in the order of their labels, or the classes of each, "
+        "such as [[0, 1], [2, 3]]; null: there are no tasks.",
     )

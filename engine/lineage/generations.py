@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from engine.lineage.arrival import Arrival
-from engine.lineage.recipe import Node, rng, take
+from engine.lineage.recipe import Node, of_task, rng, take
+from engine.lineage.seen import Seen
 from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
-from engine.samples import MAPPED_BYTES, Samples, Traits, given
+from engine.samples import MAPPED_BYTES, Samples, Traits, concat, given, proportional_labels
 from engine.seams.seam import expecting
 from engine.spec import LineageSpec
 from engine.store import artifacts as archive
@@ -55,6 +58,7 @@ class GenerationCache:
         self._last_use = {s: node.t for node in path for s in node.needs}
         self._draws: dict[int, Samples] = {}
         self._reals: dict[int, Samples] = {}
+        self._arrived: dict[int, Samples] = {}  # at most the newest
         self._generators: dict[int, Generator] = {}  # at most the newest
         self._dataset: Dataset | None = None
         self._sampling: Sampling | None = None
@@ -74,16 +78,35 @@ class GenerationCache:
     @property
     def traits(self) -> Traits:
         """What real and synthetic samples are, as the data set declares."""
-        return traits_of(self.dataset)
+        return replace(traits_of(self.dataset), growing=bool(self.spec.stream))
 
     def real(self, t: int) -> Samples:
-        """The real set of generation t: of generation 0, unless new data arrive."""
+        """The real set of generation t: of generation 0, unless new data arrive; with tasks that of
+        task t.
+        """
         arrival = Arrival.of(self.spec, t)
         if arrival.at not in self._reals:
-            self._reals = {k: v for k, v in self._reals.items() if k == 0}
+            if not arrival.classes:  # those of tasks are asked for again
+                self._reals = {k: v for k, v in self._reals.items() if k == 0}
             rows = arrival.rows(self.dataset, self.spec.n_real, lambda s: self.rng("real", s))
             self._reals[arrival.at] = rows.of(self.traits)
         return self._reals[arrival.at]
+
+    def arrived(self, t: int) -> Samples:
+        """What a metric compares with at generation t: the first real set, or those of all tasks
+        so far.
+        """
+        if not self.spec.stream:
+            return self.real(0)
+        if t not in self._arrived:
+            self._arrived = {t: concat([self.real(j) for j in range(t + 1)])}
+        return self._arrived[t]
+
+    def truth(self, t: int) -> Dataset:
+        """The data set, or what a stream of tasks has brought of it up to generation t."""
+        if not self.spec.stream:
+            return self.dataset
+        return cast(Dataset, Seen(self.dataset, self.spec.seen(t)))
 
     def samples(self, t: int) -> Samples:
         """The draw of generation t."""
@@ -119,6 +142,8 @@ class GenerationCache:
             first = self.samples(t).take(slice(0, STRIP_POINTS))
             return Samples(first.x[:, :1], beside=first.beside).drawn_at(t)
         labels = None if real.y is None else np.unique(real.y)
+        if self.path[t].classes:
+            labels = np.array(self.path[t].classes)  # in this order old ones keep their latents
         n = 10 if labels is None else len(labels)
         return self.generator(t).sample(n, self.rng("strip", 0), labels).drawn_at(t)
 
@@ -127,10 +152,16 @@ class GenerationCache:
     def training_set(self, node: Node) -> Samples:
         for s in sorted(self._missing(node)):
             self._draws[s] = self._stored_draw(s) or self.redraw(s)
-        sources = {
-            s: self._real_to_train_on(node.t) if s < 0 else self._draws[s] for s in node.sources
-        }
-        return take(sources, node.recipe, self.spec.seed, node.t)
+        labels, sources = dict[int, np.ndarray](), dict[int, Samples]()
+        for s in node.sources:
+            if s >= 0:
+                sources[s] = self._draws[s]
+                continue
+            arrived = node.t if s == -1 else of_task(s)
+            sources[s] = self._real_to_train_on(arrived)
+            if (y := self.real(arrived).y) is not None:
+                labels[s] = y
+        return take(sources, node.recipe, self.spec.seed, node.t, labels)
 
     def _real_to_train_on(self, t: int) -> Samples:
         """The real set; without its class labels for a generator that could not label its own
@@ -200,14 +231,23 @@ class GenerationCache:
 
     def around(self, node: Node) -> Around:
         """What a sampling or a metric may ask for at this generation."""
-        real = self.real(node.t)
+        tasks = enumerate(self.spec.stream[: node.t + 1])
+        task_of = {label: j for j, classes in tasks for label in classes}
         return Around(
-            real=real,
-            labels=given(self._real_to_train_on(node.t), self.spec.drawn(node.t)),
+            real=self.real(node.t),
+            labels=self._labels(node),
             training=lambda: self.training_set(node),
             real_of=self.real,
             generator=self._frozen,
+            task_of=task_of or None,
         )
+
+    def _labels(self, node: Node) -> np.ndarray | None:
+        """What a generation is drawn given: of tasks the classes that it was trained on."""
+        real, n = self._real_to_train_on(node.t), self.spec.drawn(node.t)
+        if real.y is None or not node.classes:
+            return given(real, n)
+        return proportional_labels(np.array(node.classes), n)
 
     def _frozen(self, t: int) -> Generator:
         """The model of an earlier generation; the one at hand is not forgotten for it."""

@@ -200,7 +200,7 @@ class Lineage:
             with progress.stage(node.t, "drawing"):
                 draw = self.cache.draw(node)
             report = {**draw.report, **self._expected}
-            status, reason = gate(draw.samples, self.cache.real(0))
+            status, reason = gate(draw.samples, self.cache.real(0), node.classes)
             self.cache.keep(node.t, draw.samples)
             metrics = self._measured_first(node)
         except Finding as finding:
@@ -255,7 +255,9 @@ class Lineage:
         stream = have.rng(f"metric {metric.part.name}", node.t)
         around = have.around(node)
         with progress.stage(node.t, f"measuring {metric.id}"):  # training an extractor, too
-            measure = prepared(metric, self.spec, have.dataset, have.real(0), n)
+            measure = prepared(
+                metric, self.spec, have.truth(node.t), have.arrived(node.t), n, node.t
+            )
             samples = first(have.samples(node.t), n)
             return measure(samples, have.generator(node.t), around, stream)
 

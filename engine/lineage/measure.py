@@ -8,7 +8,7 @@ becomes undefined, with a reason.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -84,12 +84,13 @@ _prepared: OrderedDict[tuple[str, ...], Measure] = OrderedDict()
 
 
 def prepared(
-    metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples, n: int
+    metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples, n: int, t: int = 0
 ) -> Measure:
     """The metric with its reference for n synthetic samples; shared by all lineages of this process
-    that have the same real set.
+    that have the same real set: of a stream of tasks, those of all tasks up to t.
     """
-    key = (metric.stored, real_key(spec, 0), str(n))
+    tasks = [real_key(spec, j) for j in range(1, t + 1)] if spec.stream else []
+    key = (metric.stored, real_key(spec, 0), str(n), *tasks)
     if key not in _prepared:
         made = metric.part.make()
         made.prepare(dataset, real, n, rng(spec.seed, f"reference {metric.part.name}"))
@@ -118,8 +119,11 @@ def _nothing(reason: str) -> Measured:
     return Measured({}, {first: reason})
 
 
-def gate(samples: Samples, real: Samples) -> tuple[Status, str]:
-    """Status and reason of a fresh draw.  Finding when its values are not finite."""
+def gate(samples: Samples, real: Samples, classes: Sequence[int] = ()) -> tuple[Status, str]:
+    """Status and reason of a fresh draw.  Finding when its values are not finite.
+
+    classes: those that must be there; none: those of the real set.
+    """
     x = samples.x
     if not np.issubdtype(x.dtype, np.integer) and not np.isfinite(x).all():
         raise Finding(
@@ -130,7 +134,7 @@ def gate(samples: Samples, real: Samples) -> tuple[Status, str]:
     if kind != "tokens" and len(x) > 1 and (x[0] == x[1]).all() and (x == x[:1]).all():
         return Status.CONSTANT, f"all {len(x):,} samples are equal"
     if samples.y is not None and real.y is not None and kind != "regression":
-        lost = np.setdiff1d(real.y, samples.y)
+        lost = np.setdiff1d(classes or real.y, samples.y)
         if len(lost):
             return Status.CLASS_EXTINCT, f"no samples of class {', '.join(map(str, lost))}"
     return Status.OK, ""

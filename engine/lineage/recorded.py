@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine._measure_spec import without_n
+from engine._tasks import as_lists
 from engine._yardstick import most
 from engine.identity import CANONICAL, CONTENT, Part, digest
 from engine.lineage.recipe import path
@@ -25,8 +26,9 @@ MOST_FOUNDERS = 50  # whose metrics are compared with what is asked for
 def asked(spec: LineageSpec) -> str:
     """What was asked for, whatever the files and the code behind it are."""
     parts = {kind: part.asked for kind, part in spec.parts()}
-    sizes = (spec.n_real, spec.n_synthetic, spec.arrival, spec.seed)
-    return digest({**parts, "sizes": list(sizes)})
+    sizes = [spec.n_real, spec.n_synthetic, spec.arrival, spec.seed]
+    tasks = {} if spec.tasks is None else {"tasks": as_lists(spec.tasks)}
+    return digest({**parts, "sizes": sizes, **tasks})
 
 
 # ---- files that are elsewhere --------------------------------------------------------------------

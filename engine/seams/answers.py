@@ -320,6 +320,7 @@ def _fits(pick: object, sizes: Mapping[int, int], t: int) -> bool:
         and next(_absent(pick, sizes, t), None) is None
         and whole(pick.count, 0)
         and pick.how in HOW
+        and whole(pick.per_class, 0)
     )
 
 
@@ -334,9 +335,10 @@ def _refuse(pick: object, sizes: Mapping[int, int], t: int) -> None:
     require(not absent, fault, f"there are {sorted(s for s in sizes if s < t)}")
     require(whole(pick.count, 0), f"generation {t} picks {what(pick.count)} rows", mend)
     require(pick.how in HOW, f"how is {pick.how!r}", f"use one of {', '.join(HOW)}")
+    require(whole(pick.per_class, 0), f"per_class is {what(pick.per_class)}", mend)
 
 
 def _absent(pick: Pick, sizes: Mapping[int, int], t: int) -> Iterator[object]:
     for source in pick.sources:
-        if not whole(source, -1) or source not in sizes or source >= t:
+        if not whole(source, -1 - t) or source not in sizes or source >= t:
             yield source

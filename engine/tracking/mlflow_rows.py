@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from engine._tasks import as_lists
 from engine.registry import KINDS, describe
 from engine.settings import Keep
 from engine.spec import LineageSpec
@@ -126,6 +127,7 @@ def parameters(spec: LineageSpec) -> dict[str, str]:
         "n_real": spec.n_real,
         "n_synthetic": spec.n_drawn,
         "arrival": spec.arrival,
+        **({} if spec.tasks is None else {"tasks": str(as_lists(spec.tasks))}),
         "seed": spec.seed,
     }
     return {legal(k): text(v) for k, v in flat.items() if v is not None}

@@ -1,0 +1,79 @@
+"""Whether a stream of tasks makes sense: its data, its classes, and the parts that go with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine import _tasks
+from engine.contents import Contents
+from engine.lineage.recipe import Node
+from engine.samples import proportional_counts
+from engine.spec import LineageSpec
+
+EXAMPLE = "arrival: tasks with tasks: 5, or tasks: [[0, 1], [2, 3]]"
+
+
+def refusal(spec: LineageSpec, generations: int) -> str:
+    """Why a cell makes no sense as a stream of tasks, or without one; or ''."""
+    if spec.arrival != "tasks":
+        return _without_tasks(spec)
+    if spec.tasks is None:
+        return "arrival tasks needs the tasks: tasks: 5, or the classes of each, [[0, 1], [2, 3]]"
+    kind, name, classes = spec.dataset.constant("GIVES"), spec.dataset.name, spec.classes
+    if kind == "regression":
+        return f"tasks are groups of classes, and {name} gives regression, which has none"
+    if classes == 0:
+        return f"tasks are groups of classes, and the data set {name} has no class labels"
+    if classes is None:
+        return (
+            f"the classes of {name} are known once its data are read, and they are not here; put "
+            "them in place, so that its tasks can be planned"
+        )
+    found = _tasks.refusal(spec.tasks, name, classes, generations, spec.n_real)
+    return found or _too_few(spec, generations)
+
+
+def _without_tasks(spec: LineageSpec) -> str:
+    """Why a cell needs tasks and has none, or the other way round; or ''."""
+    if spec.tasks is not None:
+        return f"tasks are of arrival tasks, and arrival is {spec.arrival}; leave tasks out"
+    for part in (spec.policy, spec.sampling):
+        if part.has("TASKS"):
+            return f"the {part.kind} {part.label} is for streams of tasks; give {EXAMPLE}"
+    return ""
+
+
+def _too_few(spec: LineageSpec, generations: int) -> str:
+    """Why a finite data set cannot give the rows of each task, or ''."""
+    found = spec.dataset.contents
+    if not isinstance(found, Contents) or found.rest is not None:
+        size = spec.dataset.constant("SIZE")
+        if size is None or spec.n_real <= size[0]:
+            return ""
+        return f"{spec.dataset.name} has {size[0]:,} training rows, n_real is {spec.n_real:,}"
+    if why := found.split_refusal():
+        return why
+    for t in range(generations + 1):
+        classes = spec.task(t)
+        shares = proportional_counts(np.ones(len(classes), dtype=int), spec.n_real).tolist()
+        for label, want in zip(classes, shares, strict=True):
+            have = found.per_class[label] if found.per_class else found.train
+            if want > have:
+                return (
+                    f"n_real {spec.n_real:,}, the rows of one task, asks {want:,} of class "
+                    f"{found.classes[label]} for task {t}, and {found.name} has {have:,} of it to "
+                    f"train on (others are held out: {found.why}); lower n_real"
+                )
+    return ""
+
+
+def forgotten(spec: LineageSpec, nodes: tuple[Node, ...]) -> str:
+    """Why a policy makes no sense for tasks: it leaves out what arrives; or ''."""
+    for node in nodes if spec.stream else ():
+        if -1 not in node.sources:
+            return (
+                f"{spec.policy.label} takes no real rows at generation {node.t}, so that no model "
+                f"would see task {node.t}; use the policy replay, or one that keeps some of the "
+                "real set that arrives (replace with a synthetic_fraction below 1, augment)"
+            )
+    return ""
