@@ -48,6 +48,15 @@ def completions(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     return samples.prompt_lengths, samples.lengths
 
 
+def written(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Where in each text of a draw what the model wrote begins and ends, [n] each: all but prompts;
+    the token that ends a record counts.
+    """
+    begin, end = completions(samples)
+    given = 0 if samples.prompted is None else samples.prompted.given
+    return np.maximum(begin, given), end
+
+
 def counting(samples: Samples, m: int) -> np.ndarray:
     """Which m-grams (`windows`) of each text count: [n, length - m + 1], true or false."""
     begin, end = completions(samples)

@@ -8,7 +8,7 @@ from typing import Any
 from engine.knowledge import OF_DATA, OF_MODELS
 
 WORDS = {*OF_DATA, *OF_MODELS}
-NEEDED = {"data.labels", "draws.labels", "draws.prompts"}
+NEEDED = {"data.labels", "data.texts", "draws.labels", "draws.prompts"}
 NEEDED |= {f"data.{word}" for word in OF_DATA} | {f"model.{word}" for word in OF_MODELS}
 
 
@@ -123,6 +123,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or _text(v) or _whole(1)(v),
         "a whole number from 1 on, None, or the name of a parameter",
     ),
+    "LENGTH": (
+        lambda v: v is None or _text(v) or _whole(1)(v),
+        "a whole number from 1 on, None, or the name of a parameter",
+    ),
     "RECORDS": (
         lambda v: isinstance(v, bool) or _text(v),
         "True, False, or the name of a parameter",
@@ -137,6 +141,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, bool) or _text(v),
         "True, False, or the name of a parameter",
     ),
+    "TOKENIZER": (lambda v: v is None or _text(v), "None, or the name of a parameter"),
     "STACKS": (_texts, MANY),
     "DRAWING": (_texts, 'a tuple of parameters\' names, such as ("temperature",)'),
     "VARIANCE": (_variance, 'a mapping of kinds of data: {"points": (0.7, 0.9)}'),

@@ -50,6 +50,31 @@ def _home() -> Path:
 
 # ---- reading what others wrote -------------------------------------------------------------------
 
+OF_A_PATH = {  # errors of a path that was given, wherever it is looked at
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+}
+
+
+def unread(path: object, error: OSError) -> str:
+    """Why what was given cannot be read, as a sentence."""
+    return f"{path!s:.200} cannot be read: {(error.strerror or str(error)).lower()}"
+
+
+@contextlib.contextmanager
+def readable(path: object) -> Iterator[None]:
+    """Inside, a path that leads nowhere is a ValueError that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OF_A_PATH:
+            raise
+        raise ValueError(unread(path, error)) from None
+
+
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",

@@ -15,7 +15,7 @@ from typing import Any
 from engine import _digests as digests
 from engine._annotations import paths_in, spelled, with_paths
 from engine.contents import Contents, Lack
-from engine.files import data_root, expanded
+from engine.files import data_root, expanded, readable, unread
 from engine.parts import Params, PartDict
 from engine.registry import KINDS, Description, command_lines, describe, make, unchanged
 from engine.samples import Traits
@@ -199,7 +199,7 @@ class Part:
         try:
             return digests.content(self._place(path))
         except OSError as error:
-            said = f"{path:.200} cannot be read: {(error.strerror or str(error)).lower()}"
+            said = unread(path, error)
         except ValueError as error:
             said = f"no path holds a null byte, got {path!r:.200}" if "\0" in path else str(error)
         raise Unopened(f"{self.kind} {self.name}: {name}: {said}")
@@ -308,7 +308,8 @@ class Part:
         """
         if not self.constant("FINITE", False):
             return None
-        found: Contents | Lack = self.make().contents()
+        with readable(f"{self.kind} {self.name}: {self.leads_to}"):
+            found: Contents | Lack = self.make().contents()
         return found
 
     @property

@@ -161,6 +161,19 @@ class Completions(Protocol):
         """
         ...
 
+    def complete(
+        self,
+        prompted: Samples,
+        choose: Choose | None,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+    ) -> Samples:
+        """A completion of each record's own prompt, chosen as in `LanguageModel.generate`; None: as
+        `sample` draws, some at a time where memory holds no more.  Labels [n] are those of the
+        records, where the model draws by them.
+        """
+        ...
+
 
 class AllRows(Protocol):
     """all rows: of a finite data set."""

@@ -101,12 +101,13 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 REPLICATES  axis 1 of x holds so many independent replicates; None: no such axis
 #                 FINITE      has only so many rows, which `contents` counts
 #                 VOCABULARY  tokens of a text are 0..VOCABULARY-1; None: known once data are read
+#                 LENGTH      tokens of a text; None: it is none
 #                 RECORDS     rows are a prompt and its completion, of lengths beside them; of
-#                             samplings, rewards and metrics: they take such rows, and nothing
-#                             but the completions counts
+#                             samplings, rewards, metrics: they take such, completions count alone
 #                 SIZE        rows to train on and held out, of a finite set
 # of generators   CONDITIONAL draws by class label (or covariates), and labels what it draws
 #                 CONTINUES   a fit goes on from the generation before it
+#                 TOKENIZER   the parameter of a folder whose tokenizer must have encoded a text
 #                 STACKS      kinds of data on which lineages are trained together
 #                 HALVES      (parameter, number): how often height and width of images are halved,
 #                             by this parameter, or so often where it is None; they must divide
@@ -121,9 +122,9 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
 # of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
 #                             under which it is accepted: {"points": {"rule": ("top",)}}
-#                 NEEDS       data.labels, draws.labels, draws.prompts, data.WORD or model.WORD (of
-#                             knowledge.py; "a|b": one of both suffices), each with the parameters,
-#                             or the kind of data (GIVES), under which it is needed: {} is always
+#                 NEEDS       data.labels, data.texts (no records), draws.labels, draws.prompts,
+#                             data.WORD or model.WORD (of knowledge.py; "a|b": either), each with
+#                             the parameters, or the kind of data (GIVES), under which it is needed
 # of policies,    TASKS       makes sense for streams of tasks alone; the keys of draws by such a
 # of samplings                sampling name the models of earlier tasks
 # of samplings    PROMPTS     so many tokens of a real text are given to what it draws
@@ -152,11 +153,13 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "CLASSES": 0,
     "REPLICATES": None,
     "VOCABULARY": None,
+    "LENGTH": None,
     "RECORDS": False,
     "FINITE": False,
     "SIZE": None,
     "CONDITIONAL": False,
     "CONTINUES": False,
+    "TOKENIZER": None,
     "STACKS": (),
     "DRAWING": (),
     "VARIANCE": {},
@@ -176,8 +179,8 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "COVARIANCE": None,
 }
 HELD_OUT = "held out"  # in BOUNDS
-# text here names a parameter
-DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "RECORDS", "CONDITIONAL", "CONTINUES", "PROMPTS"}
+DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "LENGTH", "RECORDS", "PROMPTS"}
+DECIDED |= {"CONDITIONAL", "CONTINUES"}  # text here names a parameter
 
 
 def declared(part: object, trait: str) -> Any:
@@ -224,8 +227,7 @@ class Dataset(Protocol):
 
 
 class Generator(Protocol):
-    """A model of the data.  The constructor stores, `fit` works, learnt values end in an
-                             underscore.
+    """A model of the data.  The constructor stores, `fit` works, learnt values end in a "_".
 
     One that CONTINUES goes on from its present learnt values when fitted again.  May declare
     CONDITIONAL, CONTINUES, STACKS, COST, KNOWS.

@@ -6,9 +6,12 @@ What a part declares is listed in engine/parts.py; nothing is imported, trained 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from engine._tokenizers import digest_of
 from engine.commands import mismatch, placeholders
+from engine.files import expanded
 from engine.parts import Params, PartDict
 from engine.registry import KINDS, Description, command_lines, describe
 from engine.samples import Traits
@@ -38,6 +41,7 @@ def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
     """Why this generator and this sampling cannot work on this data; nothing where they can."""
     learns = _not_accepted("generator", generator.name, generator.params, dataset)
     learns = learns or _misled(dataset, generator, sampling) or _of_records(dataset, generator)
+    learns = learns or _of_another_tokenizer(dataset, generator)
     if learns:
         return [learns]
     found = _of("sampling", sampling.name, sampling.params, dataset, generator)
@@ -65,6 +69,47 @@ def _of_records(dataset: Chosen, generator: Chosen) -> str:
     return (
         f"{generator.name} learns texts of one length, but {dataset.name} gives records, whose "
         "prompts are given and whose completions count; use a generator that knows completions"
+    )
+
+
+def _of_another_tokenizer(dataset: Chosen, generator: Chosen) -> str:
+    """Why a pretrained generator cannot read how a text is encoded, or ''; '' where only absent
+    files could tell.
+    """
+    switch = generator.constant("TOKENIZER")
+    folder = generator.params.get(switch) if switch else None
+    if folder is None or dataset.traits.vocabulary is None:
+        return ""
+    own = dataset.traits.tokenizer
+    try:
+        if own is not None and own.digest == digest_of(Path(expanded(folder))):
+            return ""
+    except FileNotFoundError:
+        if own is not None:
+            return ""
+    except (OSError, ValueError) as error:
+        return f"{generator.name}: {switch}: {error}"
+    has = "no pretrained tokenizer" if own is None else "another tokenizer"
+    return (
+        f"{generator.name}: {has} encoded the text of {dataset.name}, and {switch} {folder} knows "
+        f"its own alone; give tokens: {{tokenizer: {folder}}} to a data set of text"
+    )
+
+
+def _prompted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
+    """Why a part cannot give the first tokens of real texts, or ''."""
+    known, length = describe(kind, name), dataset.trait("LENGTH")
+    given, switch = known.trait("PROMPTS", params), known.constants.get("PROMPTS")
+    if given and dataset.trait("RECORDS"):
+        return (
+            f"{name}: {switch} {given} does not go with {dataset.name}, whose records have prompts "
+            f"of their own; leave {switch} out"
+        )
+    if not given or length is None or given < length:
+        return ""
+    return (
+        f"{name}: {switch} must be below the length of the texts of {dataset.name}, {length:,}, "
+        f"got {given:,}"
     )
 
 
@@ -122,6 +167,7 @@ def _of(
     prompted: whether what a reward judges goes on from real texts.
     """
     reason = _not_accepted(kind, name, params, dataset) or _whole(kind, name, params, dataset)
+    reason = reason or _prompted(kind, name, params, dataset)
     if reason:
         yield reason
         return
@@ -129,20 +175,23 @@ def _of(
         met = prompted if need == "draws.prompts" else _any_met(need, dataset, generator)
         if not met:
             yield _unmet(name, need, dataset, generator)
-    prompted = _prompts(params.get("sampling"))
+    prompted = _prompts(params.get("sampling"), bool(dataset.trait("RECORDS")))
     for inner, value in params.items():
         if inner in KINDS and isinstance(value, dict):
             own = {key: each for key, each in value.items() if key != "name"}
             yield from _of(inner, value["name"], own, dataset, generator, prompted)
 
 
-def _prompts(sampling: PartDict | None) -> bool:
-    """Whether a sampling, or the one that it judges, gives the first tokens of real texts."""
+def _prompts(sampling: PartDict | None, records: bool) -> bool:
+    """Whether a sampling, or the one that it judges, goes on from real texts: by their first
+    tokens, or by the prompts of records.
+    """
     if sampling is None:
         return False
     params = {key: value for key, value in sampling.items() if key != "name"}
-    own = describe("sampling", sampling["name"]).trait("PROMPTS", params)
-    return bool(own) or _prompts(params.get("sampling"))
+    known = describe("sampling", sampling["name"])
+    own = known.constants.get("PROMPTS") if records else known.trait("PROMPTS", params)
+    return bool(own) or _prompts(params.get("sampling"), records)
 
 
 def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
@@ -181,6 +230,8 @@ def _any_met(need: str, dataset: Chosen, generator: Chosen) -> bool:
 
 def _met(word: str, dataset: Chosen, generator: Chosen) -> bool:
     whose, _, what = word.partition(".")
+    if word == "data.texts":
+        return not dataset.trait("RECORDS")
     labelled = dataset.traits.classes != 0  # None: only the data could tell
     if what == "labels":
         return labelled and (whose == "data" or generator.conditional)
@@ -192,10 +243,15 @@ def _unmet(name: str, need: str, dataset: Chosen, generator: Chosen | None) -> s
     if need == "data.labels" or (need == "draws.labels" and dataset.traits.classes == 0):
         return f"{name} needs class labels, and the data set {dataset.name} has none"
     if need == "draws.prompts":
+        inner = "decode" if dataset.trait("RECORDS") else "{name: decode, prompt: ...}, above 0"
         return (
             f"{name} compares with what a real text goes on with, and nothing that it judges goes "
-            "on from a real text; give the sampling that judges "
-            "sampling: {name: decode, prompt: ...}, above 0"
+            f"on from a real text; give the sampling that judges sampling: {inner}"
+        )
+    if need == "data.texts":
+        return (
+            f"{name} learns from whole texts what it judges by, and {dataset.name} gives records; "
+            "give by: model"
         )
     assert generator is not None
     if need == "draws.labels":

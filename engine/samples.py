@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,12 @@ class Traits:
 
 @dataclass(frozen=True, eq=False)
 class Prompted:
-    """The real texts [n, replicates, length] whose first `given` tokens a draw goes on from."""
+    """The real texts, a row for each of a draw, whose first `given` tokens this goes on from; of
+    records whose prompts, and given is 0.
+    """
 
-    real: np.ndarray
-    given: int
+    real: Samples
+    given: int = 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -168,7 +170,12 @@ class Samples:
 
     def drawn_at(self, t: int) -> Samples:
         """The same samples, marked as drawn by the model of generation t."""
-        return replace(self, born=np.full(len(self.x), t, dtype=np.int32), memo={})
+        born = np.full(len(self.x), t, dtype=np.int32)
+        return Samples(self.x, self.y, born, (), {}, self.traits, self.beside, self.prompted)
+
+    def labelled(self, y: np.ndarray) -> Samples:
+        """The same samples with other labels."""
+        return Samples(self.x, y, self.born, (), {}, self.traits, self.beside, self.prompted)
 
     def take(self, rows: np.ndarray | slice) -> Samples:
         """Rows [k] (the same for all replicates) or [k, replicates] (chosen per replicate)."""

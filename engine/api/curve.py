@@ -26,7 +26,7 @@ from engine.experiment.reader import SpecError
 from engine.experiment.values import checked_part, distinct, explain, faulty, measured
 from engine.experiment.values import named as as_part
 from engine.experiment.yaml import Problem
-from engine.files import JsonObject, expanded
+from engine.files import JsonObject, expanded, unread
 from engine.lineage.elsewhere import Elsewhere, Unknown
 from engine.outcome.summary import curve as points_of
 from engine.planning.preflight import weights_lacking
@@ -271,7 +271,9 @@ def _sets(
     for i, place in enumerate(places):
         try:
             read.append((i, like.read(Path(expanded(str(place))))))
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            problems.append(Problem(unread(error.filename or place, error), ("generations", i)))
+        except ValueError as error:
             problems.append(Problem(str(error), ("generations", i)))
     wanted = min((len(own) for _, own in read), default=0) if n is None else n
     for i, own in read:

@@ -19,7 +19,7 @@ from engine.datasets._listing import list_folder
 from engine.datasets._pictures import opened
 from engine.experiment.given import plain
 from engine.experiment.values import checked_part
-from engine.files import JsonObject, expanded
+from engine.files import JsonObject, expanded, unread
 from engine.lineage.recipe import rng
 from engine.parts import Dataset, traits_of
 from engine.registry import names
@@ -59,7 +59,9 @@ def real_data(
         for message, _ in complaints:
             tell(message)
         return None if part is None else _opened(part, more, n, seed)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        tell(unread(error.filename or given, error))
+    except ValueError as error:
         tell(str(error))
     return None
 

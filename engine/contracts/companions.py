@@ -81,7 +81,7 @@ def judged(reward: Any, real: Samples) -> Samples:
     """
     if "draws.prompts" not in declared(reward, "NEEDS"):
         return real
-    return replace(real, prompted=Prompted(real.x[::-1], 1))
+    return replace(real, prompted=Prompted(real.take(slice(None, None, -1)), 1))
 
 
 # for metrics, which read none of it

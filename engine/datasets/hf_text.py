@@ -40,6 +40,7 @@ class HfText(TextSet):
     CLASSES: int | None = 0
     REPLICATES = 1
     FINITE = True
+    LENGTH = "length"
     KNOWS = ("all rows", "parts", "characters", "decoded")
 
     def __init__(

@@ -37,6 +37,7 @@ class Languages:
     CLASSES = "classes"
     REPLICATES = "replicates"
     VOCABULARY = "outcomes"
+    LENGTH = "length"
     KNOWS = ("density",)
 
     def __init__(

@@ -37,6 +37,7 @@ class Markov:
     CLASSES = 0
     REPLICATES = "replicates"
     VOCABULARY = "outcomes"
+    LENGTH = "length"
     KNOWS = ("density", "cross entropy")
 
     def __init__(

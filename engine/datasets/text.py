@@ -18,7 +18,7 @@ from engine.datasets._published_texts import command_for
 from engine.datasets._records import is_parquet, records
 from engine.datasets._text_set import TextSet
 from engine.datasets._texts import WANTED, File, How, look_at
-from engine.files import data_root, expanded
+from engine.files import data_root, expanded, unread
 from engine.parts import Fraction, OnDisk, Params, PositiveInt
 from engine.samples import Samples
 
@@ -54,6 +54,7 @@ class Text(TextSet):
     CLASSES: int | None = None  # as many as files in a list
     REPLICATES = 1
     FINITE = True
+    LENGTH = "length"
     RECORDS = "records"
     KNOWS = ("all rows", "parts", "characters", "decoded")
 
@@ -164,5 +165,4 @@ def _require(place: Path, how: How | None) -> None:
     except (FileNotFoundError, ValueError):
         raise
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise ValueError(f"{place} cannot be read: {said}") from None
+        raise ValueError(unread(place, error)) from None

@@ -6,12 +6,16 @@ A model draws to the prompts of its own training set, in their order, of a class
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engine.generators._choices import Forced
+from engine.knowledge import Choose
 from engine.samples import LENGTHS, PROMPT_LENGTHS, Samples
+from engine.training.progress import pieces
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,28 @@ class Prompts:
             mine, of_class = np.flatnonzero(labels == k), np.flatnonzero(self.labels == k)
             rows[mine] = of_class[np.arange(len(mine)) % len(of_class)]
         return self.tokens[rows], self.lengths[rows]
+
+    def completed(
+        self,
+        n: int,
+        generate: Callable[..., np.ndarray],
+        choose: Choose,
+        rng: np.random.Generator,
+        labels: np.ndarray | None,
+        at_once: int,
+    ) -> Samples:
+        """n records of these labels: the prompts in turn, and what `generate` writes to them, so
+        many at a time.
+        """
+        tokens, lengths = self.chosen(n, labels)
+        first = int(lengths.min(initial=tokens.shape[1]))
+        drawn = []
+        for rows in pieces(n, at_once):
+            some = Forced(choose, tokens[rows], lengths[rows], first)
+            own = None if labels is None else labels[rows]
+            begun = tokens[rows, None, :first]
+            drawn.append(generate(len(begun), some, rng, begun, own))
+        return self.ended(np.concatenate(drawn), lengths, labels)
 
     def ended(self, x: np.ndarray, begun: np.ndarray, labels: np.ndarray | None) -> Samples:
         """Texts x [n, 1, length] after prompts of lengths `begun` [n], filled up from their ends

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from engine._tokens import token_dtype
 from engine.files import JsonObject
-from engine.generators._choices import Forced, Tempered, asked
+from engine.generators._choices import Tempered, asked
 from engine.generators._labels import label_counts, labels_for
 from engine.generators._language import Size, TextNet, Writer, begin_of, writing
 from engine.generators._pretrained import place_of
@@ -94,6 +94,7 @@ class Gpt:
     ACCEPTS = ("text",)
     CONDITIONAL = True
     CONTINUES = "warm_start"
+    TOKENIZER = "base"
     KNOWS = ("density", "decoding", "completions")
     COST = "small"
 
@@ -252,32 +253,30 @@ class Gpt:
         """
         y = labels_for(n, labels, self.label_counts_)
         choose = Tempered(1.0 if bias is None else bias)
+        at_once = self._trained[0].rows_written
         if self.prompts_ is not None:
-            return self._completed(self.prompts_, n, choose, rng, y)
+            return self.prompts_.completed(n, self.generate, choose, rng, y, at_once)
         drawn = [
             self.generate(rows.stop - rows.start, choose, rng, None, None if y is None else y[rows])
-            for rows in pieces(n, self._trained[0].rows_written)
+            for rows in pieces(n, at_once)
         ]
         return Samples(np.concatenate(drawn), y)
 
-    def _completed(
+    def complete(
         self,
-        prompts: Prompts,
-        n: int,
-        choose: Choose,
+        prompted: Samples,
+        choose: Choose | None,
         rng: np.random.Generator,
-        y: np.ndarray | None,
+        labels: np.ndarray | None = None,
     ) -> Samples:
-        """n records: prompts that were learnt, and completions of them."""
-        tokens, lengths = prompts.chosen(n, y)
-        first = int(lengths.min(initial=tokens.shape[1]))
-        drawn = []
-        for rows in pieces(n, self._trained[0].rows_written):
-            some = Forced(choose, tokens[rows], lengths[rows], first)
-            own = None if y is None else y[rows]
-            begun = tokens[rows, None, :first]
-            drawn.append(self.generate(len(begun), some, rng, begun, own))
-        return prompts.ended(np.concatenate(drawn), lengths, y)
+        """As in knowledge.Completions."""
+        prompts, y = Prompts.of(prompted, labels), self._wanted(labels)
+        if prompts is None:
+            raise ValueError("gpt: these texts have no prompts of their own; give records")
+        n, at_once = len(prompted), max(1, len(prompted))
+        if choose is None:
+            choose, at_once = Tempered(), self._trained[0].rows_written
+        return prompts.completed(n, self.generate, choose, rng, y, at_once)
 
     def generate(
         self,

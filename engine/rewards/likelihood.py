@@ -1,8 +1,9 @@
 """How likely a language model finds a text, per token: the judge of fluency, and the fastest way to
 collapse where it alone decides (it seeks the mode).
 
-Of texts that go on from a prompt, what was written counts.  The quality of a verifier of Yi
-2510.16657 is how many real texts it learnt from.  Not the truth's density (`true_density`).
+Of texts that go on from a prompt, and of records, what was written counts.  The quality of a
+verifier of Yi 2510.16657 is how many real texts it learnt from.  Not the truth's density
+(`true_density`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from engine.knowledge import Density
+from engine._tokens import written
+from engine.knowledge import Density, scored
 from engine.parts import Dataset, Generator, PositiveInt
 from engine.registry import make
 from engine.samples import Samples
@@ -22,14 +24,16 @@ class Likelihood:
     """Mean log-probability per token, in nats.
 
     by       who judges: judge, an n-gram model of real text; or model, the model that draws, as it
-             is when the reward is taught (the sampling's `retrain`).
+             is when the reward is taught (the sampling's `retrain`), which alone can judge
+             records.
     n_judge  of judge: real texts that it learns from, drawn anew from the data set; None: the
              lineage's own real set.
     order    of judge: a token depends on the order - 1 before it.
     """
 
     ACCEPTS = ("text",)
-    NEEDS = {"model.density": {"by": ("model",)}}
+    NEEDS = {"model.density": {"by": ("model",)}, "data.texts": {"by": ("judge",)}}
+    RECORDS = True
     TINY = {"order": 2}
 
     def __init__(
@@ -55,10 +59,9 @@ class Likelihood:
 
     def score(self, samples: Samples) -> np.ndarray:
         """[n, replicates]."""
-        x, given = samples.x, 0
-        score = self._model.log_density(x)
-        if samples.prompted is not None:
-            given = samples.prompted.given
-            score = score - self._model.log_density(x[..., :given])
-        values: np.ndarray = score / (x.shape[-1] - given)
+        begin, end = written(samples)
+        score = scored(self._model, samples)
+        if samples.prompted is not None and (given := samples.prompted.given):
+            score = score - self._model.log_density(samples.x[..., :given])
+        values: np.ndarray = score / (end - begin)[:, None]
         return values

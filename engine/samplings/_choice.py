@@ -61,11 +61,13 @@ class Beams:
     """Beam search, a `Choose` of knowledge.py: of each text's continuations the most likely stay.
 
     Rows are (text, beam, replicate); afterwards the most likely beam is the first.
+    end  the token after which nothing counts; None: texts end at their last token.
     """
 
-    def __init__(self, texts: int, beams: int) -> None:
-        self.texts, self.beams = texts, beams
+    def __init__(self, texts: int, beams: int, end: int | None = None) -> None:
+        self.texts, self.beams, self.end = texts, beams, end
         self._score: np.ndarray | None = None  # [texts, replicates, beams]
+        self._ended = np.zeros(0, dtype=bool)  # [texts, replicates, beams]
 
     def __call__(
         self, logits: np.ndarray, rng: np.random.Generator
@@ -75,10 +77,14 @@ class Beams:
         log_p = log_p.transpose(0, 2, 1, 3)  # [texts, replicates, beams, V]
         if self._score is None:  # all beams are equal: one of them counts
             self._score = np.where(np.arange(self.beams) == 0, 0.0, -np.inf)
+            self._ended = np.zeros(log_p.shape[:3], dtype=bool)
+        if self.end is not None:  # what has ended goes on in one way
+            log_p[self._ended] = np.where(np.arange(v) == self.end, 0.0, -np.inf)
         total = (self._score[..., None] + log_p).reshape(*log_p.shape[:2], -1)
         best = np.argsort(-total, axis=2, kind="stable")[..., : self.beams]
         self._score = np.take_along_axis(total, best, axis=2)
         beam, token = best // v, best % v
+        self._ended = np.take_along_axis(self._ended, beam, axis=2) | (token == self.end)
         row = np.arange(len(logits)).reshape(self.texts, self.beams, -1).transpose(0, 2, 1)
         parent = np.take_along_axis(row, beam, axis=2)
         return self._rows(token), self._rows(parent)

@@ -11,7 +11,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from engine.knowledge import LanguageModel
+from engine.knowledge import Choose, Completions, LanguageModel
 from engine.parts import (
     Around,
     Dataset,
@@ -23,7 +23,7 @@ from engine.parts import (
     NonNegativeInt,
     PositiveInt,
 )
-from engine.samples import Prompted, Samples
+from engine.samples import Prompted, Samples, concat
 from engine.samplings._choice import Beams, chosen, log_probabilities
 from engine.samplings._in_turn import rows_in_turn
 
@@ -38,13 +38,15 @@ class Decode:
     beams        above 1: the most likely text that a search with so many beams finds; nothing is
                  drawn, and texts without a prompt are all the same one.
     prompt       so many first tokens are those of a real text, the real texts in turn; the rest is
-                 written by the model.  Below the length of the texts.
+                 written by the model.  Below the length of the texts.  Records have prompts of
+                 their own, to which completions are written, whatever the model has learnt from.
     batch        texts (with their beams) written at a time: a matter of memory.
     """
 
     ACCEPTS = ("text",)
     NEEDS: ClassVar[Needs] = {"model.decoding": {}}
     PROMPTS = "prompt"
+    RECORDS = True
     TINY = {"temperature": 0.8, "top_p": 0.9, "prompt": 1}
 
     def __init__(
@@ -69,7 +71,11 @@ class Decode:
     def prepare(
         self, dataset: Dataset, real: Samples, founder: Generator, rng: np.random.Generator
     ) -> None:
-        """ValueError for a prompt that leaves nothing to write."""
+        """ValueError for a prompt that leaves nothing to write, and for one beside those of
+        records.
+        """
+        if self.prompt and real.prompt_lengths is not None:
+            raise ValueError("decode: records have prompts of their own; leave prompt out")
         if self.prompt >= real.x.shape[-1]:
             raise ValueError(
                 f"decode: prompt must be below the length of the texts, {real.x.shape[-1]}, got "
@@ -78,13 +84,17 @@ class Decode:
 
     def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         labels = around.labels
+        if around.real.prompt_lengths is not None:
+            return Draw(self._completed(generator, n, around, rng), {})
         if self._honest and self.beams == 1 and not self.prompt:
             return Draw(generator.sample(n, rng, labels=labels), {})
         model = cast(LanguageModel, generator)
-        real = around.real.x[rows_in_turn(around.real, n, labels)] if self.prompt else None
+        real = None
+        if self.prompt:
+            real = around.real.take(rows_in_turn(around.real, n, labels))
         each = []
         for i in range(0, n, at_once := max(1, self.batch // self.beams)):
-            prompts = None if real is None else real[i : i + at_once, :, : self.prompt]
+            prompts = None if real is None else real.x[i : i + at_once, :, : self.prompt]
             own = None if labels is None else labels[i : i + at_once]
             each.append(self._texts(model, min(at_once, n - i), prompts, own, rng))
         x = np.concatenate(each).astype(around.real.x.dtype, copy=False)
@@ -108,6 +118,43 @@ class Decode:
         search = Beams(n, self.beams)
         x = model.generate(n * self.beams, search, rng, begun, own)
         return x[:: self.beams]
+
+    # ---- records ----
+
+    def _completed(
+        self, generator: Generator, n: int, around: Around, rng: np.random.Generator
+    ) -> Samples:
+        """Completions of the prompts of the real records, in turn."""
+        model, labels = cast(Completions, generator), around.labels
+        real = around.real.take(rows_in_turn(around.real, n, labels))
+        groups, each = self._together(real), []
+        for rows in groups:
+            beams = np.repeat(rows, self.beams)
+            own = None if labels is None else labels[beams]
+            found = model.complete(real.take(beams), self._chooser(real, len(rows)), rng, own)
+            each.append(found.take(slice(None, None, self.beams)))  # the likeliest beam is first
+        x = concat(each).take(np.argsort(np.concatenate(groups)))
+        return Samples(x.x, x.y, beside=x.beside, prompted=Prompted(real))
+
+    def _together(self, real: Samples) -> list[np.ndarray]:
+        """Rows that are written at a time; by beams those with prompts of one length, since a
+        search begins at once.
+        """
+        n, lengths = len(real), real.prompt_lengths
+        assert lengths is not None
+        if self.beams == 1:
+            at_once = n if self._honest else self.batch
+            return [np.arange(i, min(i + at_once, n)) for i in range(0, n, at_once)]
+        order, at_once = np.argsort(lengths, kind="stable"), max(1, self.batch // self.beams)
+        alike = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+        return [same[i : i + at_once] for same in alike for i in range(0, len(same), at_once)]
+
+    def _chooser(self, real: Samples, texts: int) -> Choose | None:
+        """How tokens are chosen; None: as the model does."""
+        if self.beams > 1:
+            own = real.declared.tokenizer
+            return Beams(texts, self.beams, None if own is None else own.eos)
+        return None if self._honest else self._choose
 
     def _choose(self, logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, None]:
         u = rng.random(len(logits))

@@ -15,6 +15,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from engine._tokens import completions
 from engine.knowledge import FittedFrequencies, LanguageModel
 from engine.parts import (
     Around,
@@ -33,7 +34,7 @@ MOST_NUMBERS = 1 << 23  # logits at a time
 
 class Edit:
     """The report holds `edited`, the share of the tokens (labels) that were redrawn, and `changed`,
-    of those that are another one now.
+    of those that are another one now.  Of records the completion is edited, and ends where it did.
 
     threshold    of text and tokens: what the model gives at least this probability is redrawn; 0:
                  everything; 1: nothing but what it thinks certain.
@@ -49,6 +50,7 @@ class Edit:
     ACCEPTS = ("text", "tokens", "regression")
     NEEDS = {"model.decoding": {"GIVES": ("text",)}, "model.frequencies": {"GIVES": ("tokens",)}}
     TINY = {"threshold": 0.3, "share": 0.5}
+    RECORDS = True
 
     def __init__(
         self,
@@ -75,17 +77,19 @@ class Edit:
             return self._relabelled(generator, original, around, rng)
         labels = None if around.labels is None else original.y
         x, u, edited = np.array(original.x), rng.random(original.x.shape), 0
+        free = _editable(original)
         for rows, logits in _logits(generator, original, labels):
             log_p = log_probabilities(logits)
             own = np.take_along_axis(log_p, x[rows][..., None].astype(np.int64), axis=-1)[..., 0]
-            sure = np.exp(own) >= self.threshold
-            drawn = chosen(
-                log_p[sure], u[rows][sure], temperature=self.temperature, top_k=self.top_k
-            )
+            sure = (np.exp(own) >= self.threshold) & free[rows]
+            log_p = _unended(log_p[sure], original)
+            drawn = chosen(log_p, u[rows][sure], temperature=self.temperature, top_k=self.top_k)
             x[rows][sure] = drawn
             edited += len(drawn)
-        report = {"edited": edited / x.size, "changed": float(np.mean(x != original.x))}
-        return Draw(Samples(x, None if labels is None else np.array(labels)), report)
+        tokens = max(1, int(free.sum()) * (x.size // free.size))
+        report = {"edited": edited / tokens, "changed": float(np.sum(x != original.x)) / tokens}
+        y = None if labels is None else np.array(labels)
+        return Draw(Samples(x, y, beside=original.beside), report)
 
     def _relabelled(
         self, generator: Generator, original: Samples, around: Around, rng: np.random.Generator
@@ -127,6 +131,28 @@ def _first(whole: Samples, n: int, rng: np.random.Generator) -> Samples:
     if n > len(whole):
         return whole.take(np.arange(n) % len(whole))
     return whole.take(rng.permutation(len(whole))[:n])
+
+
+def _editable(original: Samples) -> np.ndarray:
+    """Which tokens may be redrawn, as x or [n, 1, length]: of records those of the completion
+    before its end.
+    """
+    if original.lengths is None:
+        return np.ones(original.x.shape, dtype=bool)
+    begin, end = completions(original)
+    place, own = np.arange(original.x.shape[-1]), original.declared.tokenizer
+    free: np.ndarray = (place >= begin[:, None]) & (place < end[:, None])  # [n, length]
+    if own is not None and own.eos is not None:
+        free &= (original.x[:, 0] != own.eos) | (place + 1 < end[:, None])
+    return free[:, None]
+
+
+def _unended(log_p: np.ndarray, original: Samples) -> np.ndarray:
+    """Log probabilities [rows, V]; of records without the token that would end one."""
+    own = original.declared.tokenizer
+    if original.lengths is not None and own is not None and own.eos is not None:
+        log_p[:, own.eos] = -np.inf
+    return log_p
 
 
 def _logits(

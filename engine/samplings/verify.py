@@ -6,7 +6,6 @@ the real class shares.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -184,7 +183,7 @@ class Verify:
             raise ValueError("verify: rule 'imperfect' judges labels, and these samples have none")
         own = self._reward.score(batch)
         others = [
-            self._reward.score(replace(batch, y=np.full(len(batch), k), memo={}))
+            self._reward.score(batch.labelled(np.full(len(batch), k)))
             for k in range(traits_of(self._dataset).classes or 0)
         ]
         values: np.ndarray = own >= np.max(others, axis=0)

@@ -114,6 +114,8 @@ def test_a_folder_of_pictures_is_real_data_too(made: Path) -> None:
         ({"generations": ["nowhere"]}, ("generations", 0), "nowhere is not there"),
         ({"generations": []}, ("generations",), "at least one generation"),
         ({"real": "nowhere"}, ("real",), "no data set is called so"),
+        ({"real": "a" * 300}, ("real",), "a cannot be read: file name too long"),
+        ({"generations": ["a" * 300]}, ("generations", 0), "a cannot be read: file name too long"),
         ({"collapse": {"metric": "kid", "above": 3}}, ("collapse", "metric"), "not measured"),
         ({"collapse": {"metric": "fid"}}, ("collapse",), "one of above and below"),
     ],

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from engine.parts import Draw
 from engine.refusals import refusals
 from engine.registry import make
-from engine.rewards.rouge import overlap
+from engine.rewards.rouge import Spans, overlap
 from engine.samples import Prompted, Samples, Traits
 from engine.samplings._choice import chosen
 from engine.spec import Part
@@ -122,7 +122,7 @@ def test_a_prompt_is_that_of_the_real_texts_in_turn() -> None:
     rows = np.arange(9) % 6
     assert (found.x[..., :3] == real.x[rows, :, :3]).all()
     assert found.prompted is not None and found.prompted.given == 3
-    assert (found.prompted.real == real.x[rows]).all()
+    assert (found.prompted.real.x == real.x[rows]).all()
     assert (found.x[..., 3:] != real.x[rows, :, 3:]).any()
     with pytest.raises(ValueError, match="prompt must be below the length of the texts, 5, got 5"):
         decoded(model, real, 1, prompt=5)
@@ -145,18 +145,44 @@ def test_beams_that_would_be_drawn_are_refused() -> None:
 
 # ---- rewards ----
 
+TEXT = Traits("text", replicates=1, vocabulary=3)
+
+
+def overlapping(x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+    begin, end = np.zeros(len(x), int), np.full(len(x), x.shape[1])
+    return overlap(Spans(x[:, None], begin, end), Spans(y[:, None], begin, end), n)
+
 
 def test_rouge_counts_what_both_have_as_often_as_both_have_it() -> None:
     x = np.array([[0, 0, 1, 2], [0, 1, 2, 3], [3, 3, 3, 3], [1, 0, 1, 0]])
     y = np.array([[0, 1, 1, 2], [3, 2, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]])
-    assert overlap(x, y, 1).tolist() == [0.75, 1, 0, 1]
-    assert overlap(x, y, 2) == pytest.approx([2 / 3, 0, 0, 1])
+    assert overlapping(x, y, 1).tolist() == [0.75, 1, 0, 1]
+    assert overlapping(x, y, 2) == pytest.approx([2 / 3, 0, 0, 1])
+
+
+def test_rouge_of_parts_of_other_lengths_is_f_of_precision_and_recall() -> None:
+    x = np.array([[[9, 0, 1, 2, 9]], [[9, 1, 9, 9, 9]], [[0, 0, 0, 0, 0]]])
+    y = np.array([[[7, 1, 2, 3, 4]], [[7, 1, 1, 1, 7]], [[0, 0, 0, 0, 0]]])
+    begin = np.array([1, 1, 2])
+    ours, theirs = Spans(x, begin, np.array([4, 2, 2])), Spans(y, begin, np.array([5, 4, 5]))
+    assert overlap(ours, theirs, 1) == pytest.approx([4 / 7, 2 / 4, 0])  # precision 2/3, recall 2/4
+    assert overlap(ours, theirs, 2) == pytest.approx([2 / 5, 0, 0])
+    assert overlap(ours, theirs, 4).tolist() == [0, 0, 0]
+
+
+def test_long_n_grams_of_many_tokens_are_told_apart() -> None:
+    """As numbers to the base V these would be one: V^5 times the first token is beyond 64 bits."""
+    x, y = np.zeros((1, 6), int), np.zeros((1, 6), int)
+    x[0, 0], y[0, 0], x[0, 5] = 512, 0, 255_999
+    y[0, 5] = 255_999
+    assert overlapping(x, y, 6).tolist() == [0]
+    assert overlapping(x, x, 6).tolist() == [1]
 
 
 def test_rouge_judges_the_continuation_alone_and_wants_one() -> None:
     rouge = make("reward", "rouge", n=2)
     real = texts(4, 2)
-    x = Samples(real.copy(), prompted=Prompted(real, 1))
+    x = Samples(real.copy(), prompted=Prompted(Samples(real, traits=TEXT), 1))
     x.x[:, 1] = x.x[:, 1, ::-1]
     x.x[..., 0] = 0
     score = rouge.score(x)
@@ -173,7 +199,7 @@ def test_likelihood_is_the_judges_per_token_written() -> None:
     judge.fit(None, real, model, np.random.default_rng(0))
     x = texts(5, 1)
     assert judge.score(Samples(x)) == pytest.approx(model.log_density(x) / 5, rel=1e-12)
-    written = Samples(x, prompted=Prompted(x, 2))
+    written = Samples(x, prompted=Prompted(Samples(x), 2))
     own = np.take_along_axis(model.logits(x), x[..., None], -1)[..., 2:, 0].mean(-1)
     assert judge.score(written) == pytest.approx(own, rel=1e-12)
     itself = make("reward", "likelihood", by="model")

@@ -126,6 +126,16 @@ def test_blocks_give_the_bits_of_the_whole_and_each_is_counted_once() -> None:
     assert all(next(iter(b.memo.values())) is c for b, c in zip((one, two), counted, strict=True))
 
 
+def test_sets_one_after_the_other_can_be_a_draw() -> None:
+    """As of a model that draws them some at a time."""
+    truth, rng = language(length=9), np.random.default_rng(4)
+    one, two = (truth.sample(20, rng) for _ in range(2))
+    drawn = concat([one, two]).drawn_at(3)
+    assert (drawn.x == np.concatenate([one.x, two.x])).all() and drawn.traits == one.traits
+    assert (drawn.born == 3).all() and drawn.synthetic_fraction == 1
+    assert (concat([one, two]).labelled(np.arange(40)).y == np.arange(40)).all()
+
+
 def test_draws_follow_the_density() -> None:
     model = fit(text(np.random.default_rng(5).integers(3, size=(8, 3)), 3), order=3)
     every = np.stack(np.meshgrid(*[range(3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)

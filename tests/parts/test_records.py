@@ -180,9 +180,9 @@ def test_a_model_of_whole_texts_is_refused_records(tmp_path: Path, folder: Path)
     data, sampling = Part("dataset", "text", given), Part("sampling", "plain")
     (said,) = refusals(data, Part("generator", "ngram"), sampling)
     assert said.startswith("ngram learns texts of one length, but text gives records")
-    gpt, sampling = Part("generator", "gpt"), Part("sampling", "edit")
-    (said,) = refusals(data, gpt, sampling)
-    assert said.startswith("edit draws texts of one length, but text gives records, of which only")
+    gpt, params = Part("generator", "gpt"), {"rule": "top", "reward": {"name": "true_density"}}
+    (said,) = refusals(data, gpt, Part("sampling", "verify", params))
+    assert said.startswith("true_density judges texts of one length, but text gives records, of")
     assert refusals(data, gpt, Part("sampling", "plain")) == []
     assert lacking(Part("metric", "classifier_accuracy"), data, gpt).startswith(
         "classifier_accuracy measures texts of one length"

@@ -98,6 +98,16 @@ def test_a_file_that_is_too_large_a_folder_or_absent_is_named(
         make("dataset", "text", path="x", held_out_fraction=1.0)
 
 
+def test_a_path_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path, why in ((str(loop), "too many levels of symbolic"), ("a" * 300, "file name too")):
+        part = Part("dataset", "text", {"path": path})
+        assert part.unopened.startswith(f"dataset text: path: {path:.200} cannot be read: {why}")
+    with pytest.raises(ValueError, match="dataset text: path a* cannot be read: file name"):
+        _ = Part("dataset", "text", {"path": "a" * 300}).contents
+
+
 def test_more_blocks_than_there_are_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n=10000 real samples were asked of Text"):
         text(tmp_path, LINES).sample(10_000, np.random.default_rng(0))
