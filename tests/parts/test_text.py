@@ -104,7 +104,7 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     for path, why in ((str(loop), "too many levels of symbolic"), ("a" * 300, "file name too")):
         part = Part("dataset", "text", {"path": path})
         assert part.unopened.startswith(f"dataset text: path: {path:.200} cannot be read: {why}")
-    with pytest.raises(ValueError, match="dataset text: path a* cannot be read: file name"):
+    with pytest.raises(ValueError, match=r"dataset text: path a* cannot be read: file name"):
         _ = Part("dataset", "text", {"path": "a" * 300}).contents
 
 
