@@ -19,6 +19,12 @@ from engine.samples import Samples
 Choose = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
 
 
+class NotAtHand(LookupError):
+    """What stands around a draw is not known: generations that were made elsewhere have no models
+    and no training sets.
+    """
+
+
 class Density(Protocol):
     """density: of a data set the truth's, of a generator the model's."""
 

@@ -84,5 +84,9 @@ def judged(reward: Any, real: Samples) -> Samples:
     return replace(real, prompted=Prompted(real.take(slice(None, None, -1)), 1))
 
 
-# for metrics, which read none of it
+def trained_on(samples: Samples) -> Around:
+    """For metrics, some of which read the training set, and nothing else of what stands around."""
+    return replace(NOTHING, training=lambda: samples)
+
+
 NOTHING = Around(Samples(np.zeros((0, 1))), None, _unasked, _unasked, _unasked)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from engine.contracts.companions import (
-    NOTHING,
     N,
     accepted,
     constant,
     fitted,
     needs_labels,
     tiny,
+    trained_on,
 )
 from engine.contracts.verdicts import Tried, digest, require
 from engine.lineage.measure import flatten, numbers_of
@@ -22,7 +22,7 @@ from engine.parts import Undefined
 from engine.samples import Samples, given
 
 # of the real set, or a count: there whatever was drawn
-CONTROLS = ("floor", "/n", "ceiling", "chance", "coverage", "truth")
+CONTROLS = ("floor", "/n", "ceiling", "joint", "chance", "coverage", "truth")
 
 
 class Blank:
@@ -51,12 +51,12 @@ def _try_measure(tried: Tried, metric: Any, generator: Any, real: Samples) -> No
     before = digest(samples)
     rule = "answers with numbers by keys that it declares"
     with tried.rule(rule, "__call__", "return values by key", vital=True):
-        answer = metric(samples, generator, NOTHING, rng(0, "metric"))
+        answer = metric(samples, generator, trained_on(samples), rng(0, "metric"))
     with tried.rule("has a finite value of a healthy set", "__call__", "return what it measures"):
         require(bool(flatten(answer).values), "every value is undefined, or not finite")
     with tried.rule("the same stream gives the same values", "__call__", "draw from rng alone"):
         tried.scramble()
-        again = metric(samples, generator, NOTHING, rng(0, "metric"))
+        again = metric(samples, generator, trained_on(samples), rng(0, "metric"))
         require(flatten(answer) == flatten(again), "two answers differ")
     with tried.rule("leaves the samples as they were", "__call__", "work on a copy"):
         require(digest(samples) == before, "the samples were written to")
@@ -89,7 +89,8 @@ def _reads_models(name: str) -> bool:
 
 def _answer(metric: Any, samples: Samples) -> Any:
     with np.errstate(all="ignore"):
-        return numbers_of(metric(samples.drawn_at(0), Blank(), NOTHING, rng(0, "metric")))
+        drawn = samples.drawn_at(0)
+        return numbers_of(metric(drawn, Blank(), trained_on(drawn), rng(0, "metric")))
 
 
 def _control(key: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
 from engine.distances.floors import first
+from engine.knowledge import NotAtHand
 from engine.lineage.measure import Measure, gate
 from engine.lineage.recipe import rng
 from engine.parts import DEFAULT_TRAITS, Around, Dataset, Finding, Generator, Params
@@ -116,4 +117,4 @@ class _Absent:
 
 
 def _nobody_knows(*_: object) -> NoReturn:
-    raise LookupError("these generations were made elsewhere: only their samples are at hand")
+    raise NotAtHand("these generations were made elsewhere: only their samples are at hand")

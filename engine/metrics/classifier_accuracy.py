@@ -7,11 +7,11 @@ data, which a generator that has lost all diversity can bring to 1.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from engine.distances import extractors
+from engine.metrics._learners import Learner, refuse_network, share, unusable
 from engine.parts import (
     Around,
     Dataset,
@@ -23,14 +23,10 @@ from engine.parts import (
     PositiveFloat,
     PositiveInt,
     Undefined,
-    traits_of,
 )
-from engine.registry import make
 from engine.samples import Samples
-from engine.training import classifiers
 
 SCORES = ("classifier_accuracy", "classifier_accuracy/relative")
-OWN = {"points": "mlp", "text": "ngram"}  # the only network of a kind of data
 
 
 class ClassifierAccuracy:
@@ -92,18 +88,11 @@ class ClassifierAccuracy:
         )
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
-        kind = dataset.GIVES
-        if self.network not in self.ACCEPTS[kind]["network"]:
-            reads = "text" if self.network == "ngram" else "images"
-            raise ValueError(
-                f"classifier_accuracy: network {self.network!r} reads {reads}, but "
-                f"{type(dataset).__name__} gives {kind}; leave network out"
-            )
-        auto = OWN.get(kind) or extractors.suited(real.x.shape[1:])
-        self.network_ = auto if self.network == "auto" else self.network
-        self._traits = traits_of(dataset)
-        self.lr_ = self.lr or (2e-3 if self.network_ == "resnet18" else 1e-2)
-        self.about_ = {"network": self.network_}
+        accepted = self.ACCEPTS[dataset.GIVES]["network"]
+        refuse_network("classifier_accuracy", self.network, accepted, dataset)
+        how = {"steps": self.steps, "batch": self.batch, "lr": self.lr}
+        self.learner_ = Learner.suited(dataset, real.x.shape[1:], self.network, **how)
+        self.about_ = {"network": self.learner_.network}
         self.test_ = dataset.held_out(self.n_test)
         assert self.test_.y is not None
         self.chance_ = float(np.bincount(self.test_.y).max() / len(self.test_))
@@ -116,7 +105,7 @@ class ClassifierAccuracy:
     def __call__(
         self, synthetic: Samples, generator: Generator, around: Around, rng: np.random.Generator
     ) -> dict[str, Number]:
-        if (reason := _unusable(synthetic)) is not None:
+        if (reason := unusable(synthetic, "the synthetic samples")) is not None:
             return self._controls() | {key: Undefined(reason) for key in SCORES}
         try:
             score = self._score(synthetic, rng)
@@ -127,7 +116,8 @@ class ClassifierAccuracy:
         above = np.asarray(self.ceiling_) - self.chance_
         relative: Number = Undefined("the ceiling is not above chance")
         if np.all(above > 0):
-            relative = _value((np.asarray(score) - self.chance_) / above)
+            way = (np.asarray(score) - self.chance_) / above
+            relative = way if way.ndim else float(way)
         return self._controls() | dict(zip(SCORES, (score, relative), strict=True))
 
     def _controls(self) -> dict[str, Number]:
@@ -140,46 +130,4 @@ class ClassifierAccuracy:
         """Share of the test set that a classifier trained on data gets right: one number, or one
         per replicate.
         """
-        assert self.test_.y is not None
-        learnt = self._likeliest if self.network_ == "ngram" else self._learnt
-        guess = learnt(data, rng)  # [n] or [n, replicates]
-        return _value((self.test_.y == guess.T).mean(-1))
-
-    def _likeliest(self, data: Samples, rng: np.random.Generator) -> np.ndarray:
-        """Of each test text the class under which it is most likely, [n, replicates]."""
-        model: Any = make("generator", "ngram")
-        model.fit(data.of(self._traits), rng)
-        guess: np.ndarray = model.log_density_by_class(self.test_.x).argmax(0)
-        return guess
-
-    def _learnt(self, data: Samples, rng: np.random.Generator) -> np.ndarray:
-        """Of each test sample the class by a network, [n] or [n, replicates]."""
-        assert data.y is not None and self.test_.y is not None
-        classes = int(max(data.y.max(), self.test_.y.max())) + 1
-        model = classifiers.fit(
-            data,
-            classes,
-            rng,
-            steps=self.steps,
-            batch=self.batch,
-            lr=self.lr_,
-            network=self.network_,
-        )
-        guess: np.ndarray = classifiers.logits(model, self.test_.x).argmax(-1)
-        return guess
-
-
-def _value(x: np.ndarray) -> float | np.ndarray:
-    return float(x) if np.ndim(x) == 0 else x
-
-
-def _unusable(synthetic: Samples) -> str | None:
-    if synthetic.y is None:
-        return "the synthetic samples have no labels: the generator is unconditional"
-    if len(synthetic) < 2:
-        return f"{len(synthetic)} synthetic samples are too few to train a classifier on"
-    return (
-        None
-        if np.isfinite(synthetic.x).all()
-        else "the synthetic samples hold values that are not finite"
-    )
+        return share(self.learner_.right(data, self.test_, rng))

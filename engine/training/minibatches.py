@@ -48,3 +48,17 @@ def take(tensors: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
         return tuple(t[rows] for t in tensors)
     across = torch.arange(rows.shape[1], device=rows.device)
     return tuple(t[rows, across] if t.ndim > 1 else t[rows] for t in tensors)
+
+
+def balanced_rows(y: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of labels y [n] that hold each class equally often: as often as the largest class, or a
+    share of about `most` rows where that is less.  A smaller class is gone through again.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    each = min(int(counts.max()), -(-most // len(classes)))
+    found = []
+    for k, count in zip(classes, counts, strict=True):
+        own = np.flatnonzero(y == k)
+        rounds = [rng.permutation(own) for _ in range(-(-each // count))]
+        found.append(np.concatenate(rounds)[:each])
+    return np.concatenate(found)

@@ -21,7 +21,7 @@ from engine.registry import make, names
 from engine.samples import Samples, given
 from engine.spec import MeasureSpec, Part
 from tests.parts.test_contracts import N, accepted, constant, untrained
-from tests.support.around import NOTHING
+from tests.support.around import trained_on
 
 GOLDEN = Path(__file__).parent / "golden_values.json"
 SETS = ("sound", "equal")  # what is measured: samples of a model, or one of them many times
@@ -43,7 +43,8 @@ def measured(name: str, gives: str, which: str) -> dict[str, Any]:
     if which == "equal":
         same = drawn.take([0] * N)
         drawn = Samples(same.x, drawn.y).drawn_at(0)
-    found = Measure(metric, MeasureSpec(part))(drawn, generator, NOTHING, rng(0, "metric"))
+    around, stream = trained_on(drawn), rng(0, "metric")
+    found = Measure(metric, MeasureSpec(part))(drawn, generator, around, stream)
     return found.to_json()
 
 

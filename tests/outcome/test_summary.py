@@ -179,6 +179,7 @@ HEADLINES = {
     "nll": "nll",
     "otdd": "otdd",
     "precision_recall": "precision_recall/recall",
+    "solver": "solver",
 }
 
 

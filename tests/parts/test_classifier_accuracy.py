@@ -124,9 +124,13 @@ def test_a_resnet_learns_too_and_the_answer_names_the_network(
     on_digits: tuple[Any, Samples],
 ) -> None:
     metric, real = on_digits
-    assert metric.about_ == {"network": "lenet"} and metric.lr_ == 1e-2
+    assert metric.about_ == {"network": "lenet"} and metric.learner_.lr == 1e-2
     resnet = prepared(make("dataset", "digits"), real, network="resnet18", steps=25)
-    assert resnet.about_ == {"network": "resnet18"} and resnet.lr_ == 2e-3 and resnet.ceiling_ > 0.6
+    assert (
+        resnet.about_ == {"network": "resnet18"}
+        and resnet.learner_.lr == 2e-3
+        and resnet.ceiling_ > 0.6
+    )
     with pytest.raises(ValueError, match="'lenet' reads images, but Mixture gives points"):
         prepared(
             make("dataset", "mixture"),

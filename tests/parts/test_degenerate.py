@@ -19,13 +19,14 @@ from engine.parts import Undefined
 from engine.registry import make, names
 from engine.samples import Samples
 from tests.parts.test_contracts import constant, untrained
-from tests.support.around import NOTHING
+from tests.support.around import trained_on
 
 N = 60
 CONTROLS = (
     "floor",
     "/n",
     "ceiling",
+    "joint",
     "chance",
     "coverage",
     "truth",
@@ -110,7 +111,7 @@ def measuring(name: str, gives: str) -> tuple[Any, Samples]:
     return metric, real
 
 
-LONG = {("classifier_accuracy", "images")}  # trains a network on every set
+LONG = {("classifier_accuracy", "images"), ("solver", "images")}  # trains a network on every set
 CASES = [
     pytest.param(name, gives, marks=[pytest.mark.slow] if (name, gives) in LONG else [])
     for name in names("metric")
@@ -135,7 +136,7 @@ def problem_with(metric: Any, samples: Samples, what: str) -> str:
     started = time.process_time()
     try:
         with np.errstate(all="ignore"):
-            answer = numbers_of(metric(samples, Blank(), NOTHING, rng(0, "metric")))
+            answer = numbers_of(metric(samples, Blank(), trained_on(samples), rng(0, "metric")))
         values = flatten(answer).values
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -4,3 +4,4 @@ from __future__ import annotations
 
 from engine.contracts.companions import NOTHING as NOTHING
 from engine.contracts.companions import around as around
+from engine.contracts.companions import trained_on as trained_on
