@@ -179,12 +179,20 @@ def _adam(turn: Turn, accelerator: Accelerator) -> Any:
     parameters = list(turn.model.parameters())
     if not turn.weight_decay:
         adam = torch.optim.Adam([{"params": parameters} | rate], betas=turn.betas, fused=True)
-        return accelerator.prepare(adam)
+        return _prepared(adam, accelerator)
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": turn.weight_decay} | rate,
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0} | rate,
     ]
-    return accelerator.prepare(torch.optim.AdamW(groups, betas=turn.betas, fused=True))
+    return _prepared(torch.optim.AdamW(groups, betas=turn.betas, fused=True), accelerator)
+
+
+def _prepared(optimiser: torch.optim.Optimizer, accelerator: Accelerator) -> Any:
+    """accelerate's, where there are several processes or gradients are scaled; elsewhere it would
+    do nothing, and look for optional packages along sys.path twice in every step.
+    """
+    alone = accelerator.num_processes == 1 and accelerator.scaler is None
+    return optimiser if alone else accelerator.prepare(optimiser)
 
 
 def _turns_taken(every: int, done: int, until: int) -> int:
@@ -205,13 +213,15 @@ def _gradient(
     """
     parameters = [p for p in turn.model.parameters() if p.requires_grad]
     total: Tensor | None = None
-    for part in rows.tensor_split(min(parts, len(rows))):
+    parts = min(parts, len(rows))
+    for part in [rows] if parts == 1 else rows.tensor_split(parts):
         batch = tuple(
             t.to(accelerator.device, non_blocking=True)
             for t in take(tensors, part.to(tensors[0].device))
         )
         with accelerator.autocast():
-            loss = turn.loss(batch, noise) * (len(part) / len(rows))
+            loss = turn.loss(batch, noise)
+            loss = loss if parts == 1 else loss * (len(part) / len(rows))
         accelerator.backward(loss.sum(), inputs=parameters)
         total = loss.detach() if total is None else total + loss.detach()
     _agree([p.grad for p in parameters if p.grad is not None], accelerator)

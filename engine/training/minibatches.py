@@ -45,7 +45,7 @@ def take(tensors: Sequence[Tensor], rows: Tensor) -> tuple[Tensor, ...]:
     replicates).
     """
     if rows.ndim == 1:
-        return tuple(t[rows] for t in tensors)
+        return tuple(t.index_select(0, rows) for t in tensors)
     across = torch.arange(rows.shape[1], device=rows.device)
     return tuple(t[rows, across] if t.ndim > 1 else t[rows] for t in tensors)
 

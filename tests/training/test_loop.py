@@ -69,6 +69,19 @@ def test_fp16_is_refused_without_a_gpu() -> None:
         new_accelerator("fp16")
 
 
+def test_scaled_gradients_go_through_the_accelerators_optimiser(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only its step tells the scaler that one was taken, and the scale grows."""
+    accelerator = new_accelerator()
+    accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=5)
+    before = accelerator.scaler.get_scale()
+    monkeypatch.setattr("engine.training.loop.new_accelerator", lambda _: accelerator)
+    model = linear()
+    train([Turn(model, squares(model), 0.1)], regression(), rng(), Training(steps=10, batch=32))
+    assert accelerator.scaler.get_scale() == 4 * before
+
+
 def test_bf16_is_in_effect_inside_the_loss() -> None:
     model, seen = linear(), []
 
