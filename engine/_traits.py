@@ -156,6 +156,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _text(v) or _whole(0)(v),
         "a whole number, or the name of a parameter",
     ),
+    "DIRECTIONS": (
+        lambda v: v is None or (_texts(v) and len(v) == 2),
+        'None, or the names of two parameters: ("r", "per_class")',
+    ),
     "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
     "HEADLINE": (_headline, 'a mapping of kinds of data: {"regression": "moments/weight_error"}'),
     "BY": (_by, 'a mapping of keys to "ratio" or "difference": {"nll": "difference"}'),

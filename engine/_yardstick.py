@@ -9,6 +9,7 @@ compared at all that they draw.  Streams of tasks will have one n per task: the 
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from engine.identity import Part
@@ -55,6 +56,15 @@ def held_out(dataset: Part) -> int | None:
         return found.held_out
     size = dataset.constant("SIZE")
     return None if size is None else int(size[1])
+
+
+def coordinates(dataset: Part) -> int | None:
+    """Numbers in one row of a replicate of a data set; None where only absent data could tell."""
+    found = dataset.known_contents
+    if found is not None and found.shape:
+        return math.prod(found.shape)
+    known = describe("dataset", dataset.name)
+    return int(known.value("d", dataset.params)) if "d" in known.parameters else None
 
 
 def extractor(metric: Part, dataset: Part) -> str:

@@ -128,6 +128,8 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 # of policies,    TASKS       makes sense for streams of tasks alone; the keys of draws by such a
 # of samplings                sampling name the models of earlier tasks
 # of samplings    PROMPTS     so many tokens of a real text are given to what it draws
+#                 DIRECTIONS  (parameter, switch): in so many directions it keeps moments of the
+#                             real rows of each class, or of all where the switch is off
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
 #                             a key is a whole number
@@ -171,6 +173,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "NEEDS": {},
     "PROMPTS": 0,
     "TASKS": False,
+    "DIRECTIONS": None,
     "KEYS": {},
     "HEADLINE": {},
     "BY": {},
@@ -206,10 +209,9 @@ def traits_of(dataset: object) -> Traits:
 
 
 class Dataset(Protocol):
-    """The truth.
+    """The truth.  May declare CLASSES, REPLICATES, SIZE, VOCABULARY, KNOWS.
 
-    Images are uint8 [n, height, width, channels]; points float [n, replicates, d].  May declare
-    CLASSES, REPLICATES, SIZE, VOCABULARY, KNOWS.
+    Images are uint8 [n, height, width, channels]; points float [n, replicates, d].
     """
 
     TINY: ClassVar[Params]
@@ -251,8 +253,7 @@ class Generator(Protocol):
         bias: float | None = None,
     ) -> Samples:
         """n samples.  labels: what to condition on, see `samples.given`.  bias: the family's
-                       quality-diversity knob, 1 or
-        None = honest sampling.
+        quality-diversity knob, 1 or None = honest sampling.
         """
         ...
 
@@ -309,9 +310,7 @@ class Policy(Protocol):
 
 
 def rounded(share: float, n: int) -> int:
-    """The whole number nearest to share * n, halves upwards: how every policy turns a fraction into
-    a count.
-    """
+    """The whole number nearest to share * n, halves upwards: every policy's count of a share."""
     return int(np.floor(share * n + 0.5))
 
 

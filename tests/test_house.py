@@ -72,6 +72,7 @@ FLOORS = [
     "engine._lineage_spec",
     "engine._measure_spec",
     "engine.spec",
+    "engine._few_rows",
     "engine.names",
     "engine.training",
     "engine.distances",

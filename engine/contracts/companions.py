@@ -70,9 +70,11 @@ def _unasked(*_: Any) -> NoReturn:
 
 
 def around(real: Samples, n: int, generator: Any = None) -> Around:
-    """The real set, and labels for n samples of a generator that draws by them."""
+    """The real set, which is also what the founder was trained on, and labels for n samples of a
+    generator that draws by them.
+    """
     labels = given(real, n) if declared(generator, "CONDITIONAL") else None
-    return Around(real, labels, _unasked, _unasked, _unasked)
+    return Around(real, labels, lambda: real, _unasked, _unasked)
 
 
 def judged(reward: Any, real: Samples) -> Samples:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from engine import _few_rows as few_rows
 from engine._descriptions import is_declared, keys_of
 from engine.contents import Contents
 from engine.experiment.grid import Tell, Where
@@ -44,6 +45,8 @@ def refusal(spec: LineageSpec, generations: int) -> str | None:
         found = spec.dataset.contents
         if isinstance(found, Contents) and (why := misshapen(spec.generator, found.shape)):
             return why
+        if reason := few_rows.refusal(spec):
+            return reason
         far = 500 if spec.policy.source else 3  # generations: nobody has tried one's own policy
         if reason := forgotten(spec, plan_path(spec, min(generations, far))):
             return reason

@@ -1,5 +1,6 @@
 """What a sweep's comparison cannot resolve, said before it runs: distances of fewer samples than
-they have features, and founders that differ over seeds by more than the effect that is asked about.
+they have features, moments of few rows, and founders that differ over seeds by more than the effect
+that is asked about.
 """
 
 from __future__ import annotations
@@ -7,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping
 
-from engine.contents import Contents
+from engine._few_rows import warnings as few_rows
+from engine._yardstick import coordinates
 from engine.distances import extractors
 from engine.identity import Part
 from engine.names import names_of
@@ -27,7 +29,8 @@ def warnings(
     there     draws that are committed.
     """
     begun = {id_: draw for id_, draw in founders.items() if draw in there}
-    return (*dict.fromkeys(_few(sweep)), *_spread(sweep, store, begun))
+    few = (*_few(sweep), *few_rows(sweep.lineages))
+    return (*dict.fromkeys(few), *_spread(sweep, store, begun))
 
 
 # ---- fewer samples than features -----------------------------------------------------------------
@@ -69,16 +72,8 @@ def _features(metric: MeasureSpec, dataset: Part) -> tuple[str, int] | None:
         name = extractors.chosen(name, kind, found is not None and found.labelled)
     if name != "raw":
         return name, extractors.features_of(name)
-    d = _coordinates(dataset, found)
+    d = coordinates(dataset)
     return None if d is None else (name, d)
-
-
-def _coordinates(dataset: Part, found: Contents | None) -> int | None:
-    """Of one row of a data set."""
-    if found is not None and found.shape:
-        return math.prod(found.shape)
-    known = describe("dataset", dataset.name)
-    return int(known.value("d", dataset.params)) if "d" in known.parameters else None
 
 
 # ---- founders that differ ------------------------------------------------------------------------

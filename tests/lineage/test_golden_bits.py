@@ -112,7 +112,8 @@ def of_policy(name: str, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def of_sampling(name: str, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     takes = accepted("sampling", name)
-    for gives in ("points", "regression") if "points" in takes else takes:
+    both = [gives for gives in ("points", "regression") if gives in takes]
+    for gives in both if "points" in takes else takes:
         params = dict(constant("sampling", name, "TINY", {}))
         if gives == "regression" and "reward" in params:
             continue

@@ -537,7 +537,7 @@ def test_impossible_candidates_are_never_chosen_beside_a_possible_one() -> None:
 # ---- what all of them promise --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["plain", "biased", "verify", "curate"])
+@pytest.mark.parametrize("name", ["plain", "biased", "verify", "curate", "correct", "select"])
 def test_the_same_stream_gives_the_same_bits(name: str) -> None:
     dataset = make("dataset", "gaussian", d=2, replicates=3)
     real = dataset.sample(60, np.random.default_rng(1))
