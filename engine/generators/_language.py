@@ -105,6 +105,11 @@ class TextNet:
                 layer.weight[first:] = layer.weight[begin]
         return cls(module, about | {"begins": list(range(first, first + classes))})
 
+    def is_for(self, about: JsonObject) -> bool:
+        """Whether it was made for such texts, of as many classes."""
+        known = all(self.about[key] == about[key] for key in ("vocabulary", "length"))
+        return known and len(self.about["begins"]) == len(about["begins"])
+
     def is_like(self, other: TextNet) -> bool:
         """Whether this network can be trained further where the other would be trained."""
         known = all(self.about[key] == value for key, value in other.about.items())

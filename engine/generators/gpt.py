@@ -195,16 +195,24 @@ class Gpt:
 
         own  of each row its label, of labelled data, and its first and last place, of records.
         """
-        with seeded(rng):
-            fresh = self._fresh(about)
-        if not (self.warm_start and r < len(self.nets_) and self.nets_[r].is_like(fresh)):
-            self.nets_[r:] = [fresh]
-        net = self.nets_[r]
+        with seeded(rng):  # also where nothing is new: what follows has the same stream
+            net = self._going_on(r, about) or self._fresh(about)
+        self.nets_[r:] = [net, *self.nets_[r + 1 :]]
         mean = float((own[-1] - own[-2]).mean()) if self.prompts_ is not None else 0.0
         loss = partial(self._loss, net, mean, tensor(np.asarray(net.about["begins"]), device()))
         turn = Turn(net.module, loss, self.lr, BETAS, weight_decay=self.weight_decay)
         x = x.astype(np.int32) if x.dtype == np.uint16 else np.ascontiguousarray(x)
         return train([turn], [x, *own], rng, self.how)
+
+    def _going_on(self, r: int, about: JsonObject) -> TextNet | None:
+        """The network of a replicate that is trained further; a base is not read again for it."""
+        if not self.warm_start or r >= len(self.nets_):
+            return None
+        net = self.nets_[r]
+        if self.base is not None:
+            return net if net.is_for(about) else None
+        fresh = self._fresh(about)
+        return net if net.is_like(fresh) else fresh
 
     def _fresh(self, about: JsonObject) -> TextNet:
         """A network before its first training."""

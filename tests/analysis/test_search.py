@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from analysis.report import figures as gallery
 from analysis.report import page as report
 from analysis.threshold.estimate import Estimate
 from analysis.threshold.workflows import design_of, grown, read, recorded
+from engine.cli.main import app
 from engine.console.tables import answer_text
 from engine.experiment.sources import load
 from engine.outcome.summary import History
@@ -157,6 +159,35 @@ def test_the_design_is_the_files(tmp_path: Path) -> None:
         and by["replace"].budget == 14
         and by["replace"].confidence == 0.9
     )
+
+
+NATS = """
+base:
+  dataset: {name: markov, outcomes: 4, length: 8, replicates: 2}
+  generator: {name: ngram, order: 2}
+  n_real: 60
+generations: 3
+metrics: [cross_entropy]
+collapse: {metric: cross_entropy, above: 0.03, by: difference}
+threshold: {width: 0.3, budget: 6}
+tracking: none
+keep: last
+"""
+
+
+def test_a_search_by_difference_judges_nats_above_generation_0(tmp_path: Path) -> None:
+    file = written(tmp_path, NATS)
+    end = CliRunner().invoke(app, ["threshold", str(file), "--local"])
+    said = " ".join(end.output.split())
+    assert end.exit_code == 0 and "more than 0.03 nats per token above generation 0" in said
+    (own,) = answers(tmp_path).values()
+    assert own["level"] == 0.03
+    sweep = load(file)
+    rows = results(grown(sweep, Store(sweep.out)))
+    for found in own["outcomes"]:  # type: ignore[attr-defined]
+        first, last = (rows[found["lineage"], t]["values"]["cross_entropy"] for t in (0, 3))
+        assert found["y"] == pytest.approx(last - first, abs=1e-12)
+    assert {found["y"] > 0.03 for found in own["outcomes"]} == {True, False}  # type: ignore[attr-defined]
 
 
 def test_a_file_without_a_threshold_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.generators._language import opened as opened_of
 from engine.generators.ddpm import Ddpm
 from engine.generators.flow_matching import FlowMatching
 from engine.generators.gpt import Gpt
@@ -94,6 +95,24 @@ def test_records_keep_their_prompts_and_their_completions_are_learnt(tmp_path: P
     tokens = data.lengths - data.prompt_lengths
     found = -model.completion_log_density(data).sum() / tokens.sum()
     assert found == pytest.approx(before, abs=0.15) and found < 1.2
+
+
+def test_a_folder_is_read_once_where_its_network_goes_on_learning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without warm_start each generation begins from it, and reads it."""
+    folder = language_model(tmp_path / "base")
+    data = recorded(tmp_path, folder).sample(20, rng())
+    for warm_start, reads in ((True, 1), (False, 3)):
+        opened: list[Any] = []
+        monkeypatch.setattr(
+            "engine.generators._language.opened",
+            lambda *own, opened=opened, real=opened_of: opened.append(own) or real(*own),
+        )
+        model = Gpt(base=str(folder), warm_start=warm_start, **FEW)
+        for t in range(3):
+            model.fit(data, rng(t))
+        assert len(opened) == reads
 
 
 def other_padding(data: Samples) -> Samples:
