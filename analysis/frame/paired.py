@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 LEAST = 2  # seeds, for an interval
 
@@ -115,6 +115,6 @@ def _student(differences: np.ndarray, confidence: float) -> tuple[float, float, 
     if n < LEAST:
         return mean, math.nan, math.nan, math.nan
     error = float(differences.std(ddof=1)) / math.sqrt(n)
-    half = float(student.ppf((1 + confidence) / 2, n - 1)) * error
-    p = 2 * float(student.sf(abs(mean) / error, n - 1)) if error else math.nan
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error)) if error else math.nan
     return mean, mean - half, mean + half, p

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from analysis.frame.tidy import REPORTS, spread
 from engine.names import PARTS, Names
@@ -91,7 +91,7 @@ def over_seeds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 def _half_width(found: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     n = found["n"].to_numpy()
     many = n > 1
-    quantile = student.ppf(0.975, np.maximum(n - 1, 1))
+    quantile = stdtrit(np.maximum(n - 1, 1), 0.975)
     over = np.where(many, quantile * found["sd"] / np.sqrt(np.maximum(n, 1)), 1.96 * found["se"])
     kind = np.where(many, "seeds", np.where(np.isfinite(over), "replicates", "none"))
     return over, kind

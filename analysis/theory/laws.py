@@ -274,55 +274,49 @@ def _categorical(spec: LineageSpec) -> dict[str, Law]:
 # ---- how far the rows are from it ----------------------------------------------------------------
 
 
+NAMED = ["lineage", "cell", "label", "key", "seed", "t", "value"]  # columns of a frame
+
+
 def against(frame: pd.DataFrame, specs: Iterable[LineageSpec]) -> pd.DataFrame:
     """One row per lineage, key and generation that a law speaks of: value, expected, se, z,
-    tested.
+    tested, law.
     """
-    found = []
-    by_lineage = dict(tuple(frame.groupby("lineage", observed=True)))
-    for spec in (s for s in specs if s.id in by_lineage):
-        own = by_lineage[spec.id]
-        for key, law in expected(spec).items():
-            rows = own[own["key"] == key]
-            if len(rows):
-                found.append(_compared(rows, law, int(_param(spec.dataset, "replicates") or 1)))
-    columns = [
-        "lineage",
-        "cell",
-        "label",
-        "key",
-        "seed",
-        "t",
-        "value",
-        "expected",
-        "se",
-        "z",
-        "tested",
-        "law",
-    ]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    rows_of = frame.groupby(["lineage", "key"], observed=True, sort=False).indices
+    t = frame["t"].to_numpy()
+    value, se = (frame[name].to_numpy(dtype=float) for name in ("value", "se"))
+    picked, found = [np.zeros(0, dtype=int)], list[tuple[Law, _Compared]]()
+    laws: dict[str, dict[str, Law]] = {}
+    for spec in specs:
+        # a regression's own covariates are in its law; all others are those of the cell
+        whose = spec.id if spec.dataset.name == "regression" else spec.cell_id
+        if whose not in laws:
+            laws[whose] = expected(spec)
+        for key, law in laws[whose].items():
+            rows = rows_of.get((spec.id, key))
+            if rows is not None:
+                replicates = int(_param(spec.dataset, "replicates") or 1)
+                rows = np.asarray(rows)
+                picked.append(rows)
+                found.append((law, _compared(t[rows], value[rows], se[rows], law, replicates)))
+    named = frame[NAMED].iloc[np.concatenate(picked)].reset_index(drop=True)
+    named = named.astype(dict.fromkeys(("lineage", "cell", "label", "key"), str))
+    empty = np.zeros((4, 0))
+    means, ses, zs, tested = np.concatenate([empty, *(own for _, own in found)], axis=1)
+    law_of = [law.source for law, own in found for _ in own[0]]
+    return named.assign(expected=means, se=ses, z=zs, tested=tested.astype(bool), law=law_of)
 
 
-def _compared(rows: pd.DataFrame, law: Law, replicates: int) -> pd.DataFrame:
-    t = rows["t"].to_numpy()
-    mean, own = (
-        np.broadcast_to(law.expected(t), t.shape),
-        np.broadcast_to(law.sd(t), t.shape) / np.sqrt(replicates),
-    )
-    se = np.fmax(rows["se"].to_numpy(), own)
-    tested = (
-        (t <= law.until)
-        & (se > 0)
-        & rows["value"].notna().to_numpy()
-        & (replicates >= LEAST_REPLICATES)
-    )
-    z = np.divide(rows["value"].to_numpy() - mean, se, out=np.full(len(t), np.nan), where=tested)
-    plain = rows[["lineage", "cell", "label", "key", "seed", "t", "value"]].astype(
-        {c: str for c in ("lineage", "cell", "label")}
-    )
-    return plain.assign(
-        key=str(rows["key"].iloc[0]), expected=mean, se=se, z=z, tested=tested, law=law.source
-    )
+_Compared = np.ndarray  # [4, k]: expected, se, z, tested
+
+
+def _compared(
+    t: np.ndarray, value: np.ndarray, se: np.ndarray, law: Law, replicates: int
+) -> _Compared:
+    mean = np.broadcast_to(law.expected(t), t.shape)
+    se = np.fmax(se, np.broadcast_to(law.sd(t), t.shape) / np.sqrt(replicates))
+    tested = (t <= law.until) & (se > 0) & ~np.isnan(value) & (replicates >= LEAST_REPLICATES)
+    z = np.divide(value - mean, se, out=np.full(len(t), np.nan), where=tested)
+    return np.stack([mean, se, z, tested])
 
 
 def alarms(compared: pd.DataFrame, limit: float = ALARM) -> list[str]:

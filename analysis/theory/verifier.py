@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 Number = Any  # float, or an array of the shape of the arguments
 CODE_SLACK = np.sqrt(2 / np.pi)  # sigma_c of Yi's code, in units of the noise
@@ -32,9 +32,9 @@ class Truncated:
 
 def truncated(low: Number, high: Number) -> Truncated:
     mass = np.where(
-        np.asarray(low) > 0, norm.sf(low) - norm.sf(high), norm.cdf(high) - norm.cdf(low)
+        np.asarray(low) > 0, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low)
     )  # no cancellation
-    at_low, at_high = norm.pdf(low), norm.pdf(high)
+    at_low, at_high = (np.exp(-(at**2) / 2) / np.sqrt(2 * np.pi) for at in (low, high))
     mean = (at_low - at_high) / mass
     square = 1 + (low * at_low - high * at_high) / mass
     cube = 2 * mean + (low**2 * at_low - high**2 * at_high) / mass

@@ -167,8 +167,8 @@ def at_infinity(at_n: float, n: int, at_control: float, control_n: int) -> float
 
 def _half_width(values: Sequence[float]) -> float:
     """Of Student's interval of a mean."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n, mean = len(values), sum(values) / len(values)
     error = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    return float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
+    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.frame.rows import tidy
-from analysis.theory.laws import Law, _compared, against, alarms, check, expected, worst_z
+from analysis.theory.laws import Law, against, alarms, check, expected, worst_z
 from engine.lineage.history import lineage_of
 from engine.lineage.loop import Lineage
 from engine.names import alone
@@ -262,19 +262,25 @@ def test_too_few_replicates_are_not_tested(tmp_path: Path) -> None:
     assert not against(tidy(rows(one, tmp_path, 3), {one.id: one}), [one])["tested"].any()
 
 
-def test_a_z_score_takes_the_larger_of_both_standard_errors() -> None:
+def test_a_z_score_takes_the_larger_of_both_standard_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """100 replicates whose sd is 1 by the law: its standard error is 0.1, the sample's another."""
-    se = [0.5, 0.05, np.nan, 0.5, 0.5]
-    values = [2.0, 3.0, 0.5, np.nan, 9.0]
-    about = {"lineage": "a", "cell": "c", "label": "replace", "key": "moments/kl", "seed": 0}
-    frame = pd.DataFrame({"t": range(5), "value": values, "se": se}).assign(**about)
     law = Law(lambda t: np.ones(np.shape(t)), lambda t: np.ones(np.shape(t)), "by hand", until=3)
-    found = _compared(frame, law, 100)
+    monkeypatch.setattr("analysis.theory.laws.expected", lambda _: {"moments/kl": law})
+    values = {0: [2.0, 3.0, 0.5, np.nan, 9.0], 1: [2.0, -3.0, 0.5, 1, 1]}
+    specs = [replace(spec(dataset_replicates=100), seed=seed) for seed in values]
+    frames = [
+        pd.DataFrame(
+            {"t": range(5), "value": values[one.seed], "se": [0.5, 0.05, np.nan, 0.5, 0.5]}
+        ).assign(lineage=one.id, cell="c", label="replace", key="moments/kl", seed=one.seed)
+        for one in specs
+    ]
+    both = against(pd.concat(frames, ignore_index=True), specs)
+    found = both[both["seed"] == 0]
     assert found["se"].tolist() == pytest.approx([0.5, 0.1, 0.1, 0.5, 0.5])
     assert found["z"].tolist() == pytest.approx([2, 20, -5, np.nan, np.nan], nan_ok=True)
     assert found["tested"].tolist() == [True, True, True, False, False]
-    other = _compared(frame.assign(lineage="b", seed=1, value=[2.0, -3.0, 0.5, 1, 1]), law, 100)
-    both = pd.concat([found, other], ignore_index=True)
     (worst,) = worst_z(both).to_dict("records")
     assert worst["z"] == pytest.approx(-40) and (worst["t"], worst["generations"]) == (1, 7)
     first, second = alarms(both)
