@@ -119,6 +119,7 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 COARSE      (parameter of the method, parameter of its steps, {method: {steps:
 #                             the same ratio with an exact network}}); from the most steps on a
 #                             method is not coarse
+#                 NEEDS       of the data, as of all others below
 # of both         KNOWS       what they tell beyond samples: words of knowledge.py
 # of all others   ACCEPTS     kinds of data (None: every kind); or each kind with the parameters
 #                             under which it is accepted: {"points": {"rule": ("top",)}}

@@ -42,6 +42,7 @@ def refusals(dataset: Chosen, generator: Chosen, sampling: Chosen) -> list[str]:
     learns = _not_accepted("generator", generator.name, generator.params, dataset)
     learns = learns or _misled(dataset, generator, sampling) or _of_records(dataset, generator)
     learns = learns or _of_another_tokenizer(dataset, generator)
+    learns = learns or _of_generator(dataset, generator)
     if learns:
         return [learns]
     found = _of("sampling", sampling.name, sampling.params, dataset, generator)
@@ -111,6 +112,14 @@ def _prompted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) 
         f"{name}: {switch} must be below the length of the texts of {dataset.name}, {length:,}, "
         f"got {given:,}"
     )
+
+
+def _of_generator(dataset: Chosen, generator: Chosen) -> str:
+    """Why these data lack what a generator needs with its parameters, or ''."""
+    described = describe("generator", generator.name)
+    needed = _needs(described, generator.params, dataset.traits.kind)
+    lacks = [need for need in needed if not _any_met(need, dataset, generator)]
+    return _unmet(generator.name, lacks[0], dataset, generator) if lacks else ""
 
 
 def _whole(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:

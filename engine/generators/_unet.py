@@ -178,11 +178,15 @@ class ImageUnet:
 
     def decode(self, x: Tensor) -> np.ndarray:
         """uint8 [b, h, w, c], the padding cut off."""
-        (top, left), (height, width, _) = [p // 2 for p in self.pad], self.config["shape"]
-        x = x[..., top : top + height, left : left + width].float().clamp(-1, 1)
+        x = self.inside(x).float().clamp(-1, 1)
         return (
             ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         )
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Without the padding."""
+        (top, left), (height, width, _) = [p // 2 for p in self.pad], self.config["shape"]
+        return x[..., top : top + height, left : left + width]
 
     # ---- the network ----
 
@@ -291,16 +295,18 @@ def even_times(shape: Sequence[int], noise: torch.Generator, on: torch.device) -
 
 
 @contextmanager
-def sampling(net: Any, how: Training) -> Iterator[None]:
+def sampling(net: Any, how: Training, guided: bool = False) -> Iterator[None]:
     """Inside, a network computes as in training, without gradients; not compiled, since shapes met
     before would change bits.
+
+    guided: gradients can be asked for.
     """
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(how.precision)
     net.module.to(
         memory_format=torch.channels_last if how.channels_last else torch.contiguous_format
     )
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.no_grad() if guided else torch.inference_mode())
         stack.enter_context(tensor_float(how.precision))
         stack.enter_context(torch.autocast(device().type, dtype=dtype, enabled=dtype is not None))
         if how.compile:

@@ -27,7 +27,6 @@ linear one.  Hence the defaults.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,29 +34,29 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import (
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    UniPCMultistepScheduler,
-    __version__,
-)  # isort: skip
 from torch import Tensor
 
 from engine.generators import _unet
+from engine.generators._guidance import Solver, guided
 from engine.generators._labels import labels_for, same_networks
+from engine.generators._noise import BATCH_OUT, integrate, schedule_of, signal_shares
 from engine.generators._pretrained import place_of, require_noise
-from engine.parts import Fraction, NonNegativeInt, OnDisk, PositiveFloat, PositiveInt
+from engine.parts import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OnDisk,
+    PositiveFloat,
+    PositiveInt,
+)
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor, torch_generator
 from engine.training.loop import Training, Turn, train
 from engine.training.progress import pieces
 
+from diffusers import DDPMScheduler, __version__  # isort: skip
+
 KINDS = {"epsilon": "epsilon", "v": "v_prediction"}  # as diffusers calls predictions
-BATCH_OUT = 256  # images drawn at a time
-# where few-step samplers begin: DPM-Solver's advice for the cosine schedule, where less is only
-# noise
-LEAST_LOG_SNR = -10.2
-Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> the expected x_0
 
 
 class Ddpm:
@@ -92,6 +91,12 @@ class Ddpm:
                     multistep solvers of the same ODE.
     sampling_steps  steps of the sampler, at most `timesteps`: one evaluation of the network each,
                     two under guidance; more are finer.
+    guidance_by     what pulls a draw towards its class beside the network's own labels: none, or
+                    solver, a classifier that the fit trains on its data too (DDGR); needs labels.
+    guidance        scale of the solver's gradient, for which a draw takes about three times as
+                    long; 0: none.
+    solver          network of the solver: lenet or resnet18.
+    solver_steps    training steps of the solver.
     base            folder of a DDPMPipeline or UNet2DModel of diffusers, as save_pretrained writes
                     it: training begins from its weights; None: new ones.
     warm_start      go on from the network of the generation before, where it is of the same shape,
@@ -106,7 +111,8 @@ class Ddpm:
     ACCEPTS = ("images",)
     CONDITIONAL = "conditional"
     CONTINUES = "warm_start"
-    DRAWING = ("sampler", "sampling_steps")
+    DRAWING = ("sampler", "sampling_steps", "guidance")
+    NEEDS = {"data.labels": {"guidance_by": ("solver",)}}
     # of data 0.1 to 1 wide, under the cosine schedule: the ratio furthest from 1
     COARSE = (
         "sampler",
@@ -141,6 +147,10 @@ class Ddpm:
         timesteps: PositiveInt = 1000,
         sampler: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = "dpm-solver++",
         sampling_steps: PositiveInt = 20,
+        guidance_by: Literal["none", "solver"] = "none",
+        guidance: NonNegativeFloat = 1.0,
+        solver: Literal["lenet", "resnet18"] = "lenet",
+        solver_steps: PositiveInt = 400,
         base: OnDisk | None = None,
         warm_start: bool = False,
         warm_steps: PositiveInt | None = None,
@@ -148,9 +158,9 @@ class Ddpm:
         channels_last: bool = False,
         compile: bool = False,
     ) -> None:
-        own = dict(channels=channels, layers=layers, attention=attention, dropout=dropout)
+        network = dict(channels=channels, layers=layers, attention=attention, dropout=dropout)
         self.size = _unet.with_own(
-            _unet.SIZES[size], **own, steps=steps, batch=batch, lr=lr, ema=ema, warmup=warmup
+            _unet.SIZES[size], **network, steps=steps, batch=batch, lr=lr, ema=ema, warmup=warmup
         )
         if self.size.ema == 1 or self.size.dropout == 1 or label_dropout == 1:
             raise ValueError(
@@ -174,6 +184,17 @@ class Ddpm:
             timesteps,
         )
         self.sampler, self.sampling_steps = sampler, sampling_steps
+        own = {"guidance": guidance != 1, "solver": solver != "lenet"}
+        own["solver_steps"] = solver_steps != 400
+        if guidance_by == "none" and (given := [name for name, changed in own.items() if changed]):
+            raise ValueError(f"{', '.join(given)} without guidance_by: solver would change nothing")
+        if guidance_by == "solver" and not conditional:
+            raise ValueError(
+                "guidance_by: solver pulls draws towards their class, and with conditional: false "
+                "they have none; leave conditional at true"
+            )
+        self.guided, self.guidance = guidance_by == "solver", guidance
+        self.solver, self.solver_steps = solver, solver_steps
         _unet.refuse_own(base, channels=channels, layers=layers, attention=attention)
         self.base = base
         self.warm_start, self.warm_steps = warm_start, warm_steps or self.size.steps
@@ -190,11 +211,14 @@ class Ddpm:
         )
         self.signal = signal_shares(timesteps, schedule)  # [timesteps]
         self.net_: _unet.ImageUnet | None = None
+        self.solver_: Solver | None = None
 
     # ---- training ----
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         y = data.y if self.conditional else None
+        if self.guided and y is None:
+            raise ValueError("guidance_by: solver needs class labels, and the data have none")
         with seeded(rng):
             fresh = self._fresh(data.x, y)
         how = self.how
@@ -207,13 +231,19 @@ class Ddpm:
         self.net_ = fresh
         loss = partial(self._loss, tensor(self.signal.astype(np.float32), device()))
         turn = Turn(fresh.module, loss, lr=self.size.lr)
-        return train([turn], [data.x] if y is None else [data.x, y], rng, how)
+        report = train([turn], [data.x] if y is None else [data.x, y], rng, how)
+        if self.guided:
+            classes = len(fresh.config["label_counts"])
+            self.solver_ = Solver.fit(data, classes, rng, self.solver, self.solver_steps)
+        return report
 
     def _fresh(self, x: np.ndarray, y: np.ndarray | None) -> _unet.ImageUnet:
         """A network before its first training."""
         if self.base is None:
             return _unet.ImageUnet.new(x, y, self.size, self.label_dropout)
-        noise = _betas(self.timesteps, self.schedule) | {"prediction_type": KINDS[self.prediction]}
+        noise = schedule_of(self.timesteps, self.schedule) | {
+            "prediction_type": KINDS[self.prediction]
+        }
         require_noise(place_of(self.base), noise)
         return _unet.ImageUnet.based(self.base, x, y, self.size, self.label_dropout)
 
@@ -249,7 +279,7 @@ class Ddpm:
         weight, y = self.net_.weight(bias), labels_for(n, labels, self.net_.config["label_counts"])
         noise = torch_generator(rng, device())
         latents = rng.standard_normal((n, *self.net_.latent_shape), dtype=np.float32)
-        with _unet.sampling(self.net_, self.how):
+        with _unet.sampling(self.net_, self.how, self.guided and self.guidance > 0):
             drawn = [
                 self._draw(latents[c], None if y is None else y[c], weight, noise)
                 for c in pieces(n, BATCH_OUT)
@@ -259,13 +289,21 @@ class Ddpm:
     def _draw(
         self, latents: np.ndarray, y: np.ndarray | None, weight: float, noise: torch.Generator
     ) -> np.ndarray:
-        on, net = device(), self.net_
+        on, net, solver = device(), self.net_, self.solver_
         assert net is not None
         labels = None if y is None else tensor(y, on)
 
         def denoiser(x: Tensor, t: int) -> Tensor:
             at = torch.full((len(x),), t, device=on)
-            return self.clean(x, net.predict(x, at, labels, weight), t).clamp(-1, 1)
+
+            def clean(x: Tensor) -> Tensor:
+                return self.clean(x, net.predict(x, at, labels, weight), t)
+
+            if solver is None or labels is None or not self.guidance:
+                return clean(x).clamp(-1, 1)
+            a = float(self.signal[t])
+            says = partial(_log_p, net, solver, labels)
+            return guided(clean, x, says, a, self.guidance).clamp(-1, 1)
 
         return net.decode(
             integrate(
@@ -295,104 +333,19 @@ class Ddpm:
         """
         assert self.net_ is not None, "fit or load comes first"
         self.net_.save(folder)
-        betas, kind = _betas(self.timesteps, self.schedule), KINDS[self.prediction]
+        betas, kind = schedule_of(self.timesteps, self.schedule), KINDS[self.prediction]
         scheduler: Any = DDPMScheduler(**betas, prediction_type=kind)
         scheduler.save_pretrained(folder / "scheduler")
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         index = {"_class_name": "DDPMPipeline", "_diffusers_version": __version__, **parts}
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        if self.solver_ is not None:
+            self.solver_.save(folder)
 
     def load(self, folder: Path) -> None:
         self.net_ = _unet.ImageUnet.load(folder, self.label_dropout)
+        self.solver_ = Solver.load(folder) if self.guided else None
 
 
-# ---- the noise and the samplers ------------------------------------------------------------------
-
-
-def _betas(timesteps: int, schedule: str) -> dict[str, Any]:
-    """As diffusers names them; fewer steps are larger ones, so that the last image is noise all the
-    same.
-    """
-    if schedule == "cosine":
-        return {"num_train_timesteps": timesteps, "beta_schedule": "squaredcos_cap_v2"}
-    each = 1000 / timesteps
-    return {
-        "num_train_timesteps": timesteps,
-        "beta_schedule": "linear",
-        "beta_start": 1e-4 * each,
-        "beta_end": 0.02 * each,
-    }
-
-
-def signal_shares(timesteps: int, schedule: str) -> np.ndarray:
-    """The variance share of the image in x_t, Ho's alpha bar: float64 [timesteps], falling."""
-    scheduler: Any = DDPMScheduler(**_betas(timesteps, schedule))
-    values: np.ndarray = scheduler.alphas_cumprod.double().numpy()
-    return values
-
-
-def sampling_times(steps: int, signal: np.ndarray) -> np.ndarray:
-    """That many different times, falling, evenly spaced in log SNR as far as whole numbers allow;
-    all where steps is all.
-    """
-    log_snr = np.log(signal) - np.log1p(-signal)  # [timesteps], falling
-    wanted = np.linspace(log_snr[0], max(log_snr[-1], LEAST_LOG_SNR), steps)
-    i = np.arange(steps)
-    t = np.interp(-wanted, -log_snr, np.arange(len(signal))).round().astype(int)
-    t = (
-        np.maximum.accumulate(t - i) + i
-    )  # near the image times lie far apart in SNR, and none is taken twice
-    values: np.ndarray = np.minimum(t, len(signal) - steps + i)[::-1].copy()
-    return values
-
-
-def integrate(
-    denoiser: Denoiser,
-    x: Tensor,
-    sampler: str,
-    steps: int,
-    signal: np.ndarray,
-    noise: torch.Generator,
-) -> Tensor:
-    """From noise x [b, c, height, width] to images, by any of the samplers."""
-    times = sampling_times(steps, signal)
-    if sampler in ("ddpm", "ddim"):
-        return _ancestral(denoiser, x, times, signal, noise if sampler == "ddpm" else None)
-    kind: Any = {"dpm-solver++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}[
-        sampler
-    ]
-    solver = kind(num_train_timesteps=len(signal), prediction_type="sample")
-    solver.num_inference_steps, solver.timesteps = (
-        steps,
-        torch.from_numpy(times),
-    )  # instead of set_timesteps
-    solver.sigmas = torch.from_numpy(np.append(np.sqrt(1 / signal[times] - 1), 0.0)).float()
-    for t in solver.timesteps:
-        x = solver.step(denoiser(x, int(t)), t, x, return_dict=False)[0]
-    return x
-
-
-def _ancestral(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: np.ndarray,
-    signal: np.ndarray,
-    noise: torch.Generator | None,
-) -> Tensor:
-    """DDIM's equations 12 and 16: with noise (eta = 1) Ho's ancestral sampling with the posterior
-    variance, without it DDIM.
-
-    Noise is drawn for BATCH_OUT images whatever is needed, so that an image does not depend on how
-    many are asked for.
-    """
-    for t, a, later in zip(times, signal[times], np.append(signal[times][1:], 1.0), strict=True):
-        x_0 = denoiser(x, int(t))
-        epsilon = (x - a**0.5 * x_0) / (1 - a) ** 0.5
-        variance = 0.0 if noise is None else (1 - later) / (1 - a) * (1 - a / later)
-        x = later**0.5 * x_0 + max(0.0, 1 - later - variance) ** 0.5 * epsilon
-        if noise is not None:
-            fresh = torch.empty(max(BATCH_OUT, len(x)), *x.shape[1:], device=x.device).normal_(
-                generator=noise
-            )
-            x = x + variance**0.5 * fresh[: len(x)]
-    return x
+def _log_p(net: _unet.ImageUnet, solver: Solver, labels: Tensor, x_0: Tensor) -> Tensor:
+    return solver.log_p(net.inside(x_0), labels)

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.generators import _unet, ddpm
-from engine.generators.ddpm import Ddpm, integrate, sampling_times, signal_shares
+from engine.generators import _noise, _unet, ddpm
+from engine.generators._noise import Denoiser, integrate, sampling_times, signal_shares
+from engine.generators.ddpm import Ddpm
 from engine.parts import Finding
 from engine.pipelines import ConditionalDDPMPipeline
 from engine.registry import make
@@ -55,7 +56,7 @@ def fitted() -> Ddpm:
 MEAN, SD = 0.1, 0.2
 
 
-def exact(signal: np.ndarray) -> ddpm.Denoiser:
+def exact(signal: np.ndarray) -> Denoiser:
     """E[x_0 | x_t] for x_0 ~ N(MEAN, SD^2)."""
 
     def denoiser(x: Tensor, t: int) -> Tensor:
@@ -100,11 +101,11 @@ def test_ancestral_sampling_draws_from_the_data(schedule: str) -> None:
 def test_ancestral_sampling_is_that_of_diffusers() -> None:
     signal, z = (
         signal_shares(60, "linear"),
-        torch.randn(ddpm.BATCH_OUT, 1, 2, 2, generator=torch.Generator().manual_seed(0)),
+        torch.randn(_noise.BATCH_OUT, 1, 2, 2, generator=torch.Generator().manual_seed(0)),
     )
     ours = integrate(exact(signal), z, "ddpm", 60, signal, torch.Generator().manual_seed(1))
     theirs: Any = DDPMScheduler(
-        **ddpm._betas(60, "linear"), prediction_type="sample", clip_sample=False
+        **_noise.schedule_of(60, "linear"), prediction_type="sample", clip_sample=False
     )
     theirs.set_timesteps(60)
     x, noise = z, torch.Generator().manual_seed(1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine._drawn_variance import at, expected
-from engine.generators import ddpm, flow_matching
+from engine.generators import _noise, ddpm, flow_matching
 from engine.spec import Part
 
 WIDE = (1.0, 0.5, 0.2, 0.1)  # deviations that COARSE speaks of
@@ -85,7 +85,7 @@ SOLVERS = {
 
 def of_sampler(sampler: str, steps: int, schedule: str, sds: tuple[float, ...]) -> list[float]:
     """Drawn over true deviation with the exact denoiser, one channel for each deviation."""
-    signal = ddpm.signal_shares(1000, schedule)
+    signal = _noise.signal_shares(1000, schedule)
     sd = torch.tensor(sds, dtype=torch.float64)[:, None, None]  # [k, 1, 1]
 
     def denoiser(x: Tensor, t: int) -> Tensor:
@@ -96,7 +96,7 @@ def of_sampler(sampler: str, steps: int, schedule: str, sds: tuple[float, ...]) 
     z = torch.randn(n // 2, len(sds), 1, 1, generator=torch.Generator().manual_seed(0))
     z = torch.cat([z, -z]).double() if sampler == "ddpm" else torch.ones(2, len(sds), 1, 1).double()
     z = z / z.square().mean(0).sqrt()
-    x = ddpm.integrate(denoiser, z, sampler, steps, signal, torch.Generator().manual_seed(1))
+    x = _noise.integrate(denoiser, z, sampler, steps, signal, torch.Generator().manual_seed(1))
     return [float(r) for r in (x.square().mean(0).sqrt() / sd).flatten()]
 
 
