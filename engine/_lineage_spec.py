@@ -10,6 +10,7 @@ from engine import _tasks
 from engine._foreign import one_line
 from engine.files import JsonObject
 from engine.identity import Part, digest, short
+from engine.refusals import labels
 from engine.registry import describe
 
 PARTS = ("dataset", "generator", "policy", "sampling")  # of a lineage
@@ -82,6 +83,13 @@ class LineageSpec:
         """How many its data have; None where neither the data nor an output tell."""
         known, then = self.dataset.traits.classes, self.dataset.known_contents
         return len(then.classes) if known is None and then is not None else known
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether its draws have class labels, where its data have: the generator's, or those that
+        its sampling gives them.
+        """
+        return self.generator.conditional or labels(self.sampling.name, self.sampling.params)
 
     @cached_property
     def stream(self) -> _tasks.Stream:

@@ -160,6 +160,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (_texts(v) and len(v) == 2),
         'None, or the names of two parameters: ("r", "per_class")',
     ),
+    "LABELS": (
+        lambda v: isinstance(v, bool) or _text(v),
+        "True, False, or the name of a parameter",
+    ),
     "KEYS": (_keys, 'a mapping such as {"fid": ("what it is", "its unit", "lower")}'),
     "HEADLINE": (_headline, 'a mapping of kinds of data: {"regression": "moments/weight_error"}'),
     "BY": (_by, 'a mapping of keys to "ratio" or "difference": {"nll": "difference"}'),

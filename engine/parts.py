@@ -131,6 +131,7 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 # of samplings    PROMPTS     so many tokens of a real text are given to what it draws
 #                 DIRECTIONS  (parameter, switch): in so many directions it keeps moments of the
 #                             real rows of each class, or of all where the switch is off
+#                 LABELS      it labels what it draws; or the parameter of the sampling that may
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
 #                             a key is a whole number
@@ -175,6 +176,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "PROMPTS": 0,
     "TASKS": False,
     "DIRECTIONS": None,
+    "LABELS": False,
     "KEYS": {},
     "HEADLINE": {},
     "BY": {},
@@ -184,7 +186,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
 }
 HELD_OUT = "held out"  # in BOUNDS
 DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "LENGTH", "RECORDS", "PROMPTS"}
-DECIDED |= {"CONDITIONAL", "CONTINUES"}  # text here names a parameter
+DECIDED |= {"CONDITIONAL", "CONTINUES"}
 
 
 def declared(part: object, trait: str) -> Any:
@@ -380,10 +382,8 @@ class Reward(Protocol):
 
 class Metric(Protocol):
     """Built once per lineage with its reference.  Keys begin with the metric's name, parts after a
-    slash: `nelbo/kl`.
-
-    What "auto" came to mean (the extractor, the network) may stand in `about_`, texts by name: it
-    is kept beside the values.
+    slash: `nelbo/kl`.  What "auto" came to mean (the extractor, the network) may stand in `about_`,
+    texts by name: it is kept beside the values.
     """
 
     TINY: ClassVar[Params]

@@ -148,9 +148,27 @@ def misshapen(generator: Chosen, shape: tuple[int, ...]) -> str:
     )
 
 
-def lacking(metric: Chosen, dataset: Chosen, generator: Chosen) -> str:
-    """Why a metric has no value on this data under this generator, or ''."""
-    return next(_of("metric", metric.name, metric.params, dataset, generator), "")
+def lacking(
+    metric: Chosen, dataset: Chosen, generator: Chosen, sampling: Chosen | None = None
+) -> str:
+    """Why a metric has no value on this data under this generator, drawn so, or ''."""
+    labelled = sampling is not None and labels(sampling.name, sampling.params)
+    found = _of("metric", metric.name, metric.params, dataset, generator, labelled=labelled)
+    return next(found, "")
+
+
+def labels(sampling: str, params: Params) -> bool:
+    """Whether a sampling labels what it draws, by itself or by the one inside it, whatever the
+    generator does.
+    """
+    own = describe("sampling", sampling).trait("LABELS", params)
+    return _inner_labels(params.get(own)) if isinstance(own, str) else bool(own)
+
+
+def _inner_labels(inner: PartDict | None) -> bool:
+    if inner is None:
+        return False
+    return labels(inner["name"], {key: value for key, value in inner.items() if key != "name"})
 
 
 def unmeasurable(metric: Chosen, dataset: Chosen) -> str:
@@ -170,25 +188,29 @@ def _of(
     dataset: Chosen,
     generator: Chosen,
     prompted: bool = False,
+    labelled: bool = False,
 ) -> Iterator[str]:
     """Why a part cannot work here: its own reasons, then those of the parts nested in it.
 
     prompted: whether what a reward judges goes on from real texts.
+    labelled: whether what a part is given is labelled, whatever the generator does.
     """
+    labelled = labelled or _inner_labels(params.get("sampling"))
     reason = _not_accepted(kind, name, params, dataset) or _whole(kind, name, params, dataset)
     reason = reason or _prompted(kind, name, params, dataset)
     if reason:
         yield reason
         return
     for need in _needs(describe(kind, name), params, dataset.traits.kind):
-        met = prompted if need == "draws.prompts" else _any_met(need, dataset, generator)
+        met = prompted if need == "draws.prompts" else _any_met(need, dataset, generator, labelled)
         if not met:
             yield _unmet(name, need, dataset, generator)
     prompted = _prompts(params.get("sampling"), bool(dataset.trait("RECORDS")))
     for inner, value in params.items():
         if inner in KINDS and isinstance(value, dict):
             own = {key: each for key, each in value.items() if key != "name"}
-            yield from _of(inner, value["name"], own, dataset, generator, prompted)
+            judged = labelled and inner == "reward"
+            yield from _of(inner, value["name"], own, dataset, generator, prompted, judged)
 
 
 def _prompts(sampling: PartDict | None, records: bool) -> bool:
@@ -233,17 +255,17 @@ def _needs(described: Description, params: Mapping[str, Any], gives: str) -> lis
     return found
 
 
-def _any_met(need: str, dataset: Chosen, generator: Chosen) -> bool:
-    return any(_met(word, dataset, generator) for word in need.split("|"))
+def _any_met(need: str, dataset: Chosen, generator: Chosen, labelled: bool) -> bool:
+    return any(_met(word, dataset, generator, labelled) for word in need.split("|"))
 
 
-def _met(word: str, dataset: Chosen, generator: Chosen) -> bool:
+def _met(word: str, dataset: Chosen, generator: Chosen, labelled: bool) -> bool:
     whose, _, what = word.partition(".")
     if word == "data.texts":
         return not dataset.trait("RECORDS")
-    labelled = dataset.traits.classes != 0  # None: only the data could tell
+    classes = dataset.traits.classes != 0  # None: only the data could tell
     if what == "labels":
-        return labelled and (whose == "data" or generator.conditional)
+        return classes and (whose == "data" or generator.conditional or labelled)
     owner = dataset if whose == "data" else generator
     return what in owner.trait("KNOWS")
 

@@ -112,7 +112,7 @@ class Sweep:
         """The metrics that have a value on the lineage's data under its generator, each at the n at
         which all cells are compared.
         """
-        own = (m for m in self.metrics if not lacking(m.part, spec.dataset, spec.generator))
+        own = (metric for metric in self.metrics if not _lacking(metric, spec))
         return tuple(self._compared(metric, spec) for metric in own)
 
     def _compared(self, metric: MeasureSpec, spec: LineageSpec) -> MeasureSpec:
@@ -164,11 +164,11 @@ class Sweep:
         """The most samples that all cells have to compare, by the metric's id; of metrics whose
         values depend on how many they are.
         """
-        alike = {(id(s.dataset), id(s.generator), s.n_drawn): s for s in self._table}
+        alike = {(*_parts(s), s.n_drawn): s for s in self._table}
         found: dict[str, int] = {}
         for metric in self.metrics:
             for spec in alike.values():
-                if lacking(metric.part, spec.dataset, spec.generator):
+                if _lacking(metric, spec):
                     continue
                 if yardstick.counts(metric.part, spec.generator):
                     own = yardstick.most(metric.part, spec)
@@ -194,13 +194,13 @@ class Sweep:
     def left_out(self) -> list[str]:
         """The metrics that have no value in some cells: which, why, and in how many."""
         cells = {spec.cell_id: spec for spec in self.lineages}
-        known: dict[tuple[str, int, int], str] = {}  # cells share their parts
+        known: dict[tuple[str, tuple[int, ...]], str] = {}  # cells share their parts
         found: dict[str, set[str]] = {}  # reason: cells
         for metric in self.metrics:
             for cell, spec in cells.items():
-                pair = (metric.id, id(spec.dataset), id(spec.generator))
+                pair = (metric.id, _parts(spec))
                 if pair not in known:
-                    known[pair] = lacking(metric.part, spec.dataset, spec.generator)
+                    known[pair] = _lacking(metric, spec)
                 if known[pair]:
                     found.setdefault(known[pair], set()).add(cell)
         return [f"{why} ({len(of)} of {len(cells)} cells)" for why, of in found.items()]
@@ -247,3 +247,13 @@ class Sweep:
             controls=tuple(LineageSpec.from_dict(s) for s in values.get("controls", [])),
             document=values.get("document", {}),
         )
+
+
+def _lacking(metric: MeasureSpec, spec: LineageSpec) -> str:
+    """Why a metric has no value of a lineage, or ''."""
+    return lacking(metric.part, spec.dataset, spec.generator, spec.sampling)
+
+
+def _parts(spec: LineageSpec) -> tuple[int, ...]:
+    """Which parts decide that: cells of a grid share them."""
+    return id(spec.dataset), id(spec.generator), id(spec.sampling)

@@ -339,7 +339,7 @@ class _Reader:
             return lineages
         judged = []
         for spec in lineages:
-            reason = lacking(judge, spec.dataset, spec.generator)
+            reason = lacking(judge, spec.dataset, spec.generator, spec.sampling)
             if not reason:
                 judged.append(spec)
             else:

@@ -164,11 +164,9 @@ class GenerationCache:
         return take(sources, node.recipe, self.spec.seed, node.t, labels)
 
     def _real_to_train_on(self, t: int) -> Samples:
-        """The real set; without its class labels for a generator that could not label its own
-        samples.
-        """
+        """The real set; without its class labels where nothing would label the draws."""
         real = self.real(t)
-        if self.spec.generator.conditional or real.y is None:
+        if self.spec.labelled or real.y is None:
             return real
         without = Samples(real.x, None, real.born, traits=real.traits, beside=real.beside)
         remembered: Samples = real.memo.setdefault("unlabelled", without)
@@ -245,6 +243,8 @@ class GenerationCache:
     def _labels(self, node: Node) -> np.ndarray | None:
         """What a generation is drawn given: of tasks the classes that it was trained on."""
         real, n = self._real_to_train_on(node.t), self.spec.drawn(node.t)
+        if not self.spec.generator.conditional:
+            return None
         if real.y is None or not node.classes:
             return given(real, n)
         return proportional_labels(np.array(node.classes), n)

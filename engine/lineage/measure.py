@@ -105,7 +105,7 @@ def unasked(spec: LineageSpec, measure: Callable[[MeasureSpec], Measured]) -> Me
     """What a row says of its draw's variance, whatever a sweep measures: undefined where such data
     have none, and where measuring it fails, which ends no lineage.
     """
-    if lacking(ALWAYS.part, spec.dataset, spec.generator):
+    if lacking(ALWAYS.part, spec.dataset, spec.generator, spec.sampling):
         return _nothing(f"no variance is measured of {spec.dataset.traits.kind}")
     try:
         return measure(ALWAYS)

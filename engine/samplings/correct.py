@@ -51,6 +51,7 @@ class Correct:
 
     ACCEPTS = {"points": {"basis": ("pca", "task_pca", "class_pca")}, "images": {}}
     DIRECTIONS = ("r", "per_class")
+    LABELS = "sampling"
     TINY = {"r": 2}
 
     def __init__(

@@ -39,6 +39,7 @@ class Select:
 
     ACCEPTS = {"points": {"basis": ("pca", "task_pca", "class_pca")}, "images": {}}
     DIRECTIONS = ("r", "per_class")
+    LABELS = "sampling"
     TINY = {"r": 2, "factor": 2}
 
     def __init__(

@@ -149,7 +149,7 @@ def learns(kind: str, name: str) -> bool:
     """Whether its bits come from torch."""
     if kind == "generator":
         return bool(constant(kind, name, "COST") != "tiny")
-    return kind == "reward" and name not in CLOSED
+    return (kind, name) == ("sampling", "relabel") or (kind == "reward" and name not in CLOSED)
 
 
 def bits_of(kind: str, name: str, folder: Path) -> dict[str, Any]:
