@@ -24,6 +24,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine._tasks import of_key
 from engine.files import JsonObject
 from engine.parts import PositiveFloat
 from engine.registry import key_of
@@ -167,16 +168,21 @@ class CollapseRule(Strict):
 
     def first_passage(self, curve: Sequence[Point]) -> int | None:
         """The first generation at which the rule holds of the curve so far; None: at none."""
+        first = self._first(curve)
         for end, point in enumerate(curve, start=1):  # a level needs the reference and the end
-            if self.judge(curve[:end] if self.slope or end < 2 else [curve[0], point]).verdict:
+            pair = self.slope is None and first is not None and first.t < point.t
+            if self.judge([first, point] if first and pair else curve[:end]).verdict:
                 return point.t
         return None
 
     def is_absorbed(self, point: Point) -> bool:
-        """Whether a generation is in a state that counts as collapse whatever the metric says."""
+        """Whether a generation is in a state that counts as collapse whatever the metric says; that
+        a task's metric has no value before the task has arrived is none.
+        """
         more = self.absorbing or Absorbing()
         extinct = more.class_extinct and point.status is Status.CLASS_EXTINCT
-        undefined = more.undefined and point.due and math.isnan(point.number)
+        there = point.due and point.t >= self.begins_at
+        undefined = more.undefined and there and math.isnan(point.number)
         if point.status.absorbing or extinct or undefined:
             return True
         return more.below is not None and point.watched is not None and point.watched < more.below
@@ -196,7 +202,7 @@ class CollapseRule(Strict):
 
     def quantity(self) -> str:
         """What is compared with the bound, for the axis of a figure."""
-        own = {"floor": "its floor", "one": ""}.get(self._of, "its generation 0")
+        own = {"floor": "its floor", "one": ""}.get(self._of, f"its generation {self.begins_at}")
         if self.slope is not None:
             what = f"{'fall' if self.above is None else 'growth'} of {self.metric}"
             beside = f" ({self.unit})" if self.unit else ""
@@ -222,7 +228,15 @@ class CollapseRule(Strict):
 
     @property
     def _reference_words(self) -> str:
-        return "its real-vs-real floor" if self._of == "floor" else "generation 0"
+        return "its real-vs-real floor" if self._of == "floor" else f"generation {self.begins_at}"
+
+    @property
+    def begins_at(self) -> int:
+        """The generation whose value is the reference `start`: that at which its task arrived."""
+        return of_key(self.metric) or 0
+
+    def _first(self, curve: Sequence[Point]) -> Point | None:
+        return next((p for p in curve if p.t == self.begins_at), None)
 
     @property
     def _of(self) -> str:
@@ -234,8 +248,8 @@ class CollapseRule(Strict):
             found = 1.0
         elif self._of == "floor":
             found = last.floor if last else None
-        elif curve and curve[0].t == 0:
-            found = curve[0].value
+        elif first := self._first(curve):
+            found = first.value
         return math.nan if found is None else found
 
     def _lacking(self, curve: Sequence[Point], last: Point | None) -> str:
@@ -245,10 +259,11 @@ class CollapseRule(Strict):
         if math.isnan(last.number):
             reason, why = f"{self.metric} has no value at generation {last.t}", last.why
         else:
-            what = "floor" if self._of == "floor" else "value at generation 0"
+            what = "floor" if self._of == "floor" else f"value at generation {self.begins_at}"
             what = f"positive {what}" if self.is_ratio else what
             reason = f"{self.metric} has no {what} to compare with"
-            why = curve[0].why if self._of == "start" and curve[0].t == 0 else ""
+            first = self._first(curve) if self._of == "start" else None
+            why = first.why if first else ""
         return f"{reason}: {why}" if why else reason
 
     def _compares(self, reference: float) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine._docstrings import split_docstring
 from engine._signatures import Description
@@ -67,12 +67,18 @@ class Key:
 
 
 def keys_of(metric: Description) -> list[Key]:
-    """The keys that a metric declares, in its order."""
+    """The keys that a metric declares, in its order, and those that are of each task, too."""
     by, keys = metric.trait("BY", {}), metric.trait("KEYS", {})
-    return [
-        Key(name, words, unit, better, by.get(name, ""))
+    found = {
+        name: Key(name, words, unit, better, by.get(name, ""))
         for name, (words, unit, better) in keys.items()
+    }
+    tasks = [
+        replace(own, name=f"{name}/task_N", words=f"of task N alone: {own.words}")
+        for name, own in found.items()
+        if name in metric.trait("PER_TASK", {})
     ]
+    return [*found.values(), *tasks]
 
 
 def undeclared(metric: Description, answer: Iterable[str]) -> list[str]:
@@ -108,6 +114,10 @@ def _faults_of_keys(metric: Description) -> list[str]:
     for key in metric.trait("BY", {}):
         if key not in declared:
             fault = f"BY of the metric {metric.name} names {key!r}"
+            found.append(f"{fault}, which is none of its KEYS: {', '.join(declared)}")
+    for key in metric.trait("PER_TASK", {}):
+        if key not in declared:
+            fault = f"PER_TASK of the metric {metric.name} names {key!r}"
             found.append(f"{fault}, which is none of its KEYS: {', '.join(declared)}")
     for bound in metric.trait("BOUNDS", {}) or ():
         if bound != HELD_OUT and bound not in metric.parameters:

@@ -74,6 +74,13 @@ class LineageSpec:
         """
         return self.n_drawn if self.tasks is None else (t + 1) * self.n_drawn
 
+    def drawn_of(self, task: int) -> int:
+        """Samples of a task in each draw from its generation on, as far as all classes so far are
+        drawn equally often: the fewest, so that one number is the same at every generation.
+        """
+        each = (self.drawn(t) // len(self.seen(t)) for t in range(task, len(self.stream)))
+        return min(each) * len(self.task(task))
+
     def parts_until(self, generations: int) -> int:
         """How many sets of n_real different rows generations 0..generations take."""
         return generations + 1 if self.arrival in ("parts", "tasks") else 1

@@ -7,12 +7,20 @@ file `tasks: 5` splits the classes of a data set evenly, in the order of their l
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
 Stream = tuple[tuple[int, ...], ...]  # the classes of every task
 Tasks = int | Stream
+KEY = re.compile(r"/task_(\d+)$")
+
+
+def of_key(key: str) -> int | None:
+    """The task that a metric's key is about (fid/task_3); None where it is about all of them."""
+    found = KEY.search(key)
+    return int(found[1]) if found else None
 
 
 def split(tasks: Tasks, classes: int) -> Stream:

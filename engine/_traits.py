@@ -143,6 +143,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "TOKENIZER": (lambda v: v is None or _text(v), "None, or the name of a parameter"),
     "STACKS": (_texts, MANY),
+    "PER_TASK": (_texts, 'a tuple of keys, such as ("fid",)'),
     "DRAWING": (_texts, 'a tuple of parameters\' names, such as ("temperature",)'),
     "VARIANCE": (_variance, 'a mapping of kinds of data: {"points": (0.7, 0.9)}'),
     "COARSE": (_coarse, 'None, or a tuple such as ("solver", "steps", {"euler": {10: 0.67}})'),

@@ -3,13 +3,15 @@ all cells of a sweep are compared at one n per metric.
 
 That is the file's `n` of the metric, else the most that every cell has: the fewest samples drawn,
 or the rows that are held out where those are fewer.  Controls are no cells of the table: they are
-compared at all that they draw.  Streams of tasks will have one n per task: the cells that
-`Sweep.n_of` takes together are then those of one task.
+compared at all that they draw.  In a stream of tasks n is that of one task: each task is compared
+at it, and all that have arrived at generation t at t + 1 times as many (fewer where fewer are held
+out of them).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 from engine.identity import Part
@@ -26,6 +28,10 @@ class Drawn(Protocol):
     def generator(self) -> Part: ...
     @property
     def n_drawn(self) -> int: ...
+    @property
+    def classes(self) -> int | None: ...
+    @property
+    def stream(self) -> Sequence[Sequence[int]]: ...
 
 
 def counts(metric: Part, generator: Part) -> bool:
@@ -39,12 +45,30 @@ def counts(metric: Part, generator: Part) -> bool:
 
 
 def most(metric: Part, spec: Drawn) -> int:
-    """How many samples a metric compares of a lineage when it is given all that are drawn."""
+    """How many samples a metric compares of a lineage when it is given all that are drawn: of a
+    stream, of one task.
+    """
     found = [spec.n_drawn]
     for bound in metric.trait("BOUNDS") or ():
-        known = held_out(spec.dataset) if bound == HELD_OUT else _parameter(metric, bound)
+        known = _held_out(spec) if bound == HELD_OUT else _parameter(metric, bound)
         found += [] if known is None else [known]
     return min(found)
+
+
+def whole(metric: Part, spec: Drawn, n: int | None) -> bool:
+    """Whether n is all that a metric can compare of a lineage, so that no n needs to be said: of a
+    stream, whose tasks differ by a few in what is held out of them, all that are drawn.
+    """
+    return n is None or n >= (spec.n_drawn if spec.stream else most(metric, spec))
+
+
+def _held_out(spec: Drawn) -> int | None:
+    """Of all classes, or of the smallest task of a stream, as if they were held out evenly."""
+    known = held_out(spec.dataset)
+    if known is None or not spec.stream:
+        return known
+    sizes = [len(task) for task in spec.stream]
+    return known * min(sizes) // (spec.classes or sum(sizes))
 
 
 def held_out(dataset: Part) -> int | None:

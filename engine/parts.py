@@ -135,6 +135,7 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
 #                             a key is a whole number
+#                 PER_TASK    keys that streams of tasks have of each task alone, too: KEY/task_N
 #                 HEADLINE    the key that stands for the metric, by the kind of data; of other
 #                             kinds its own name or, where that is no key, the first of KEYS
 #                 BY          how a collapse rule compares a key with its reference, where one way
@@ -178,6 +179,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "DIRECTIONS": None,
     "LABELS": False,
     "KEYS": {},
+    "PER_TASK": (),
     "HEADLINE": {},
     "BY": {},
     "READS": (),
@@ -261,9 +263,7 @@ class Generator(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the learnt values (safetensors, npz without objects, JSON) into an existing empty
-        folder.
-        """
+        """Write the learnt values (safetensors, npz without objects, JSON) into an empty folder."""
         ...
 
     def load(self, folder: Path) -> None:

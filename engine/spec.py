@@ -122,7 +122,7 @@ class Sweep:
         n = None
         if spec.id not in self.control_ids and yardstick.counts(metric.part, spec.generator):
             n = self.n_of(metric)
-        whole = n is None or n >= yardstick.most(metric.part, spec)
+        whole = yardstick.whole(metric.part, spec, n)
         of = yardstick.extractor(metric.part, spec.dataset)
         return replace(metric, n=None if whole else n, of=of)
 

@@ -19,6 +19,7 @@ from engine.files import JsonObject
 from engine.registry import Description, Parameter
 
 Row = tuple[str, str, str, str]  # a name, what it is in short and at length, its description
+SAID = ("KEYS", "BY", "PER_TASK")  # constants that are in the table of keys
 BETTER = {"": "a control", "near 0": "nearer 0", "near 1": "nearer 1"}
 
 
@@ -48,7 +49,7 @@ def described(part: Description) -> JsonObject:
         "parameters": fields,
         "traits": in_words(part),
         **({"keys": keys} if keys else {}),
-        "constants": {name: v for name, v in part.constants.items() if name not in ("KEYS", "BY")},
+        "constants": {name: v for name, v in part.constants.items() if name not in SAID},
     }
 
 

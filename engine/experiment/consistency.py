@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from engine import _few_rows as few_rows
 from engine._descriptions import is_declared, keys_of
+from engine._tasks import of_key
 from engine.contents import Contents
 from engine.experiment.grid import Tell, Where
 from engine.experiment.streams import forgotten
@@ -24,7 +25,7 @@ from engine.spec import LineageSpec, MeasureSpec, Sweep
 from engine.store.keys import FLOORS, REPLICATES
 
 # what may end the key of a number that stands beside another one's
-BESIDES = re.compile(f"/({'|'.join((*REPLICATES, *FLOORS, 'n'))})$|_({'|'.join(FLOORS)})$")
+BESIDES = re.compile(f"/({'|'.join((*REPLICATES, *FLOORS, 'n'))})$|_({'|'.join(FLOORS)}|n)$")
 
 
 def refusal(spec: LineageSpec, generations: int) -> str | None:
@@ -140,7 +141,10 @@ def _comparing(rule: CollapseRule, metrics: Sequence[MeasureSpec], tell: Tell) -
 
 
 def comparable(sweep: Sweep, tell: Tell) -> None:
-    """A metric's n that not every cell has, or that means nothing."""
+    """A metric's n that not every cell has, or that means nothing; a rule about a task that never
+    arrives.
+    """
+    _arriving(sweep, tell)
     for i, metric in enumerate(sweep.metrics):
         if metric.n is None:
             continue
@@ -155,6 +159,23 @@ def comparable(sweep: Sweep, tell: Tell) -> None:
                 "leave n out, or lower it"
             )
             tell(message, ("metrics", i, "n"))
+
+
+def _arriving(sweep: Sweep, tell: Tell) -> None:
+    """A collapse rule about a task that never arrives."""
+    rule = sweep.collapse
+    if rule is None:
+        return
+    for key, where in ((rule.metric, "metric"), (rule.watched, "absorbing")):
+        task = None if key is None else of_key(key)
+        if task is None:
+            continue
+        fewest = min((len(spec.stream) for spec in sweep.lineages), default=0)
+        last = min(fewest - 1, sweep.generations)
+        if task > last:
+            have = f"of tasks 0 to {last}" if fewest else "none: give arrival: tasks, and tasks"
+            message = f"{key} is of task {task}, and this sweep has rows {have}"
+            tell(message, ("collapse", where))
 
 
 def by_keys(rule: CollapseRule, metrics: Sequence[MeasureSpec], kind: str | None) -> CollapseRule:

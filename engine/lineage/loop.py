@@ -17,9 +17,9 @@ import numpy as np
 
 from engine._drawn_variance import expected
 from engine.contents import Contents, kinds
-from engine.distances.floors import first
+from engine.lineage.by_task import measured
 from engine.lineage.generations import GenerationCache
-from engine.lineage.measure import ALWAYS, gate, prepared, unasked
+from engine.lineage.measure import ALWAYS, gate, unasked
 from engine.lineage.recipe import Node, path
 from engine.names import alone
 from engine.parts import Finding
@@ -249,17 +249,8 @@ class Lineage:
         return found
 
     def _measured(self, metric: MeasureSpec, node: Node) -> Measured:
-        have, n = self.cache, self.spec.drawn(node.t)
-        if metric.n is not None:
-            n = min(n, metric.n)
-        stream = have.rng(f"metric {metric.part.name}", node.t)
-        around = have.around(node)
         with progress.stage(node.t, f"measuring {metric.id}"):  # training an extractor, too
-            measure = prepared(
-                metric, self.spec, have.truth(node.t), have.arrived(node.t), n, node.t
-            )
-            samples = first(have.samples(node.t), n)
-            return measure(samples, have.generator(node.t), around, stream)
+            return measured(metric, self.cache, node)
 
     # ---- committing ----
 

@@ -36,7 +36,7 @@ from engine.store.keys import QUANTILES, beside
 from engine.store.measured import Measured
 from engine.store.reader import UNASKED
 
-MOST_PREPARED = 64
+MOST_PREPARED = 64  # times the tasks of a stream: those of one task are as much smaller
 # of a data set that holds nothing out, or other rows; not of a machine, or of time that is up
 FAULTS = (
     Finding,
@@ -64,9 +64,29 @@ class Measure:
         around: Around,
         stream: np.random.Generator,
     ) -> Measured:
+        return self._flat(self._answer(samples, generator, around, stream))
+
+    def of_task(
+        self,
+        task: int,
+        samples: Samples,
+        generator: Generator,
+        around: Around,
+        stream: np.random.Generator,
+    ) -> Measured:
+        """What it says of a task's samples under the keys of the task: those in PER_TASK."""
+        answer = self._answer(samples, generator, around, stream)
+        known = self.spec.part.trait("PER_TASK")
+        return self._flat({f"{key}/task_{task}": answer[key] for key in known if key in answer})
+
+    def _answer(
+        self, samples: Samples, generator: Generator, around: Around, stream: np.random.Generator
+    ) -> Answer:
         with np.errstate(all="ignore"):
-            answer = self.metric(samples, generator, around, stream)
-        found = flatten({self._named(key): value for key, value in answer.items()})
+            return self.metric(samples, generator, around, stream)
+
+    def _flat(self, answer: Answer) -> Measured:
+        found = flatten({named(self.spec, key): value for key, value in answer.items()})
         return replace(found, about=self.about)
 
     @property
@@ -75,27 +95,38 @@ class Measure:
         about: Mapping[str, str] = getattr(self.metric, "about_", {})
         return about
 
-    def _named(self, key: str) -> str:
-        """The metric's id instead of its name, so that two settings of one metric stay apart."""
-        return self.spec.id + key.removeprefix(self.spec.part.name)
+
+def named(spec: MeasureSpec, key: str) -> str:
+    """The metric's id instead of its name, so that two settings of one metric stay apart."""
+    return spec.id + key.removeprefix(spec.part.name)
+
+
+def undefined_of_task(spec: MeasureSpec, task: int, reason: str) -> Measured:
+    """The keys of a task, none of which has a value, for one reason."""
+    keys = (named(spec, f"{key}/task_{task}") for key in spec.part.trait("PER_TASK"))
+    return Measured({}, dict.fromkeys(keys, reason))
 
 
 _prepared: OrderedDict[tuple[str, ...], Measure] = OrderedDict()
 
 
 def prepared(
-    metric: MeasureSpec, spec: LineageSpec, dataset: Dataset, real: Samples, n: int, t: int = 0
+    metric: MeasureSpec,
+    spec: LineageSpec,
+    dataset: Dataset,
+    real: Samples,
+    n: int,
+    tasks: Sequence[int] = (0,),
 ) -> Measure:
     """The metric with its reference for n synthetic samples; shared by all lineages of this process
-    that have the same real set: of a stream of tasks, those of all tasks up to t.
+    that have the same real set: of a stream, that of these tasks.
     """
-    tasks = [real_key(spec, j) for j in range(1, t + 1)] if spec.stream else []
-    key = (metric.stored, real_key(spec, 0), str(n), *tasks)
+    key = (metric.stored, str(n), *(real_key(spec, j) for j in tasks))
     if key not in _prepared:
         made = metric.part.make()
         made.prepare(dataset, real, n, rng(spec.seed, f"reference {metric.part.name}"))
         _prepared[key] = Measure(made, metric)
-        while len(_prepared) > MOST_PREPARED:
+        while len(_prepared) > MOST_PREPARED * max(1, len(spec.stream)):
             _prepared.popitem(last=False)
     _prepared.move_to_end(key)
     return _prepared[key]

@@ -80,6 +80,7 @@ class Alignment:
             "lower",
         ),
     }
+    PER_TASK = ("alignment/auc", "alignment/centroid", "alignment/covariance")
     BY: ClassVar[Ways] = {"alignment/centroid": "ratio", "alignment/covariance": "ratio"}
 
     def __init__(

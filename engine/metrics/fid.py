@@ -66,6 +66,7 @@ class Fid:
         ),
         "fid/excess": ("what of it is above the floor", "squared units of the features", "lower"),
     }
+    PER_TASK = ("fid",)
     BY: ClassVar[Ways] = {"fid": "ratio"}
 
     def __init__(self, *, extractor: Extractor = "auto", splits: PositiveInt = 8) -> None:

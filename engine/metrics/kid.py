@@ -72,6 +72,8 @@ class Kid:
         "kid/standard_error": ("of this estimate, from these samples", "squared MMD", ""),
     }
 
+    PER_TASK = ("kid",)
+
     def __init__(
         self,
         *,

@@ -80,6 +80,7 @@ class Otdd:
             "higher",
         ),
     }
+    PER_TASK = ("otdd",)
     BY: ClassVar[Ways] = {"otdd": "ratio"}
 
     def __init__(

@@ -72,6 +72,7 @@ class PrecisionRecall:
             "higher",
         ),
     }
+    PER_TASK = ("precision_recall/recall", "precision_recall/precision")
 
     def __init__(
         self,

@@ -38,13 +38,13 @@ def warnings(
 
 def _few(sweep: Sweep) -> Iterator[str]:
     """Distances through a covariance that is estimated of fewer samples than it has rows."""
-    datasets = {id(spec.dataset): spec.dataset for spec in sweep.lineages}
+    datasets = {(id(spec.dataset), _classes(spec)): spec.dataset for spec in sweep.lineages}
     for metric in sweep.metrics:
         of, n = metric.part.trait("COVARIANCE"), sweep.n_of(metric)
         if of is None or n is None:
             continue
-        for dataset in datasets.values():
-            features, classes = _features(metric, dataset), dataset.traits.classes
+        for (_, classes), dataset in datasets.items():
+            features = _features(metric, dataset)
             if of == "class" and not classes:
                 continue
             own = n if of == "set" or not classes else n // classes
@@ -55,6 +55,11 @@ def _few(sweep: Sweep) -> Iterator[str]:
                     f"({features[0]}) on {dataset.name}: with fewer samples than features most of "
                     "a distance is their small number; read it against its floor"
                 )
+
+
+def _classes(spec: LineageSpec) -> int | None:
+    """How many share the n of a comparison: of a stream those of a task, whose n it is."""
+    return max(map(len, spec.stream)) if spec.stream else spec.dataset.traits.classes
 
 
 def _features(metric: MeasureSpec, dataset: Part) -> tuple[str, int] | None:

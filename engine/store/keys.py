@@ -5,6 +5,7 @@ fid/se, /q05, /q50, /q95 what stands beside a mean over replicates
 fid/floor, fid/floor_sd  the number between real sets, and its spread; of a key below its metric
                          (precision_recall/recall) precision_recall/recall_floor
 fid/n                    how many samples were compared, for all numbers of the metric
+fid/task_2, fid/task_2_n the number of one task alone, and how many samples of it were compared
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from engine._tasks import of_key as task_of
 
 QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
 REPLICATES = ("se", *QUANTILES)
@@ -36,9 +39,9 @@ def class_of(key: str) -> int | None:
 
 def beside(key: str, column: str) -> str:
     """The key of the number that stands beside a key's own; column: one of BESIDE."""
-    if column == "n":
+    if column == "n" and task_of(key) is None:
         return f"{metric_of(key)}/n"
-    if column in FLOORS and "/" in key:
+    if column in ("n", *FLOORS) and "/" in key:
         return f"{key}_{column}"
     return f"{key}/{column}"
 
