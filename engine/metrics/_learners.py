@@ -50,7 +50,7 @@ class Learner:
         """
         learnt = self._likeliest if self.network == "ngram" else self._by_network
         guess = learnt(data, test, rng)  # [n] or [n, replicates]
-        right: np.ndarray = test.y == guess.T
+        right: np.ndarray = np.equal(test.y, guess.T)
         return right
 
     def balanced(self, data: Samples, rng: np.random.Generator) -> Samples:
