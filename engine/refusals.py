@@ -118,7 +118,7 @@ def _of_generator(dataset: Chosen, generator: Chosen) -> str:
     """Why these data lack what a generator needs with its parameters, or ''."""
     described = describe("generator", generator.name)
     needed = _needs(described, generator.params, dataset.traits.kind)
-    lacks = [need for need in needed if not _any_met(need, dataset, generator)]
+    lacks = [need for need in needed if not _any_met(need, dataset, generator, False)]
     return _unmet(generator.name, lacks[0], dataset, generator) if lacks else ""
 
 
