@@ -46,6 +46,7 @@ def film(
     *,
     classes: Mapping[int, str],
     real: Samples | None = None,
+    arrival: Mapping[int, int] | None = None,
     note: str = "",
     width: float = WIDE,
 ) -> Figure:
@@ -54,12 +55,14 @@ def film(
     crossed place.
 
     classes: their names by label, of the first MOST_CLASSES; empty: ten images of any.  real: a row
-    of it comes first.
+    of it comes first.  arrival: the generation at which a class arrives, where that is not the
+    first; its place is empty until then.
     """
     shown = dict(list(classes.items())[:MOST_CLASSES])
     most = max(len(own) for own in frames.values()) + (real is not None)
-    across_time = 0 < len(shown) < most
-    strips = {name: _strip(own, shown, real, across_time) for name, own in frames.items()}
+    turned = 0 < len(shown) < most
+    when = arrival or {}
+    strips = {name: _strip(own, shown, real, turned, when) for name, own in frames.items()}
     first = next(iter(strips.values()))
     ratio = first.shape[0] / first.shape[1] * 0.9
     figure, axes = sheet(len(strips), width, ratio=ratio, least=2.2)
@@ -67,10 +70,10 @@ def film(
         axis.imshow(strip, interpolation="nearest", aspect="equal")
         times = [*(["real"] if real is not None else []), *map(str, own)]
         names = list(shown.values()) or [""] * 10
-        x, y = (times, names) if across_time else (names, times)
+        x, y = (times, names) if turned else (names, times)
         _named(axis, strip, x, y, width / across(axes))
         heading(axis, name, width / across(axes))
-        (axis.set_xlabel if across_time else axis.set_ylabel)("generation")
+        (axis.set_xlabel if turned else axis.set_ylabel)("generation")
     gone = left_out(list(classes.values()), list(shown.values()), "classes").replace(
         "the CSV has all", "the store has all"
     )
@@ -97,21 +100,27 @@ def _named(axis: Axes, strip: np.ndarray, x: list[str], y: list[str], inches: fl
 
 
 def _strip(
-    frames: Mapping[int, Samples], classes: Mapping[int, str], real: Samples | None, turned: bool
+    frames: Mapping[int, Samples],
+    classes: Mapping[int, str],
+    real: Samples | None,
+    turned: bool,
+    arrival: Mapping[int, int],
 ) -> np.ndarray:
     """[height, width, 3] uint8, cells a pixel apart; turned: generations from left to right."""
-    sets = [*([real] if real is not None else []), *frames.values()]
+    last = max([0, *arrival.values()])
+    sets = [*([(last, real)] if real is not None else []), *frames.items()]
     columns = list(classes) or list(range(10))
     along = int(not turned)  # the classes of a generation, side by side or below each other
     lines = []
-    for own in sets:
-        cells = [_cell(own, column, bool(classes)) for column in columns]
+    for t, own in sets:
+        there = [arrival.get(column, 0) <= t for column in columns]
+        cells = [_cell(own, k, bool(classes), here) for k, here in zip(columns, there, strict=True)]
         lines.append(np.concatenate(cells, axis=along))
     return np.concatenate(lines, axis=1 - along)
 
 
-def _cell(samples: Samples, column: int, labelled: bool) -> np.ndarray:
-    """A picture with a white edge to the right and below."""
+def _cell(samples: Samples, column: int, labelled: bool, there: bool) -> np.ndarray:
+    """A picture with a white edge to the right and below; empty before its class is there."""
     images = samples.x[column : column + 1]
     if labelled:
         images = samples.x[samples.y == column] if samples.y is not None else samples.x[:0]
@@ -121,7 +130,8 @@ def _cell(samples: Samples, column: int, labelled: bool) -> np.ndarray:
     else:
         height, width = samples.x.shape[1:3]
         cross = np.eye(height, width, dtype=bool) | np.eye(height, width, dtype=bool)[:, ::-1]
-        cell = np.where(cross, 150, 240).astype(np.uint8)[..., None].repeat(3, axis=2)
+        gone = np.where(cross, 150, 240) if there else np.full((height, width), 255)
+        cell = gone.astype(np.uint8)[..., None].repeat(3, axis=2)
     return np.pad(cell, ((0, 1), (0, 1), (0, 0)), constant_values=255)
 
 

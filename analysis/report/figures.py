@@ -22,16 +22,19 @@ from analysis.plots import heat as plots_heat
 from analysis.plots import lacks as plots_lacks
 from analysis.plots import passage as plots_passage
 from analysis.plots import threshold as plots_threshold
+from analysis.report import continual
 from analysis.report.findings import COLLAPSE, CURVES, DETAILS, LACKS, Findings, Shown
 from analysis.report.fits import fitted
-from analysis.report.pictures import latent, samples
+from analysis.report.pictures import latent, samples, tasks
+from engine._tasks import of_key as task_of
 from engine.registry import key_of
 from engine.settings import CollapseRule
 from engine.store.keys import BESIDE, metric_of
 from engine.store.store import Store
 
 HELPERS = re.compile(
-    rf"/(class_\d+|ceiling|chance|excess|coverage|relative|truth|{'|'.join(BESIDE)})$"
+    r"/(class_\d+|task_\d+|joint|ceiling|chance|excess|coverage|relative|truth"
+    rf"|{'|'.join(BESIDE)})$"
 )
 MOST_CURVES = 14
 
@@ -40,6 +43,7 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
     """All figures, in the order of the page.  pictures: those that need samples, too."""
     if findings.frame.empty:
         return
+    yield from continual.figures(findings)
     if pictures:
         yield from samples(findings, store)
     yield from _lacks(findings)
@@ -47,7 +51,7 @@ def figures(findings: Findings, store: Store, *, pictures: bool = True) -> Itera
     yield from _gain(findings)
     yield from _curves(findings)
     if pictures:
-        yield from latent(findings, store)
+        yield from (tasks if findings.kept else latent)(findings, store)
 
 
 # ---- what generation 0 lacks ---------------------------------------------------------------------
@@ -71,10 +75,13 @@ def _ratios(cells: pd.DataFrame, width: float) -> Figure:
 
 
 def keys_shown(frame: pd.DataFrame, first: str = "") -> list[str]:
-    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key;
-    then what fitting and sampling told; of all where it changes.
+    """The metric keys that deserve a figure: the collapse rule's first, no helpers of another key
+    and none of one task; then what fitting and sampling told; of all where it changes.
     """
-    keys = [k for k in _candidates(frame) if k == first or k not in constants(frame)]
+    known = _candidates(frame)
+    if first and task_of(first) is not None and (frame["key"] == first).any():
+        known = [first, *known]
+    keys = [k for k in known if k == first or k not in constants(frame)]
     keys = [k for k in keys if k not in (lacks.TOTAL, lacks.WITHIN) or k == first]  # its own figure
     told = [k for k in keys if metric_of(k) in REPORTS]
     return sorted(keys, key=lambda k: (k != first, k in told))[:MOST_CURVES]
@@ -133,7 +140,7 @@ def curve_of(findings: Findings, key: str) -> Shown:
         name=key,
         level=level,
         theory=law,
-        note=_said_of(compared),
+        note=" ".join([*_said_of_tasks(findings, key), _said_of(compared)]).strip(),
         points=lineages,
         marks_at=_read_against(frame, key),
         by=", ".join([*_unit(key), *findings.extractors.get(metric_of(key), ())]),
@@ -142,6 +149,13 @@ def curve_of(findings: Findings, key: str) -> Shown:
     section = DETAILS if metric_of(key) in REPORTS else CURVES
     alt = f"{key} over the generations, by cell."
     return Shown(f"curve_{file_of(key)}", section, alt, numbers, lambda w: draw(width=w))
+
+
+def _said_of_tasks(findings: Findings, key: str) -> list[str]:
+    """That generations are not about the same data, where each adds a task."""
+    if not findings.kept or metric_of(key) in REPORTS or task_of(key) is not None:
+        return []
+    return ["Each generation adds a task, so it is about more classes than the one before."]
 
 
 def _unit(key: str) -> list[str]:

@@ -18,10 +18,12 @@ from analysis.frame.tables import collapse_share, told_apart
 from analysis.report.answers import grouped, thresholds
 from analysis.theory.laws import against
 from analysis.threshold.workflows import Workflow
+from engine.outcome.continual import Kept
 from engine.spec import Sweep
 
 # sections of the page, in its order; details are folded away
-SAMPLES, LACKS, COLLAPSE = "The samples", "What generation 0 already lacks", "Where collapse begins"
+KEPT, SAMPLES = "What is kept of earlier tasks", "The samples"
+LACKS, COLLAPSE = "What generation 0 already lacks", "Where collapse begins"
 CURVES, DETAILS = "Over the generations", "Details"
 
 
@@ -49,10 +51,15 @@ class Findings:
     passages: pd.DataFrame | None = None  # first passage of each lineage, with a column group
     states: pd.DataFrame | None = None  # beside the state at the last generation, per fraction
     extractors: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of metrics
+    kept: Sequence[Kept] = ()  # of earlier tasks, per cell; empty without tasks
 
     @cached_property
     def ratios(self) -> pd.DataFrame:
-        """Of drawn to held-out variance, with what the founders' predict."""
+        """Of drawn to held-out variance, with what the founders' predict; nothing of tasks, whose
+        founder has seen the first one alone.
+        """
+        if self.kept:
+            return pd.DataFrame(columns=lacks.COLUMNS)
         return lacks.ratios(self.frame, self.sweep.lineages)
 
     @cached_property
@@ -67,14 +74,16 @@ class Findings:
         frame: pd.DataFrame,
         searched: Iterable[Workflow] = (),
         extractors: Mapping[str, Sequence[str]] | None = None,
+        kept: Sequence[Kept] = (),
     ) -> Findings:
         """searched: the workflows of a search, which say how it went about each.  extractors: what
-        each metric was measured by (`measured_by.extractors`).
+        each metric was measured by (`measured_by.extractors`).  kept: `outcome.continual.kept`.
         """
         laws = against(frame, sweep.lineages)
         frame = told_apart(frame, sweep.lineages)
         if not sweep.collapse or frame.empty:
-            return cls(sweep, frame, None, None, None, laws, extractors=extractors or {})
+            found = extractors or {}
+            return cls(sweep, frame, None, None, None, laws, extractors=found, kept=kept)
         outcomes = grouped(functional(frame, sweep.collapse, generations=sweep.generations))
         names = outcomes.drop_duplicates("cell").set_index("cell")["group"]
         designs = {own.label: own.design for own in searched}
@@ -93,4 +102,5 @@ class Findings:
             passages,
             states,
             extractors or {},
+            kept,
         )

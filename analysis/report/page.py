@@ -21,9 +21,10 @@ import jinja2
 from analysis.frame.export import write as write_table
 from analysis.frame.rows import from_store
 from analysis.plots import style
+from analysis.report import continual
 from analysis.report.answers import answers_of, by_policy
 from analysis.report.figures import figures, undrawn
-from analysis.report.findings import DETAILS, SAMPLES, Findings, Shown
+from analysis.report.findings import DETAILS, KEPT, SAMPLES, Findings, Shown
 from analysis.report.lacks import sentences
 from analysis.report.measured_by import extractors, measured_by
 from analysis.report.tables import Table, anchor, controls_of, found_by, tables_of
@@ -35,7 +36,9 @@ from engine.experiment.writer import to_yaml
 from engine.lineage.history import histories
 from engine.names import names_of, refusals
 from engine.outcome.answer import Answer
+from engine.outcome.continual import kept
 from engine.outcome.control import controls
+from engine.outcome.summary import has_tasks
 from engine.running.logs import Folder
 from engine.running.provenance import trained_with
 from engine.spec import Sweep
@@ -46,6 +49,7 @@ from engine.store.outputs import sweep_id
 from engine.store.store import Store
 
 MOST_ANSWERS = 12
+LONGEST_STREAM = 60  # characters of a stream of tasks that is told class by class
 PAGE_DPI = 150
 
 
@@ -56,6 +60,7 @@ class Section:
     title: str
     figures: list[dict[str, str]]
     folded: bool = False
+    says: Sequence[str] = ()  # sentences before the figures
     films: Sequence[Film] = ()
     beside: str = ""  # where the texts are as a file
 
@@ -80,21 +85,24 @@ def write(
     searched = list(read(sweep, store).values()) if sweep.threshold else []
     sweep, names = (grown(sweep, store) if sweep.threshold else sweep), names_of(sweep)
     by = extractors(sweep, store)
-    findings = Findings.of(sweep, from_store(sweep, names=names), searched, by)
-    drawn: dict[str, list[dict[str, str]]] = {}
+    found = histories(sweep, store) if sweep.control or has_tasks(sweep) else {}
+    remembered = kept(sweep, found)
+    findings = Findings.of(sweep, from_store(sweep, names=names), searched, by, remembered)
+    drawn: dict[str, list[dict[str, str]]] = {KEPT: []} if remembered else {}
     place = Folder.at(folder, store)
     for shown in figures(findings, store, pictures=pictures):
         say(shown.name)
         drawn.setdefault(shown.section, []).append(put(shown, place.below("figures"), alone))
-    sections = [Section(title, found, title == DETAILS) for title, found in drawn.items()]
+    said = {KEPT: continual.sentences(remembered)}
+    sections = [Section(k, v, k == DETAILS, said.get(k, ())) for k, v in drawn.items()]
     if written := films(findings, store) if pictures else []:
-        sections.insert(0, _texts(written, place.below("figures"), alone))
+        sections.insert(bool(remembered), _texts(written, place.below("figures"), alone))
     failed = {spec.id: store.failure(spec.id) for spec in sweep.lineages}
     about = [
         ("measured by", measured_by(sweep, store)),
         ("trained with", trained_with(sweep, store)),
     ]
-    beside = controls(sweep, histories(sweep, store)) if sweep.control else []
+    beside = controls(sweep, found)
     tables = list(filter(None, [found_by(searched), controls_of(beside)]))
     failures = {k: v for k, v in failed.items() if v}
     page = _page(findings, sections, failures, searched, about, tables)
@@ -202,13 +210,14 @@ def _seen(value: object) -> object:
 
 
 def _answers(findings: Findings) -> list[Answer]:
-    """What is said first, of as many workflows as can be read."""
+    """What is said first, of as many workflows as can be read; of tasks what is kept of them."""
     rule, table = findings.sweep.collapse, findings.answers
+    remembered = [] if findings.frame.empty else _first(continual.answers(findings.kept))
     if table is None or rule is None or findings.outcomes is None:
-        return []
+        return remembered
     if len(table) > MOST_ANSWERS and (table["verdict"] == "one fraction").all():
         table = by_policy(table, findings.outcomes)
-    return _first(answers_of(table, rule, findings.sweep.generations))
+    return [*remembered, *_first(answers_of(table, rule, findings.sweep.generations))]
 
 
 def _first(found: list[Answer]) -> list[Answer]:
@@ -229,7 +238,7 @@ def _rests(findings: Findings) -> list[str]:
     if not there:
         return []
     many = f"{there:,} lineages of {seeds:,} seed{'s' * (seeds != 1)}"
-    said = [f"{many}, generations 0 to {sweep.generations}."]
+    said = [f"{many}, generations 0 to {sweep.generations}{_learning(findings)}."]
     if rule is None or states is None:
         return said
     said.insert(0, f"Collapse: at the last generation ({sweep.generations}), {sweep.rule_words()}.")
@@ -243,6 +252,16 @@ def _rests(findings: Findings) -> list[str]:
             + (f"; {first}." if back else f", {same}.")
         )
     return said
+
+
+def _learning(findings: Findings) -> str:
+    """What the generations of a stream of tasks are, after a comma; '' without tasks."""
+    streams = {spec.stream for spec in findings.sweep.lineages if spec.tasks is not None}
+    if len(streams) != 1:
+        return ", of which each learns the next task" if streams else ""
+    classes = ["/".join(map(str, task)) for task in streams.pop()][: findings.sweep.generations + 1]
+    each = f" (classes {', '.join(classes)})" if len(", ".join(classes)) < LONGEST_STREAM else ""
+    return f", of which each learns the next task{each}"
 
 
 def _facts(findings: Findings, failed: Mapping[str, Failure]) -> list[tuple[str, str]]:

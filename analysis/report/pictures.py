@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.plots import continual as plots_continual
 from analysis.plots import samples as plots_samples
 from analysis.plots.style import left_out
 from analysis.report import samples as specimens
-from analysis.report.findings import SAMPLES, Findings, Shown
+from analysis.report.findings import KEPT, SAMPLES, Findings, Shown
 from analysis.report.samples import MOST_WORKFLOWS, Specs
 from engine.store.store import Store
+
+CALLED = {"lenet": "LeNet trained on the real data", "ngrams": "n-grams"}  # features
 
 
 def samples(findings: Findings, store: Store) -> Iterator[Shown]:
@@ -35,13 +39,16 @@ def _film(findings: Findings, store: Store, specs: Specs, numbers: pd.DataFrame)
     classes = specimens.classes_of(first, frames)
     real = specimens.real_of(first)
     gone = left_out(list(numbers["called"]), list(frames), "workflows")
+    arrival = {label: t for t, task in enumerate(first.stream) for label in task}
     alt = "Samples of one lineage per workflow over the generations, a place per class."
     yield Shown(
         "film",
         SAMPLES,
         alt,
         numbers,
-        lambda w: plots_samples.film(frames, classes=classes, real=real, note=gone, width=w),
+        lambda w: plots_samples.film(
+            frames, classes=classes, real=real, arrival=arrival, note=gone, width=w
+        ),
     )
 
 
@@ -77,8 +84,7 @@ def latent(findings: Findings, store: Store) -> Iterator[Shown]:
         return
     aligned, embedded, features = found
     section = "Latent alignment"
-    called = {"lenet": "LeNet trained on the real data", "ngrams": "n-grams"}
-    name = called.get(features, features)
+    name = CALLED.get(features, features)
     alt = "How well generated samples can be told from real ones, and how far their features moved."
     yield Shown(
         "alignment",
@@ -95,3 +101,23 @@ def latent(findings: Findings, store: Store) -> Iterator[Shown]:
         embedded,
         lambda w: plots_samples.embedding(embedded, features=name, width=w),
     )
+
+
+def tasks(findings: Findings, store: Store) -> Iterator[Shown]:
+    """Where samples of each task lie that were drawn after the last one, of cells that are no
+    bounds.
+    """
+    every = specimens.chosen(findings.sweep, findings.frame)
+    names = [own.label for own in findings.kept if not own.bound and own.label in every]
+    shown = {name: every[name] for name in names[:MOST_WORKFLOWS]}
+    found = specimens.latent_by_task(findings.sweep, store, shown)
+    if found is None:
+        return
+    table, features = found
+    name = CALLED.get(features, features)
+    gone = left_out(names, list(shown), "cells")
+    draw = functools.partial(
+        plots_continual.embeddings, table, order=names, features=name, note=gone
+    )
+    alt = "Real and drawn samples of each task in one embedding that was fitted on real ones."
+    yield Shown("embedding_by_task", KEPT, alt, table, lambda width: draw(width=width))

@@ -26,6 +26,7 @@ from engine.store.store import Store
 
 MOST_WORKFLOWS, MOST_FRAMES = 6, 7
 EMBEDDED = 400  # samples of each set
+PER_TASK, HELD_OUT = 100, 4000  # samples drawn of a task; real ones to take them from
 Frames = dict[str, dict[int, Samples]]
 Specs = Mapping[str, LineageSpec]  # by the name in the figures
 
@@ -105,8 +106,9 @@ def _near(wanted: Sequence[int], there: Sequence[int]) -> list[int]:
 
 
 def real_of(spec: LineageSpec) -> Samples:
-    """The real set that a lineage started from."""
-    samples: Samples = spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+    """The real set that a lineage started from; of a stream of tasks, rows of all its classes."""
+    n = spec.n_real * max(len(spec.stream), 1)
+    samples: Samples = spec.dataset.make().sample(n, rng(spec.seed, "real", 0))
     return samples
 
 
@@ -141,6 +143,57 @@ def latent(
     set_y = {key: samples.y for key, samples in sets.items()}
     named = features.resolve(extractor, dataset)
     return _aligned(alignment(real_x, x, real.y, set_y)), _embedded(real_x, x), named
+
+
+def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFrame, str] | None:
+    """Real samples of every task and those that each lineage drew after the last one, embedded:
+    columns label ("" of real ones), task, set ("real", "drawn"), x, y; and the name of the
+    features.  None where nothing of an earlier task was drawn, or it is no picture or text.
+    """
+    store.refresh()
+    drawn = {name: _last(store, spec, sweep.generations) for name, spec in specs.items()}
+    there = {name: own for name, own in drawn.items() if own is not None}
+    if not there:
+        return None
+    first = specs[next(iter(there))]
+    dataset, extractor = first.dataset.make(), _extractor(sweep)
+    tasks = [first.task(t) for t in range(sweep.generations + 1)]
+    real = _by_task(dataset.held_out(HELD_OUT), tasks, 2 * PER_TASK)
+    sets = {
+        (name, task): _features(own, extractor, dataset)
+        for name, samples in there.items()
+        for task, own in _by_task(samples, tasks, PER_TASK).items()
+    }
+    x = {task: _features(own, extractor, dataset) for task, own in real.items()}
+    finite = {key: own for key, own in sets.items() if np.isfinite(own).all()}
+    places = embedded(np.concatenate(list(x.values())), dict(enumerate(finite.values())))
+    keys = [("", task) for task in x] + list(finite)
+    sizes = [len(own) for own in (*x.values(), *finite.values())]
+    labels = np.repeat([name for name, _ in keys], sizes)
+    numbers = np.repeat([task for _, task in keys], sizes)
+    kinds = np.where(labels == "", "real", "drawn")
+    return places.assign(label=labels, task=numbers, set=kinds), features.resolve(
+        extractor, dataset
+    )
+
+
+def _last(store: Store, spec: LineageSpec, last: int) -> Samples | None:
+    """The draw of the last generation, where it holds classes of an earlier task."""
+    if spec.dataset.constant("GIVES") not in ("images", "text"):
+        return None
+    drawn = _frames(store, spec, [last], archive.SAMPLES).get(last)
+    if drawn is None or drawn.y is None or not np.isin(drawn.y, spec.seen(last - 1)).any():
+        return None
+    return drawn
+
+
+def _by_task(samples: Samples, tasks: Sequence[tuple[int, ...]], most: int) -> dict[int, Samples]:
+    """The first of each task's classes, at most so many; a task of which there are none is left
+    out.
+    """
+    y = np.asarray(samples.y)
+    rows = {task: np.flatnonzero(np.isin(y, own))[:most] for task, own in enumerate(tasks)}
+    return {task: samples.take(own) for task, own in rows.items() if len(own)}
 
 
 def _features(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:

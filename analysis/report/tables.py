@@ -18,7 +18,9 @@ from analysis.report.findings import Findings
 from analysis.theory.laws import worst_z
 from analysis.threshold.workflows import Workflow
 from engine.names import names_of
+from engine.outcome.continual import Kept
 from engine.outcome.control import CONFIDENCE, Control
+from engine.outcome.interval import Interval
 from engine.store.failures import Failure
 
 MOST_ROWS = 60
@@ -42,6 +44,17 @@ class Table:
 
 def tables_of(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Table]:
     """Every table of a sweep's page; failed: by lineage."""
+    if findings.kept:
+        yield table_of(
+            "What is kept, in numbers",
+            _kept(findings.kept),
+            "no cell",
+            note="Average accuracy over all tasks after the last one; forgetting: how far earlier "
+            "tasks have fallen below their best; backward transfer: how far they are above where "
+            "they were learnt.  Means over the seeds, in brackets Student's 95 % interval.  The "
+            "distance of earlier tasks is in multiples of what real samples reach against real "
+            "ones at the same n; it drifts where the interval of its growth is above nothing.",
+        )
     if findings.answers is not None and findings.states is not None:
         yield table_of(
             "Thresholds",
@@ -71,6 +84,35 @@ def tables_of(findings: Findings, failed: Mapping[str, Failure]) -> Iterable[Tab
         "Every lineage reached its last generation.",
     )
     yield table_of("Undefined values", undefined_values(findings.frame), "Every value is defined.")
+
+
+def _kept(found: Sequence[Kept]) -> pd.DataFrame:
+    """Without the columns that say nothing here."""
+    rows = []
+    for own in found:
+        metric = own.distance or "distance"
+        row = {"cell": own.label, "bound": own.bound, "seeds": len(own.chains)}
+        row |= {"average accuracy": _in_words(own.accuracy, 3)}
+        row |= {"forgetting": _in_words(own.forgetting, 3)}
+        row |= {"backward transfer": _in_words(own.transfer, 3)}
+        row |= {f"{metric} when learnt": _in_words(own.start, 2)}
+        row |= {f"{metric} at the end": _in_words(own.end, 2)}
+        row["bytes per class"] = "" if own.memory is None else f"{own.memory:,.0f}"
+        row["drifts"] = "" if own.drifts is None else "yes" if own.drifts else "no"
+        row["undefined"] = "; ".join(dict.fromkeys(map(own.why, _gaps(own))))
+        rows.append(row)
+    shown = pd.DataFrame(rows)
+    return shown.loc[:, (shown.notna() & (shown != "")).any()]
+
+
+def _gaps(own: Kept) -> list[str]:
+    """Which numbers of a cell are undefined; of distances, where they are measured."""
+    names = ["accuracy", "forgetting", "transfer", *(["end"] if own.distance else [])]
+    return [name for name in names if getattr(own, name) is None]
+
+
+def _in_words(value: Interval | None, digits: int) -> str:
+    return "" if value is None else value.words(digits)
 
 
 def _thresholds(answers: pd.DataFrame) -> pd.DataFrame:

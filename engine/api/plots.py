@@ -30,10 +30,12 @@ class Plots:
         from analysis.frame.rows import from_store
         from analysis.report.findings import Findings
         from analysis.report.measured_by import extractors
+        from engine.outcome.continual import kept
 
         sweep = self._result.sweep.spec
         by = extractors(sweep, self._result.store)
-        return Findings.of(sweep, from_store(sweep, progress=False), extractors=by)
+        found = kept(sweep, self._result.histories)
+        return Findings.of(sweep, from_store(sweep, progress=False), extractors=by, kept=found)
 
     @cached_property
     def _shown(self) -> dict[str, Shown]:

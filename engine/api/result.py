@@ -3,6 +3,7 @@
     result = engine.run(sweep, out="runs/mine", local=True)    # or engine.open("runs/mine")
     result.frame()        # a row per lineage and generation
     result.cells()        # a row per cell: start, end, drift, verdict
+    result.kept()         # a row per cell: what it keeps of earlier tasks
     result.paired("fid", at=6, a={"policy": "replace"}, b={"policy": "accumulate"})
     result.samples(cell=0, seed=0, t=3); result.model(cell=0, seed=0, t=3)
 
@@ -31,6 +32,7 @@ from engine.lineage.history import History, histories
 from engine.lineage.recipe import path
 from engine.lineage.recorded import changes
 from engine.names import by_cell, names_of
+from engine.outcome.continual import kept
 from engine.outcome.control import controls
 from engine.outcome.summary import Cell, collapsed, summarise
 from engine.samples import Samples
@@ -127,7 +129,7 @@ class Result:
     def cells(self) -> pd.DataFrame:
         """A row per cell, in the order of the grid: the metric of the collapse rule (or the first
         one) at generation 0 and at the end, its drift (end / start; end - start where drift_by is
-        difference), and the verdict.
+        difference; NaN where these are of other tasks), and the verdict.
 
         start, end, drift are means over the seeds; drift_low and drift_high are the least and the
         greatest of them, as `ouro status` shows.  collapsed of judged: how many lineages are past
@@ -141,6 +143,14 @@ class Result:
         groups = by_cell(self.sweep.lineages).values()
         found = zip(groups, summarise(self.sweep.spec, self.histories), strict=True)
         return typed(pd.DataFrame([self._cell(own[0], cell) for own, cell in found]))
+
+    def kept(self) -> pd.DataFrame:
+        """A row per cell of a stream of tasks: accuracy, forgetting, transfer, drift, with limits,
+        and words.  Empty without tasks.  The columns: analysis/collapse/continual.py.
+        """
+        from analysis.collapse.continual import numbers
+
+        return numbers(kept(self.sweep.spec, self.histories))
 
     def controls(self) -> pd.DataFrame:
         """A row per cell that was run again at a quarter of n (`control: size`): the change of the

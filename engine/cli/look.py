@@ -117,8 +117,9 @@ def status(
     """
     with errors(debug):
         from engine.console import tables
-        from engine.console.summary import show_controls, show_summary
+        from engine.console.summary import show_controls, show_kept, show_summary
         from engine.lineage.history import histories
+        from engine.outcome.continual import kept
         from engine.outcome.control import controls
         from engine.outcome.document import to_json
         from engine.outcome.summary import summarise
@@ -137,6 +138,7 @@ def status(
         terminal = console()
         tables.show_status(terminal, sweep, found, at_work)
         show_summary(terminal, summarise(sweep, found), sweep)
+        show_kept(terminal, kept(sweep, found))
         show_controls(terminal, controls(sweep, found))
         if damaged := len(set(store.damage)):
             again = words(file, sets, out)

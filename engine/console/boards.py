@@ -16,7 +16,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.console.summary import show_controls, show_summary
+from engine.console.summary import show_controls, show_kept, show_summary
 from engine.console.tables import (
     NARROW,
     answer_text,
@@ -32,8 +32,9 @@ from engine.console.text import line
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.outcome.answer import Answer
+from engine.outcome.continual import kept
 from engine.outcome.control import controls
-from engine.outcome.summary import By, Spread, at_end, at_start, summarise
+from engine.outcome.summary import By, Spread, at_end, at_start, has_drift, summarise
 from engine.planning.plan import Plan
 from engine.spec import Sweep
 from engine.training.progress import Stage
@@ -206,6 +207,7 @@ class SweepBoard:
     def show_results(self, console: Console, found: Mapping[str, History]) -> None:
         """Print the summary of the cells."""
         show_summary(console, summarise(self.sweep, found), self.sweep)
+        show_kept(console, kept(self.sweep, found))
         show_controls(console, controls(self.sweep, found))
 
     # ---- in a terminal ----
@@ -223,7 +225,8 @@ class SweepBoard:
         )
         width = max(4, min(20, console.width // 8))
         for cell in shown:
-            extra = (cell.value, cell.drift)[2 - len(columns) :]
+            values = {self.metric: cell.value, "drift": cell.drift}
+            extra = [values[name] for name, _ in columns]
             done = f"{cell.done}/{cell.total}"
             drawn.add_row(cell.label, bar(cell.done, cell.total, width), done, *extra, cell.status)
         parts: list[RenderableType] = [Text(), one_line_each(drawn)]
@@ -238,6 +241,8 @@ class SweepBoard:
         if not self.metric:
             return []
         wanted = {self.metric: WIDE, "drift": NARROW}
+        if not has_drift(self.sweep):
+            wanted = {self.metric: NARROW}
         return [(name, "right") for name, least in wanted.items() if width >= least]
 
     def _rows(self, height: int) -> tuple[list[Progress], int]:

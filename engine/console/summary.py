@@ -17,8 +17,10 @@ from rich.text import Text
 
 from engine.console.tables import NARROW, changed, number, one_line_each, room, table
 from engine.console.text import line
+from engine.outcome.continual import Kept
 from engine.outcome.control import CONFIDENCE, Control
-from engine.outcome.summary import Cell, Spread
+from engine.outcome.interval import Interval
+from engine.outcome.summary import Cell, Spread, has_drift
 from engine.registry import key_of
 from engine.spec import Sweep
 
@@ -26,24 +28,74 @@ from engine.spec import Sweep
 def show_summary(console: Console, cells: Sequence[Cell], sweep: Sweep) -> None:
     """Per cell over its seeds: drift, accuracy, verdict, statuses."""
     console.print()
+    drifts = has_drift(sweep)
     lines = 4 if console.width < NARROW else 1
     shown = loudest(cells, room(console, lines * len(cells), 13) // lines)
     if console.width < NARROW:
         for cell in shown:
-            _paragraph(console, cell)
+            _paragraph(console, cell, drifts)
+    elif len(shown) < len(cells):
+        console.print(_overview(shown, drifts))
     else:
-        console.print(
-            _overview(shown) if len(shown) < len(cells) else _summary_table(console, cells)
-        )
+        console.print(_summary_table(console, cells, drifts))
     if hidden := len(cells) - len(shown):
-        console.print(
-            Text(
-                f"... and {hidden} more that drift less (`ouro status {sweep.source} --json` "
-                "has all)",
-                style="dim",
-            )
-        )
-    console.print(line(_caption(cells, sweep), "dim"))
+        less = " that drift less" if drifts else ""
+        said = f"... and {hidden} more{less} (`ouro status {sweep.source} --json` has all)"
+        console.print(Text(said, style="dim"))
+    if said := _caption(cells, sweep):
+        console.print(line(said, "dim"))
+
+
+def show_kept(console: Console, found: Sequence[Kept]) -> None:
+    """Per cell what it keeps of earlier tasks; nothing without tasks.  Narrow terminals get
+    sentences.
+    """
+    if not found:
+        return
+    if all(own.accuracy is None and own.end is None for own in found):
+        why = found[0].why("accuracy")
+        console.print(line(f"What is kept of earlier tasks is not known: {why}.", "dim"))
+        return
+    shown = found[: room(console, len(found), 13)]
+    console.print()
+    if console.width < NARROW:
+        for own in shown:
+            console.print(line(own.label, "bold"))
+            console.print(Text(f"  {own.words}"))
+    else:
+        console.print(_kept_table(shown))
+    if hidden := len(found) - len(shown):
+        console.print(Text(f"... and {hidden} more (--json has all)", style="dim"))
+    distance = found[0].distance
+    said = "Kept of earlier tasks: means over seeds [95 % t interval]."
+    if any(own.end is not None for own in found):
+        said += f" {distance}: of earlier tasks, times its floor, when learnt and at the end."
+    console.print(line(said, "dim"))
+
+
+def _kept_table(found: Sequence[Kept]) -> Table:
+    columns = {
+        "average accuracy": [own.accuracy for own in found],
+        "forgetting": [own.forgetting for own in found],
+        "backward transfer": [own.transfer for own in found],
+    }
+    said = {name: list(map(_interval, own)) for name, own in columns.items()}
+    said[found[0].distance] = [_from_to(own) for own in found]
+    shown = {name: own for name, own in said.items() if set(own) != {"-"}}
+    rows = table(("cell", "left"), *((name, "right") for name in shown))
+    for place, own in enumerate(found):
+        rows.add_row(own.label, *(values[place] for values in shown.values()))
+    return rows
+
+
+def _interval(value: Interval | None) -> str:
+    return "-" if value is None else value.words()
+
+
+def _from_to(own: Kept) -> str:
+    if own.start is None or own.end is None:
+        return "-"
+    return f"{own.start.mean:.2f} to {own.end.mean:.2f}"
 
 
 def show_controls(console: Console, found: Sequence[Control]) -> None:
@@ -100,10 +152,12 @@ def _far(cell: Cell) -> float:
     return abs(math.log(cell.drift.mean) if cell.drift_by == "ratio" else cell.drift.mean)
 
 
-def _summary_table(console: Console, cells: Sequence[Cell]) -> Table:
+def _summary_table(console: Console, cells: Sequence[Cell], drifts: bool) -> Table:
     """A line per cell.  Where its name lacks room, ranges go first, then start and end, of which
     the drift remains.
     """
+    if not drifts:
+        return _summary(cells, ("start", "end", "drift"))
     unbounded = console.options.update(max_width=sys.maxsize)
     for left_out in ((), ("range",), ("range", "start", "end")):
         rows = _summary(cells, left_out)
@@ -131,12 +185,18 @@ def _summary(cells: Sequence[Cell], left_out: Collection[str]) -> Table:
     return rows
 
 
-def _overview(cells: Sequence[Cell]) -> Table:
+def _overview(cells: Sequence[Cell], drifts: bool) -> Table:
     """The same of a few among very many: a line each."""
-    rows = table(("cell", "left"), ("drift", "right"), ("collapsed", "left"), ("status", "left"))
+    heads: list[tuple[str, JustifyMethod]] = [
+        ("cell", "left"),
+        ("drift", "right"),
+        ("collapsed", "left"),
+        ("status", "left"),
+    ]
+    rows = table(*(head for head in heads if drifts or head[0] != "drift"))
     for c in cells:
-        drift = changed(c.drift, c.drift_by, ranges=False)
-        rows.add_row(c.label, drift, _verdict(c), _statuses(c))
+        drift = [changed(c.drift, c.drift_by, ranges=False)] if drifts else []
+        rows.add_row(c.label, *drift, _verdict(c), _statuses(c))
     return one_line_each(rows)
 
 
@@ -172,9 +232,10 @@ def _statuses(cell: Cell) -> Text:
     )
 
 
-def _paragraph(console: Console, cell: Cell) -> None:
+def _paragraph(console: Console, cell: Cell, drifts: bool) -> None:
     console.print(line(cell.label, "bold"))
-    console.print(f"  drift {changed(cell.drift, cell.drift_by)}", highlight=False)
+    if drifts:
+        console.print(f"  drift {changed(cell.drift, cell.drift_by)}", highlight=False)
     if cell.accuracy:
         console.print(f"  accuracy {number(cell.accuracy.mean)}", highlight=False)
     console.print(Text("  collapsed: ") + _verdict(cell))
@@ -189,7 +250,7 @@ def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     text = (
         f"start, end: {metric}{_n(cells)} at generation 0 and at the last one{unit}; drift: {how}; "
         "means over seeds (range)."
-        if metric
+        if metric and has_drift(sweep)
         else ""
     )
     if sweep.collapse and all(c.start is None for c in cells):

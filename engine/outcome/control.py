@@ -20,6 +20,7 @@ from engine._descriptions import keys_of
 from engine.files import JsonObject
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
+from engine.outcome.interval import half_width
 from engine.outcome.summary import Spread, at_end, at_start
 from engine.registry import describe
 from engine.spec import LineageSpec, Sweep
@@ -155,7 +156,7 @@ def _limit(
     mean = sum(each) / len(each)
     if len(each) == 1:
         return Limit(back(mean), None, None, 1), ""
-    half = _half_width(each)
+    half = half_width(each, CONFIDENCE)
     return Limit(back(mean), back(mean - half), back(mean + half), len(each)), ""
 
 
@@ -163,12 +164,3 @@ def at_infinity(at_n: float, n: int, at_control: float, control_n: int) -> float
     """Where the line through (1/n, at_n) and (1/control_n, at_control) meets 1/n = 0."""
     share = (1 / n) / (1 / control_n - 1 / n)  # 1/3, where the control has a quarter
     return at_n - share * (at_control - at_n)
-
-
-def _half_width(values: Sequence[float]) -> float:
-    """Of Student's interval of a mean."""
-    from scipy.special import stdtrit
-
-    n, mean = len(values), sum(values) / len(values)
-    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from engine.files import JsonObject
 from engine.lineage.history import History
 from engine.names import names_of
+from engine.outcome.continual import kept
 from engine.outcome.control import controls
 from engine.outcome.summary import summarise
 from engine.spec import Sweep
 
 
 def to_json(sweep: Sweep, histories: Mapping[str, History]) -> JsonObject:
-    """The cells, their controls, and every lineage's end."""
+    """The cells, what they keep of earlier tasks, their controls, and every lineage's end."""
     cells = [{**asdict(cell), "verdict": cell.verdict} for cell in summarise(sweep, histories)]
     names = names_of(sweep)
     lineages = {
@@ -39,5 +40,6 @@ def to_json(sweep: Sweep, histories: Mapping[str, History]) -> JsonObject:
         "compared": sweep.compared,
     }
     sizes = [own.to_dict() for own in controls(sweep, histories)]
-    found = {"cells": cells, "controls": sizes, "lineages": lineages}
+    remembered = [own.to_dict() for own in kept(sweep, histories)]
+    found = {"cells": cells, "kept": remembered, "controls": sizes, "lineages": lineages}
     return {**head, "statuses": dict(statuses), **found}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine._tasks import of_key as task_of
 from engine.lineage.history import History
 from engine.names import by_cell, names_of
 from engine.settings import CollapseRule
@@ -50,7 +51,7 @@ class Cell:
     metric: str
     start: Spread | None  # the metric at generation 0
     last: Spread | None  # ... and at the last generation at which it was due
-    drift: Spread | None  # last / start, or last - start
+    drift: Spread | None  # last / start, or last - start; None where these are of other tasks
     accuracy: Spread | None
     collapsed: int | None  # past the level at the last generation; None: no rule, or no numbers
     judged: int
@@ -86,6 +87,18 @@ def drift(rows: Sequence[Generation], key: str, by: By = "ratio") -> float | Non
     if by == "difference":
         return end - start if start is not None and end is not None else None
     return end / start if start is not None and end is not None and start > 0 else None
+
+
+def has_tasks(sweep: Sweep) -> bool:
+    """Whether real data arrive as tasks, in any of its cells."""
+    return any(spec.tasks is not None for spec in sweep.lineages)
+
+
+def has_drift(sweep: Sweep) -> bool:
+    """Whether the headline is about the same data at generation 0 and at the end: not where each
+    generation adds a task, unless it is the metric of one.
+    """
+    return not has_tasks(sweep) or task_of(sweep.headline) is not None
 
 
 def curve(rows: Iterable[Generation], rule: CollapseRule) -> list[Point]:
@@ -139,6 +152,7 @@ def _cell(label: str, histories: list[History], sweep: Sweep) -> Cell:
     verdicts = [v for h in histories if (v := collapsed(h, sweep.collapse)) is not None]
     ended = [h for h in histories if h.counts]
     rule = sweep.collapse
+    moved = (drift(h.rows, key, sweep.drifts_by) for h in ended)
     return Cell(
         label=label,
         lineages=len(histories),
@@ -147,7 +161,7 @@ def _cell(label: str, histories: list[History], sweep: Sweep) -> Cell:
         metric=key,
         start=Spread.of(at_start(h.rows, key) for h in ended),
         last=Spread.of(at_end(h.rows, key) for h in ended),
-        drift=Spread.of(drift(h.rows, key, sweep.drifts_by) for h in ended),
+        drift=Spread.of(moved) if has_drift(sweep) else None,
         accuracy=Spread.of(at_end(h.rows, accuracy) for h in ended),
         collapsed=sum(verdicts) if verdicts else None,
         judged=len(verdicts),

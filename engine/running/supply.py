@@ -190,11 +190,15 @@ def json_text(report: Mapping[str, object]) -> str:
 
 
 def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
-    """What the tracker shows of a run: lineages by status, and how many have collapsed."""
+    """What the tracker shows of a run: lineages by status, how many have collapsed, and what cells
+    keep of earlier tasks.
+    """
     numbers = {f"lineages/{status}": float(n) for status, n in report["statuses"].items()}
     judged = [cell["collapsed"] for cell in report["cells"] if cell["collapsed"] is not None]
     if judged:
         numbers["lineages/collapsed"] = float(sum(judged))
+    for cell in report["kept"]:
+        numbers |= cell["numbers"]
     return numbers
 
 
