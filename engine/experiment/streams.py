@@ -29,6 +29,11 @@ def refusal(spec: LineageSpec, generations: int) -> str:
             f"the classes of {name} are known once its data are read, and they are not here; put "
             "them in place, so that its tasks can be planned"
         )
+    if spec.sampling.has("PROMPTS"):
+        return (
+            f"the sampling {spec.sampling.label} goes on from real texts, and of a stream of tasks "
+            "those of earlier tasks are no longer at hand; leave prompt out"
+        )
     found = _tasks.refusal(spec.tasks, name, classes, generations, spec.n_real)
     return found or _too_few(spec, generations)
 

@@ -8,28 +8,38 @@ import numpy as np
 
 from engine.files import JsonObject
 from engine.parts import Finding
-from engine.samples import proportional_labels
+from engine.samples import Samples, proportional_labels
 
 
-def label_counts(y: np.ndarray | None) -> list[int]:
-    """How often each class is there, from class 0 on; none for unlabelled data."""
-    return [] if y is None else np.bincount(y.ravel()).tolist()
+def label_counts(y: np.ndarray | None, data: Samples) -> list[int]:
+    """How often each class is there in y, the labels of data, from class 0 on: to the last one that
+    is there, or that may come where classes arrive one after another; none for unlabelled data.
+    """
+    if y is None:
+        return []
+    growing = data.traits is not None and data.traits.growing
+    most = (data.declared.classes or 0) if growing else 0
+    return np.bincount(y.ravel(), minlength=most).tolist()
 
 
 def labels_for(n: int, labels: np.ndarray | None, counts: Sequence[int]) -> np.ndarray | None:
     """Labels [n]: those asked for, else in the training set's proportions; None for a model of
     unlabelled data.
 
-    Raises Finding("extinct") for a class beyond those that the training set had.
+    Raises Finding("extinct") for a class of which the training set had no row: a network would draw
+    noise under its label.
     """
     if not counts:
         return None
     if labels is None:
         return proportional_labels(np.repeat(np.arange(len(counts)), counts), n)
-    if labels.size and labels.max() >= len(counts):
+    asked = np.unique(labels).astype(np.int64)
+    if unseen := [k for k in asked.tolist() if k >= len(counts) or not counts[k]]:
+        seen = ", ".join(str(k) for k, n in enumerate(counts) if n)
         raise Finding(
             "extinct",
-            f"class {labels.max()} is asked for; the training set ends at class {len(counts) - 1}",
+            f"class {unseen[0]} is asked for, and the training set had no row of it: its classes "
+            f"are {seen}",
         )
     return labels.astype(np.int64)
 

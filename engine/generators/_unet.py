@@ -26,7 +26,6 @@ from torch.nn import functional
 
 from engine._torchvision import torchvision  # noqa: F401  (before diffusers, which imports it)
 from engine.files import JsonObject
-from engine.generators._labels import label_counts
 from engine.generators._pretrained import config_of, place_of, require_whole
 from engine.training.device import device, tensor_float
 from engine.training.loop import Training
@@ -102,9 +101,8 @@ class ImageUnet:
         self.classes = len(config["label_counts"])
 
     @classmethod
-    def new(
-        cls, x: np.ndarray, y: np.ndarray | None, size: Size, label_dropout: float
-    ) -> ImageUnet:
+    def new(cls, x: np.ndarray, counts: list[int], size: Size, label_dropout: float) -> ImageUnet:
+        """A network for images like x with so many of each class."""
         network = {
             "channels": list(size.channels),
             "layers": size.layers,
@@ -112,7 +110,7 @@ class ImageUnet:
         }
         config = {
             "shape": list(x.shape[1:]),
-            "label_counts": label_counts(y),
+            "label_counts": counts,
             **network,
             "dropout": size.dropout,
         }
@@ -126,13 +124,13 @@ class ImageUnet:
 
     @classmethod
     def based(
-        cls, base: str, x: np.ndarray, y: np.ndarray | None, size: Size, label_dropout: float
+        cls, base: str, x: np.ndarray, counts: list[int], size: Size, label_dropout: float
     ) -> ImageUnet:
         """A UNet2DModel of diffusers, or of a pipeline's folder, to be trained further: labels that
         it was not trained on have new weights.  ValueError for any other network.
         """
         folder = unet_of(place_of(base))
-        own, counts = config_of(folder, WANTED), label_counts(y)
+        own = config_of(folder, WANTED)
         if own.get("_class_name") != "UNet2DModel":
             raise ValueError(f"base: {folder} holds a {own.get('_class_name')}; {WANTED} is wanted")
         colours, classes = x.shape[3], len(counts) + 1 if counts else None

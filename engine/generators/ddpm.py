@@ -38,7 +38,7 @@ from torch import Tensor
 
 from engine.generators import _unet
 from engine.generators._guidance import Solver, guided
-from engine.generators._labels import labels_for, same_networks
+from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.generators._noise import BATCH_OUT, integrate, schedule_of, signal_shares
 from engine.generators._pretrained import place_of, require_noise
 from engine.parts import (
@@ -220,7 +220,7 @@ class Ddpm:
         if self.guided and y is None:
             raise ValueError("guidance_by: solver needs class labels, and the data have none")
         with seeded(rng):
-            fresh = self._fresh(data.x, y)
+            fresh = self._fresh(data.x, label_counts(y, data))
         how = self.how
         if (
             self.warm_start
@@ -237,15 +237,15 @@ class Ddpm:
             self.solver_ = Solver.fit(data, classes, rng, self.solver, self.solver_steps)
         return report
 
-    def _fresh(self, x: np.ndarray, y: np.ndarray | None) -> _unet.ImageUnet:
+    def _fresh(self, x: np.ndarray, counts: list[int]) -> _unet.ImageUnet:
         """A network before its first training."""
         if self.base is None:
-            return _unet.ImageUnet.new(x, y, self.size, self.label_dropout)
+            return _unet.ImageUnet.new(x, counts, self.size, self.label_dropout)
         noise = schedule_of(self.timesteps, self.schedule) | {
             "prediction_type": KINDS[self.prediction]
         }
         require_noise(place_of(self.base), noise)
-        return _unet.ImageUnet.based(self.base, x, y, self.size, self.label_dropout)
+        return _unet.ImageUnet.based(self.base, x, counts, self.size, self.label_dropout)
 
     def _loss(self, signal: Tensor, batch: tuple[Tensor, ...], noise: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise or velocity at even times: the paper's

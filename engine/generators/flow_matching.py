@@ -190,7 +190,7 @@ class FlowMatching:
         refuse_non_finite_data([x])
         size = _unet.with_own(self.image_size if images else POINTS, **self.own)
         with seeded(rng):
-            fresh = self._fresh(x, y, size)
+            fresh = self._fresh(x, label_counts(y, data), size)
         if (
             self.warm_start
             and self.net_ is not None
@@ -209,15 +209,15 @@ class FlowMatching:
             self._how(size, None if images else x.shape[1]),
         )
 
-    def _fresh(self, x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> Net:
+    def _fresh(self, x: np.ndarray, counts: list[int], size: _unet.Size) -> Net:
         """A network before its first training."""
         if x.ndim == 4 and self.base is not None:
-            return _unet.ImageUnet.based(self.base, x, y, size, self.label_dropout)
+            return _unet.ImageUnet.based(self.base, x, counts, size, self.label_dropout)
         if self.base is not None:
             raise ValueError("flow_matching: base is a network of images; leave it out for points")
         if x.ndim == 4:
-            return _unet.ImageUnet.new(x, y, size, self.label_dropout)
-        return _point_net(x, y, size)
+            return _unet.ImageUnet.new(x, counts, size, self.label_dropout)
+        return _point_net(x, counts, size)
 
     def _how(self, size: _unet.Size, replicates: int | None) -> Training:
         how: dict[str, Any] = dict(ema=size.ema, warmup=size.warmup, **self.fast)
@@ -324,11 +324,11 @@ class FlowMatching:
             self.net_ = load_weights(folder, PointNet)[0]
 
 
-def _point_net(x: np.ndarray, y: np.ndarray | None, size: _unet.Size) -> PointNet:
+def _point_net(x: np.ndarray, counts: list[int], size: _unet.Size) -> PointNet:
     return PointNet(
         {
             "shape": list(x.shape[1:]),
-            "label_counts": label_counts(y),
+            "label_counts": counts,
             "channels": list(size.channels),
         }
     )

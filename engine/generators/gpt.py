@@ -159,7 +159,7 @@ class Gpt:
         """ValueError where nobody has said how many tokens there are."""
         labelled = data.declared.classes != 0 and data.y is not None
         y = data.y if labelled else None
-        self.label_counts_ = label_counts(y)
+        self.label_counts_ = label_counts(y, data)
         self.prompts_ = Prompts.of(data, y)
         about, own = self._about(data), [] if y is None else [y]
         own += [] if self.prompts_ is None else counted(data)

@@ -172,7 +172,7 @@ class Ngram:
         """n texts [n, replicates, length], by label where it was fitted to labelled ones (drawn
         from the shares of the classes where none are given).
         """
-        y = self._checked(labels)
+        y = self._seen(labels)
         if self.classes_ > 1 and y is None:
             y = rng.choice(self.classes_, n, p=self.shares_).astype(np.int64)
         p = self.p_ if bias is None or bias == 1 else tempered(self.p_, bias)
@@ -193,7 +193,7 @@ class Ngram:
         labels: np.ndarray | None = None,
     ) -> np.ndarray:
         """As in knowledge.LanguageModel."""
-        log_p, group = log(self.p_), self._groups_of(n, self._wanted(labels))
+        log_p, group = log(self.p_), self._groups_of(n, self._seen(self._wanted(labels)))
         x = np.empty((n, self.replicates_, self.length_), dtype=token_dtype(self.vocabulary_))
         begin = 0 if prompts is None else _begun(x, prompts)
         walk = self._contexts.walk(group)
@@ -227,6 +227,17 @@ class Ngram:
                 f"ngram: asked for class {int(labels.max())}, and it was trained on "
                 f"{self.classes_} classes, 0 to {self.classes_ - 1}"
             )
+        return labels
+
+    def _seen(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The same labels, to draw by; ValueError where a class had no text, which is uniform."""
+        if self._checked(labels) is not None and self.classes_ > 1:
+            seen = np.flatnonzero(self.shares_)
+            for label in np.setdiff1d(labels, seen).tolist():
+                raise ValueError(
+                    f"ngram: asked to draw class {label}, of which it was trained on no text; its "
+                    f"classes are {', '.join(map(str, seen.tolist()))}"
+                )
         return labels
 
     def _wanted(self, labels: np.ndarray | None) -> np.ndarray | None:

@@ -167,7 +167,11 @@ class Stylegan2:
 
     def fit(self, data: Samples, rng: np.random.Generator) -> dict[str, float]:
         y = data.y if self.conditional else None
-        config = {"shape": list(data.x.shape[1:]), "label_counts": label_counts(y), **self.numbers}
+        config = {
+            "shape": list(data.x.shape[1:]),
+            "label_counts": label_counts(y, data),
+            **self.numbers,
+        }
         with seeded(rng):
             fresh = _build({**config, "discriminator": True})
         if self.model_ is None or not self.warm_start or not same_networks(config, self.config_):

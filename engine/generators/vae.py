@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.files import JsonObject
 from engine.generators import _pixels as pixels
 from engine.generators._autoencoders import ImageVae, PointVae
-from engine.generators._labels import label_counts, labels_for
+from engine.generators._labels import label_counts, labels_for, same_networks
 from engine.parts import Bands, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from engine.samples import Samples
 from engine.training.device import device, seeded, tensor, torch_generator
@@ -125,10 +125,10 @@ class Vae:
         images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)
         refuse_non_finite_data([x])
-        config = self._config(x, y)
+        config = self._config(x, label_counts(y, data))
         with seeded(rng):
             fresh = _build(config)
-        if self.model_ is None or not self.warm_start or self.config_["shape"] != config["shape"]:
+        if self.model_ is None or not self.warm_start or not same_networks(config, self.config_):
             self.model_ = fresh
         self.config_, model = config, self.model_
         if isinstance(model, PointVae):
@@ -164,10 +164,10 @@ class Vae:
         assert model.log_sd is not None, "it has a place for it"
         model.log_sd.fill_(0.5 * math.log(squares / len(x)))
 
-    def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
+    def _config(self, x: np.ndarray, counts: list[int]) -> JsonObject:
         config = {
             "shape": list(x.shape[1:]),
-            "label_counts": label_counts(y),
+            "label_counts": counts,
             "latent": self.latent,
             "width": self.width,
         }

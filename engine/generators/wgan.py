@@ -220,7 +220,7 @@ class Wgan:
         images, y = data.x.ndim == 4, data.y if self.conditional else None
         x = data.x if images else data.x.astype(np.float32)  # [n, replicates, d]
         refuse_non_finite_data([x])
-        config = self._config(x, y)
+        config = self._config(x, label_counts(y, data))
         with seeded(rng):
             fresh = _build(config)
         if self.model_ is None or not self.warm_start or not same_networks(config, self.config_):
@@ -248,10 +248,10 @@ class Wgan:
         )
         return train(self._turns(model), [x] if y is None else [x, y], rng, how)
 
-    def _config(self, x: np.ndarray, y: np.ndarray | None) -> JsonObject:
+    def _config(self, x: np.ndarray, counts: list[int]) -> JsonObject:
         numbers, labels = (
             (IMAGES if x.ndim == 4 else POINTS) | self.own,
-            {"label_counts": label_counts(y)},
+            {"label_counts": counts},
         )
         config = {"latent": numbers["latent"], "width": numbers["width"]}
         if x.ndim == 4:
@@ -261,7 +261,7 @@ class Wgan:
             "d": x.shape[2],
             **config,
             "layers": self.layers,
-            **(labels if y is not None else {}),
+            **(labels if counts else {}),
         }
 
     def _turns(self, model: PointGan | ImageGan) -> list[Turn]:

@@ -40,6 +40,9 @@ class Candidates:
 
     def sample(self, n: int, rng: np.random.Generator, labels: np.ndarray | None = None) -> Samples:
         """n candidates, by labels where the model draws by them; the real rows go on in turn."""
+        if self.around.task_of is not None:  # prompts, which go out from real rows, have no tasks
+            around = replace(self.around, labels=labels)
+            return self.sampling.draw(self.generator, n, around, rng).samples
         first = None if labels is None else labels[:: self.together]
         rows = rows_in_turn(self.around.real, n // self.together, first, self._drawn)
         self._drawn += len(rows)

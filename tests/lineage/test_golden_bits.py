@@ -28,7 +28,8 @@ import torch
 from engine._memory import set_threads
 from engine.contents import Lack
 from engine.contracts.companions import accepted, around, constant, fitted, judged, tiny
-from engine.lineage.recipe import rng
+from engine.lineage.recipe import of_task, rng
+from engine.parts import declared
 from engine.registry import describe, make, names
 from engine.samples import Samples
 from engine.store.artifacts import generator_files
@@ -106,6 +107,8 @@ def of_policy(name: str, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     part, sizes = tiny("policy", name), {-1: 30}
     for t in range(1, 5):
         sizes[t - 1] = max(30, part.needs(30))
+        if declared(part, "TASKS"):
+            sizes |= {t - 1: t * 30, of_task(t - 1): 30}
         picks = [[*p.sources, p.count] for p in part.recipe(sizes, t)]
         yield f"generation {t}", np.array([number for pick in picks for number in pick])
 

@@ -144,14 +144,15 @@ def test_draws_follow_the_density() -> None:
     assert chisquare(seen, np.exp(model.log_density(every))[:, 0] * 20_000).pvalue > 1e-4
 
 
-def test_classes_have_models_of_their_own_and_an_untrained_one_is_uniform() -> None:
+def test_classes_have_models_of_their_own_and_an_untrained_one_is_uniform_and_not_drawn() -> None:
     data = text([[0, 0, 1], [1, 1, 0]], 4, 3, [0, 1])
     model = fit(data, order=2, discount=0.0)
-    drawn = model.sample(4000, np.random.default_rng(7), np.arange(4000) % 4 % 3)
+    drawn = model.sample(4000, np.random.default_rng(7), np.arange(4000) % 2)
     assert (drawn.x[drawn.y == 1][:, 0, 0] == 1).all()
     assert (drawn.x[drawn.y == 0][:, 0, 0] == 0).all()
-    rest = np.bincount(drawn.x[drawn.y == 2].ravel(), minlength=4)
-    assert chisquare(rest).pvalue > 1e-4
+    assert np.exp(model.logits(data.x, np.array([2, 2]))) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="asked to draw class 2, .* its classes are 0, 1"):
+        model.sample(1, np.random.default_rng(0), np.array([2]))
     assert np.exp(model.log_density(data.x)).sum() <= 1
     with pytest.raises(ValueError, match="asked for class 3"):
         model.sample(1, np.random.default_rng(0), np.array([3]))
