@@ -13,11 +13,11 @@ of a lineage that was pruned they are trained again first, each from what its re
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from engine.parts import Around, Dataset, Draw, Generator, PartDict, Sampling
+from engine.parts import Around, Dataset, Draw, Generator, Needs, Params, PartDict, Sampling
 from engine.registry import make
 from engine.samples import Samples, concat
 
@@ -30,9 +30,9 @@ class Recall:
 
     ACCEPTS = ("points", "tokens", "images", "text")
     RECORDS = True
-    NEEDS: dict[str, Any] = {"draws.labels": {}}
+    NEEDS: ClassVar[Needs] = {"draws.labels": {}}
     TASKS = True
-    TINY: dict[str, Any] = {}
+    TINY: ClassVar[Params] = {}
 
     def __init__(self, *, sampling: PartDict | None = None) -> None:
         self.sampling = sampling
