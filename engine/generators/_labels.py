@@ -19,7 +19,8 @@ def label_counts(y: np.ndarray | None, data: Samples) -> list[int]:
         return []
     growing = data.traits is not None and data.traits.growing
     most = (data.declared.classes or 0) if growing else 0
-    return np.bincount(y.ravel(), minlength=most).tolist()
+    counts: list[int] = np.bincount(y.ravel(), minlength=most).tolist()
+    return counts
 
 
 def labels_for(n: int, labels: np.ndarray | None, counts: Sequence[int]) -> np.ndarray | None:

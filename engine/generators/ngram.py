@@ -231,9 +231,9 @@ class Ngram:
 
     def _seen(self, labels: np.ndarray | None) -> np.ndarray | None:
         """The same labels, to draw by; ValueError where a class had no text, which is uniform."""
-        if self._checked(labels) is not None and self.classes_ > 1:
+        if self.classes_ > 1 and (asked := self._checked(labels)) is not None:
             seen = np.flatnonzero(self.shares_)
-            for label in np.setdiff1d(labels, seen).tolist():
+            for label in np.setdiff1d(asked, seen).tolist():
                 raise ValueError(
                     f"ngram: asked to draw class {label}, of which it was trained on no text; its "
                     f"classes are {', '.join(map(str, seen.tolist()))}"

@@ -151,7 +151,7 @@ def test_classes_have_models_of_their_own_and_an_untrained_one_is_uniform_and_no
     assert (drawn.x[drawn.y == 1][:, 0, 0] == 1).all()
     assert (drawn.x[drawn.y == 0][:, 0, 0] == 0).all()
     assert np.exp(model.logits(data.x, np.array([2, 2]))) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="asked to draw class 2, .* its classes are 0, 1"):
+    with pytest.raises(ValueError, match=r"asked to draw class 2, .* its classes are 0, 1"):
         model.sample(1, np.random.default_rng(0), np.array([2]))
     assert np.exp(model.log_density(data.x)).sum() <= 1
     with pytest.raises(ValueError, match="asked for class 3"):
