@@ -4,15 +4,27 @@ it leaves undefined.
 
 from __future__ import annotations
 
+import json
 import math
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.console.summary import show_kept, show_summary
+from engine.console.text import Plain
+from engine.lineage.history import History
 from engine.outcome import continual
+from engine.outcome.document import to_json
 from engine.outcome.interval import Interval
+from engine.outcome.summary import has_drift, summarise
 from engine.parts import Undefined
+from engine.running.supply import _numbers
+from engine.spec import Sweep
+from engine.status import Status
 from tests.support.rows import generation
+from tests.support.tasks import imagined, stream
 
 GONE = math.nan
 A = np.array([[0.8, GONE, GONE], [0.9, 0.6, GONE], [0.7, 0.5, 1.0]])
@@ -91,3 +103,107 @@ def test_intervals_are_students_over_the_seeds_that_have_a_value() -> None:
     one = Interval.of([0.5])
     assert one == Interval(0.5, None, None, 1) and one.words() == "0.500 (one seed)"
     assert Interval.of([None, math.nan]) is None
+
+
+# ---- of cells ------------------------------------------------------------------------------------
+
+CELLS = [(0.0, math.nan), (1.0, 0.0), (0.95, 0.0), (0.8, 1.0)]  # what is left, drift in floors
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return stream(tmp_path_factory.mktemp("stream"))
+
+
+def test_bounds_are_known_by_the_rows_of_the_last_generation(sweep: Sweep) -> None:
+    found = continual.kept(sweep, imagined(sweep, CELLS))
+    assert [own.bound for own in found] == ["lower", "upper", "", ""]
+    assert all(own.tasks == 3 and len(own.chains) == 3 for own in found)
+
+
+def test_a_cell_is_the_mean_of_its_seeds_with_an_interval(sweep: Sweep) -> None:
+    none, joint, _, replay = continual.kept(sweep, imagined(sweep, CELLS))
+    first = [0.98, 0.978, 0.976]
+    assert none.accuracy is not None and none.accuracy.mean == pytest.approx(np.mean(first) / 3)
+    assert joint.forgetting is not None and joint.forgetting.mean == pytest.approx(0)
+    assert replay.accuracy == Interval.of(own.accuracy for own in replay.chains)
+    kept = [(1 + 0.8 + 0.64) / 3 * v for v in first]
+    assert [own.accuracy for own in replay.chains] == pytest.approx(kept)
+    lost = [(1 - (0.8 + 0.64) / 2) * v for v in first]
+    assert [own.forgetting for own in replay.chains] == pytest.approx(lost)
+    assert [own.transfer for own in replay.chains] == pytest.approx([-v for v in lost])
+
+
+def test_drift_is_told_from_scatter_in_multiples_of_the_floor(sweep: Sweep) -> None:
+    none, joint, _, replay = continual.kept(sweep, imagined(sweep, CELLS))
+    assert replay.start is not None and replay.start.mean == pytest.approx(1.51)
+    assert replay.end is not None and replay.end.mean == pytest.approx(1.51 + 1.5)
+    assert replay.drifts is True and joint.drifts is False
+    assert none.end is None and none.drifts is None
+    assert none.why("end") == "task 0 has no value after task 2"
+    assert "otdd of earlier tasks 1.51 [" in replay.words and "(upper bound)" in joint.words
+
+
+def test_a_chain_that_ended_early_or_is_unfinished_has_no_numbers(sweep: Sweep) -> None:
+    found = imagined(sweep, CELLS)
+    early, going, _ = (own for own in found.values() if own.spec.policy.params.get("real") == "all")
+    found[early.spec.id] = History(early.spec, early.rows[:2], Status.DIVERGED)
+    found[going.spec.id] = History(going.spec, going.rows[:2], Status.UNFINISHED)
+    joint = continual.kept(sweep, found)[1]
+    assert joint.accuracy is not None and joint.accuracy.n == 1
+    assert [own.accuracy is None for own in joint.chains] == [True, False], "the unfinished is out"
+    assert joint.chains[0].undefined["accuracy"] == "it ended at generation 1 of 2: diverged"
+
+
+def test_one_seed_cannot_tell_drift_from_scatter(tmp_path: Path) -> None:
+    alone = stream(tmp_path, "seeds=1")
+    replay = continual.kept(alone, imagined(alone, CELLS))[3]
+    assert replay.drift is not None and replay.drifts is None and "(one seed)" in replay.words
+
+
+def test_what_was_not_measured_is_not_known(tmp_path: Path) -> None:
+    unmeasured = stream(tmp_path, "metrics=[otdd]")
+    own = continual.kept(unmeasured, imagined(unmeasured, CELLS))[3]
+    assert own.accuracy is None and own.end is not None
+    assert own.words.startswith("average accuracy not known (the metric solver is not measured)")
+    nothing = stream(tmp_path, "metrics=[kid]")
+    assert continual.kept(nothing, imagined(nothing, CELLS)) == []
+
+
+# ---- the same everywhere -------------------------------------------------------------------------
+
+
+def test_summary_and_tracker_have_the_same_numbers(sweep: Sweep) -> None:
+    there = imagined(sweep, CELLS)
+    found = continual.kept(sweep, there)
+    document = json.loads(json.dumps(to_json(sweep, there)))
+    assert [own["words"] for own in document["kept"]] == [own.words for own in found]
+    shown = _numbers(to_json(sweep, there))
+    for own in found:
+        assert own.accuracy is not None
+        assert shown[f"average_accuracy/{own.label}"] == own.accuracy.mean
+    assert f"otdd_over_floor/{found[0].label}" not in shown, "undefined is no number"
+
+
+def test_the_terminal_has_the_same_numbers(sweep: Sweep) -> None:
+    found = continual.kept(sweep, imagined(sweep, CELLS))
+    for width in (120, 50):
+        text = StringIO()
+        show_kept(Plain(file=text, width=width), found)
+        said = " ".join(text.getvalue().split())
+        for own in found:
+            assert own.label in said and own.accuracy is not None
+            assert own.accuracy.words() in said
+
+
+def test_other_tasks_are_no_drift_and_the_same_task_is(sweep: Sweep, tmp_path: Path) -> None:
+    there = imagined(sweep, CELLS)
+    assert not has_drift(sweep) and all(own.drift is None for own in summarise(sweep, there))
+    text = StringIO()
+    show_summary(Plain(file=text, width=100), summarise(sweep, there), sweep)
+    assert "drift" not in text.getvalue() and "3 done" in text.getvalue()
+    one = stream(tmp_path, "collapse={metric: solver/task_0, below: 0.7}")
+    _, joint, _, replay = summarise(one, there)
+    assert has_drift(one) and replay.drift is not None
+    assert replay.drift.mean == pytest.approx(0.8**2)
+    assert (joint.collapsed, replay.collapsed) == (0, 3)
