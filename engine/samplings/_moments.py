@@ -143,7 +143,7 @@ class Memory:
 
     def __init__(self, basis: Basis, r: int, per_class: bool, first: Samples) -> None:
         self.basis, self.r, self.per_class, self.first = basis, r, per_class, first
-        self._kept: dict[Group, Moments | None] = {}
+        self._kept: dict[tuple[Group, tuple[int, ...]], Moments | None] = {}
         self._bases: dict[tuple[int, ...], np.ndarray] = {}  # principal directions, by tasks
 
     def of(
@@ -151,18 +151,23 @@ class Memory:
     ) -> list[tuple[np.ndarray, Moments]]:
         """Which rows of a draw of n with these labels [n], and the moments they should have.
 
-        A class without a real row has no moments and is left out.
+        A class without a real row has no moments and is left out.  Only tasks are asked for whose
+        classes are drawn: the model has learnt from these, so that its key implies them.
         """
+        groups = [*_groups(labels, n, around.task_of, self.per_class)]
+        earliest = min((group.tasks for group, _ in groups), default=(0,))[:1]
         found = []
-        for group, rows in _groups(labels, n, around.task_of, self.per_class):
-            if group not in self._kept:
-                self._kept[group] = self._moments(group, around)
-            moments = self._kept[group]
+        for group, rows in groups:
+            of = earliest if self.basis == "pca" else group.tasks
+            if (group, of) not in self._kept:
+                self._kept[group, of] = self._moments(group, of, around)
+            moments = self._kept[group, of]
             if moments is not None:
                 found.append((rows, moments))
         return found
 
-    def _moments(self, group: Group, around: Around) -> Moments | None:
+    def _moments(self, group: Group, of: tuple[int, ...], around: Around) -> Moments | None:
+        """The moments of a group, in directions of the real rows of these tasks."""
         real = self._real(group.tasks, around)
         own = real if group.label is None else real.of_class(group.label)
         if not len(own):
@@ -170,12 +175,11 @@ class Memory:
         rows = vectors(own.x)
         if self.basis == "class_pca":
             return of_rows(rows, principal(rows, self.r), own=True)
-        return of_rows(rows, self._directions(group.tasks, around))
+        return of_rows(rows, self._directions(of, around))
 
     def _directions(self, tasks: tuple[int, ...], around: Around) -> np.ndarray:
         if self.basis == "dct":
             return cosines(self.first.x.shape[1:], self.r)
-        tasks = (0,) if self.basis == "pca" else tasks
         if tasks not in self._bases:
             self._bases[tasks] = principal(vectors(self._real(tasks, around).x), self.r)
         return self._bases[tasks]

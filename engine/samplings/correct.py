@@ -37,9 +37,10 @@ class Correct:
     mean square by which the coordinates of a draw were moved; and of pictures `clipped`, the share
     of pixels that would have left the grey levels.
 
-    basis      the directions: pca, those in which the first real set varies most; task_pca, those
-               of the real set that arrived with the class; class_pca, each class's own; dct, the
-               lowest frequencies of the cosine transform of a picture, which need no memory.
+    basis      the directions: pca, those in which the first real set varies most, with tasks that
+               of the earliest task of which a class is drawn; task_pca, those of the real set that
+               arrived with the class; class_pca, each class's own; dct, the lowest frequencies of
+               the cosine transform of a picture, which need no memory.
     r          how many directions, all where data have fewer; 0: none, which is the sampling that
                is wrapped.
     across     what lies across the directions: left as it was drawn; scaled to the variance that it

@@ -27,9 +27,10 @@ class Select:
     The report holds `bytes_per_class`, the memory that stands for the real data, and `effective`,
     the effective share of the candidates: 1 where all weigh the same.
 
-    basis      the directions: pca, those in which the first real set varies most; task_pca, those
-               of the real set that arrived with the class; class_pca, each class's own; dct, the
-               lowest frequencies of the cosine transform of a picture, which need no memory.
+    basis      the directions: pca, those in which the first real set varies most, with tasks that
+               of the earliest task of which a class is drawn; task_pca, those of the real set that
+               arrived with the class; class_pca, each class's own; dct, the lowest frequencies of
+               the cosine transform of a picture, which need no memory.
     r          how many directions, all where data have fewer; many of them leave few candidates
                that weigh anything.
     per_class  moments of every class; false: of all classes that arrived together.

@@ -282,6 +282,20 @@ def test_the_moments_of_a_class_are_of_the_task_at_which_it_arrived(per_class: b
             assert np.abs(mine - wanted).max() < 0.25 * np.abs(before - wanted).max(), classes
 
 
+def test_only_tasks_of_which_a_class_is_drawn_are_asked_for() -> None:
+    """A model that has not learnt from task 0 has a key that does not imply its real rows."""
+    dataset, first, tasks, about = of_tasks()
+
+    def real_of(j: int) -> Samples:
+        assert j == 1
+        return tasks[j]
+
+    late = replace(about, labels=2 + np.arange(40) % 2, real_of=real_of)
+    sampling = prepared(dataset, first, r=4)
+    sampling._memory.first = None
+    sampling.draw(Given(squeezed(tasks[1])), 40, late, np.random.default_rng(0))
+
+
 def test_a_draw_without_labels_is_one_group_of_all_tasks() -> None:
     dataset, first, tasks, about = of_tasks()
     sampling = prepared(dataset, first, basis="pca", r=2)
