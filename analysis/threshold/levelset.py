@@ -14,6 +14,7 @@ link is wrong).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,18 +128,54 @@ def crossings(nodes: np.ndarray, above: np.ndarray) -> np.ndarray:
 
 
 class _Data:
-    """Outcomes on the unit axis, standardised, and the distances that every covariance needs.
+    """Outcomes on the unit axis, standardised, in blocks: those of one seed, padded to the longest.
 
     each: how many seeds an outcome is the mean of, all of which have every x.
     """
 
     def __init__(self, x: np.ndarray, seeds: np.ndarray, y: np.ndarray, each: int = 1) -> None:
-        self.x, self.y, self.each = x, y, each
-        self.lag = np.abs(x[:, None] - x)  # [n, n]
-        self.same = seeds[:, None] == seeds
+        self.each, self.paired = each, len(set(seeds)) < len(x)
         self.seeds = len(set(seeds)) * each
-        self.paired = len(set(seeds)) < len(x)
-        self.trend = _trend(x, x)
+        self.at, which = np.unique(x, return_inverse=True)  # [distinct fractions]
+        sizes = Counter(seeds)
+        rows = np.full((len(sizes), max(sizes.values())), -1)  # [blocks, longest]
+        for block, seed in zip(rows, sizes, strict=True):
+            block[: sizes[seed]] = np.flatnonzero(seeds == seed)
+        self.there = rows >= 0
+        self.x, self.y = x[rows], np.where(self.there, y[rows], 0.0)
+        self.lag = np.abs(self.x[:, :, None] - self.x[:, None, :])  # [blocks, longest, longest]
+        self.trend = _trend(self.at, self.at)
+        place = np.where(self.there, which[rows], len(self.at))  # the last one of padding
+        self.one = _Sums(place)
+        self.two = _Sums(place[:, :, None] * (len(self.at) + 1) + place[:, None, :])
+
+    def precision(self, inverse: np.ndarray) -> np.ndarray:
+        """Sums of inverse [hyperparameters, blocks, longest, longest] over the outcomes at two
+        fractions: [hyperparameters, distinct, distinct].
+        """
+        side = len(self.at) + 1
+        return self.two(inverse, side * side).reshape(-1, side, side)[:, :-1, :-1]
+
+    def weighted(self, values: np.ndarray) -> np.ndarray:
+        """Sums of values [hyperparameters, blocks, longest] over the outcomes at a fraction:
+        [hyperparameters, distinct].
+        """
+        return self.one(values, len(self.at) + 1)[:, :-1]
+
+
+class _Sums:
+    """Sums over the entries of arrays that belong to one place; places: [...] of each entry."""
+
+    def __init__(self, places: np.ndarray) -> None:
+        self.order = np.argsort(places, axis=None, kind="stable")
+        self.places, self.starts = np.unique(places.ravel()[self.order], return_index=True)
+
+    def __call__(self, values: np.ndarray, size: int) -> np.ndarray:
+        """values [hyperparameters, ...] -> [hyperparameters, size]."""
+        found = np.zeros((len(values), size))
+        flat = values.reshape(len(values), -1)[:, self.order]
+        found[:, self.places] = np.add.reduceat(flat, self.starts, axis=1)
+        return found
 
 
 def _trend(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -174,31 +211,61 @@ def _sd(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
 
 
 def _noise(data: _Data, theta: np.ndarray) -> np.ndarray:
-    """Covariance of everything but f: [hyperparameters, n, n]."""
-    sd = _sd(data.x, theta)  # [hyperparameters, n]
-    own = np.eye(len(data.x)) * (sd**2 + JITTER)[:, :, None]
-    if not data.paired:
-        return own / data.each
-    rho, kept = (1 / (1 + np.exp(-theta[:, i]))[:, None, None] for i in (4, 5))
-    alike = kept + (1 - kept) * np.exp(-data.lag / np.exp(theta[:, 6])[:, None, None])
-    shared = data.same * alike * sd[:, :, None] * sd[:, None, :]
-    return np.asarray((rho * shared + (1 - rho) * own) / data.each + JITTER * np.eye(len(data.x)))
+    """Covariance of everything but f within a block: [hyperparameters, blocks, longest, longest].
+    Padding has variance 1 and is alone.
+    """
+    sd = _sd(data.x.ravel(), theta).reshape(len(theta), *data.x.shape)
+    diagonal = np.eye(data.x.shape[1])
+    own = diagonal * (sd**2 + JITTER)[..., None]
+    if data.paired:
+        rho, kept = (1 / (1 + np.exp(-theta[:, i]))[:, None, None, None] for i in (4, 5))
+        length = np.exp(theta[:, 6])[:, None, None, None]
+        alike = kept + (1 - kept) * np.exp(-data.lag / length)
+        shared = alike * sd[..., :, None] * sd[..., None, :]
+        own = rho * shared + (1 - rho) * own + JITTER * data.each * diagonal
+    both = data.there[:, :, None] & data.there[:, None, :]
+    return np.asarray(np.where(both, own / data.each, diagonal))
 
 
-def _factor(data: _Data, theta: np.ndarray) -> np.ndarray:
-    """Cholesky factor of y's covariance: [hyperparameters, n, n]."""
-    return np.asarray(
-        np.linalg.cholesky(data.trend + _matern(data.x, data.x, theta) + _noise(data, theta))
-    )
+@dataclass(frozen=True)
+class _Means:
+    """What outcomes say of f at their distinct fractions: values that f is seen at with a normal
+    error, and what else their probability depends on.  Exact, and as small for 500 lineages as for
+    the fractions they ran at.
+    """
+
+    values: np.ndarray  # [hyperparameters, distinct]
+    factor: np.ndarray  # [hyperparameters, distinct, distinct], Cholesky's of their covariance
+    rest: np.ndarray  # [hyperparameters], of the log probability
+
+
+def _means(data: _Data, theta: np.ndarray) -> _Means:
+    """y = P f + e, f ~ N(0, C), e ~ N(0, N): with M = P' N^-1 P the values M^-1 P' N^-1 y are
+    N(f, M^-1), and |P C P' + N| = |N| |M| |C + M^-1|.
+    """
+    noise = _noise(data, theta)
+    inverse = 1 / noise if noise.shape[-1] == 1 else np.linalg.inv(noise)
+    weighted = (inverse @ data.y[..., None])[..., 0]
+    precision, sums = data.precision(inverse), data.weighted(weighted)
+    if data.paired:
+        error, log_precision = np.linalg.inv(precision), np.linalg.slogdet(precision)[1]
+        values = (error @ sums[..., None])[..., 0]
+    else:
+        diagonal = np.diagonal(precision, axis1=1, axis2=2)
+        error, log_precision = np.eye(len(data.at)) / diagonal[:, None], np.log(diagonal).sum(1)
+        values = sums / diagonal
+    left = (data.y * weighted).sum((1, 2)) - (sums * values).sum(1)
+    rest = -0.5 * (np.linalg.slogdet(noise)[1].sum(1) + log_precision + left)
+    covariance = data.trend + _matern(data.at, data.at, theta) + error
+    return _Means(values, np.linalg.cholesky(covariance), rest)
 
 
 def _log_posterior(data: _Data, theta: np.ndarray) -> np.ndarray:
     """Up to a constant: [hyperparameters]."""
-    factor = _factor(data, theta)
-    z = np.linalg.solve(factor, np.broadcast_to(data.y[:, None], (len(theta), len(data.y), 1)))[
-        ..., 0
-    ]
-    likelihood = -0.5 * (z**2).sum(1) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
+    seen = _means(data, theta)
+    z = np.linalg.solve(seen.factor, seen.values[..., None])[..., 0]
+    half = np.log(np.diagonal(seen.factor, axis1=1, axis2=2)).sum(1)
+    likelihood = seen.rest - 0.5 * (z**2).sum(1) - half
     return np.asarray(likelihood - 0.5 * (((theta - PRIOR_MEAN) / PRIOR_SD) ** 2).sum(1))
 
 
@@ -245,10 +312,9 @@ def _curves(
     """
     whole, few = theta, data.paired and data.seeds > 1
     theta, alike = np.unique(whole, axis=0, return_inverse=True)
-    factor = _factor(data, theta)
-    cross = _trend(data.x, nodes) + _matern(data.x, nodes, theta)  # [theta, n, nodes]
-    y = np.broadcast_to(data.y[:, None], (len(theta), len(data.x), 1))
-    both = np.linalg.solve(factor, np.concatenate([cross, y], 2))
+    seen = _means(data, theta)
+    cross = _trend(data.at, nodes) + _matern(data.at, nodes, theta)  # [theta, distinct, nodes]
+    both = np.linalg.solve(seen.factor, np.concatenate([cross, seen.values[..., None]], 2))
     half, z = both[..., :-1], both[..., -1]
     mean = np.einsum("hnm,hn->hm", half, z)
     left = _trend(nodes, nodes) + _matern(nodes, nodes, theta) - half.transpose(0, 2, 1) @ half
