@@ -6,7 +6,8 @@ Tasks are coloured in the order in which they arrive, dark to light.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -39,6 +40,11 @@ from engine.outcome.continual import Kept
 from engine.outcome.interval import Interval
 
 MOST_PANELS = 16
+ALL, CEILING = "all classes so far", "as many real samples (ceiling)"
+LINES: Mapping[str, Any] = {  # beside those of the tasks
+    ALL: {"color": INK, "lw": 1.1},
+    CEILING: {"color": INK, "lw": 0.9, "ls": (0, (1, 1.2))},
+}
 NOTHING_TO_ALL = LinearSegmentedColormap.from_list("kept", ["#f7fbff", "#9ecae1", GOOD])
 
 
@@ -195,7 +201,7 @@ def by_task(
     order: Sequence[str],
     name: str,
     title: str,
-    mean: pd.DataFrame | None = None,
+    beside: Mapping[str, pd.DataFrame] | None = None,
     at: Mapping[str, float] | None = None,
     note: str = "",
     width: float = WIDE,
@@ -203,7 +209,7 @@ def by_task(
     """A metric of each task from the generation on that learns it, a panel per cell.
 
     table  `collapse.continual.by_task`.  order: the labels of the cells.
-    mean   columns label, t, mean: of the metric over all classes so far, drawn in black.
+    beside  other lines of each cell by name, columns label, t, mean: one of LINES.
     at     values that it is read against, by name.
     """
     labels = _labels(table, order)
@@ -214,9 +220,9 @@ def by_task(
         own = table[table["label"] == label]
         for task, colour in colours.items():
             _task(axis, own[own["task"] == task], colour, MARKERS[task % len(MARKERS)])
-        if mean is not None:
-            line = mean[mean["label"] == label].sort_values("t")
-            axis.plot(line["t"], line["mean"], color=INK, lw=1.1, zorder=5)
+        for what, line in (beside or {}).items():
+            line = line[line["label"] == label].sort_values("t")
+            axis.plot(line["t"], line["mean"], zorder=5, **LINES[what])
         for value in (at or {}).values():
             axis.axhline(value, color=FAINT, lw=0.8, ls=(0, (1, 1)), zorder=0)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -224,7 +230,7 @@ def by_task(
     _same_axis(axes, table, list((at or {}).values()))
     edge_labels(axes, "generation", name)
     said = f"{_how(table)}{note}{left_out(labels, shown, 'cells')}"
-    return finish(figure, title, said, _task_handles(colours, table, mean is not None, at or {}))
+    return finish(figure, title, said, _task_handles(colours, table, beside or {}, at or {}))
 
 
 def colours_of(tasks: Sequence[int]) -> dict[int, str]:
@@ -270,14 +276,13 @@ def _how(table: pd.DataFrame) -> str:
 
 
 def _task_handles(
-    colours: Mapping[int, str], table: pd.DataFrame, mean: bool, at: Mapping[str, float]
+    colours: Mapping[int, str], table: pd.DataFrame, beside: Iterable[str], at: Mapping[str, float]
 ) -> list[Line2D]:
     handles = [
         Line2D([], [], color=c, marker=MARKERS[j % len(MARKERS)], mec="white", label=f"task {j}")
         for j, c in colours.items()
     ]
-    if mean:
-        handles.append(Line2D([], [], color=INK, lw=1.1, label="all classes so far"))
+    handles += [Line2D([], [], label=name, **LINES[name]) for name in beside]
     if table["floor"].notna().any():
         handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (3, 2)), label="floor"))
     for name, value in at.items():

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.collapse.continual import by_task, numbers, tasks_of
 from analysis.frame.tables import over_seeds
 from analysis.plots import continual as plots
-from analysis.report.findings import KEPT, Findings, Shown
+from analysis.report.findings import DETAILS, KEPT, Findings, Shown
 from engine.outcome.answer import Answer
 from engine.outcome.continual import DISTANCES, SOLVER, Kept, measured_by
 from engine.outcome.interval import Interval
@@ -54,13 +54,22 @@ def sentences(found: Sequence[Kept]) -> list[str]:
 
 def _accuracy(judged: Sequence[Kept]) -> str:
     own = _sorted([c for c in judged if not c.bound], "accuracy")[::-1]
-    bounds = {"lower": "nothing of earlier tasks", "upper": "all real data of all tasks"}
-    beside = [f"{_said(c.accuracy)} with {bounds[c.bound]} ({c.label})" for c in judged if c.bound]
+    beside = _bounds(judged)
     shown = own if len(own) <= MOST_NAMED else [*own[: MOST_NAMED - 1], own[-1]]
     named = [f"{_said(c.accuracy)} under {c.label}" for c in shown]
     more = f" ({len(own) - len(named)} more cells are between)" if len(own) > len(named) else ""
     said = f"After {judged[0].tasks} tasks, average accuracy is {_listed(named or beside)}{more}"
     return f"{said}; the bounds are {_listed(beside)}." if own and beside else f"{said}."
+
+
+def _bounds(judged: Sequence[Kept]) -> list[str]:
+    """The bounds, each once where several cells reach the same."""
+    named = {"lower": "nothing of earlier tasks", "upper": "all real data of all tasks"}
+    same: dict[str, list[str]] = {}
+    for own in judged:
+        if own.bound:
+            same.setdefault(f"{_said(own.accuracy)} with {named[own.bound]}", []).append(own.label)
+    return [f"{said} ({' and '.join(labels)})" for said, labels in same.items()]
 
 
 def _forgetting(judged: Sequence[Kept]) -> str:
@@ -135,21 +144,25 @@ def figures(findings: Findings) -> Iterator[Shown]:
         draw = functools.partial(_kept, findings.kept)
         yield Shown("kept", KEPT, alt, numbers(findings.kept), draw)
     yield from _accuracies(findings)
-    for key in by_task_keys(findings):
-        yield _by_task(findings, key)
+    for key, section in by_task_keys(findings).items():
+        yield _by_task(findings, key, section)
 
 
 def _kept(found: Sequence[Kept], width: float) -> Figure:
     return plots.kept(found, width=width)
 
 
-def by_task_keys(findings: Findings) -> list[str]:
-    """Beside the accuracy, the keys that have a figure by task."""
+def by_task_keys(findings: Findings) -> dict[str, str]:
+    """Beside the accuracy, the keys that have a figure by task, with its section: distance and
+    separability first, the rest folded away.
+    """
     sweep, frame = findings.sweep, findings.frame
-    distances = [measured_by(sweep, name) for name in DISTANCES]
     told = measured_by(sweep, "alignment")
-    keys = [*distances, SEPARABILITY.replace("alignment", told) if told else ""]
-    return [key for key in keys if key and tasks_of(frame, key)]
+    first = [measured_by(sweep, *DISTANCES), told and SEPARABILITY.replace("alignment", told)]
+    every = {str(key).rpartition("/task_")[0] for key in frame["key"].unique()}
+    known = {key for key in every if key and tasks_of(frame, key)} - {measured_by(sweep, SOLVER)}
+    shown = [key for key in first if key in known]
+    return dict.fromkeys(shown, KEPT) | dict.fromkeys(sorted(known - {*shown}), DETAILS)
 
 
 def _accuracies(findings: Findings) -> Iterator[Shown]:
@@ -161,19 +174,18 @@ def _accuracies(findings: Findings) -> Iterator[Shown]:
     alt = "Accuracy on each task after each task, per cell."
     draw = functools.partial(plots.matrices, table, order=order)
     yield Shown("accuracy_matrix", KEPT, alt, table, lambda width: draw(width=width))
-    mean = _labelled(findings.frame, solver)
-    at = {
-        name: float(value)
-        for name, key in (("all real data", f"{solver}/joint"), ("chance", f"{solver}/chance"))
-        if pd.notna(value := _last(findings.frame, key))
+    beside = {
+        name: own
+        for name, key in ((plots.ALL, solver), (plots.CEILING, f"{solver}/joint"))
+        if (own := _labelled(findings.frame, key))["mean"].notna().any()
     }
     note = (
-        "Dotted: what the solver reaches when it is trained on as many real samples of all classes "
-        "so far, and by chance, after the last task."
+        "Dotted: what the same solver reaches when it learns from as many real samples of all "
+        "classes so far, instead of the generation's training set."
     )
     title = "Accuracy by task, on held-out real samples"
     lines = functools.partial(
-        plots.by_task, table, order=order, name="accuracy", title=title, mean=mean, at=at, note=note
+        plots.by_task, table, order=order, name="accuracy", title=title, beside=beside, note=note
     )
     alt = "Accuracy on each task over the generations, per cell."
     yield Shown("accuracy_by_task", KEPT, alt, table, lambda width: lines(width=width))
@@ -185,13 +197,7 @@ def _labelled(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return table.assign(label=[labels[cell] for cell in table["cell"]])
 
 
-def _last(frame: pd.DataFrame, key: str) -> float:
-    """The mean of a key over the lineages, at the last generation that has it; NaN without any."""
-    own = frame[(frame["key"] == key) & frame["value"].notna()]
-    return float(own.loc[own["t"] == own["t"].max(), "value"].mean())
-
-
-def _by_task(findings: Findings, key: str) -> Shown:
+def _by_task(findings: Findings, key: str, section: str) -> Shown:
     table = by_task(findings.frame, key)
     order = [own.label for own in findings.kept]
     metric, _, rest = key.partition("/")
@@ -203,4 +209,4 @@ def _by_task(findings: Findings, key: str) -> Shown:
     draw = functools.partial(plots.by_task, table, order=order, name=name, title=title, at=at)
     alt = f"{key} of each task over the generations, per cell."
     file = f"{key.replace('/', '_')}_by_task"
-    return Shown(file, KEPT, alt, table, lambda width: draw(width=width))
+    return Shown(file, section, alt, table, lambda width: draw(width=width))

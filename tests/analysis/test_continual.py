@@ -5,6 +5,7 @@ drawn.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,12 @@ from analysis.report import continual as report
 from analysis.report import page
 from analysis.report.figures import keys_shown, undrawn
 from analysis.report.findings import KEPT, Findings
+from engine.api.experiment import Sweep as Asked
+from engine.api.result import Result
 from engine.lineage.history import History
 from engine.outcome.continual import Kept, kept
 from engine.spec import Sweep
+from tests.support.sweeps import GAUSSIAN, sweep_of
 from tests.support.tasks import FLOOR, JOINT, NONE, REPLAY, fading, frame, imagined, labels, stream
 
 CELLS = [(0.0, math.nan), (1.0, 0.0), (0.95, 0.0), (0.8, 1.0)]
@@ -146,3 +150,11 @@ def test_the_page_says_it_first_and_no_sentence_of_a_drift_over_generations(
     start = text.index(f">{KEPT}</h2>")
     assert start < text.index("After 3 tasks, average accuracy is") < text.index("What is kept, in")
     assert "ollapse" not in text[text.index("<main>") : text.index('<h2 id="details">')]
+
+
+def test_python_has_the_same_table(sweep: Sweep, tmp_path: Path) -> None:
+    table = Result(Asked(sweep)).kept()
+    assert list(table["cell"]) == labels(sweep) and table["accuracy"].isna().all()
+    assert set(table["undefined"]) == {"no lineage has ended"}
+    fixed = sweep_of(GAUSSIAN, tmp_path)
+    assert Result(Asked(fixed)).kept().empty
