@@ -153,6 +153,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ACCEPTS": (_accepts, f"None, {MANY}, or a mapping of these with the parameters they go with"),
     "NEEDS": (_needs, f"a mapping such as {{'data.labels': {{}}}} of {', '.join(sorted(NEEDED))}"),
     "TASKS": (lambda v: isinstance(v, bool), "True or False"),
+    "SPANS": (
+        lambda v: _text(v) or _whole(0)(v),
+        "a whole number, or the name of a parameter",
+    ),
     "PROMPTS": (
         lambda v: _text(v) or _whole(0)(v),
         "a whole number, or the name of a parameter",

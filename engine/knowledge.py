@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from engine.parts import declared
-from engine.samples import Samples
+from engine.samples import Samples, Traits
 
 # logits [rows, V] of the next token -> tokens [rows], and the row [rows] that each continues, of
 # the same label and replicate; None: its own
@@ -181,6 +181,14 @@ class Completions(Protocol):
         ...
 
 
+class Limits(Protocol):
+    """limits: of a closed form that can tell, by what data declare, that it cannot learn them."""
+
+    def beyond(self, data: Traits) -> str:
+        """Why, or ''."""
+        ...
+
+
 class AllRows(Protocol):
     """all rows: of a finite data set."""
 
@@ -220,6 +228,7 @@ OF_MODELS: dict[str, type] = {
     "transitions": Transitions,
     "decoding": LanguageModel,
     "completions": Completions,
+    "limits": Limits,
 }
 
 

@@ -132,6 +132,7 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 DIRECTIONS  (parameter, switch): in so many directions it keeps moments of the
 #                             real rows of each class, or of all where the switch is off
 #                 LABELS      it labels what it draws; or the parameter of the sampling that may
+#                 SPANS       of rewards and metrics: texts must be at least so many tokens long
 # of metrics      KEYS        every key of its answers: (what it is, its unit, which is better:
 #                             lower, higher, near 0, near 1, or "" of a control).  N at the end of
 #                             a key is a whole number
@@ -144,13 +145,11 @@ Answer = Mapping[str, Value | Number]  # by key; a plain number has no floor
 #                 READS       words of knowledge.py: of a generator that tells one of them it reads
 #                             that, so that its values do not depend on how many samples there are
 #                 BOUNDS      what bounds how many samples are compared, beside those drawn:
-#                             "held out" rows, or parameters by name; None: values do not depend
-#                             on how many there are
+#                             "held out" rows, or parameters by name; None: nothing depends on n
 #                 COVARIANCE  of features is compared, of the whole "set" or of each "class": with
 #                             fewer samples than features most of it is their small number
 # of all          TINY        the smallest parameters that work
-#                 REVISION    raised when the same parameters come to give other bits; in the key
-#                             from 2 on
+#                 REVISION    raised when equal parameters give other bits; in the key from 2 on
 DEFAULT_TRAITS: dict[str, Any] = {
     "TINY": {},
     "REVISION": 1,
@@ -175,6 +174,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
     "ACCEPTS": None,
     "NEEDS": {},
     "PROMPTS": 0,
+    "SPANS": 0,
     "TASKS": False,
     "DIRECTIONS": None,
     "LABELS": False,
@@ -188,7 +188,7 @@ DEFAULT_TRAITS: dict[str, Any] = {
 }
 HELD_OUT = "held out"  # in BOUNDS
 DECIDED = {"CLASSES", "REPLICATES", "VOCABULARY", "LENGTH", "RECORDS", "PROMPTS"}
-DECIDED |= {"CONDITIONAL", "CONTINUES"}
+DECIDED |= {"CONDITIONAL", "CONTINUES", "SPANS"}
 
 
 def declared(part: object, trait: str) -> Any:

@@ -122,6 +122,19 @@ def _of_generator(dataset: Chosen, generator: Chosen) -> str:
     return _unmet(generator.name, lacks[0], dataset, generator) if lacks else ""
 
 
+def _too_short(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen, given: int) -> str:
+    """Why a part looks at more tokens together than a text has beyond those given, or ''."""
+    known, length = describe(kind, name), dataset.trait("LENGTH")
+    spans, switch = known.trait("SPANS", params), known.constants.get("SPANS")
+    if length is None or not spans or spans <= length - given:
+        return ""
+    beyond = f" beyond the {given:,} that are given" if given else ""
+    return (
+        f"{name}: {switch} {spans:,} is more than the tokens of a text of {dataset.name}{beyond}, "
+        f"{length - given:,}"
+    )
+
+
 def _whole(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:
     """Why a part that takes rows as they are cannot take records, or ''."""
     if not dataset.trait("RECORDS") or describe(kind, name).trait("RECORDS", params):
@@ -187,22 +200,28 @@ def _of(
     params: Mapping[str, Any],
     dataset: Chosen,
     generator: Chosen,
-    prompted: bool = False,
+    prompted: int | None = None,
     labelled: bool = False,
 ) -> Iterator[str]:
     """Why a part cannot work here: its own reasons, then those of the parts nested in it.
 
-    prompted: whether what a reward judges goes on from real texts.
+    prompted: how many tokens of real texts what a reward judges goes on from, 0 of records; None:
+              from none.
     labelled: whether what a part is given is labelled, whatever the generator does.
     """
     labelled = labelled or _inner_labels(params.get("sampling"))
     reason = _not_accepted(kind, name, params, dataset) or _whole(kind, name, params, dataset)
     reason = reason or _prompted(kind, name, params, dataset)
+    reason = reason or _too_short(kind, name, params, dataset, prompted or 0)
     if reason:
         yield reason
         return
     for need in _needs(describe(kind, name), params, dataset.traits.kind):
-        met = prompted if need == "draws.prompts" else _any_met(need, dataset, generator, labelled)
+        met = (
+            prompted is not None
+            if need == "draws.prompts"
+            else _any_met(need, dataset, generator, labelled)
+        )
         if not met:
             yield _unmet(name, need, dataset, generator)
     prompted = _prompts(params.get("sampling"), bool(dataset.trait("RECORDS")))
@@ -213,16 +232,18 @@ def _of(
             yield from _of(inner, value["name"], own, dataset, generator, prompted, judged)
 
 
-def _prompts(sampling: PartDict | None, records: bool) -> bool:
-    """Whether a sampling, or the one that it judges, goes on from real texts: by their first
-    tokens, or by the prompts of records.
+def _prompts(sampling: PartDict | None, records: bool) -> int | None:
+    """How many first tokens of real texts a sampling, or the one that it judges, goes on from; 0
+    where these are the prompts of records; None: from none.
     """
     if sampling is None:
-        return False
+        return None
     params = {key: value for key, value in sampling.items() if key != "name"}
     known = describe("sampling", sampling["name"])
-    own = known.constants.get("PROMPTS") if records else known.trait("PROMPTS", params)
-    return bool(own) or _prompts(params.get("sampling"), records)
+    own: int = known.trait("PROMPTS", params)
+    if own or (records and known.constants.get("PROMPTS")):
+        return own
+    return _prompts(params.get("sampling"), records)
 
 
 def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:

@@ -107,7 +107,8 @@ class Markov:
             out=np.full(transitions.shape, -np.inf),
             where=transitions > 0,
         )[:, codes % transitions.shape[1]]
-        cost = -np.where(p > 0, p * log_q, 0.0).sum(-1)  # [replicates, contexts]
+        with np.errstate(invalid="ignore"):  # of what the truth never says nothing counts
+            cost = -np.where(p > 0, p * log_q, 0.0).sum(-1)  # [replicates, contexts]
         after = (codes[:, None] * base + np.arange(v)) % base**m  # [contexts, V]
         pi = (codes == begin_code(v, m)).astype(float)  # of contexts at position i
         visits = np.zeros(len(codes))

@@ -4,8 +4,10 @@ holds and what it measures.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 from engine import _few_rows as few_rows
 from engine._descriptions import is_declared, keys_of
@@ -15,13 +17,14 @@ from engine.experiment.grid import Tell, Where
 from engine.experiment.streams import forgotten
 from engine.experiment.streams import refusal as unlike_a_stream
 from engine.experiment.values import nearest
+from engine.knowledge import Limits
 from engine.lineage.recipe import path as plan_path
 from engine.refusals import misshapen
 from engine.refusals import refusals as impossible
-from engine.registry import describe, key_of, names
+from engine.registry import describe, key_of, make, names
 from engine.seams.seam import WrongAnswer
 from engine.settings import LEAST_SHARE, CollapseRule, Resources, Share
-from engine.spec import LineageSpec, MeasureSpec, Sweep
+from engine.spec import LineageSpec, MeasureSpec, Part, Sweep
 from engine.store.keys import FLOORS, REPLICATES
 
 # what may end the key of a number that stands beside another one's
@@ -31,6 +34,11 @@ BESIDES = re.compile(f"/({'|'.join((*REPLICATES, *FLOORS, 'n'))})$|_({'|'.join(F
 def refusal(spec: LineageSpec, generations: int) -> str | None:
     """Why a cell makes no sense, or None."""
     try:
+        for part in (spec.dataset, spec.generator, spec.sampling):
+            if reason := _unmade(part):
+                return reason
+        if reason := _beyond(spec):
+            return reason
         if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
             return "; ".join(reasons)
         if spec.arrival == "parts" and "parts" not in spec.dataset.trait("KNOWS"):
@@ -54,6 +62,34 @@ def refusal(spec: LineageSpec, generations: int) -> str | None:
     except (ValueError, TypeError, WrongAnswer) as error:
         return str(error)
     return None
+
+
+def _unmade(part: Part) -> str:
+    """Why a part of the engine cannot be made with its parameters, or ''; of generators only the
+    closed forms are tried, others would import torch.
+    """
+    if part.source or part.command_lines:
+        return ""
+    if part.kind == "generator" and part.trait("COST") != "tiny":
+        return ""
+    return _unmade_of(part.kind, part.name, json.dumps(part.params))
+
+
+def _beyond(spec: LineageSpec) -> str:
+    """Why a closed form cannot learn such data, as it tells; or ''."""
+    if "limits" not in spec.generator.trait("KNOWS"):
+        return ""
+    own: Limits = spec.generator.made
+    return own.beyond(spec.dataset.traits)
+
+
+@lru_cache(maxsize=4096)
+def _unmade_of(kind: str, name: str, params: str) -> str:
+    try:
+        make(kind, name, **json.loads(params))
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return ""
 
 
 def affordable(asked: Resources, used: Collection[str], tell: Tell) -> None:

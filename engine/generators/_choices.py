@@ -14,10 +14,13 @@ from torch import Tensor
 from engine.knowledge import Choose
 from engine.training.device import torch_generator
 
+COLDEST = 1e-30  # logits divided by less are infinite in float32
+
 
 @dataclass(frozen=True)
 class Tempered:
-    """Draws from p ** (1 / temperature); at 0 the most probable token.
+    """Draws from p ** (1 / temperature); at 0, or what is as small to float32, the most probable
+    token.
 
     Of logits [rows, V] that are no tensor by inversion, so that a row takes one number; of a tensor
     by the largest of the logits with Gumbel noise, on its device.
@@ -30,14 +33,14 @@ class Tempered:
     ) -> tuple[np.ndarray, None]:
         if isinstance(logits, Tensor):
             return self._noisy(logits, rng).argmax(1).cpu().numpy(), None
-        if self.temperature == 0:
+        if self.temperature < COLDEST:
             return logits.argmax(1), None
         if self.temperature != 1:
             logits = logits / np.float32(self.temperature)
         return _inverted(logits.astype(np.float64), rng), None
 
     def _noisy(self, logits: Tensor, rng: np.random.Generator) -> Tensor:
-        if self.temperature == 0:
+        if self.temperature < COLDEST:
             return logits
         noise = torch.empty_like(logits).exponential_(generator=torch_generator(rng, logits.device))
         return logits / self.temperature - noise.log()

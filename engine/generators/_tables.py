@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+COLDEST = 1e-300  # the logarithm of the smallest probability divided by less is infinite
+
 
 def log(p: np.ndarray) -> np.ndarray:
     """Of probabilities, -inf where they are 0."""
@@ -30,10 +32,10 @@ def capped(p: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p ** (1 / temperature), rows normalised, in logarithms lest it underflow; at 0 the most
-    probable tokens alone.
+    """p ** (1 / temperature), rows normalised, in logarithms lest it underflow; at 0, or so
+    little that logarithms divided by it are infinite, the most probable tokens alone.
     """
-    if temperature == 0:
+    if temperature < COLDEST:
         top = p == p.max(1, keepdims=True)
         values: np.ndarray = top / top.sum(1, keepdims=True)
         return values

@@ -10,6 +10,7 @@ replace, as in the chain of Seddik 2404.05090.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from engine.generators._contexts import Contexts
 from engine.generators._tables import Inverse, capped, log, tempered
 from engine.knowledge import Choose
 from engine.parts import Fraction, Params, PositiveFloat, PositiveInt
-from engine.samples import Samples
+from engine.samples import Samples, Traits
 
 MOST_CELLS = 1 << 27  # numbers of a model: rows of seen contexts, a column for each token
 MOST_TOKENS = 1 << 17  # scored at a time: what a processor keeps close
@@ -43,7 +44,7 @@ class Ngram:
     TINY: ClassVar[Params] = {"order": 2}
     ACCEPTS = ("text",)
     CONDITIONAL = True
-    KNOWS = ("density", "transitions", "decoding")
+    KNOWS = ("density", "transitions", "decoding", "limits")
     COST = "tiny"
 
     def __init__(
@@ -72,11 +73,6 @@ class Ngram:
                 "ngram: the data set does not say how many different tokens it has; let it declare "
                 "VOCABULARY"
             )
-        if self.gamma * vocabulary < 1:
-            raise ValueError(
-                f"ngram: gamma {self.gamma} is below 1 / {vocabulary}, the mean probability of a "
-                "token; raise gamma"
-            )
         blocks = data.blocks or (data,)
         self.vocabulary_, (self.replicates_, self.length_) = vocabulary, blocks[0].x.shape[1:]
         labelled = data.declared.classes != 0 and blocks[0].y is not None
@@ -85,7 +81,9 @@ class Ngram:
             self.classes_ = data.declared.classes or max(_classes(block) for block in blocks)
             each = [_by_class(block, self.classes_) for block in blocks]
             self.shares_ = np.stack(each).sum(0) / len(data)
-        self._check_size()
+        known = replace(data.declared, classes=self.classes_, replicates=self.replicates_)
+        if why := self.beyond(known):
+            raise ValueError(why)
         self._smooth(_merged([self._counted(block, labelled) for block in blocks]))
         return {"contexts": len(self.codes_) / self._groups}
 
@@ -100,13 +98,22 @@ class Ngram:
         """Codes of contexts of n - 1 tokens; those of group g begin at g times that."""
         return begin_code(self.vocabulary_, self.order - 1) + 1
 
-    def _check_size(self) -> None:
-        most = self._groups * self._stride * (self.vocabulary_ + 1)
-        if most >= MOST_CODES:
-            raise ValueError(
-                f"ngram: order {self.order} over {self.vocabulary_:,} tokens has more n-grams than "
-                "can be numbered; lower order"
+    def beyond(self, data: Traits) -> str:
+        """As in knowledge.Limits."""
+        v, groups = data.vocabulary, (data.classes or 1) * (data.replicates or 1)
+        if v is None:
+            return ""
+        if self.gamma * v < 1:
+            return (
+                f"ngram: gamma {self.gamma} is below 1 / {v}, the mean probability of a token; "
+                "raise gamma"
             )
+        if self.order >= MOST_CODES.bit_length() or groups * (v + 1) ** self.order >= MOST_CODES:
+            return (
+                f"ngram: order {self.order} over {v:,} tokens has more n-grams than can be "
+                "numbered; lower order"
+            )
+        return ""
 
     def _counted(self, block: Samples, labelled: bool) -> Counts:
         """N-grams of a block: code ((group, context), token), remembered by the block."""

@@ -182,14 +182,14 @@ class GenerationCache:
         try:
             return self._fit(node, data, micro_batches=1)
         except Exception as error:
-            if "OutOfMemory" not in type(error).__name__:
+            if not _out_of_memory(error):
                 raise
-            first = str(error).splitlines()[0]
+            first = (str(error).splitlines() or ["no memory left"])[0]
         self._generators.clear()
         try:
             return self._fit(node, data, micro_batches=2)
         except Exception as error:
-            if "OutOfMemory" not in type(error).__name__:
+            if not _out_of_memory(error):
                 raise
         raise TooLarge(
             f"generation {node.t} of {self.spec.generator.name} does not fit into the device's "
@@ -344,3 +344,8 @@ class GenerationCache:
             )
         if self.writes:
             self.store.put(row.kind, row.key, known)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the device's memory, or the machine's, does not suffice."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__

@@ -51,6 +51,7 @@ class Diversity:
     TINY: ClassVar[Params] = {"n": 2, "sample": 10, "splits": 2}
     ACCEPTS = ("text",)
     RECORDS = True
+    SPANS = "n"
     BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {
         "diversity/self_bleu": (

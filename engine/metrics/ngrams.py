@@ -47,6 +47,7 @@ class Ngrams:
 
     TINY: ClassVar[Params] = {"order": 2, "splits": 2}
     RECORDS = True
+    SPANS = "order"
     ACCEPTS = ("text",)
     BOUNDS = ("held out",)
     KEYS: ClassVar[Keys] = {

@@ -28,6 +28,7 @@ class Rouge:
     NEEDS: ClassVar[Needs] = {"draws.prompts": {}}
     TINY: ClassVar[Params] = {}
     RECORDS = True
+    SPANS = "n"
 
     def __init__(self, *, n: PositiveInt = 1) -> None:
         self.n = n

@@ -25,7 +25,8 @@ def chosen(
     if temperature == 0:
         values: np.ndarray = log_p.argmax(1)
         return values
-    weights = np.exp((log_p - log_p.max(1, keepdims=True)) / temperature)
+    with np.errstate(over="ignore"):
+        weights = np.exp((log_p - log_p.max(1, keepdims=True)) / temperature)
     if not 0 < top_k < weights.shape[1] and top_p == 1:
         return _inverted(weights, u)
     order = _descending(weights, top_k)  # [rows, V or top_k]

@@ -91,12 +91,12 @@ class Curate:
         """Scaled rewards, the K candidates of one choice beside each other: [m, k] or [m, k,
         replicates].
         """
-        score = self.scale * self._reward.score(candidates)
-        if np.isnan(score).any() or (score == np.inf).any():
+        with np.errstate(over="ignore", invalid="ignore"):
+            score = self.scale * self._reward.score(candidates)
+        if (bad := np.isnan(score) | (score == np.inf)).any():
             raise Finding(
                 "diverged",
-                f"the reward of {int(np.isnan(score).sum())} candidates is not a number or "
-                "infinite",
+                f"the scaled reward of {int(bad.sum())} candidates is not a number or infinite",
             )
         values: np.ndarray = score.reshape(-1, self.k, *score.shape[1:])
         return values

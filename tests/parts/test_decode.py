@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare
 
+from engine.generators._choices import Tempered
+from engine.generators._tables import tempered
 from engine.parts import Draw
 from engine.refusals import refusals
 from engine.registry import make
@@ -80,6 +83,18 @@ def test_tokens_follow_what_is_left_of_the_law(how: dict[str, Any], law: list[fl
     settings = {"temperature": 1.0, "top_k": 0} | how
     seen = np.bincount(chosen(log_p, u, **settings), minlength=3)[where] / 20_000
     assert seen == pytest.approx(np.asarray(law), abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1e-20, 1e-45, 1e-300, 1e-320])
+def test_whatever_is_cold_enough_is_greedy(temperature: float) -> None:
+    """Also where logits or logarithms divided by it are infinite."""
+    p = np.array([[0.2, 0.5, 0.3], [0.0, 0.1, 0.9]])
+    rng, logits = np.random.default_rng(0), np.log(p, where=p > 0, out=np.full(p.shape, -50.0))
+    assert tempered(p, temperature) == pytest.approx(np.array([[0, 1, 0], [0, 0, 1]]))
+    for own in (logits.astype(np.float32), torch.from_numpy(logits.astype(np.float32))):
+        assert Tempered(temperature)(own, rng)[0].tolist() == [1, 2]
+    found = chosen(np.log(p + 1e-9), rng.random(2), temperature=temperature, top_k=0)
+    assert found.tolist() == [1, 2]
 
 
 def test_a_draw_with_top_p_follows_the_cut_law() -> None:
