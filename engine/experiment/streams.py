@@ -29,6 +29,11 @@ def refusal(spec: LineageSpec, generations: int) -> str:
             f"the classes of {name} are known once its data are read, and they are not here; put "
             "them in place, so that its tasks can be planned"
         )
+    if spec.sampling.has("TASKS") and not spec.generator.conditional:
+        return (
+            f"the sampling {spec.sampling.label} asks each model for the classes of its own task, "
+            f"and the generator {spec.generator.name} is not conditional on labels"
+        )
     if spec.sampling.has("PROMPTS"):
         return (
             f"the sampling {spec.sampling.label} goes on from real texts, and of a stream of tasks "

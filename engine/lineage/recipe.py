@@ -121,7 +121,7 @@ def _checked(recipe: Recipe, sizes: _Sizes, there: Mapping[int, int], t: int) ->
             raise ValueError(
                 f"{sizes.policy.label} wants {pick.count} rows of {_named(pick.sources)} at "
                 f"generation {t}, but {have} are there; "
-                f"raise n_synthetic (now {sizes.drawn[t - 1]}) or leave it out"
+                f"raise n_synthetic (now {sizes.drawn[0]}) or leave it out"
             )
     if not recipe:
         raise ValueError(f"{sizes.policy.label} leaves nothing to train on at generation {t}")

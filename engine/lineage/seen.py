@@ -18,7 +18,7 @@ from engine.samples import Samples, Traits, concat, proportional_counts
 
 TELLS = ("all rows", "characters", "decoded")  # of rows, whichever their classes
 HELD_OUT = 1 << 20  # rows: more than any finite set holds out
-AT_ONCE, ATTEMPTS = 1024, 1000  # rows of endless data, and how often so many are drawn
+AT_ONCE, IDLE = 1024, 50  # rows of endless data, and how often so many may bring nothing
 
 
 class Seen:
@@ -66,7 +66,7 @@ class Seen:
         while True:  # of endless data: more of the same rows, until there are n
             asked *= 2
             found = self._only(self.whole.held_out(asked))
-            if len(found) >= n or asked > AT_ONCE * ATTEMPTS:
+            if len(found) >= n or asked > AT_ONCE * IDLE + 1000 * n:
                 return found.take(slice(0, n))
 
     def characters(self, samples: Samples) -> np.ndarray:
@@ -106,18 +106,17 @@ class Seen:
         """From data without end: drawn until every class is full."""
         found: dict[int, list[Samples]] = {label: [] for label in wanted}
         missing = {label: n for label, n in wanted.items() if n}
-        for _ in range(ATTEMPTS):
-            if not missing:
-                break
-            drawn = self.whole.sample(AT_ONCE, rng)
-            for label in list(missing):
-                own = drawn.of_class(label).take(slice(0, missing[label]))
-                found[label].append(own)
-                missing[label] -= len(own)
-                if not missing[label]:
-                    del missing[label]
-        for label, n in missing.items():
-            raise ValueError(self._too_few(label, wanted[label], wanted[label] - n))
+        idle = 0
+        while missing:
+            drawn, before = self.whole.sample(AT_ONCE, rng), sum(missing.values())
+            for label, n in missing.items():
+                found[label].append(drawn.of_class(label).take(slice(0, n)))
+                missing[label] -= len(found[label][-1])
+            missing = {label: n for label, n in missing.items() if n}
+            idle = idle + 1 if sum(missing.values()) == before else 0
+            if idle == IDLE:
+                label, n = next(iter(missing.items()))
+                raise ValueError(self._too_few(label, wanted[label], wanted[label] - n))
         rows = concat([own for label in wanted for own in found[label] if len(own)])
         return rows.take(rng.permutation(len(rows)))
 

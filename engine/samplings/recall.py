@@ -30,6 +30,7 @@ class Recall:
 
     ACCEPTS = ("points", "tokens", "images", "text")
     RECORDS = True
+    LABELS = "sampling"
     NEEDS: ClassVar[Needs] = {"draws.labels": {}}
     TASKS = True
     TINY: ClassVar[Params] = {}
