@@ -1,5 +1,5 @@
-"""Classes that come one after another: a network has room for all of them, goes on learning when one
-comes, and draws none that it never saw.
+"""Classes that come one after another: a network has room for all of them, goes on learning when
+one comes, and draws none that it never saw.
 """
 
 from __future__ import annotations
