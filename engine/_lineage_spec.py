@@ -10,7 +10,7 @@ from engine import _tasks
 from engine._foreign import one_line
 from engine.files import JsonObject
 from engine.identity import Part, digest, short
-from engine.refusals import labels
+from engine.refusals import labels, lacking
 from engine.registry import describe
 
 PARTS = ("dataset", "generator", "policy", "sampling")  # of a lineage
@@ -162,6 +162,11 @@ class LineageSpec:
             "seed": self.seed,
         }
         return {**parts, **sizes, **self._tasks_told}
+
+    def lacking(self, metric: Part) -> str:
+        """Why a metric has no value of its draws, or ''."""
+        of = (self.dataset, self.generator, self.sampling)
+        return lacking(metric, *of, tasks=self.tasks is not None)
 
     def parts(self) -> Iterable[tuple[str, Part]]:
         return ((kind, getattr(self, kind)) for kind in PARTS)

@@ -219,6 +219,8 @@ OF_DATA: dict[str, type] = {
     "all rows": AllRows,
     "parts": Parts,
 }
+# of rows, so that a data set of some of its classes tells them, too
+OF_ROWS = ("all rows", "characters", "decoded")
 OF_MODELS: dict[str, type] = {
     "density": Density,
     "bound": Bound,
@@ -244,3 +246,9 @@ def scored(model: object, samples: Samples) -> np.ndarray:
 def knows(part: object, word: str) -> bool:
     """Whether a data set or a generator declares that it knows this."""
     return word in declared(part, "KNOWS")
+
+
+def called(dataset: object) -> str:
+    """What a data set is called in a sentence: some classes of Mixture."""
+    whole = getattr(dataset, "whole", None)
+    return type(dataset).__name__ if whole is None else f"some classes of {type(whole).__name__}"

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from engine._tokenizers import digest_of
 from engine.commands import mismatch, placeholders
 from engine.files import expanded
+from engine.knowledge import OF_DATA, OF_ROWS
 from engine.parts import Params, PartDict
 from engine.registry import KINDS, Description, command_lines, describe
 from engine.samples import Traits
@@ -162,12 +163,32 @@ def misshapen(generator: Chosen, shape: tuple[int, ...]) -> str:
 
 
 def lacking(
-    metric: Chosen, dataset: Chosen, generator: Chosen, sampling: Chosen | None = None
+    metric: Chosen,
+    dataset: Chosen,
+    generator: Chosen,
+    sampling: Chosen | None = None,
+    tasks: bool = False,
 ) -> str:
-    """Why a metric has no value on this data under this generator, drawn so, or ''."""
+    """Why a metric has no value on this data under this generator, drawn so, or ''.
+
+    tasks: whether it is to compare with some classes of the data at a time.
+    """
     labelled = sampling is not None and labels(sampling.name, sampling.params)
     found = _of("metric", metric.name, metric.params, dataset, generator, labelled=labelled)
-    return next(found, "")
+    return next(found, "") or (_of_all_classes(metric, dataset) if tasks else "")
+
+
+def _of_all_classes(metric: Chosen, dataset: Chosen) -> str:
+    """Why a metric cannot be told of some classes of the data, or ''."""
+    for need in _needs(describe("metric", metric.name), metric.params, dataset.traits.kind):
+        words = [word.partition(".") for word in need.split("|")]
+        told = [what for whose, _, what in words if whose != "data" or what not in OF_DATA]
+        if not told and not {what for *_, what in words} & {*OF_ROWS}:
+            return (
+                f"{metric.name} needs the {words[0][2]} of the data set {dataset.name}, which are "
+                "those of all its classes; leave it out of a stream of tasks"
+            )
+    return ""
 
 
 def labels(sampling: str, params: Params) -> bool:

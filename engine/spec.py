@@ -19,7 +19,6 @@ from engine.files import JsonObject
 from engine.identity import Part as Part
 from engine.identity import digest as digest
 from engine.identity import digest_of_text as digest_of_text
-from engine.refusals import lacking
 from engine.registry import key_of
 from engine.settings import CollapseRule, Every, Keep, Resources, Share, Threshold
 
@@ -112,7 +111,7 @@ class Sweep:
         """The metrics that have a value on the lineage's data under its generator, each at the n at
         which all cells are compared.
         """
-        own = (metric for metric in self.metrics if not _lacking(metric, spec))
+        own = (metric for metric in self.metrics if not spec.lacking(metric.part))
         return tuple(self._compared(metric, spec) for metric in own)
 
     def _compared(self, metric: MeasureSpec, spec: LineageSpec) -> MeasureSpec:
@@ -168,7 +167,7 @@ class Sweep:
         found: dict[str, int] = {}
         for metric in self.metrics:
             for spec in alike.values():
-                if _lacking(metric, spec):
+                if spec.lacking(metric.part):
                     continue
                 if yardstick.counts(metric.part, spec.generator):
                     own = yardstick.most(metric.part, spec)
@@ -200,7 +199,7 @@ class Sweep:
             for cell, spec in cells.items():
                 pair = (metric.id, _parts(spec))
                 if pair not in known:
-                    known[pair] = _lacking(metric, spec)
+                    known[pair] = spec.lacking(metric.part)
                 if known[pair]:
                     found.setdefault(known[pair], set()).add(cell)
         return [f"{why} ({len(of)} of {len(cells)} cells)" for why, of in found.items()]
@@ -249,11 +248,6 @@ class Sweep:
         )
 
 
-def _lacking(metric: MeasureSpec, spec: LineageSpec) -> str:
-    """Why a metric has no value of a lineage, or ''."""
-    return lacking(metric.part, spec.dataset, spec.generator, spec.sampling)
-
-
 def _parts(spec: LineageSpec) -> tuple[int, ...]:
     """Which parts decide that: cells of a grid share them."""
-    return id(spec.dataset), id(spec.generator), id(spec.sampling)
+    return id(spec.dataset), id(spec.generator), id(spec.sampling), spec.tasks is not None

@@ -21,7 +21,7 @@ from engine.lineage.history import History
 from engine.names import PARTS, leaves
 from engine.spec import LineageSpec
 from engine.status import Status
-from engine.store.keys import BESIDE, beside, metric_of
+from engine.store.keys import BESIDE, beside, metric_of, task_of
 from engine.store.rows import Generation
 
 SIZES = (("n_synthetic", "n_drawn"), ("arrival", "arrival"), ("tasks", "stream"))
@@ -130,14 +130,14 @@ def row_of(row: Generation) -> Row:
 @cache
 def _columns(keys: tuple[str, ...]) -> dict[str, str]:
     """What each number of a row is called as a column: what stands beside a key by the key's name
-    and an underscore, the count of a metric by the metric's.
+    and an underscore, the count of a metric by the metric's, that of a task by the task's key.
     """
     named = {key: key for key in keys}
     for key in keys:
         for column in BESIDE:
             other = beside(key, column)
             if other != key and other in named:
-                owner = metric_of(key) if column == "n" else key
+                owner = metric_of(key) if column == "n" and task_of(key) is None else key
                 named[other] = f"{owner}_{column}"
     return named
 

@@ -50,7 +50,7 @@ from engine.experiment.values import (
 from engine.experiment.yaml import Document, Problem, parse
 from engine.files import JsonObject
 from engine.names import refusals
-from engine.refusals import lacking, unmeasurable
+from engine.refusals import unmeasurable
 from engine.registry import names, refresh
 from engine.settings import CollapseRule, Threshold
 from engine.spec import LineageSpec, MeasureSpec, Part, Refused, Sweep
@@ -339,7 +339,7 @@ class _Reader:
             return lineages
         judged = []
         for spec in lineages:
-            reason = lacking(judge, spec.dataset, spec.generator, spec.sampling)
+            reason = spec.lacking(judge)
             if not reason:
                 judged.append(spec)
             else:

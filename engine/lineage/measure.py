@@ -26,7 +26,6 @@ from engine.parts import (
     Undefined,
     Value,
 )
-from engine.refusals import lacking
 from engine.registry import describe
 from engine.samples import Samples
 from engine.seams.seam import WrongAnswer
@@ -136,7 +135,7 @@ def unasked(spec: LineageSpec, measure: Callable[[MeasureSpec], Measured]) -> Me
     """What a row says of its draw's variance, whatever a sweep measures: undefined where such data
     have none, and where measuring it fails, which ends no lineage.
     """
-    if lacking(ALWAYS.part, spec.dataset, spec.generator, spec.sampling):
+    if spec.lacking(ALWAYS.part):
         return _nothing(f"no variance is measured of {spec.dataset.traits.kind}")
     try:
         return measure(ALWAYS)

@@ -12,11 +12,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from engine.knowledge import AllRows, knows
+from engine.knowledge import OF_ROWS, AllRows, knows
 from engine.parts import Dataset, Params, traits_of
 from engine.samples import Samples, Traits, concat, proportional_counts
 
-TELLS = ("all rows", "characters", "decoded")  # of rows, whichever their classes
 HELD_OUT = 1 << 20  # rows: more than any finite set holds out
 AT_ONCE, IDLE = 1024, 50  # rows of endless data, and how often so many may bring nothing
 
@@ -35,7 +34,7 @@ class Seen:
         traits = traits_of(dataset)
         self.GIVES, self.REPLICATES, self.SIZE = traits.kind, traits.replicates, traits.sizes
         self.CLASSES, self.VOCABULARY = traits.classes, traits.vocabulary
-        self.KNOWS = tuple(word for word in TELLS if knows(dataset, word))
+        self.KNOWS = tuple(word for word in OF_ROWS if knows(dataset, word))
         self.tokenizer_ = traits.tokenizer
 
     @property

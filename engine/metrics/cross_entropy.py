@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from engine.distances.floors import first
-from engine.knowledge import Characters, ExactCrossEntropy, Transitions, knows, scored
+from engine.knowledge import Characters, ExactCrossEntropy, Transitions, called, knows, scored
 from engine.parts import (
     Around,
     Dataset,
@@ -95,7 +95,7 @@ class CrossEntropy:
         if knows(dataset, "characters"):
             characters = cast(Characters, dataset).characters(self._test).sum()
             self._per_character = _tokens(self._test) / characters
-        self._truth: Number = Undefined(f"the law of {type(dataset).__name__} is not known")
+        self._truth: Number = Undefined(f"the law of {called(dataset)} is not known")
         if knows(dataset, "cross entropy"):
             self._truth = cast(ExactCrossEntropy, dataset).entropy()
         elif knows(dataset, "density"):

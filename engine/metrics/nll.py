@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.knowledge import knows, scored
+from engine.knowledge import called, knows, scored
 from engine.parts import (
     Around,
     Dataset,
@@ -59,7 +59,7 @@ class Nll:
 
     def prepare(self, dataset: Dataset, real: Samples, n: int, rng: np.random.Generator) -> None:
         self._test = dataset.held_out(self.points)
-        self._truth: Number = Undefined(f"the density of {type(dataset).__name__} is not known")
+        self._truth: Number = Undefined(f"the density of {called(dataset)} is not known")
         if knows(dataset, "density"):
             self._truth = -scored(dataset, self._test).mean(0)
 

@@ -69,8 +69,11 @@ class Cell:
 
 
 def at_start(rows: Sequence[Generation], key: str) -> float | None:
-    """The number of a key at generation 0; None where it has none."""
-    return _known(rows[0].values.get(key)) if rows and rows[0].t == 0 else None
+    """The number of a key at generation 0, of a task's at that at which the task arrived; None
+    where it has none.
+    """
+    first = next((row for row in rows if row.t == (task_of(key) or 0)), None)
+    return None if first is None else _known(first.values.get(key))
 
 
 def at_end(rows: Sequence[Generation], key: str) -> float | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.frame.wide import row_of
 from engine._descriptions import keys_of
 from engine.distances.floors import first
 from engine.experiment.reader import SpecError
@@ -20,6 +22,7 @@ from engine.lineage.loop import Lineage
 from engine.lineage.recipe import rng
 from engine.lineage.seen import Seen
 from engine.metrics.fid import Fid
+from engine.outcome.summary import at_start, drift
 from engine.registry import describe, make, names
 from engine.settings import CollapseRule
 from engine.spec import LineageSpec, MeasureSpec, Part
@@ -312,3 +315,34 @@ def test_what_is_undefined_of_a_task_is_named_by_the_metrics_id() -> None:
     (raw,) = metrics("fid", extractor="raw")
     found = measure.undefined_of_task(raw, 1, "why")
     assert found.undefined == {"fid.extractor-raw/task_1": "why"}
+
+
+def test_what_is_known_of_all_classes_alone_is_not_asked_of_some(tmp_path: Path) -> None:
+    whole = replace(stream(), arrival="fixed", tasks=None)
+    for name in ("moments", "modes"):
+        metric = Part("metric", name, {})
+        assert not whole.lacking(metric)
+        assert "those of all its classes; leave it out of a stream" in stream().lacking(metric)
+    found = sweep(tmp_path, text=FILE.replace("[otdd, solver]", "[otdd, moments]"))
+    assert [m.id for m in found.metrics_of(found.lineages[0])] == ["otdd"]
+    assert "moments needs the moments of the data set mixture" in found.left_out()[0]
+    _, rows = ran(stream(generator="gaussian"), tmp_path / "out", *metrics("nll", points=5))
+    said = rows[1].measured.undefined["nll.points-5/truth"]
+    assert said == "the density of some classes of Mixture is not known"
+
+
+def test_a_task_has_drifted_since_it_arrived(
+    everything: tuple[Lineage, list[Generation]],
+) -> None:
+    rows, key = everything[1], "otdd.splits-2/task_1"
+    start, end = (rows[t].measured.values[key] for t in (1, 2))
+    assert at_start(rows, key) == start and drift(rows, key) == end / start
+    assert at_start(rows, "otdd.splits-2/task_0") == rows[0].measured.values["otdd.splits-2/task_0"]
+    assert at_start(rows[1:], "otdd.splits-2") is None
+
+
+def test_a_frame_keeps_the_count_of_a_task_apart_from_that_of_all(
+    everything: tuple[Lineage, list[Generation]],
+) -> None:
+    found = row_of(everything[1][2])
+    assert found["fid.splits-2_n"] == 3 * N and found["fid.splits-2/task_0_n"] == N
