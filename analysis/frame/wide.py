@@ -17,11 +17,12 @@ from typing import Any
 
 import pandas as pd
 
+from engine._tasks import of_key as task_of
 from engine.lineage.history import History
 from engine.names import PARTS, leaves
 from engine.spec import LineageSpec
 from engine.status import Status
-from engine.store.keys import BESIDE, beside, metric_of, task_of
+from engine.store.keys import BESIDE, beside, metric_of
 from engine.store.rows import Generation
 
 SIZES = (("n_synthetic", "n_drawn"), ("arrival", "arrival"), ("tasks", "stream"))

@@ -50,6 +50,7 @@ class Learner:
         """
         learnt = self._likeliest if self.network == "ngram" else self._by_network
         guess = learnt(data, test, rng)  # [n] or [n, replicates]
+        assert test.y is not None
         right: np.ndarray = np.equal(test.y, guess.T)
         return right
 
