@@ -35,7 +35,9 @@ class Solver:
     n-gram model (generator `ngram` with its defaults) finds it most likely. Its minibatches hold
     every class equally often: otherwise the newest task would fill them where replay is scarce, and
     starve where it is plenty. A class missing from the training set is never predicted, and counts.
-    At generation t there are the keys of tasks 0..t; a task that has not arrived has none.
+    At generation t there are the keys of tasks 0..t; a task that has not arrived has none. Two
+    networks are trained, of which the ceiling is kept for the same classes and as many samples; a
+    ResNet-18 takes some 7 CPU minutes at the default steps and 32 pixels, a LeNet seconds.
 
     network  that learns: lenet or resnet18 from images; ngram from text; auto: resnet18 for colour
              from 32 pixels on, else lenet. Points always have an MLP.

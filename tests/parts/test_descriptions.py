@@ -171,6 +171,19 @@ def test_n_stands_for_a_whole_number(tmp_path: Path) -> None:
     assert undeclared(metric, others) == others
 
 
+def test_a_key_of_each_task_must_be_declared(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    text = 'class Mine:\n    KEYS = {{"mine": ("it", "nats", "lower")}}\n    PER_TASK = ({!r},)\n'
+    file.write_text(text.format("mine"))
+    assert [key.name for key in keys_of(described("metric", "mine", file))] == [
+        "mine",
+        "mine/task_N",
+    ]
+    file.write_text(text.format("mine/of"))
+    found = undescribed(described("metric", "mine", file))
+    assert any("PER_TASK of the metric mine names 'mine/of'" in said for said in found)
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
