@@ -16,8 +16,9 @@ import numpy as np
 from engine.parts import Around
 from engine.samples import Samples, concat
 
-Basis = Literal["dct", "pca", "task_pca", "class_pca"]
+Basis = Literal["coordinates", "dct", "pca", "task_pca", "class_pca"]
 Across = Literal["left", "scaled", "matched"]
+NEEDLESS = ("coordinates", "dct")  # of real data, and of memory
 FLOAT = 4  # bytes of a number that is kept
 GREY = 255.0
 # variances below this part of the largest, drawn or wanted, are rounding: none is divided by
@@ -112,6 +113,11 @@ def _cosines_of(side: int) -> np.ndarray:
     return values
 
 
+def coordinates(d: int, r: int) -> np.ndarray:
+    """r of d coordinates, evenly spaced: [1, r, d]."""
+    return np.eye(d)[None, np.linspace(0, d - 1, min(r, d)).round().astype(int)]
+
+
 def principal(rows: np.ndarray, r: int) -> np.ndarray:
     """The r directions in which rows [replicates, n, d] vary most: [replicates, r, d]."""
     away = rows - rows.mean(1, keepdims=True)
@@ -180,6 +186,8 @@ class Memory:
     def _directions(self, tasks: tuple[int, ...], around: Around) -> np.ndarray:
         if self.basis == "dct":
             return cosines(self.first.x.shape[1:], self.r)
+        if self.basis == "coordinates":
+            return coordinates(vectors(self.first.x[:1]).shape[2], self.r)
         if tasks not in self._bases:
             self._bases[tasks] = principal(vectors(self._real(tasks, around).x), self.r)
         return self._bases[tasks]
@@ -193,7 +201,7 @@ class Memory:
     ) -> float:
         """Of what stands for the real data, each number as a float32; of replicates one counts."""
         numbers = sum(each.numbers(of_rest) for each in kept)
-        if self.basis != "dct":
+        if self.basis not in NEEDLESS:
             bases = {id(each.basis): each.basis[0].size for each in kept}
             numbers += sum(bases.values())
         return FLOAT * numbers / (1 if labels is None else len(np.unique(labels)))

@@ -40,7 +40,8 @@ class Correct:
     basis      the directions: pca, those in which the first real set varies most, with tasks that
                of the earliest task of which a class is drawn; task_pca, those of the real set that
                arrived with the class; class_pca, each class's own; dct, the lowest frequencies of
-               the cosine transform of a picture, which need no memory.
+               the cosine transform of a picture, and coordinates, so many pixels evenly spaced,
+               need no memory.
     r          how many directions, all where data have fewer; 0: none, which is the sampling that
                is wrapped.
     across     what lies across the directions: left as it was drawn; scaled to the variance that it
@@ -50,7 +51,10 @@ class Correct:
     sampling   the sampling whose draws are corrected, with its parameters; None: plain.
     """
 
-    ACCEPTS = {"points": {"basis": ("pca", "task_pca", "class_pca")}, "images": {}}
+    ACCEPTS = {
+        "points": {"basis": ("coordinates", "pca", "task_pca", "class_pca")},
+        "images": {},
+    }
     DIRECTIONS = ("r", "per_class")
     LABELS = "sampling"
     TINY = {"r": 2}
@@ -58,7 +62,7 @@ class Correct:
     def __init__(
         self,
         *,
-        basis: Literal["dct", "pca", "task_pca", "class_pca"] = "pca",
+        basis: Literal["coordinates", "dct", "pca", "task_pca", "class_pca"] = "pca",
         r: NonNegativeInt = 16,
         across: Literal["left", "scaled", "matched"] = "scaled",
         per_class: bool = True,

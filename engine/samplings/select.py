@@ -30,7 +30,8 @@ class Select:
     basis      the directions: pca, those in which the first real set varies most, with tasks that
                of the earliest task of which a class is drawn; task_pca, those of the real set that
                arrived with the class; class_pca, each class's own; dct, the lowest frequencies of
-               the cosine transform of a picture, which need no memory.
+               the cosine transform of a picture, and coordinates, so many pixels evenly spaced,
+               need no memory.
     r          how many directions, all where data have fewer; many of them leave few candidates
                that weigh anything.
     per_class  moments of every class; false: of all classes that arrived together.
@@ -38,7 +39,10 @@ class Select:
     sampling   the sampling whose draws are candidates, with its parameters; None: plain.
     """
 
-    ACCEPTS = {"points": {"basis": ("pca", "task_pca", "class_pca")}, "images": {}}
+    ACCEPTS = {
+        "points": {"basis": ("coordinates", "pca", "task_pca", "class_pca")},
+        "images": {},
+    }
     DIRECTIONS = ("r", "per_class")
     LABELS = "sampling"
     TINY = {"r": 2, "factor": 2}
@@ -46,7 +50,7 @@ class Select:
     def __init__(
         self,
         *,
-        basis: Literal["dct", "pca", "task_pca", "class_pca"] = "pca",
+        basis: Literal["coordinates", "dct", "pca", "task_pca", "class_pca"] = "pca",
         r: PositiveInt = 16,
         per_class: bool = True,
         factor: PositiveInt = 4,

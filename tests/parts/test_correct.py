@@ -162,7 +162,7 @@ def test_where_a_draw_does_not_vary_only_its_mean_is_moved() -> None:
 # ---- what is left as it is -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("basis", ["dct", "pca", "task_pca", "class_pca"])
+@pytest.mark.parametrize("basis", ["coordinates", "dct", "pca", "task_pca", "class_pca"])
 def test_what_has_not_drifted_stays_bit_for_bit(basis: str) -> None:
     dataset, real = digits()
     found = drawn(prepared(dataset, real, basis=basis, r=8), Given(real), 300, real)
@@ -223,6 +223,7 @@ def test_in_no_direction_it_is_the_plain_draw_bit_for_bit() -> None:
     ("basis", "per_class", "across", "numbers"),
     [
         ("dct", True, "left", 16 + 16 * 17 // 2),
+        ("coordinates", True, "left", 16 + 16 * 17 // 2),
         ("dct", True, "scaled", 16 + 16 * 17 // 2 + 1),
         ("dct", True, "matched", 64 + 16 * 17 // 2 + 1),
         ("pca", True, "left", 16 + 16 * 17 // 2 + 16 * 64 / 10),
