@@ -104,7 +104,7 @@ def _of_json(place: Path) -> Iterator[tuple[str, Row]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = f"{where}: this is no JSON ({error}); a record on each line is wanted"
             raise ValueError(said) from None
         if not isinstance(row, dict):
@@ -122,5 +122,6 @@ def _of_parquet(place: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]
                 raise ValueError(_no_column(str(place), lost[0], there))
             rows = file.read(columns=[*dict.fromkeys(columns)]).to_pylist()
     except (ArrowException, OSError) as error:
-        raise ValueError(f"{place} is no Parquet file that can be read: {error}") from None
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{place} is no Parquet file that can be read: {said}") from None
     yield from ((f"{place}, row {i + 1}", row) for i, row in enumerate(rows))

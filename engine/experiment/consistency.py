@@ -17,6 +17,7 @@ from engine.experiment.grid import Tell, Where
 from engine.experiment.streams import forgotten
 from engine.experiment.streams import refusal as unlike_a_stream
 from engine.experiment.values import nearest
+from engine.generators._pretrained import place_of, require_room
 from engine.knowledge import Limits
 from engine.lineage.recipe import path as plan_path
 from engine.refusals import misshapen
@@ -39,6 +40,7 @@ def refusal(spec: LineageSpec, generations: int) -> str | None:
                 return reason
         if reason := _beyond(spec):
             return reason
+        _require_base(spec)
         if reasons := impossible(spec.dataset, spec.generator, spec.sampling):
             return "; ".join(reasons)
         if spec.arrival == "parts" and "parts" not in spec.dataset.trait("KNOWS"):
@@ -81,6 +83,17 @@ def _beyond(spec: LineageSpec) -> str:
         return ""
     own: Limits = spec.generator.made
     return own.beyond(spec.dataset.traits)
+
+
+def _require_base(spec: LineageSpec) -> None:
+    """ValueError where a pretrained language model of a generator cannot be read, or is too small
+    for the data; nothing where it is not on this computer.
+    """
+    switch = spec.generator.constant("TOKENIZER")
+    folder = spec.generator.params.get(switch) if switch else None
+    if folder is not None and (place := place_of(folder)).exists():
+        length = spec.dataset.trait("LENGTH")
+        require_room(place, spec.dataset.traits.vocabulary, length)
 
 
 @lru_cache(maxsize=4096)

@@ -10,19 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
 from engine._tokenizers import digest_of
 from engine._torchvision import torchvision  # noqa: F401  (before transformers, which imports it)
 from engine.files import JsonObject
-from engine.generators._pretrained import config_of, place_of, require_whole
+from engine.generators._pretrained import (
+    LANGUAGE_MODEL,
+    config_of,
+    in_a_line,
+    place_of,
+    require_whole,
+)
 from engine.samples import Samples
 from engine.training.device import Precision, device, tensor, tensor_float
 from engine.training.progress import pieces
@@ -212,7 +218,7 @@ def begin_of(base: str, data: Samples) -> int | None:
 
 def opened(folder: Path, dropout: float | None = None) -> Any:
     """The language model of a folder in float32; errors as in _pretrained."""
-    config = config_of(folder, "a language model of transformers")
+    config = config_of(folder, LANGUAGE_MODEL)
     if config.get("model_type") not in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         named = ", ".join(config.get("architectures") or ()) or config.get("model_type")
         raise ValueError(f"base: {folder} holds {named}, and no language model of transformers")
@@ -230,10 +236,26 @@ def opened(folder: Path, dropout: float | None = None) -> Any:
                 dtype=torch.float32,
                 **own,
             )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"base: {folder} cannot be read: {error}") from None
+    except Exception as error:  # of transformers, torch, and what checks a config
+        raise ValueError(f"base: {folder} cannot be read: {in_a_line(error)}") from None
     require_whole(found[1], folder)
+    _require_causal(found[0], folder)
     return found[0]
+
+
+def _require_causal(module: Any, folder: Path) -> None:
+    """ValueError for a network that looks at the tokens that it is to predict, as those that fill
+    gaps do: it would find every text likely.
+    """
+    texts = torch.zeros(2, 4, dtype=torch.long, device=module.device)
+    texts[1, -1] = 1
+    with torch.inference_mode():
+        one, two = module.eval()(texts, use_cache=False).logits[:, :-1].float()
+    if not torch.allclose(one, two, atol=1e-4, rtol=1e-3):
+        raise ValueError(
+            f"base: the network in {folder} looks at the tokens that follow, so it is no model of "
+            "what comes next"
+        )
 
 
 def _shapes(module: Any) -> dict[str, torch.Size]:
@@ -257,11 +279,15 @@ def writing(precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, transformers shows no progress of reading and writing files."""
-    shown = speech.is_progress_bar_enabled()
+    """Inside, transformers shows no progress of reading and writing files, and no table of what
+    weights it found: that is said by whoever reads.
+    """
+    shown, loud = speech.is_progress_bar_enabled(), speech.get_verbosity()
     speech.disable_progress_bar()
+    speech.set_verbosity(CRITICAL)
     try:
         yield
     finally:
+        speech.set_verbosity(loud)
         if shown:
             speech.enable_progress_bar()

@@ -10,11 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from engine.files import JsonObject, expanded
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 # entries of a config that name code of the folder, or other number formats
 FOREIGN = ("auto_map", "custom_pipelines", "quantization_config")
+LANGUAGE_MODEL = "a language model of transformers"
 PLAIN = (None, "eager", "sdpa")  # implementations of attention; others are code of a hub
 
 
@@ -53,7 +56,39 @@ def config_of(folder: Path, what: str, named: str = "config.json") -> JsonObject
         found = sorted(file.name for kind in PICKLES for file in folder.glob(kind))
         has = f"; {', '.join(found[:3])} would have to be unpickled" if found else ""
         raise ValueError(f"base: {folder} has no safetensors{has}; {wanted}")
+    for weights in sorted(folder.glob("*.safetensors")):
+        _require_sound(weights)
     return config
+
+
+def _require_sound(weights: Path) -> None:
+    """ValueError where a file of weights is not whole, by its header and length."""
+    try:
+        with safe_open(weights, framework="np"):
+            return
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"base: {weights} cannot be read: {in_a_line(error)}") from None
+
+
+def in_a_line(error: Exception) -> str:
+    """What a library says of a file, on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def require_room(folder: Path, tokens: int | None, length: int | None) -> None:
+    """ValueError for a folder that holds no language model, as far as its files say it, or one of
+    fewer tokens or of shorter texts than the data; None: only absent data could tell.
+    """
+    config = config_of(folder, LANGUAGE_MODEL)
+    if not isinstance(config.get("model_type"), str):
+        raise ValueError(f"base: {folder} does not say what network it holds (model_type)")
+    have, longest = config.get("vocab_size"), config.get("max_position_embeddings")
+    few = isinstance(have, int) and (tokens or 0) > have
+    short = isinstance(longest, int) and (length or 0) > longest
+    if few or short:
+        own = f"{have:,} tokens" if few else f"texts of at most {longest:,} tokens"
+        theirs = f"{tokens:,}" if few else f"{length:,}"
+        raise ValueError(f"base: the network in {folder} has {own}, the data have {theirs}")
 
 
 def require_noise(folder: Path, wanted: JsonObject) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.experiment.reader import SpecError
 from engine.generators._language import opened as opened_of
+from engine.generators._language import quiet
 from engine.generators.ddpm import Ddpm
 from engine.generators.flow_matching import FlowMatching
 from engine.generators.gpt import Gpt
@@ -22,6 +24,7 @@ from engine.registry import make
 from engine.samples import Samples
 from engine.spec import Part
 from tests.support.pretrained import language_model, records
+from tests.support.sweeps import sweep_of
 
 FEW: dict[str, Any] = {"steps": 2, "batch": 8}
 
@@ -229,6 +232,63 @@ def test_nothing_that_may_be_code_is_opened(
     assert not (tmp_path / "trap").exists()
 
 
+def test_a_network_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    """BERT fills gaps: with what follows in sight it would find every text likely."""
+    import transformers
+
+    folder = language_model(tmp_path / "base")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(0)
+        for is_decoder in (True, False):
+            own = transformers.BertConfig(
+                vocab_size=16, intermediate_size=24, is_decoder=is_decoder, **sizes
+            )
+            transformers.BertLMHeadModel(own).save_pretrained(folder)
+            if is_decoder:
+                opened_of(folder)
+    with pytest.raises(ValueError, match="looks at the tokens that follow, so it is no model"):
+        opened_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no weights", "has no safetensors"),
+        ("pickle called safetensors", "model.safetensors cannot be read: Error while"),
+        ("code", "asks for auto_map"),
+        ("no kind", "does not say what network it holds"),
+        ("no JSON", "config.json cannot be read"),
+        ("too short", "has texts of at most 64 tokens, the data have 65"),
+    ],
+)
+def test_a_plan_says_what_is_wrong_with_a_base(
+    how: str, said: str, base: Path, tmp_path: Path
+) -> None:
+    """Before anything is trained, and without transformers."""
+    length = 65 if how == "too short" else 8
+    file = tmp_path / "text.txt"
+    file.write_text("the sun is red\n" * 200)
+    tokenizer = shutil.copytree(base, tmp_path / "tokenizer")
+    if how == "no weights":
+        (base / "model.safetensors").unlink()
+    elif how == "no kind":
+        (base / "config.json").write_text("{}")
+    else:
+        spoilt(base, how, tmp_path / "trap")
+    text = f"""
+base:
+  dataset: {{name: text, path: {file}, length: {length}, tokens: {{tokenizer: {tokenizer}}}}}
+  generator: {{name: gpt, base: {base}}}
+  n_real: 4
+generations: 1
+metrics: [cross_entropy]
+"""
+    with pytest.raises(SpecError) as error:
+        sweep_of(text, tmp_path)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_base_is_in_the_key_by_what_it_holds(base: Path, tmp_path: Path) -> None:
     def key() -> str:
         return Part("generator", "gpt", {"base": str(base)}).text
@@ -298,7 +358,7 @@ def test_labels_that_a_network_has_not_seen_are_new(tmp_path: Path, digits: Samp
     unlabelled.save(tmp_path)
     model = Ddpm(base=str(tmp_path / "unet"), **TINY)
     model.fit(digits, rng())
-    assert model.sample(10, rng(), np.arange(10)).y is not None
+    assert model.sample(10, rng(), digits.y[:10]).y is not None  # type: ignore[index]
 
 
 def test_another_network_is_refused(pipeline: Path, digits: Samples, base: Path) -> None:

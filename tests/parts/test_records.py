@@ -122,6 +122,7 @@ BAD: list[tuple[Any, str]] = [
     ([ROWS[0], {"ask": ["w1"], "tell": "w1"}], r"line 2: the cell of 'ask' is \[\"w1\"\], and no"),
     ([{"ask": "w1 " * 6, "tell": "w1"}], r"line 1: its prompt has 6 tokens, and a row has 6"),
     ('{"ask": "w1", "tell": "w2"}\n\n{"ask"', r"line 3: this is no JSON \(.*\); a record on each"),
+    ("[" * 100_000 + "1", r"line 1: this is no JSON \(.*\); a record on each"),
     ("[1, 2]\n", r"line 1: this is no record, such as {...}, but \[1, 2\]"),
     ("", r"own.jsonl is empty"),
     ("\n \n", r"own.jsonl holds no record"),
