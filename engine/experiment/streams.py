@@ -6,7 +6,10 @@ import numpy as np
 
 from engine import _tasks
 from engine.contents import Contents
+from engine.knowledge import OF_DATA
 from engine.lineage.recipe import Node
+from engine.parts import Params
+from engine.registry import describe
 from engine.samples import proportional_counts
 from engine.spec import LineageSpec
 
@@ -34,6 +37,8 @@ def refusal(spec: LineageSpec, generations: int) -> str:
             f"the sampling {spec.sampling.label} asks each model for the classes of its own task, "
             f"and the generator {spec.generator.name} is not conditional on labels"
         )
+    if why := _misjudged(spec.sampling.name, spec.sampling.params, spec):
+        return why
     if spec.sampling.has("PROMPTS"):
         return (
             f"the sampling {spec.sampling.label} goes on from real texts, and of a stream of tasks "
@@ -41,6 +46,28 @@ def refusal(spec: LineageSpec, generations: int) -> str:
         )
     found = _tasks.refusal(spec.tasks, name, classes, generations, spec.n_real)
     return found or _too_few(spec, generations)
+
+
+def _misjudged(name: str, params: Params, spec: LineageSpec) -> str:
+    """Why a sampling's judge does not know the tasks that are to come, or ''."""
+    reward, inner = params.get("reward"), params.get("sampling")
+    if isinstance(reward, dict):
+        needs = describe("reward", reward["name"]).trait("NEEDS", reward)
+        words = [word.removeprefix("data.") for need in needs for word in need.split("|")]
+        if told := [word for word in words if word in OF_DATA]:
+            return (
+                f"{name}: the reward {reward['name']} needs the {told[0]} of {spec.dataset.name}, "
+                "which knows the tasks to come; use one that learns"
+            )
+        if not params.get("retrain"):
+            return (
+                f"{name}: its reward {reward['name']} would learn the first task alone; give "
+                "retrain: true, so that it learns what the model learns"
+            )
+    if isinstance(inner, dict):
+        own = {key: value for key, value in inner.items() if key != "name"}
+        return _misjudged(inner["name"], own, spec)
+    return ""
 
 
 def _without_tasks(spec: LineageSpec) -> str:
@@ -78,7 +105,9 @@ def _too_few(spec: LineageSpec, generations: int) -> str:
 
 
 def forgotten(spec: LineageSpec, nodes: tuple[Node, ...]) -> str:
-    """Why a policy makes no sense for tasks: it leaves out what arrives; or ''."""
+    """Why a policy makes no sense for tasks, or for its sampling: it leaves out what arrives, or
+    trains on no draw; or ''.
+    """
     for node in nodes if spec.stream else ():
         if -1 not in node.sources:
             return (
@@ -86,4 +115,10 @@ def forgotten(spec: LineageSpec, nodes: tuple[Node, ...]) -> str:
                 f"would see task {node.t}; use the policy replay, or one that keeps some of the "
                 "real set that arrives (replace with a synthetic_fraction below 1, augment)"
             )
+    alone = len(nodes) > 1 and not any(node.needs for node in nodes)
+    if spec.stream and alone and spec.sampling.has("TASKS"):
+        return (
+            f"the sampling {spec.sampling.label} is about what is replayed, and "
+            f"{spec.policy.label} trains on no draw; use plain"
+        )
     return ""

@@ -277,7 +277,7 @@ class GenerationCache:
         if self._sampling is None:
             sampling: Sampling = self.spec.sampling.make()
             founder = self._frozen(0)
-            sampling.prepare(self.dataset, self.real(0), founder, self.rng("prepare", 0))
+            sampling.prepare(self.truth(0), self.real(0), founder, self.rng("prepare", 0))
             self._sampling = sampling
         return self._sampling
 

@@ -25,6 +25,13 @@ def rows_in_turn(real: Samples, n: int, labels: np.ndarray | None, start: int = 
     return rows
 
 
+def lessons(around: Around) -> Samples:
+    """What a judge that is taught anew learns: the real set; of a stream of tasks, whose earlier
+    real rows are gone, what the model learnt.
+    """
+    return around.real if around.task_of is None else around.training()
+
+
 @dataclass
 class Candidates:
     """A model that is drawn from as a sampling does: what a judge chooses from.

@@ -16,7 +16,7 @@ import numpy as np
 from engine.parts import Around, Dataset, Draw, Finding, Finite, Generator, PartDict, PositiveInt
 from engine.registry import make
 from engine.samples import Samples
-from engine.samplings._in_turn import prepared
+from engine.samplings._in_turn import lessons, prepared
 
 
 class Curate:
@@ -63,7 +63,7 @@ class Curate:
 
     def draw(self, generator: Generator, n: int, around: Around, rng: np.random.Generator) -> Draw:
         if self.retrain:
-            self._reward.fit(self._dataset, around.real, generator, rng)
+            self._reward.fit(self._dataset, lessons(around), generator, rng)
         labels, drawn = around.labels, self._candidates(generator, around, self.k)
         at_once = max(1, self.batch // self.k)
         x, everyone, winners = list[np.ndarray](), 0.0, 0.0

@@ -23,7 +23,7 @@ from engine.parts import (
 )
 from engine.registry import make
 from engine.samples import Samples
-from engine.samplings._in_turn import prepared
+from engine.samplings._in_turn import lessons, prepared
 from engine.samplings._quota import Quota, Verdict
 from engine.samplings._threshold import fill_design, knowledge, right_singular_vectors
 
@@ -147,7 +147,7 @@ class Verify:
                 generator, design, self._verifier, rng, attempts=self.attempts, batch=self.batch
             )
         if self.retrain:
-            self._reward.fit(self._dataset, around.real, generator, rng)
+            self._reward.fit(self._dataset, lessons(around), generator, rng)
         judge, expected = (
             (self._top, self.share)
             if self.rule == "top"

@@ -19,9 +19,11 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.files import staged
+from engine.lineage.arrival import Arrival
 from engine.lineage.history import History
 from engine.lineage.recipe import real_key, rng
-from engine.samples import Samples
+from engine.parts import Dataset
+from engine.samples import Samples, concat
 from engine.spec import LineageSpec
 from engine.store.store import Store
 from engine.tracking.stored import first_stored, stored
@@ -347,15 +349,23 @@ def _classes(spec: LineageSpec) -> int:
     return spec.dataset.traits.classes or 0
 
 
+def _arrived(spec: LineageSpec, dataset: Dataset, t: int) -> Samples:
+    return Arrival.of(spec, t).rows(dataset, spec.n_real, lambda s: rng(spec.seed, "real", s))
+
+
 _reals: dict[str, Samples] = {}  # the last one
 
 
 def _real(spec: LineageSpec) -> Samples | None:
-    """The real set that a lineage started from, to lie under its points; None for images."""
+    """The real set that a lineage started from, of tasks those of all, to lie under its points;
+    None for images.
+    """
     if spec.dataset.constant("GIVES") == "images":
         return None
-    key = real_key(spec, 0)
+    tasks = range(max(1, len(spec.stream)))
+    key = " ".join(real_key(spec, t) for t in tasks)
     if key not in _reals:
         _reals.clear()
-        _reals[key] = spec.dataset.make().sample(spec.n_real, rng(spec.seed, "real", 0))
+        dataset = spec.dataset.make()
+        _reals[key] = concat([_arrived(spec, dataset, t) for t in tasks])
     return _reals[key]

@@ -58,9 +58,11 @@ def cache(own: LineageSpec, folder: Path, generations: int = 2) -> GenerationCac
 
 def test_a_task_brings_its_classes_balanced(tmp_path: Path) -> None:
     have = cache(spec(), tmp_path)
-    counts = [np.unique(have.real(t).y, return_counts=True) for t in range(3)]  # type: ignore[arg-type]
-    assert [labels.tolist() for labels, _ in counts] == [[1, 3], [0, 2], [9]]
-    assert [n.tolist() for _, n in counts] == [[6, 6], [6, 6], [12]]
+    labels: list[Any] = [have.real(t).y for t in range(3)]
+    counts = [np.bincount(y, minlength=10).tolist() for y in labels]
+    assert counts[0] == [0, 6, 0, 6, 0, 0, 0, 0, 0, 0]
+    assert counts[1] == [6, 0, 6, 0, 0, 0, 0, 0, 0, 0]
+    assert counts[2] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 12]
     everything = have.dataset.training_set()  # type: ignore[attr-defined]
     rows = {row.tobytes() for row in everything.x}
     assert all({row.tobytes() for row in have.real(t).x} <= rows for t in range(3))
@@ -70,10 +72,10 @@ def test_a_task_brings_its_classes_balanced(tmp_path: Path) -> None:
 
 def test_classes_are_split_in_the_order_of_their_labels() -> None:
     own = spec(tasks=5)
-    assert own.stream == ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+    assert list(own.stream) == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     assert own.seen(1) == (0, 1, 2, 3) and own.task(4) == (8, 9) and own.task(5) == ()
     without = spec("replace", arrival="fixed", tasks=None)
-    assert without.stream == without.task(0) == without.seen(3) == ()
+    assert not without.stream and not without.task(0) and not without.seen(3)
 
 
 def test_data_without_end_give_the_classes_of_a_task() -> None:
@@ -246,6 +248,17 @@ def test_networks_grow_with_the_tasks_where_training_goes_on(tmp_path: Path) -> 
     assert len(first.config_["label_counts"]) == 10
 
 
+def test_a_judge_learns_what_the_model_learnt(tmp_path: Path) -> None:
+    """Of earlier tasks there are no real rows, so a verifier cannot ask for them."""
+    judged = "{name: verify, rule: top, share: 0.5, retrain: true, batch: 200, sampling: recall, "
+    judged += "reward: {name: classifier, steps: 2}}"
+    sweep = sweep_of(DIGITS, tmp_path, f"base.sampling={judged}", "generations=1")
+    (chain,) = run(sweep)
+    assert [row.status for row in chain.rows()] == ["ok"] * 2
+    asked: Any = chain.cache.samples(1).y
+    assert np.bincount(asked).tolist() == [6, 6, 6, 6]
+
+
 def test_the_strip_shows_the_classes_that_were_trained_on(tmp_path: Path) -> None:
     (chain,) = run(sweep_of(DIGITS, tmp_path))
     strip = chain.cache.strip(2)
@@ -293,11 +306,21 @@ def test_tasks_are_in_names_where_they_vary(tmp_path: Path) -> None:
         ),
         ({"policy": "replace"}, "replace takes no real rows at generation 1, so that no model"),
         ({"policy": "recent"}, "takes no real rows at generation 2"),
+        (
+            {"sampling": "recall", "params": {"replayed": False, "real": "all"}},
+            "recall is about what is replayed, and replay(real=all, replayed=False) trains on no",
+        ),
+        (
+            {"sampling": {"name": "verify", "rule": "top", "reward": {"name": "classifier"}}},
+            "verify: its reward classifier would learn the first task alone; give retrain: true",
+        ),
     ],
 )
 def test_what_is_no_stream_is_refused(more: dict[str, Any], said: str) -> None:
     policy, sampling = more.pop("policy", "replay"), more.pop("sampling", "plain")
-    reason = refusal(spec(policy, sampling=Part("sampling", sampling), **more), 2)
+    given = dict(sampling) if isinstance(sampling, dict) else {"name": sampling}
+    own = Part("sampling", given.pop("name"), given)
+    reason = refusal(spec(policy, sampling=own, **more), 2)
     assert reason is not None and said in reason, reason
 
 
@@ -322,6 +345,9 @@ def test_what_is_a_stream_is_planned() -> None:
     for policy in ("accumulate", "accumulate_subsample", "augment", "random_past"):
         assert refusal(spec(policy), 2) is None
     assert refusal(spec("replace", params={"synthetic_fraction": 0.5}), 2) is None
+    learns = {"rule": "top", "reward": {"name": "classifier"}, "retrain": True}
+    recalled = Part("sampling", "verify", {**learns, "sampling": {"name": "recall"}})
+    assert refusal(spec(sampling=recalled), 2) is None
     assert refusal(spec(dataset=LANGUAGES, tasks=2, sampling=Part("sampling", "recall")), 1) is None
 
 
