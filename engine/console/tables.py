@@ -22,6 +22,7 @@ from engine.lineage.history import History
 from engine.names import Names, by_cell, names_of, refusals
 from engine.outcome.answer import Answer
 from engine.outcome.summary import Spread
+from engine.planning.kept import warnings as not_kept
 from engine.planning.plan import Plan
 from engine.planning.preflight import Preflight, Training, parts_with_commands
 from engine.spec import Sweep
@@ -122,6 +123,7 @@ def plan_lines(plan: Plan, sweep: Sweep) -> list[tuple[str, str]]:
         ("output", sweep.out),
         *_preflight_lines(plan.preflight),
         *(("draws", text) for text in first(drawn_otherwise(sweep.lineages), "warnings")),
+        *(("keeps", text) for text in not_kept(sweep)),
         *_programs(sweep),
     ]
     said = [*sweep.left_out(), *refusals(sweep.refused, sweep.lineages)]

@@ -17,6 +17,7 @@ from engine.files import JsonObject
 from engine.lineage.recipe import Node, path
 from engine.names import names_of, refusals
 from engine.planning.cost import Cost, Lack, forecast
+from engine.planning.kept import warnings as not_kept
 from engine.planning.preflight import (
     NOTHING,
     Preflight,
@@ -219,6 +220,7 @@ def to_json(plan: Plan, sweep: Sweep, there: Mapping[str, int]) -> JsonObject:
         "refused": refusals(sweep.refused, sweep.lineages),
         "left_out": sweep.left_out(),
         "draws": drawn_otherwise(sweep.lineages),
+        "keeps": not_kept(sweep),
         "commands": [part.command_lines for part in parts_with_commands(sweep)],
         "each": each,
     }

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.console.tables import plan_lines
 from engine.experiment.consistency import refusal
 from engine.lineage.generations import GenerationCache
 from engine.lineage.loop import Lineage
 from engine.lineage.recipe import _keys, path, real_key
 from engine.lineage.seen import Seen
 from engine.names import names_of
+from engine.planning import kept
+from engine.planning.plan import make_plan, paths, to_json
 from engine.running.prune import Pruner
 from engine.samples import REAL
 from engine.spec import LineageSpec, Part, Sweep
@@ -355,3 +358,15 @@ def test_accumulate_takes_all_that_was_drawn() -> None:
     """The draws grow with the tasks: n, 2 n, ..."""
     recipes = [node.recipe for node in path(spec("accumulate"), 2)]
     assert [[pick.count for pick in recipe] for recipe in recipes] == [[12], [12, 12], [12, 36]]
+
+
+def test_a_plan_says_that_recalled_models_are_pruned(tmp_path: Path) -> None:
+    recalled = sweep_of(DIGITS, tmp_path, "base.sampling=recall", "keep=last")
+    (said,) = kept.warnings(recalled)
+    assert said.startswith("recall draws from the models of earlier tasks, which are pruned")
+    assert not kept.warnings(sweep_of(DIGITS, tmp_path, "base.sampling=recall"))
+    assert not kept.warnings(sweep_of(DIGITS, tmp_path, "keep=last"))
+    plan = make_plan(recalled, Store(recalled.out), 1)
+    assert ("keeps", said) in plan_lines(plan, recalled)
+    there = dict.fromkeys(paths(recalled), 0)
+    assert to_json(plan, recalled, there)["keeps"] == [said]
