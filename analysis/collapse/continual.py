@@ -40,6 +40,17 @@ def by_task(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return named.sort_values(["cell", "task", "t"], ignore_index=True)
 
 
+def by_lineage(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """A row per lineage, task and generation with a value: label, seed, task, t, value; of the
+    solver the accuracy matrices a[t, j].
+    """
+    keys = {f"{key}/task_{task}": task for task in tasks_of(frame, key)}
+    own = frame[frame["key"].isin(keys) & frame["value"].notna()]
+    tasks = own["key"].astype(str).map(keys).astype(int)
+    labels = own["label"].astype(str)
+    return own.assign(task=tasks, label=labels)[["label", "seed", "task", "t", "value"]]
+
+
 def numbers(found: Sequence[Kept]) -> pd.DataFrame:
     """A row per cell: means over its lineages, with Student's 95 % limits over seeds.
 

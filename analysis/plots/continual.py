@@ -40,7 +40,8 @@ from engine.outcome.continual import Kept
 from engine.outcome.interval import Interval
 
 MOST_PANELS = 16
-ALL, CEILING = "all classes so far", "as many real samples (ceiling)"
+FEW = 5  # seeds that are drawn one by one
+ALL, CEILING = "all classes so far", "ceiling"
 LINES: Mapping[str, Any] = {  # beside those of the tasks
     ALL: {"color": INK, "lw": 1.1},
     CEILING: {"color": INK, "lw": 0.9, "ls": (0, (1, 1.2))},
@@ -178,7 +179,7 @@ def _matrix(axis: Axes, table: pd.DataFrame, last: int, said: bool) -> None:
     for (t, task), value in np.ndenumerate(values):
         if said and np.isfinite(value):
             colour = "white" if value > 0.75 else INK
-            text = f"{abs(value):.2f}".replace("0.", ".").replace(".00", "0")
+            text = f"{abs(value):.2f}".removesuffix(".00").replace("0.", ".")
             place = task + 0.5, t + 0.5
             axis.text(*place, text, ha="center", va="center", fontsize=6.5, color=colour)
     ticks = range(0, last + 1, 1 if last < 10 else 5)
@@ -201,6 +202,7 @@ def by_task(
     order: Sequence[str],
     name: str,
     title: str,
+    points: pd.DataFrame,
     beside: Mapping[str, pd.DataFrame] | None = None,
     at: Mapping[str, float] | None = None,
     note: str = "",
@@ -209,17 +211,20 @@ def by_task(
     """A metric of each task from the generation on that learns it, a panel per cell.
 
     table  `collapse.continual.by_task`.  order: the labels of the cells.
+    points  columns label, task, t, value: the lineages, drawn in place of intervals of few seeds.
     beside  other lines of each cell by name, columns label, t, mean: one of LINES.
     at     values that it is read against, by name.
     """
     labels = _labels(table, order)
     shown = labels[:MOST_PANELS]
     colours = colours_of(sorted(set(table["task"])))
+    few = table["n"].max() <= FEW
     figure, axes = sheet(len(shown), width, ratio=0.85, least=1.7)
     for axis, label in zip(axes, shown, strict=True):
         own = table[table["label"] == label]
         for task, colour in colours.items():
-            _task(axis, own[own["task"] == task], colour, MARKERS[task % len(MARKERS)])
+            seeds = points[(points["label"] == label) & (points["task"] == task)]
+            _task(axis, own[own["task"] == task], colour, task, seeds if few else None)
         for what, line in (beside or {}).items():
             line = line[line["label"] == label].sort_values("t")
             axis.plot(line["t"], line["mean"], zorder=5, **LINES[what])
@@ -227,9 +232,10 @@ def by_task(
             axis.axhline(value, color=FAINT, lw=0.8, ls=(0, (1, 1)), zorder=0)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         heading(axis, label, width / across(axes), 8.0)
-    _same_axis(axes, table, list((at or {}).values()))
+    seen = points["value"] if few else table[["low", "high"]].stack()
+    _same_axis(axes, table, seen, list((at or {}).values()))
     edge_labels(axes, "generation", name)
-    said = f"{_how(table)}{note}{left_out(labels, shown, 'cells')}"
+    said = f"{_how(table, bool(few))}{note}{left_out(labels, shown, 'cells')}"
     return finish(figure, title, said, _task_handles(colours, table, beside or {}, at or {}))
 
 
@@ -239,9 +245,14 @@ def colours_of(tasks: Sequence[int]) -> dict[int, str]:
     return {task: to_hex(mpl.colormaps["viridis"](0.85 * task / most)) for task in tasks}
 
 
-def _task(axis: Axes, own: pd.DataFrame, colour: str, marker: str) -> None:
-    own = own.sort_values("t")
-    axis.vlines(own["t"], own["low"], own["high"], color=colour, lw=0.8, alpha=0.55)
+def _task(
+    axis: Axes, own: pd.DataFrame, colour: str, task: int, seeds: pd.DataFrame | None
+) -> None:
+    own, marker = own.sort_values("t"), MARKERS[task % len(MARKERS)]
+    if seeds is None:
+        axis.vlines(own["t"], own["low"], own["high"], color=colour, lw=0.8, alpha=0.55)
+    else:
+        axis.plot(seeds["t"], seeds["value"], ".", color=colour, ms=4, mew=0, alpha=0.45)
     axis.plot(own["t"], own["floor"], color=colour, lw=0.9, ls=(0, (3, 2)), alpha=0.8)
     axis.plot(own["t"], own["mean"], color=colour, marker=marker, ms=4, mec="white", mew=0.4)
     gone = own[own["n"] == 0]
@@ -249,13 +260,15 @@ def _task(axis: Axes, own: pd.DataFrame, colour: str, marker: str) -> None:
     axis.plot(gone["t"], np.full(len(gone), 0.03), "x", color=colour, ms=4, transform=edge)
 
 
-def _same_axis(axes: Sequence[Axes], table: pd.DataFrame, also: Sequence[float]) -> None:
-    """All means and floors, and of the intervals what is within a quarter as much again."""
+def _same_axis(
+    axes: Sequence[Axes], table: pd.DataFrame, seen: pd.Series, also: Sequence[float]
+) -> None:
+    """All means and floors, and of seeds or intervals what is within a quarter as much again."""
     values = table[["mean", "floor"]].to_numpy(float).ravel()
     values = np.concatenate([values[np.isfinite(values)], also])
     if not len(values):
         return
-    ends = table[["low", "high"]].to_numpy(float)
+    ends = seen.to_numpy(float)
     ends = ends[np.isfinite(ends)]
     low, high = float(values.min()), float(values.max())
     air = 0.25 * (high - low) or 0.5
@@ -265,9 +278,9 @@ def _same_axis(axes: Sequence[Axes], table: pd.DataFrame, also: Sequence[float])
         axis.set_ylim(low - edge, high + edge)
 
 
-def _how(table: pd.DataFrame) -> str:
+def _how(table: pd.DataFrame, few: bool) -> str:
     n = int(table["n"].max()) if len(table) else 0
-    over = "whiskers: 95 % t interval over seeds" if n > 1 else "one seed has no interval"
+    over = "small points: the seeds" if few else "whiskers: 95 % t interval over seeds"
     floor = "  Dashed: what real samples of that task reach against real ones at the same n."
     return (
         "How to read: a line is one task, from the generation on that learns it, the mean over "

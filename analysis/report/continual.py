@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.collapse.continual import by_task, numbers, tasks_of
+from analysis.collapse.continual import by_lineage, by_task, numbers, tasks_of
 from analysis.frame.tables import over_seeds
 from analysis.plots import continual as plots
 from analysis.report.findings import DETAILS, KEPT, Findings, Shown
@@ -19,11 +19,7 @@ from engine.outcome.continual import DISTANCES, SOLVER, Kept, measured_by
 from engine.outcome.interval import Interval
 
 MOST_NAMED = 4  # cells in a sentence
-NAMED = {
-    "otdd": "OTDD (optimal transport dataset distance)",
-    "fid": "FID",
-    "alignment/auc": "how well drawn samples can be told from real ones (AUC)",
-}
+NAMED = {"otdd": "OTDD", "fid": "FID", "alignment/auc": "Separability (AUC)"}
 SEPARABILITY = "alignment/auc"
 
 
@@ -55,21 +51,31 @@ def sentences(found: Sequence[Kept]) -> list[str]:
 def _accuracy(judged: Sequence[Kept]) -> str:
     own = _sorted([c for c in judged if not c.bound], "accuracy")[::-1]
     beside = _bounds(judged)
-    shown = own if len(own) <= MOST_NAMED else [*own[: MOST_NAMED - 1], own[-1]]
-    named = [f"{_said(c.accuracy)} under {c.label}" for c in shown]
-    more = f" ({len(own) - len(named)} more cells are between)" if len(own) > len(named) else ""
+    every = _alike([(f"{_said(c.accuracy)} under", c.label) for c in own])
+    named = every if len(every) <= MOST_NAMED else [*every[: MOST_NAMED - 1], every[-1]]
+    between = len(every) - len(named)
+    more = f" ({between} more values are between)" if between else ""
     said = f"After {judged[0].tasks} tasks, average accuracy is {_listed(named or beside)}{more}"
     return f"{said}; the bounds are {_listed(beside)}." if own and beside else f"{said}."
 
 
 def _bounds(judged: Sequence[Kept]) -> list[str]:
-    """The bounds, each once where several cells reach the same."""
     named = {"lower": "nothing of earlier tasks", "upper": "all real data of all tasks"}
-    same: dict[str, list[str]] = {}
-    for own in judged:
-        if own.bound:
-            same.setdefault(f"{_said(own.accuracy)} with {named[own.bound]}", []).append(own.label)
-    return [f"{said} ({' and '.join(labels)})" for said, labels in same.items()]
+    own = [c for c in judged if c.bound]
+    said = [(f"{_said(c.accuracy)} with {named[c.bound]},", c.label) for c in own]
+    return _alike(said)
+
+
+def _alike(said: Sequence[tuple[str, str]]) -> list[str]:
+    """What is said of cells, each once where the same is said of several."""
+    cells: dict[str, list[str]] = {}
+    for words, label in said:
+        cells.setdefault(words, []).append(label)
+    more = {1: "", 2: " (and one more cell)"}
+    return [
+        f"{words} {labels[0]}{more.get(len(labels), f' (and {len(labels) - 1} more cells)')}"
+        for words, labels in cells.items()
+    ]
 
 
 def _forgetting(judged: Sequence[Kept]) -> str:
@@ -94,7 +100,8 @@ def _drift(judged: Sequence[Kept]) -> str:
     if grown := [c for c in own if c.drifts]:
         parts.append(f"Draws of earlier tasks drift from real samples under {_spans(grown)}")
     if rest := [c for c in own if c.drifts is False]:
-        parts.append(f"{'no' if grown else 'No'} drift is seen under {_spans(rest)}")
+        no = "no" if grown else "No"
+        parts.append(f"{no} drift beyond the scatter of seeds under {_spans(rest)}")
     if unknown := [c for c in own if c.drifts is None]:
         said = f"ne seed cannot tell drift from scatter: {_spans(unknown)}"
         parts.append(("o" if parts else "O") + said)
@@ -185,7 +192,14 @@ def _accuracies(findings: Findings) -> Iterator[Shown]:
     )
     title = "Accuracy by task, on held-out real samples"
     lines = functools.partial(
-        plots.by_task, table, order=order, name="accuracy", title=title, beside=beside, note=note
+        plots.by_task,
+        table,
+        points=by_lineage(findings.frame, solver),
+        order=order,
+        name="accuracy",
+        title=title,
+        beside=beside,
+        note=note,
     )
     alt = "Accuracy on each task over the generations, per cell."
     yield Shown("accuracy_by_task", KEPT, alt, table, lambda width: lines(width=width))
@@ -202,11 +216,25 @@ def _by_task(findings: Findings, key: str, section: str) -> Shown:
     order = [own.label for own in findings.kept]
     metric, _, rest = key.partition("/")
     named = NAMED.get(f"{metric.partition('.')[0]}/{rest}".rstrip("/"), key)
-    title = f"{named[:1].upper()}{named[1:]} by task"
-    at = {"nobody could tell": 0.5} if rest == "auc" else {}
+    title = f"{named} of drawn samples by task"
+    at = {"nobody can tell": 0.5} if rest == "auc" else {}
+    note = (
+        "Share of pairs of a drawn and a real sample that a linear classifier orders rightly."
+        if rest == "auc"
+        else ""
+    )
     by = findings.extractors.get(metric, ())
     name = f"{key} ({', '.join(by)})" if by else key
-    draw = functools.partial(plots.by_task, table, order=order, name=name, title=title, at=at)
+    draw = functools.partial(
+        plots.by_task,
+        table,
+        points=by_lineage(findings.frame, key),
+        order=order,
+        name=name,
+        title=title,
+        at=at,
+        note=note,
+    )
     alt = f"{key} of each task over the generations, per cell."
     file = f"{key.replace('/', '_')}_by_task"
     return Shown(file, section, alt, table, lambda width: draw(width=width))

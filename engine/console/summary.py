@@ -63,7 +63,7 @@ def show_kept(console: Console, found: Sequence[Kept]) -> None:
             console.print(line(own.label, "bold"))
             console.print(Text(f"  {own.words}"))
     else:
-        console.print(_kept_table(shown))
+        console.print(_kept_table(console, shown))
     if hidden := len(found) - len(shown):
         console.print(Text(f"... and {hidden} more (--json has all)", style="dim"))
     distance = found[0].distance
@@ -73,19 +73,34 @@ def show_kept(console: Console, found: Sequence[Kept]) -> None:
     console.print(line(said, "dim"))
 
 
-def _kept_table(found: Sequence[Kept]) -> Table:
+def _kept_table(console: Console, found: Sequence[Kept]) -> Table:
+    """A line per cell.  Where there is no room, backward transfer goes first, then intervals."""
+    unbounded = console.options.update(max_width=sys.maxsize)
+    for left_out in ((), ("backward transfer",), ("backward transfer", "intervals")):
+        rows = _kept(found, left_out)
+        if Measurement.get(console, unbounded, rows).maximum <= console.width:
+            break
+    return rows
+
+
+def _kept(found: Sequence[Kept], left_out: Collection[str]) -> Table:
     columns = {
         "average accuracy": [own.accuracy for own in found],
         "forgetting": [own.forgetting for own in found],
         "backward transfer": [own.transfer for own in found],
     }
-    said = {name: list(map(_interval, own)) for name, own in columns.items()}
+    say = _mean if "intervals" in left_out else _interval
+    said = {name: list(map(say, own)) for name, own in columns.items()}
     said[found[0].distance] = [_from_to(own) for own in found]
-    shown = {name: own for name, own in said.items() if set(own) != {"-"}}
+    shown = {k: own for k, own in said.items() if set(own) != {"-"} and k not in left_out}
     rows = table(("cell", "left"), *((name, "right") for name in shown))
     for place, own in enumerate(found):
         rows.add_row(own.label, *(values[place] for values in shown.values()))
     return rows
+
+
+def _mean(value: Interval | None) -> str:
+    return "-" if value is None else f"{value.mean:.3f}"
 
 
 def _interval(value: Interval | None) -> str:

@@ -165,22 +165,17 @@ class Kept:
     @property
     def words(self) -> str:
         """What it keeps, or why that is not known."""
-        said = [f"average accuracy not known ({self.why('accuracy')})"]
+        said = f"average accuracy not known ({self.why('accuracy')})"
         if self.accuracy is not None:
-            said = [f"average accuracy {self.accuracy.words()} after {self.tasks} tasks"]
+            said = f"average accuracy {self.accuracy.words()} after {self.tasks} tasks"
         if self.forgetting is not None:
-            said.append(f"forgetting {self.forgetting.words()}")
-        if self.transfer is not None:
-            said.append(f"backward transfer {self.transfer.words()}")
+            said += f", forgetting {self.forgetting.words()}"
         if self.start is not None and self.end is not None:
-            said.append(
-                f"{self.distance} of earlier tasks {self.start.words(2)} times its floor when each "
-                f"was learnt, {self.end.words(2)} times at the end"
+            said += (
+                f"; {self.distance} of earlier tasks from {self.start.mean:.2f} times its floor "
+                f"when each was learnt to {self.end.words(2)}"
             )
-        if self.memory is not None:
-            said.append(f"{self.memory:,.0f} bytes per class stand for the real data")
-        bound = {"": "", "lower": " (lower bound)", "upper": " (upper bound)"}[self.bound]
-        return "; ".join(said) + bound
+        return said + {"": "", "lower": " (lower bound)", "upper": " (upper bound)"}[self.bound]
 
     def why(self, name: str) -> str:
         """Why a number is undefined, in the words of the first lineage that has none."""
@@ -229,12 +224,12 @@ def _kept(
         label=label,
         tasks=last + 1,
         bound=bound_of(specs[0], last),
-        accuracy=Interval.of(own.accuracy for own in chains),
-        forgetting=Interval.of(own.forgetting for own in chains),
-        transfer=Interval.of(own.transfer for own in chains),
+        accuracy=Interval.of((own.accuracy for own in chains), within=(0, 1)),
+        forgetting=Interval.of((own.forgetting for own in chains), within=(-1, 1)),
+        transfer=Interval.of((own.transfer for own in chains), within=(-1, 1)),
         distance=distance,
-        start=Interval.of(own.start for own in chains),
-        end=Interval.of(own.end for own in chains),
+        start=Interval.of((own.start for own in chains), within=(0, math.inf)),
+        end=Interval.of((own.end for own in chains), within=(0, math.inf)),
         drift=Interval.of(drift),
         memory=next((own.memory for own in chains if own.memory is not None), None),
         chains=chains,

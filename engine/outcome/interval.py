@@ -19,8 +19,16 @@ class Interval:
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float | None], confidence: float = CONFIDENCE) -> Interval | None:
-        """Of the values that there are; None without any."""
+    def of(
+        cls,
+        values: Iterable[float | None],
+        confidence: float = CONFIDENCE,
+        within: tuple[float, float] = (-math.inf, math.inf),
+    ) -> Interval | None:
+        """Of the values that there are; None without any.
+
+        within: the least and the greatest value that there can be, where limits are cut.
+        """
         known = [v for v in values if v is not None and math.isfinite(v)]
         if not known:
             return None
@@ -28,7 +36,8 @@ class Interval:
         if len(known) == 1:
             return cls(mean, None, None, 1)
         half = half_width(known, confidence)
-        return cls(mean, mean - half, mean + half, len(known))
+        low, high = max(mean - half, within[0]), min(mean + half, within[1])
+        return cls(mean, low, high, len(known))
 
     def words(self, digits: int = 3) -> str:
         """`0.812 [0.790, 0.834]`; without limits, that there is one seed."""

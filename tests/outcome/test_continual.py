@@ -101,6 +101,8 @@ def test_intervals_are_students_over_the_seeds_that_have_a_value() -> None:
     half = 4.302653 * 0.2 / math.sqrt(3)  # t of 2 degrees of freedom
     assert (found.low, found.high) == pytest.approx((0.7 - half, 0.7 + half))
     one = Interval.of([0.5])
+    cut = Interval.of([0.5, 0.7, 0.9], within=(0.3, 0.8))
+    assert cut is not None and (cut.low, cut.high) == (0.3, 0.8)
     assert one == Interval(0.5, None, None, 1) and one.words() == "0.500 (one seed)"
     assert Interval.of([None, math.nan]) is None
 
@@ -141,7 +143,10 @@ def test_drift_is_told_from_scatter_in_multiples_of_the_floor(sweep: Sweep) -> N
     assert replay.drifts is True and joint.drifts is False
     assert none.end is None and none.drifts is None
     assert none.why("end") == "task 0 has no value after task 2"
-    assert "otdd of earlier tasks 1.51 [" in replay.words and "(upper bound)" in joint.words
+    assert "otdd of earlier tasks from 1.51 times its floor when each was learnt to 3.01 [" in (
+        replay.words
+    )
+    assert "(upper bound)" in joint.words
 
 
 def test_a_chain_that_ended_early_or_is_unfinished_has_no_numbers(sweep: Sweep) -> None:
