@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from analysis.frame.tables import records
@@ -318,33 +318,33 @@ def embeddings(
     note: str = "",
     width: float = WIDE,
 ) -> Figure:
-    """Real and drawn samples of each task in one plane, a panel per cell and task.
+    """Real and drawn samples of each task, a panel per cell and task; each task has its own plane.
 
     table: columns label, task, set ("real" or "drawn"; label is "" of real ones), x, y.  order: the
     labels of the cells.
     """
-    real = table[table["set"] == "real"]
-    labels, tasks = _labels(table[table["set"] != "real"], order), sorted(set(table["task"]))
+    real, drawn = table[table["set"] == "real"], table[table["set"] != "real"]
+    labels, tasks = _labels(drawn, order), sorted(set(table["task"]))
     panels = [(label, task) for label in labels for task in tasks]
-    least = max(width / len(tasks), 1.05)
-    figure, axes = sheet(len(panels), width, ratio=0.95, least=least)
-    limits = [(table[c].min() - 0.5, table[c].max() + 0.5) for c in ("x", "y")]
+    figure, axes = sheet(len(panels), width, ratio=0.95, least=max(width / len(tasks), 1.05))
     for axis, (label, task) in zip(axes, panels, strict=True):
-        own = table[(table["label"] == label) & (table["task"] == task)]
         here = real[real["task"] == task]
-        for dots, colour, alpha in ((real, "#e4e4e4", 1.0), (here, FAINT, 1.0), (own, BAD, 0.55)):
+        own = drawn[(drawn["label"] == label) & (drawn["task"] == task)]
+        for dots, colour, alpha in ((here, REAL, 1.0), (own, BAD, 0.55)):
             axis.plot(
-                dots["x"], dots["y"], ".", color=colour, alpha=alpha, ms=3, mew=0, rasterized=True
+                dots["x"], dots["y"], ".", color=colour, alpha=alpha, ms=3.2, mew=0, rasterized=True
             )
-        axis.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[])
+        whole = table[table["task"] == task]
+        axis.set_xlim(whole["x"].min() - 0.5, whole["x"].max() + 0.5)
+        axis.set_ylim(whole["y"].min() - 0.5, whole["y"].max() + 0.5)
+        axis.set(xticks=[], yticks=[])
         heading(axis, f"{label}, task {task}", width / across(axes), 7.0)
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=FAINT, marker="o", lw=0, ms=4, label="real, of the task"),
-        Line2D([], [], color="#dcdcdc", marker="o", lw=0, ms=4, label="real, of other tasks"),
+    handles = [
+        Line2D([], [], color=REAL, marker="o", lw=0, ms=4, label="real, held out"),
         Line2D([], [], color=BAD, marker="o", lw=0, ms=4, label="drawn after the last task"),
     ]
     said = (
-        f"UMAP fitted on held-out real samples of all tasks, features: {features}; of one lineage "
-        "(the lowest seed) of each cell.  Read overlap, not lengths: a UMAP has no scale."
+        f"A UMAP for each task, fitted on its real samples alone, features: {features}; of one "
+        "lineage (the lowest seed) of each cell.  Read overlap, not lengths: a UMAP has no scale."
     )
     return finish(figure, "Where drawn samples of each task lie", said + note, handles)

@@ -72,7 +72,7 @@ def film(
         names = list(shown.values()) or [""] * 10
         x, y = (times, names) if turned else (names, times)
         _named(axis, strip, x, y, width / across(axes))
-        heading(axis, name, width / across(axes))
+        heading(axis, name, width / across(axes) - 0.3)
         (axis.set_xlabel if turned else axis.set_ylabel)("generation")
     gone = left_out(list(classes.values()), list(shown.values()), "classes").replace(
         "the CSV has all", "the store has all"

@@ -21,7 +21,9 @@ CALLED = {"lenet": "LeNet trained on the real data", "ngrams": "n-grams"}  # fea
 def samples(findings: Findings, store: Store) -> Iterator[Shown]:
     """Pictures or densities of one lineage per workflow, over the generations."""
     every = specimens.chosen(findings.sweep, findings.frame)
-    shown = dict(list(every.items())[:MOST_WORKFLOWS])
+    bounds = {own.label for own in findings.kept if own.bound}
+    first = sorted(every, key=lambda name: name in bounds)  # stable: bounds of replay come last
+    shown = {name: every[name] for name in first[:MOST_WORKFLOWS]}
     gives = {spec.dataset.constant("GIVES") for spec in shown.values()}
     about = {"lineage": [s.id for s in every.values()], "called": list(every)}
     numbers = pd.DataFrame(about).assign(shown=[name in shown for name in every])
@@ -119,5 +121,5 @@ def tasks(findings: Findings, store: Store) -> Iterator[Shown]:
     draw = functools.partial(
         plots_continual.embeddings, table, order=names, features=name, note=gone
     )
-    alt = "Real and drawn samples of each task in one embedding that was fitted on real ones."
+    alt = "Real and drawn samples of each task, in an embedding that was fitted on real ones."
     yield Shown("embedding_by_task", KEPT, alt, table, lambda width: draw(width=width))

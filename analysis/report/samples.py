@@ -26,7 +26,8 @@ from engine.store.store import Store
 
 MOST_WORKFLOWS, MOST_FRAMES = 6, 7
 EMBEDDED = 400  # samples of each set
-PER_TASK, HELD_OUT = 100, 4000  # samples drawn of a task; real ones to take them from
+# samples drawn of a task; real ones to take them from; tasks that are shown
+PER_TASK, HELD_OUT, MOST_TASKS = 100, 4000, 5
 Frames = dict[str, dict[int, Samples]]
 Specs = Mapping[str, LineageSpec]  # by the name in the figures
 
@@ -146,9 +147,10 @@ def latent(
 
 
 def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFrame, str] | None:
-    """Real samples of every task and those that each lineage drew after the last one, embedded:
-    columns label ("" of real ones), task, set ("real", "drawn"), x, y; and the name of the
-    features.  None where nothing of an earlier task was drawn, or it is no picture or text.
+    """Real samples of each task and those that each lineage drew after the last one, each task in
+    an embedding of its own: columns label ("" of real ones), task, set ("real", "drawn"), x, y; and
+    the name of the features.  None where nothing of an earlier task was drawn, or it is no picture
+    or text.
     """
     store.refresh()
     drawn = {name: _last(store, spec, sweep.generations) for name, spec in specs.items()}
@@ -157,24 +159,19 @@ def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFra
         return None
     first = specs[next(iter(there))]
     dataset, extractor = first.dataset.make(), _extractor(sweep)
-    tasks = [first.task(t) for t in range(sweep.generations + 1)]
-    real = _by_task(dataset.held_out(HELD_OUT), tasks, 2 * PER_TASK)
-    sets = {
-        (name, task): _features(own, extractor, dataset)
-        for name, samples in there.items()
-        for task, own in _by_task(samples, tasks, PER_TASK).items()
-    }
-    x = {task: _features(own, extractor, dataset) for task, own in real.items()}
-    finite = {key: own for key, own in sets.items() if np.isfinite(own).all()}
-    places = embedded(np.concatenate(list(x.values())), dict(enumerate(finite.values())))
-    keys = [("", task) for task in x] + list(finite)
-    sizes = [len(own) for own in (*x.values(), *finite.values())]
-    labels = np.repeat([name for name, _ in keys], sizes)
-    numbers = np.repeat([task for _, task in keys], sizes)
-    kinds = np.where(labels == "", "real", "drawn")
-    return places.assign(label=labels, task=numbers, set=kinds), features.resolve(
-        extractor, dataset
-    )
+    held_out = dataset.held_out(HELD_OUT)
+    parts = []
+    for task in generations(sweep.generations, MOST_TASKS):
+        real = _of_classes(held_out, first.task(task), 2 * PER_TASK)
+        own = {name: _of_classes(s, first.task(task), PER_TASK) for name, s in there.items()}
+        x = {name: _features(s, extractor, dataset) for name, s in own.items() if len(s)}
+        finite = {name: values for name, values in x.items() if np.isfinite(values).all()}
+        places = embedded(_features(real, extractor, dataset), finite)
+        is_real = (places["set"] == "real").to_numpy()
+        labels = np.where(is_real, "", places["set"])
+        sets = np.where(is_real, "real", "drawn")
+        parts.append(places.assign(label=labels, task=task, set=sets))
+    return pd.concat(parts, ignore_index=True), features.resolve(extractor, dataset)
 
 
 def _last(store: Store, spec: LineageSpec, last: int) -> Samples | None:
@@ -187,13 +184,9 @@ def _last(store: Store, spec: LineageSpec, last: int) -> Samples | None:
     return drawn
 
 
-def _by_task(samples: Samples, tasks: Sequence[tuple[int, ...]], most: int) -> dict[int, Samples]:
-    """The first of each task's classes, at most so many; a task of which there are none is left
-    out.
-    """
-    y = np.asarray(samples.y)
-    rows = {task: np.flatnonzero(np.isin(y, own))[:most] for task, own in enumerate(tasks)}
-    return {task: samples.take(own) for task, own in rows.items() if len(own)}
+def _of_classes(samples: Samples, classes: Sequence[int], most: int) -> Samples:
+    """The first of these classes, at most so many."""
+    return samples.take(np.flatnonzero(np.isin(np.asarray(samples.y), classes))[:most])
 
 
 def _features(samples: Samples, extractor: str, dataset: Dataset) -> np.ndarray:
