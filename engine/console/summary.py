@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from engine._tasks import of_key
 from engine.console.tables import NARROW, changed, number, one_line_each, room, table
 from engine.console.text import line
 from engine.outcome.continual import Kept
@@ -263,8 +264,8 @@ def _caption(cells: Sequence[Cell], sweep: Sweep) -> str:
     known = key_of(metric) if how == "end - start" else None
     unit = f", in {known.unit}" if known is not None else ""
     text = (
-        f"start, end: {metric}{_n(cells)} at generation 0 and at the last one{unit}; drift: {how}; "
-        "means over seeds (range)."
+        f"start, end: {metric}{_n(cells)} at generation {of_key(metric) or 0} and at the last one"
+        f"{unit}; drift: {how}; means over seeds (range)."
         if metric and has_drift(sweep)
         else ""
     )

@@ -10,10 +10,12 @@ drawn has a key without a number, and its reason.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
+from engine._tasks import of_key
 from engine.distances.floors import first
 from engine.lineage.generations import GenerationCache
 from engine.lineage.measure import prepared, undefined_of_task
@@ -55,7 +57,12 @@ def _of_task(j: int, metric: MeasureSpec, have: GenerationCache, node: Node) -> 
     of_task = cast(Dataset, Seen(have.dataset, classes))
     measure = prepared(metric, spec, of_task, have.real(j), n, (j,))
     stream = have.rng(f"metric {metric.part.name} of task {j}", t)
-    return measure.of_task(j, first(rows, n), have.generator(t), have.around(node), stream)
+    found = measure.of_task(j, first(rows, n), have.generator(t), have.around(node), stream)
+    if len(rows):
+        return found
+    none = f"the draw holds no samples of task {j}"
+    said = {key: none if of_key(key) == j else why for key, why in found.undefined.items()}
+    return replace(found, undefined=said)
 
 
 def _rows(samples: Samples, classes: tuple[int, ...]) -> Samples | None:

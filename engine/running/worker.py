@@ -8,6 +8,7 @@ elsewhere; here, where there is no elsewhere, it ends the lineage.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 import traceback
@@ -119,7 +120,7 @@ class Work:
             with limit(self._seconds(), self._stuck):
                 rows += lineage.advance_for(together)
         release_gpu()
-        if rows and rows[0].t == 0:
+        if math.isnan(self.start):  # of a task it is where the task arrives
             self.start = _or_nan(at_start(rows, job.headline))
         last = _or_nan(at_end(rows, job.headline))
         counts = {

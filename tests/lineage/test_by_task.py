@@ -144,7 +144,7 @@ def test_a_task_that_was_not_drawn_has_a_reason_and_its_floor(tmp_path: Path) ->
     """A policy without replay: each model knows the newest task alone."""
     _, rows = ran(stream("replace"), tmp_path, *metrics("fid"))
     found = rows[1].measured
-    assert found.undefined["fid/task_0"].startswith("0 synthetic samples")
+    assert found.undefined["fid/task_0"] == "the draw holds no samples of task 0"
     assert "fid/task_0" not in found.values and found.values["fid/task_0_floor"] > 0
     assert "fid/task_1" in found.values and rows[1].status == "ok"
 
