@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from engine._tasks import as_tuples
 from engine.files import expanded
 from engine.parts import NonNegativeInt, PositiveInt
 from engine.settings import CollapseRule, Keep, Resources, Strict, Threshold
 from engine.spec import Control
 
-TaskCount = Annotated[int, Field(ge=2)]
 MOST_ROWS = 10**12  # of a set: those of all generations together can be counted
 MOST_GENERATIONS = 1_000_000  # of a lineage: every one of them is planned before it runs
 
@@ -27,6 +27,22 @@ def _tracked(place: str) -> str:
         )
         raise PydanticCustomError("tracking", text)
     return place
+
+
+def _tasks(value: Any) -> Any:
+    listed = isinstance(value, list) and all(isinstance(own, list) for own in value)
+    labels = [label for own in value for label in own] if listed else [value]
+    least = 0 if listed else 2
+    if value is not None and not all(type(own) is int and own >= least for own in labels):
+        text = (
+            "should be how many tasks there are, from 2, or the classes of each, such as [[0, 1], "
+            "[2, 3]]"
+        )
+        raise PydanticCustomError("tasks", text)
+    return as_tuples(value)
+
+
+Tasks = Annotated[int, Field(ge=2)] | tuple[tuple[NonNegativeInt, ...], ...]
 
 
 class File(Strict):
@@ -116,7 +132,7 @@ class Sizes(Strict):
         "samples each time (fresh), the next n_real rows of a finite set, none twice (parts), or "
         "n_real rows of other classes (tasks), which `tasks` names.",
     )
-    tasks: TaskCount | tuple[tuple[NonNegativeInt, ...], ...] | None = Field(
+    tasks: Annotated[Tasks | None, BeforeValidator(_tasks)] = Field(
         default=None,
         description="Of arrival tasks, what arrives with each generation: so many tasks, into "
         "which the classes are split evenly in the order of their labels, or the classes of each, "

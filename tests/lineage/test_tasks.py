@@ -12,6 +12,7 @@ import pytest
 
 from engine.console.tables import plan_lines
 from engine.experiment.consistency import refusal
+from engine.experiment.reader import SpecError
 from engine.lineage.generations import GenerationCache
 from engine.lineage.loop import Lineage
 from engine.lineage.recipe import _keys, path, real_key
@@ -282,6 +283,13 @@ def test_tasks_are_in_names_where_they_vary(tmp_path: Path) -> None:
 
 
 # ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tasks", ["[0, 1]", "five", "1", "[[0, -1], [2]]", "true", "[[0.5]]"])
+def test_tasks_are_a_number_or_lists_of_classes(tmp_path: Path, tasks: str) -> None:
+    with pytest.raises(SpecError, match="should be how many tasks there are") as error:
+        sweep_of(DIGITS, tmp_path, f"base.tasks={tasks}")
+    assert len(error.value.problems) == 1
 
 
 @pytest.mark.parametrize(
