@@ -232,7 +232,7 @@ def by_task(
             axis.axhline(value, color=FAINT, lw=0.8, ls=(0, (1, 1)), zorder=0)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         heading(axis, label, width / across(axes), 8.0)
-    seen = points["value"] if few else table[["low", "high"]].stack()
+    seen = (points["value"] if few else table[["low", "high"]]).to_numpy(float).ravel()
     _same_axis(axes, table, seen, list((at or {}).values()))
     edge_labels(axes, "generation", name)
     said = f"{_how(table, bool(few))}{note}{left_out(labels, shown, 'cells')}"
@@ -261,15 +261,14 @@ def _task(
 
 
 def _same_axis(
-    axes: Sequence[Axes], table: pd.DataFrame, seen: pd.Series, also: Sequence[float]
+    axes: Sequence[Axes], table: pd.DataFrame, seen: np.ndarray, also: Sequence[float]
 ) -> None:
     """All means and floors, and of seeds or intervals what is within a quarter as much again."""
     values = table[["mean", "floor"]].to_numpy(float).ravel()
     values = np.concatenate([values[np.isfinite(values)], also])
     if not len(values):
         return
-    ends = seen.to_numpy(float)
-    ends = ends[np.isfinite(ends)]
+    ends = seen[np.isfinite(seen)]
     low, high = float(values.min()), float(values.max())
     air = 0.25 * (high - low) or 0.5
     low, high = max(low - air, min([low, *ends])), min(high + air, max([high, *ends]))
