@@ -13,6 +13,10 @@ learnt from their own rows; the styles of all others stay as they are, to the bi
 set without a new class, as in every loop whose classes are all there from the start, each task
 with a class in it is learnt again, from the base on and from the rows of its classes; a class of
 such a task without a row in it is gone.  Data without labels are one task.
+
+Five tasks of two digits (8 x 8, 115 rows a class, 400 steps, width 16, policy replay, seed 0): OTDD
+of the first task after each is 38, 53, 42, 39, 39 here and 38, 45, 72, 96, 101 of a wgan trained
+anew on its own replay; its floor is 32.  A solver ends at .94 and .91.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from engine.generators.wgan import ImageGan
 from engine.parts import Finding
 from engine.registry import make
 from engine.samples import Samples
+from engine.spec import Part
 from engine.training import resume
 
 SMALL: dict[str, Any] = {"steps": 5, "batch": 16, "width": 4, "latent": 6, "critic_steps": 1}
@@ -183,6 +184,18 @@ def test_a_base_from_a_folder_is_frozen_and_every_task_has_a_style(tmp_path: Pat
     still.fit(of(0, 1), rng(4))  # a style that has learnt nothing draws as the base
     own, base = drawn(still, 0, 1), gan.sample(20, rng(2), np.resize([8, 9], 20)).x
     assert np.abs(own.astype(int) - base.astype(int)).max() <= 1
+
+
+def test_a_base_is_in_the_key_by_what_it_holds(tmp_path: Path) -> None:
+    gan, folders = make("generator", "wgan", steps=1, width=4, latent=6), []
+    for name, classes in (("one", (8,)), ("again", (8,)), ("other", (9,))):
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        gan.fit(of(*classes), rng(3))
+        gan.save(folders[-1])
+    one, again, other = (Part("generator", "gan_memory", {"base": str(f)}) for f in folders)
+    assert one.canonical == again.canonical != other.canonical
+    assert one.continues and "base" in one.canonical
 
 
 @pytest.mark.parametrize(
