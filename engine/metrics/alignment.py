@@ -5,7 +5,8 @@ apart.
 A distance such as FID cannot say whether two clouds overlap; an AUC of 1 says that they do not.  A
 linear classifier does not see that one cloud is wider than the other: the covariance does.  See
 `engine/distances/alignment.py` for the formulas.  Network features are those of the extractor, not
-of a classifier that learnt to tell these two sets apart.
+of a classifier that learnt to tell these two sets apart.  About 0.7 CPU s at 2,000 samples of 512
+features, 18 s of 2,048.
 """
 
 from __future__ import annotations

@@ -373,3 +373,12 @@ def test_a_metric_is_given_its_n_and_says_its_features(tmp_path: Path) -> None:
     assert "fid is of the features of raw" in said.output and "fid compares 8" in said.output
     with pytest.raises(engine.SpecError, match="fid is to compare n 81 samples, 80 are compared"):
         engine.measure(tmp_path / "real.csv", places, metrics=[{"name": "fid", "n": 81}])
+
+
+def test_of_generations_made_elsewhere_nobody_knows_the_training_set(made: Path) -> None:
+    asked = [{"name": "solver", "steps": 5}, {"name": "alignment", "extractor": "raw"}]
+    frame = measured(made, "g{}.npz", metrics=asked).frame()
+    assert frame["alignment.extractor-raw/auc"].notna().all()
+    assert frame["solver.steps-5"].isna().all() and frame["solver.steps-5/chance"].notna().all()
+    said = "these generations were made elsewhere: only their samples are at hand"
+    assert frame["undefined"].str.contains(said).all()

@@ -116,7 +116,11 @@ def test_no_password_of_an_address_is_repeated(tmp_path: Path) -> None:
         ("every: 2", "evry: 2", "line 13: keep.evry: unknown key 'evry'"),
         ("n_real: 40", "n_real: '40'", "line 4: base.n_real: should be a valid integer, got '40'"),
         ("n_real: 40", "n_real: 4e1", "line 4: base.n_real: should be a valid integer, got 4e1"),
-        ("n_real: 40", "n_real: 40\n  arrival: fesh", "should be 'fixed', 'fresh' or 'parts', got"),
+        (
+            "n_real: 40",
+            "n_real: 40\n  arrival: fesh",
+            "should be 'fixed', 'fresh', 'parts' or 'tasks', got",
+        ),
     ],
 )
 def test_a_mistake_in_a_section_names_the_keys_and_the_value_that_stand_there(
