@@ -20,6 +20,7 @@ def in_words(part: Description) -> list[str]:
         *_data(part),
         *_learning(part),
         *_wishes(part),
+        *_drawing(part),
         *_list("tells beyond samples: {}", constant("KNOWS", ())),
         *_list("only change how it is drawn from: {}", constant("DRAWING", ())),
         *_drawn_variance.told(part.constants),
@@ -73,6 +74,18 @@ def _wishes(part: Description) -> list[str]:
     found = [f"takes {'; '.join(kind + _where(of) for kind, of in when.items())}"]
     for need, of in part.trait("NEEDS", {}).items():
         found.append(f"needs {' or '.join(map(_needed, need.split('|')))}{_where(of)}")
+    return found
+
+
+def _drawing(part: Description) -> list[str]:
+    """Of a sampling."""
+    found = ["labels what it draws"] if part.constants.get("LABELS") is True else []
+    if (kept := part.constants.get("DIRECTIONS")) is not None:
+        parameter, switch = kept
+        found.append(
+            f"keeps moments of real rows: {parameter} must be below their number, of each class "
+            f"where {switch} is true, and is better at most a quarter of it"
+        )
     return found
 
 
