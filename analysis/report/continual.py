@@ -31,6 +31,21 @@ def answers(found: Sequence[Kept]) -> list[Answer]:
     return [Answer(own.label, own.words, (_rests(own),)) for own in found]
 
 
+def joined(remembered: Sequence[Answer], judged: Sequence[Answer]) -> list[Answer]:
+    """One answer for each cell where both are about the same: what it keeps, then its verdict."""
+    verdicts = {own.who: own for own in judged}
+    both = []
+    for own in remembered:
+        found = verdicts.pop(own.who, None)
+        if found is None:
+            both.append(own)
+        else:
+            how = (*own.how, *found.how)
+            what = f"{own.what}; {found.what}"
+            both.append(Answer(own.who, what, how, found.verdict, found.likely))
+    return [*both, *verdicts.values()]
+
+
 def _rests(own: Kept) -> str:
     seeds = len(own.chains)
     return f"{seeds} seed{'s' * (seeds != 1)}, after generation {own.tasks - 1}; 95 % t intervals"

@@ -212,12 +212,13 @@ def _seen(value: object) -> object:
 def _answers(findings: Findings) -> list[Answer]:
     """What is said first, of as many workflows as can be read; of tasks what is kept of them."""
     rule, table = findings.sweep.collapse, findings.answers
-    remembered = [] if findings.frame.empty else _first(continual.answers(findings.kept))
+    remembered = [] if findings.frame.empty else continual.answers(findings.kept)
     if table is None or rule is None or findings.outcomes is None:
-        return remembered
+        return _first(remembered)
     if len(table) > MOST_ANSWERS and (table["verdict"] == "one fraction").all():
         table = by_policy(table, findings.outcomes)
-    return [*remembered, *_first(answers_of(table, rule, findings.sweep.generations))]
+    judged = answers_of(table, rule, findings.sweep.generations)
+    return _first(continual.joined(remembered, judged))
 
 
 def _first(found: list[Answer]) -> list[Answer]:

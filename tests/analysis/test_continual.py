@@ -21,6 +21,7 @@ from analysis.report.findings import KEPT, Findings
 from engine.api.experiment import Sweep as Asked
 from engine.api.result import Result
 from engine.lineage.history import History
+from engine.outcome.answer import Answer
 from engine.outcome.continual import Kept, kept
 from engine.spec import Sweep
 from tests.support.sweeps import GAUSSIAN, sweep_of
@@ -95,6 +96,17 @@ def test_a_sweep_of_bounds_alone_and_one_that_is_not_run_have_sentences(
     )
     assert report.sentences(nothing) == [
         "What is kept of earlier tasks is not known yet: it ended at generation -1 of 2: ok."
+    ]
+
+
+def test_a_cell_has_one_answer_with_its_verdict() -> None:
+    kept_ = [Answer("a", "keeps much", ("3 seeds",)), Answer("b", "keeps little")]
+    judged = [Answer("b", "3 of 3 lineages collapsed", ("the rule",)), Answer("c", "never")]
+    said = [(own.who, own.what, own.how) for own in report.joined(kept_, judged)]
+    assert said == [
+        ("a", "keeps much", ("3 seeds",)),
+        ("b", "keeps little; 3 of 3 lineages collapsed", ("the rule",)),
+        ("c", "never", ()),
     ]
 
 
