@@ -41,6 +41,7 @@ def _film(findings: Findings, store: Store, specs: Specs, numbers: pd.DataFrame)
     classes = specimens.classes_of(first, frames)
     real = specimens.real_of(first)
     gone = left_out(list(numbers["called"]), list(frames), "workflows")
+    gone += "" if real is not None else " The real data are not on this computer."
     arrival = {label: t for t, task in enumerate(first.stream) for label in task}
     alt = "Samples of one lineage per workflow over the generations, a place per class."
     yield Shown(
@@ -64,9 +65,9 @@ def _densities(
         if (spec.dataset, spec.n_real) == (first.dataset, first.n_real)
     }
     frames = specimens.strips(findings.sweep, store, same, 4)
-    if not frames:
-        return
     real = specimens.real_of(first)
+    if not frames or real is None:
+        return
     gone = left_out(list(numbers["called"]), list(frames), "workflows")
     alt = "Density of the samples of several generations over that of the real data."
     yield Shown(

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.frame.tables import natural, records
 from analysis.report.alignment import alignment, embedded
 from analysis.report.answers import grouped
-from engine.contents import Contents
+from engine.contents import Contents, Lack
 from engine.distances import features
 from engine.distances.alignment import LEAST
 from engine.lineage.recipe import path, rng
@@ -106,8 +106,20 @@ def _near(wanted: Sequence[int], there: Sequence[int]) -> list[int]:
     return sorted({min(there, key=lambda s: (abs(s - t), s)) for t in wanted}) if there else []
 
 
-def real_of(spec: LineageSpec) -> Samples:
-    """The real set that a lineage started from; of a stream of tasks, rows of all its classes."""
+def is_here(spec: LineageSpec) -> bool:
+    """Whether the files of a lineage's data are on this computer, and as they should be."""
+    try:
+        return not isinstance(spec.dataset.contents, Lack)
+    except ValueError:
+        return False
+
+
+def real_of(spec: LineageSpec) -> Samples | None:
+    """The real set that a lineage started from; of a stream of tasks, rows of all its classes; None
+    where its files are not here.
+    """
+    if not is_here(spec):
+        return None
     n = spec.n_real * max(len(spec.stream), 1)
     samples: Samples = spec.dataset.make().sample(n, rng(spec.seed, "real", 0))
     return samples
@@ -122,7 +134,7 @@ def latent(
     pictured = {
         name: spec
         for name, spec in specs.items()
-        if spec.dataset.constant("GIVES") in ("images", "text")
+        if spec.dataset.constant("GIVES") in ("images", "text") and is_here(spec)
     }
     if not pictured:
         return None
@@ -153,7 +165,7 @@ def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFra
     or text.
     """
     store.refresh()
-    drawn = {name: _last(store, spec, sweep.generations) for name, spec in specs.items()}
+    drawn = {n: _last(store, s, sweep.generations) for n, s in specs.items() if is_here(s)}
     there = {name: own for name, own in drawn.items() if own is not None}
     if not there:
         return None

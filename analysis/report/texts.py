@@ -15,10 +15,13 @@ from engine.tracking.texts import SHOWN, is_text, sequences
 
 @dataclass(frozen=True)
 class Film:
-    """What a workflow's lineage wrote: ("real" or the generation, its sequences), in order."""
+    """What a workflow's lineage wrote: ("real" or the generation, its sequences), in order; and
+    what there is to say of how they are shown.
+    """
 
     title: str
     rows: list[tuple[str, list[str]]]
+    note: str = ""
 
     @property
     def text(self) -> str:
@@ -43,14 +46,21 @@ def films(findings: Findings, store: Store) -> list[Film]:
     shown = {name: spec for name, spec in every.items() if is_text(spec)}
     shown = dict(list(shown.items())[:MOST_WORKFLOWS])
     frames = specimens.strips(findings.sweep, store, shown)
-    return [Film(name, _rows(shown[name], own)) for name, own in frames.items()]
+    return [Film(name, _rows(shown[name], own), _note(shown[name])) for name, own in frames.items()]
+
+
+def _note(spec: LineageSpec) -> str:
+    if not specimens.is_here(spec):
+        return (
+            "The files of its data are not on this computer, so a letter or a number stands for "
+            "each token, and real ones are not shown."
+        )
+    told = "decoded" in spec.dataset.trait("KNOWS")
+    return "" if told else "A letter or a number stands for each token."
 
 
 def _rows(spec: LineageSpec, frames: dict[int, Samples]) -> list[tuple[str, list[str]]]:
     """Real sequences, then those of each generation."""
     rows = [(str(t), sequences(spec.dataset, own, SHOWN)) for t, own in frames.items()]
-    try:
-        real = sequences(spec.dataset, specimens.real_of(spec), SHOWN)
-    except (OSError, ValueError):  # its files are not here
-        return rows
-    return [("real", real), *rows]
+    real = specimens.real_of(spec)
+    return rows if real is None else [("real", sequences(spec.dataset, real, SHOWN)), *rows]

@@ -58,6 +58,10 @@ def real_data(
         part, complaints = checked_part("dataset", json.dumps(value))
         for message, _ in complaints:
             tell(message)
+        if part is not None and part.constant("GIVES") == "text":
+            said = "generations made elsewhere can be pictures, points or tables, no texts"
+            tell(f"{part.name} gives text, and {said}: run those as lineages")
+            return None
         return None if part is None else _opened(part, more, n, seed)
     except OSError as error:
         tell(unread(error.filename or given, error))

@@ -181,9 +181,8 @@ def alike(
     y: np.ndarray, one: np.ndarray, two: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> Iterator[list[np.ndarray]]:
     """Rows of two disjoint sets out of y [pool], with the class counts of the labels `one` and
-    `two`: chance in the counts
-    would count as distance.  A class with too few samples is shared evenly; none where all samples
-                              are too few.
+    `two`: chance in the counts would count as distance.  A class with too few samples is shared
+    evenly; none where all samples are too few, or nothing of them is left for one of the sets.
     """
     for _ in range(pairs if len(y) >= len(one) + len(two) else 0):
         halves: list[list[np.ndarray]] = [[], []]
@@ -195,4 +194,6 @@ def alike(
             here = wanted if sum(wanted) <= len(rows) else [min(n, len(rows) // 2) for n in wanted]
             halves[0].append(rows[: here[0]])
             halves[1].append(rows[here[0] : sum(here)])
-        yield [np.concatenate(half) for half in halves]
+        found = [np.concatenate(half) for half in halves]
+        if all(map(len, found)):
+            yield found

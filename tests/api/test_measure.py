@@ -114,6 +114,7 @@ def test_a_folder_of_pictures_is_real_data_too(made: Path) -> None:
         ({"generations": ["nowhere"]}, ("generations", 0), "nowhere is not there"),
         ({"generations": []}, ("generations",), "at least one generation"),
         ({"real": "nowhere"}, ("real",), "no data set is called so"),
+        ({"real": {"name": "markov"}}, ("real",), "markov gives text, and generations made"),
         ({"real": "a" * 300}, ("real",), "a cannot be read: file name too long"),
         ({"generations": ["a" * 300]}, ("generations", 0), "a cannot be read: file name too long"),
         ({"collapse": {"metric": "kid", "above": 3}}, ("collapse", "metric"), "not measured"),

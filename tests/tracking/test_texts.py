@@ -9,9 +9,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from analysis.report import page
+from analysis.report import samples as specimens
+from engine.cli.main import app
+from engine.experiment.sources import load
 from engine.identity import Part
 from engine.lineage.history import histories
 from engine.samples import Samples
@@ -36,6 +41,16 @@ seeds: 1
 generations: 2
 metrics: [cross_entropy]
 collapse: {{metric: cross_entropy, above: 0.1, by: difference}}
+tracking: none
+"""
+LABELLED = """
+base:
+  dataset: {name: languages, classes: 2, length: 12}
+  generator: ngram
+  n_real: 60
+seeds: 1
+generations: 1
+metrics: [cross_entropy]
 tracking: none
 """
 
@@ -104,3 +119,38 @@ def test_the_page_shows_what_was_written_and_obeys_none_of_it(
     film = (tmp_path / "figures" / "film.txt").read_text(encoding="utf-8")
     assert not UNSEEN.search(film) and "replace 1, generation 2, sequence 3:" in film
     assert "film.txt" in section and "film strip" not in section
+
+
+def test_a_page_of_texts_whose_files_are_gone_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "figures", lambda *_, **__: iter(()))  # seconds to draw
+    own = tmp_path / "own.txt"
+    own.write_text("the cat sat on the mat\n" * 40)
+    file, out = tmp_path / "texts.yaml", tmp_path / "out"
+    file.write_text(ASKED.format(path=own, length=8))
+    ended = CliRunner().invoke(app, ["run", str(file), "--out", str(out), "--local"])
+    assert ended.exit_code == 0
+    assert specimens.is_here(load(out).lineages[0])
+    own.unlink()
+    again = load(out)
+    (spec, *_), store = again.lineages, Store(again.out)
+    assert not specimens.is_here(spec) and specimens.real_of(spec) is None
+    assert specimens.latent(again, store, {"a": spec}) is None
+    written = page.write(again, tmp_path / "page").read_text()
+    assert "not on this computer, so a letter or a number stands for each token" in written
+
+
+def test_texts_lie_where_real_ones_do_by_the_page_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alignment table of labelled text, in features of n-grams, beside the floor."""
+    monkeypatch.setattr(specimens, "_embedded", lambda *_: pd.DataFrame())  # UMAP, seconds
+    sweep = sweep_of(LABELLED, tmp_path)
+    resume(sweep, Store(sweep.out))
+    found = specimens.latent(sweep, Store(sweep.out), {"replace 1": sweep.lineages[0]})
+    assert found is not None
+    aligned, _, name = found
+    assert name == "ngrams" and aligned["t"].tolist() == [-1, 0, 1], "the floor comes first"
+    assert (aligned[["centroid", "covariance", "otdd"]] > 0).all(axis=None)
+    assert aligned["auc"].between(0.3, 1).all() and aligned["auc_low"].iloc[0] < 0.5
