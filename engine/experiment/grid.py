@@ -16,8 +16,9 @@ from typing import Any
 from engine.experiment.schema import Sizes
 from engine.experiment.values import named, nearest
 from engine.lineage.recipe import sources_of
-from engine.registry import describe, names, unknown
-from engine.spec import LineageSpec
+from engine.names import leaves
+from engine.registry import describe, names, readable, unknown
+from engine.spec import LineageSpec, Part
 
 MOST_LINEAGES = 100_000
 MOST_PLANNED = 2_000_000  # generations of all lineages: planning takes 10 to 100 us for each
@@ -118,8 +119,10 @@ def overruled(key: str, axes: Any) -> str:
     return ""
 
 
-def left_out(without: Sequence[dict[str, str]], tell: Tell) -> None:
-    """Combinations that name no part would leave out nothing, or everything."""
+def left_out(without: Sequence[dict[str, Any]], tell: Tell) -> None:
+    """Combinations that name no part, or a parameter that no part has, would leave out nothing, or
+    everything.
+    """
     for i, pair in enumerate(without):
         if not pair:
             tell(
@@ -127,15 +130,40 @@ def left_out(without: Sequence[dict[str, str]], tell: Tell) -> None:
                 "generator: wgan}",
                 ("without", i),
             )
-        for kind, name in pair.items():
+        for key, value in pair.items():
+            kind, _, parameter = key.partition(".")
             if kind not in PART_KEYS:
                 tell(
-                    f"unknown key {kind!r}{nearest(kind, PART_KEYS)}; allowed: "
-                    f"{', '.join(PART_KEYS)}",
+                    f"unknown key {key!r}{nearest(kind, PART_KEYS)}; allowed: "
+                    f"{', '.join(PART_KEYS)}, and their parameters",
                     ("without", i),
                 )
-            elif name not in names(kind):
-                tell(unknown(kind, name), ("without", i, kind))
+            elif parameter and not _is_parameter(kind, parameter):
+                tell(f"no {kind} has a parameter {parameter!r}", ("without", i, key))
+            elif not parameter and value not in names(kind):
+                tell(unknown(kind, str(value)), ("without", i, key))
+
+
+def _is_parameter(kind: str, parameter: str) -> bool:
+    """Whether some part of a kind has it; of a nested part's, whether it has such a part."""
+    head = parameter.partition(".")[0]
+    return any(head in describe(kind, name).parameters for name in readable(kind))
+
+
+def is_left_out(spec: LineageSpec, without: Sequence[dict[str, Any]]) -> bool:
+    """Whether a cell has all that one of these combinations names."""
+    return any(all(_holds(spec, *named) for named in pair.items()) for pair in without)
+
+
+def _holds(spec: LineageSpec, key: str, value: Any) -> bool:
+    kind, _, parameter = key.partition(".")
+    if kind not in PART_KEYS:
+        return False
+    part: Part = getattr(spec, kind)
+    if not parameter:
+        return bool(part.name == value)
+    found = leaves(part)
+    return parameter in found and bool(found[parameter] == value)
 
 
 def cells(base: dict[str, Any], axes: Axes, tell: Tell) -> Iterator[Cell]:

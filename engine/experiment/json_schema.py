@@ -121,14 +121,22 @@ def _whole_parts() -> JsonObject:
 
 
 def _combination(parts: dict[str, list[Description]]) -> JsonObject:
-    """What `without` lists: kinds of parts with a name each."""
+    """What `without` lists: kinds of parts with a name each, and values of their parameters."""
     named = {kind: _name_of(kind, parts[kind]) for kind in PART_KEYS}
     return {
         "type": "object",
         "minProperties": 1,
         "properties": named,
+        "patternProperties": {
+            f"^{kind}[.]({'|'.join(_parameters(parts[kind]))})([.].+)?$": {} for kind in PART_KEYS
+        },
         "additionalProperties": False,
     }
+
+
+def _parameters(members: list[Description]) -> list[str]:
+    """Names of parameters that some of these parts has."""
+    return sorted({name for part in members for name in part.parameters})
 
 
 def _name_of(kind: str, members: list[Description]) -> JsonObject:

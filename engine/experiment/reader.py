@@ -31,6 +31,7 @@ from engine.experiment.grid import (
     axes_of,
     cells,
     count,
+    is_left_out,
     left_out,
     overruled,
     planned,
@@ -246,7 +247,7 @@ class _Reader:
         seeds = range(head.seeds) if isinstance(head.seeds, int) else head.seeds
         for cell in cells(head.base, axes, self._problem):
             spec = self._spec(cell, head.generations)
-            if spec is None or any(_combines(spec, pair) for pair in head.without):
+            if spec is None or is_left_out(spec, head.without):
                 continue
             for seed in seeds:
                 own = replace(spec, seed=seed)
@@ -393,8 +394,3 @@ class _Reader:
             if reason := refusal(spec.at(fraction, 0), generations):
                 own = f"threshold: {{policies: {{{spec.policy.name}: {{between: [0, 0.9]}}}}}}"
                 return self._problem(f"{reason}; say where to search, such as {own}", where)
-
-
-def _combines(spec: LineageSpec, pair: dict[str, str]) -> bool:
-    """Whether a cell is made of all these parts."""
-    return all(kind in PART_KEYS and getattr(spec, kind).name == n for kind, n in pair.items())

@@ -57,10 +57,10 @@ class File(Strict):
         description="Axes: keys of base, or parameters of parts such as policy.synthetic_fraction, "
         "each with a list of values; every combination is a cell.",
     )
-    without: list[dict[str, str]] = Field(
+    without: list[dict[str, Any]] = Field(
         default=[],
-        description="Combinations of parts, by name, that the grid leaves out, such as "
-        "{dataset: digits, generator: wgan}.",
+        description="Combinations that the grid leaves out: parts by name, and parameters of parts "
+        "by value, such as {generator: wgan, policy.synthetic_fraction: 0}.",
     )
     seeds: PositiveInt | list[NonNegativeInt] = Field(
         default=1,

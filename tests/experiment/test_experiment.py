@@ -425,6 +425,23 @@ def test_combinations_of_parts_can_be_left_out(tmp_path: Path) -> None:
     )
 
 
+def test_combinations_with_a_parameter_can_be_left_out(tmp_path: Path) -> None:
+    text = BASE + "generations: 1\ngrid: {policy: [replace, augment], "
+    text += "policy.synthetic_fraction: [0.25, 0.5]}\n"
+    text += "without: [{policy: augment, policy.synthetic_fraction: 0.5}]\n"
+    left = sweep_of(text, tmp_path).lineages
+    assert [(s.policy.name, s.synthetic_fraction) for s in left] == [
+        ("replace", 0.25),
+        ("replace", 0.5),
+        ("augment", 0.25),
+    ]
+    wrong = text.replace("augment, policy.synthetic_fraction", "augment, policy.fraction")
+    assert "no policy has a parameter 'fraction'" in problems(wrong, tmp_path)[0]
+    inner = BASE + "generations: 1\ngrid: {sampling: [plain, {name: verify, rule: top, "
+    inner += "reward: {name: likelihood}}]}\nwithout: [{sampling.reward: likelihood}]\n"
+    assert [s.sampling.name for s in sweep_of(inner, tmp_path).lineages] == ["plain"]
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
