@@ -152,7 +152,11 @@ def _is_parameter(kind: str, parameter: str) -> bool:
 
 def is_left_out(spec: LineageSpec, without: Sequence[dict[str, Any]]) -> bool:
     """Whether a cell has all that one of these combinations names."""
-    return any(all(_holds(spec, *named) for named in pair.items()) for pair in without)
+    return any(_has_all(spec, pair) for pair in without)
+
+
+def _has_all(spec: LineageSpec, pair: dict[str, Any]) -> bool:
+    return all(_holds(spec, key, value) for key, value in pair.items())
 
 
 def _holds(spec: LineageSpec, key: str, value: Any) -> bool:
