@@ -142,7 +142,7 @@ def curve_of(findings: Findings, key: str) -> Shown:
         theory=law,
         note=" ".join([*_said_of_tasks(findings, key), _said_of(compared)]).strip(),
         points=lineages,
-        marks_at=_read_against(frame, key),
+        marks_at={} if findings.kept else _read_against(frame, key),  # which tasks move
         by=", ".join([*_unit(key), *findings.extractors.get(metric_of(key), ())]),
     )
     numbers = table.merge(law, on=["cell", "t"], how="left") if law is not None else table
@@ -242,7 +242,8 @@ def _collapse(findings: Findings) -> Iterator[Shown]:
             yield _response(outcomes, swept, rule, findings.sweep.judged_at)
     yield from _passages(findings, words)
     alt = "Generator by synthetic fraction for every policy: share of lineages that collapsed."
-    if not findings.sweep.threshold:  # a search's fractions are no grid
+    along = shares["synthetic_fraction"].notna().any() or not findings.kept
+    if along and not findings.sweep.threshold:  # a search's fractions are no grid
         rows = shares[["dataset", "generator", "n_real", "sampling"]].drop_duplicates()
         yield Shown(
             "heat_map",
