@@ -5,6 +5,7 @@ before anything runs.
     {metric: fid, above: 5.0, of: floor}            ... times the real-vs-real floor
     {metric: cross_entropy, above: 0.1, by: difference}    ... 0.1 nats above generation 0
     {metric: modes/live, below: 3, of: one}         ... as it is
+    {metric: otdd/task_2, above: 3.0}               ... of generation 2, at which task 2 arrives
     {metric: fid, above: 0.05, slope: {last: 6}}    growth per generation in units of generation 0,
                                                     by the one-sided bound of Theil-Sen's slope
     {..., absorbing: {metric: moments/trace_ratio, below: 1e-9, class_extinct: true,
@@ -97,8 +98,9 @@ class CollapseRule(Strict):
     )
     of: Literal["start", "floor", "one"] | None = Field(
         default=None,
-        description="The reference: the value of generation 0 (start), the real-vs-real floor, or "
-        "one, so that the bound is the metric's own value; null: start.",
+        description="The reference: the value of generation 0, or of the generation at which the "
+        "key's task arrived (start), the real-vs-real floor, or one, so that the bound is the "
+        "metric's own value; null: start.",
     )
     by: Literal["ratio", "difference"] | None = Field(
         default=None,

@@ -37,7 +37,8 @@ class Solver:
     starve where it is plenty. A class missing from the training set is never predicted, and counts.
     At generation t there are the keys of tasks 0..t; a task that has not arrived has none. Two
     networks are trained, of which the ceiling is kept for the same classes and as many samples; a
-    ResNet-18 takes some 7 CPU minutes at the default steps and 32 pixels, a LeNet seconds.
+    ResNet-18 takes some 7 CPU minutes at the default steps and 32 pixels, a LeNet seconds. Asked
+    for when the draws in a training set were pruned, it has them made again.
 
     network  that learns: lenet or resnet18 from images; ngram from text; auto: resnet18 for colour
              from 32 pixels on, else lenet. Points always have an MLP.
