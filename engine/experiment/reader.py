@@ -252,6 +252,7 @@ class _Reader:
             for seed in seeds:
                 own = replace(spec, seed=seed)
                 found.setdefault(own.id, own)
+        self.refused = [own for own in self.refused if not is_left_out(own.cell, head.without)]
         return list(found.values())
 
     def _spec(self, cell: Cell, generations: int) -> LineageSpec | None:

@@ -429,14 +429,18 @@ def test_combinations_with_a_parameter_can_be_left_out(tmp_path: Path) -> None:
     text = BASE + "generations: 1\ngrid: {policy: [replace, augment], "
     text += "policy.synthetic_fraction: [0.25, 0.5]}\n"
     text += "without: [{policy: augment, policy.synthetic_fraction: 0.5}]\n"
-    left = sweep_of(text, tmp_path).lineages
-    assert [(s.policy.name, s.synthetic_fraction) for s in left] == [
+    kept = sweep_of(text, tmp_path).lineages
+    assert [(s.policy.name, s.synthetic_fraction) for s in kept] == [
         ("replace", 0.25),
         ("replace", 0.5),
         ("augment", 0.25),
     ]
     wrong = text.replace("augment, policy.synthetic_fraction", "augment, policy.fraction")
     assert "no policy has a parameter 'fraction'" in problems(wrong, tmp_path)[0]
+    refused = BASE + "generations: 1\ngrid: {sampling: [plain, recall]}\n"
+    assert sweep_of(refused, tmp_path).refused
+    left = sweep_of(refused + "without: [{sampling: recall}]\n", tmp_path)
+    assert not left.refused, "what is left out is not told as well"
     inner = BASE + "generations: 1\ngrid: {sampling: [plain, {name: verify, rule: top, "
     inner += "reward: {name: likelihood}}]}\nwithout: [{sampling.reward: likelihood}]\n"
     assert [s.sampling.name for s in sweep_of(inner, tmp_path).lineages] == ["plain"]
