@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -25,6 +26,7 @@ BYTES = 256  # tokens of byte-level BPE before the first merge
 CONTINUE = {chr(b) for b in range(0xA1, 0xC0) if b != 0xAD} | {chr(0x122 + i) for i in range(33)}
 CONTINUE |= {chr(0x143)}
 AT_ONCE = 1 << 12  # lines that are encoded together
+GENERAL = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that add nothing of their own
 FILES = (  # what a tokenizer is saved as, of all kinds that transformers knows
     "tokenizer.json",
     "tokenizer_config.json",
@@ -202,14 +204,32 @@ def pretrained(folder: Path) -> Pretrained:
 
 @lru_cache(maxsize=4)
 def _pretrained(folder: Path, digest: str) -> Pretrained:
-    from transformers import AutoTokenizer
-
     try:
-        loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        loaded = _class_of(folder).from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # of transformers, tokenizers, and what checks a config
         said = " ".join(str(error).split())[:200] or repr(error)
         raise ValueError(f"{folder} holds no tokenizer that can be read: {said}") from None
     return Pretrained(loaded, digest)
+
+
+def _class_of(folder: Path) -> Any:
+    """The class that reads a folder's tokenizer: the general one where the folder names it, which
+    needs no torch; else transformers looks which, also by the network's config.
+    """
+    named = None
+    if (folder / "tokenizer.json").is_file():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            about = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+            named = about.get("tokenizer_class")
+    if named in GENERAL:
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    from engine._torchvision import torchvision  # noqa: F401  (imported for a config)
+
+    from transformers import AutoTokenizer  # isort: skip
+
+    return AutoTokenizer
 
 
 def digest_of(folder: Path) -> str:

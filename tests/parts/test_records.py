@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -174,6 +176,35 @@ def test_what_records_need_is_said(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ValueError, match="holds no tokenizer that can be read") as error:
         records(path, tmp_path).contents()
     assert "\n" not in str(error.value)
+
+
+READ = """
+import sys
+from pathlib import Path
+from engine._tokenizers import pretrained
+print(pretrained(Path(sys.argv[1])).vocabulary, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "named", ["PreTrainedTokenizerFast", pytest.param("LlamaTokenizerFast", marks=pytest.mark.slow)]
+)
+def test_a_tokenizer_beside_a_network_is_read_in_a_fresh_process(
+    named: str, tmp_path: Path
+) -> None:
+    """As `ouro plan` does: where the class is the general one without torch, else after what makes
+    torchvision importable.
+    """
+    folder = saved(tmp_path)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    text = json.dumps({**about, "tokenizer_class": named})
+    (folder / "tokenizer_config.json").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(folder)], capture_output=True, text=True, check=False
+    )
+    expected = "24 False" if named.startswith("PreTrained") else "24 True"
+    assert done.stdout.strip() == expected, done.stderr[-2000:]
 
 
 def test_a_model_of_whole_texts_is_refused_records(tmp_path: Path, folder: Path) -> None:
