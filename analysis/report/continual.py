@@ -121,10 +121,23 @@ def _drift(judged: Sequence[Kept]) -> str:
         said = f"ne seed cannot tell drift from scatter: {_spans(unknown)}"
         parts.append(("o" if parts else "O") + said)
     if not parts:
-        return ""
+        return _at_the_end(judged)
     return (
         f"{'; '.join(parts)}; in brackets {own[0].distance} in multiples of its floor, when a task "
         "was learnt and at the end, a mean over earlier tasks."
+    )
+
+
+def _at_the_end(judged: Sequence[Kept]) -> str:
+    """Where the distance was not measured when tasks were learnt."""
+    own = _sorted([c for c in judged if c.end is not None], "end")[::-1]
+    if not own:
+        return ""
+    said = [f"{_said(c.end, 2)} times its floor under {c.label}" for c in own[:MOST_NAMED]]
+    more = [f"less under {len(own) - len(said)} more cells"] if len(own) > len(said) else []
+    return (
+        f"After the last task, {own[0].distance} of earlier tasks is {_listed([*said, *more])}; "
+        "it was not measured when each was learnt, so whether it grew is not known."
     )
 
 
@@ -143,8 +156,8 @@ def _spans(cells: Sequence[Kept]) -> str:
     return _listed([*shown, f"{more} more cells"] if more else shown)
 
 
-def _said(value: Interval | None) -> str:
-    return "not known" if value is None else value.words()
+def _said(value: Interval | None, digits: int = 3) -> str:
+    return "not known" if value is None else value.words(digits)
 
 
 def _listed(parts: Sequence[str]) -> str:

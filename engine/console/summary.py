@@ -109,8 +109,10 @@ def _interval(value: Interval | None) -> str:
 
 
 def _from_to(own: Kept) -> str:
-    if own.start is None or own.end is None:
+    if own.end is None:
         return "-"
+    if own.start is None:
+        return f"{own.end.mean:.2f}"
     return f"{own.start.mean:.2f} to {own.end.mean:.2f}"
 
 

@@ -170,11 +170,9 @@ class Kept:
             said = f"average accuracy {self.accuracy.words()} after {self.tasks} tasks"
         if self.forgetting is not None:
             said += f", forgetting {self.forgetting.words()}"
-        if self.start is not None and self.end is not None:
-            said += (
-                f"; {self.distance} of earlier tasks from {self.start.mean:.2f} times its floor "
-                f"when each was learnt to {self.end.words(2)}"
-            )
+        if self.end is not None:
+            said += f"; {self.distance} of earlier tasks {self.end.words(2)} times its floor"
+            said += "" if self.start is None else f", {self.start.mean:.2f} when each was learnt"
         return said + {"": "", "lower": " (lower bound)", "upper": " (upper bound)"}[self.bound]
 
     def why(self, name: str) -> str:

@@ -5,6 +5,7 @@ drawn.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,19 @@ from engine.lineage.history import History
 from engine.outcome.answer import Answer
 from engine.outcome.continual import Kept, kept
 from engine.spec import Sweep
-from tests.support.sweeps import GAUSSIAN, sweep_of
-from tests.support.tasks import FLOOR, JOINT, NONE, REPLAY, fading, frame, imagined, labels, stream
+from tests.support.sweeps import GAUSSIAN, run, sweep_of
+from tests.support.tasks import (
+    BUFFER,
+    FLOOR,
+    JOINT,
+    NONE,
+    REPLAY,
+    fading,
+    frame,
+    imagined,
+    labels,
+    stream,
+)
 
 CELLS = [(0.0, math.nan), (1.0, 0.0), (0.95, 0.0), (0.8, 1.0)]
 
@@ -97,6 +109,51 @@ def test_a_sweep_of_bounds_alone_and_one_that_is_not_run_have_sentences(
     assert report.sentences(nothing) == [
         "What is kept of earlier tasks is not known yet: it ended at generation -1 of 2: ok."
     ]
+
+
+def test_a_distance_that_was_not_measured_when_tasks_were_learnt_is_no_drift(
+    sweep: Sweep, found: list[Kept]
+) -> None:
+    late = [replace(own, start=None, drift=None) for own in found]
+    said = report.sentences(late)[2]
+    assert f"is 3.01 [2.99, 3.03] times its floor under {labels(sweep)[REPLAY]}; 1.51" in said
+    assert "whether it grew is not known" in said and "drift" not in said
+
+
+def test_samples_of_each_task_have_a_panel_for_every_cell() -> None:
+    rng = np.random.default_rng(0)
+    kinds = [("", "real"), ("plain", "drawn"), ("recall", "drawn")]
+    parts = [
+        pd.DataFrame({"x": rng.normal(size=9), "y": 0.0, "label": label, "task": j, "set": kind})
+        for label, kind in kinds
+        for j in (0, 2)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    figure = plots.embeddings(table, order=["recall", "plain"], features="lenet")
+    assert [axis.get_title(loc="left").replace("\n", " ") for axis in figure.axes] == [
+        "recall, task 0",
+        "recall, task 2",
+        "plain, task 0",
+        "plain, task 2",
+    ]
+    drawn = figure.axes[2].lines[1].get_xdata()
+    own = table[(table["label"] == "plain") & (table["task"] == 0)]
+    assert np.array_equal(drawn, own["x"])
+
+
+@pytest.mark.slow
+def test_the_page_of_a_stream_that_was_run_has_its_samples_by_task(tmp_path: Path) -> None:
+    ran = stream(tmp_path, "seeds=1", "metrics=[{name: solver, steps: 5}, otdd]")
+    run(ran)
+    text = page.write(ran, tmp_path / "report").read_text()
+    table = pd.read_csv(tmp_path / "report" / "figures" / "embedding_by_task.csv")
+    assert set(table["task"]) == {0, 1, 2} and set(table["set"]) == {"real", "drawn"}
+    drawn = set(table.loc[table["set"] == "drawn", "label"])
+    assert drawn == {labels(ran)[BUFFER], labels(ran)[REPLAY]}, "no bounds"
+    assert 'id="embedding"' not in text and 'id="alignment"' not in text
+    result = Result(Asked(ran))
+    assert f"{result.kept()['accuracy'][REPLAY]:.3f} (one seed)" in text
+    assert result.plot.figure("accuracy_matrix").axes
 
 
 def test_a_cell_has_one_answer_with_its_verdict() -> None:

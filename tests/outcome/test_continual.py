@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from engine.parts import Undefined
 from engine.running.supply import _numbers
 from engine.spec import Sweep
 from engine.status import Status
+from engine.store.measured import Measured
 from tests.support.rows import generation
 from tests.support.tasks import imagined, stream
 
@@ -143,9 +145,8 @@ def test_drift_is_told_from_scatter_in_multiples_of_the_floor(sweep: Sweep) -> N
     assert replay.drifts is True and joint.drifts is False
     assert none.end is None and none.drifts is None
     assert none.why("end") == "task 0 has no value after task 2"
-    assert "otdd of earlier tasks from 1.51 times its floor when each was learnt to 3.01 [" in (
-        replay.words
-    )
+    assert "otdd of earlier tasks 3.01 [" in replay.words
+    assert replay.words.endswith("] times its floor, 1.51 when each was learnt")
     assert "(upper bound)" in joint.words
 
 
@@ -158,6 +159,16 @@ def test_a_chain_that_ended_early_or_is_unfinished_has_no_numbers(sweep: Sweep) 
     assert joint.accuracy is not None and joint.accuracy.n == 1
     assert [own.accuracy is None for own in joint.chains] == [True, False], "the unfinished is out"
     assert joint.chains[0].undefined["accuracy"] == "it ended at generation 1 of 2: diverged"
+
+
+def test_a_distance_of_the_last_generation_alone_is_said_and_no_drift(sweep: Sweep) -> None:
+    there = imagined(sweep, CELLS)
+    for name, own in there.items():
+        first = [replace(row, measured=Measured({}, {})) for row in own.rows[:-1]]
+        there[name] = History(own.spec, (*first, own.rows[-1]), own.status)
+    replay = continual.kept(sweep, there)[3]
+    assert replay.start is None and replay.drift is None and replay.drifts is None
+    assert replay.words.endswith("otdd of earlier tasks 3.01 [2.99, 3.03] times its floor")
 
 
 def test_one_seed_cannot_tell_drift_from_scatter(tmp_path: Path) -> None:
