@@ -63,7 +63,23 @@ generations: 8
 metrics: [cross_entropy]
 tracking: none
 """
-EXPERIMENTS = {"closed": CLOSED, "learned": LEARNED, "written": WRITTEN}
+TASKS = """
+# Question: a test of resuming a stream of tasks, whose draws read the models of earlier ones
+base:
+  dataset: {name: mixture, modes: 6, replicates: 2}
+  generator: {name: vae, steps: 8, width: 8, latent: 2, conditional: true}
+  policy: {name: replay, real: 2}
+  n_real: 24
+  arrival: tasks
+  tasks: 3
+grid:
+  sampling: [plain, recall]
+seeds: 1
+generations: 2
+metrics: [otdd]
+tracking: none
+"""
+EXPERIMENTS = {"closed": CLOSED, "learned": LEARNED, "written": WRITTEN, "tasks": TASKS}
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +132,8 @@ def check_kills(zygote: Zygote, folder: Path, text: str, kills: int, seed: int =
         shutil.rmtree(out)
 
 
-FEW = {"closed": 120, "learned": 60, "written": 40}
-MANY = {"closed": 5000, "learned": 2000, "written": 2000}
+FEW = {"closed": 120, "learned": 60, "written": 40, "tasks": 40}
+MANY = {"closed": 5000, "learned": 2000, "written": 2000, "tasks": 2000}
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)
