@@ -243,6 +243,18 @@ def test_cells_are_compared_at_one_n_per_task(tmp_path: Path) -> None:
         assert [own[f"otdd/task_{j}_n"] for j in range(row.t + 1)] == [40] * (row.t + 1)
 
 
+def test_what_is_held_out_of_a_task_bounds_its_n_and_is_said(tmp_path: Path) -> None:
+    """Digits hold out 597 rows of ten classes: 119 of two.  Of some tasks it is one more or less,
+    so that a cell says 119 even where that is all that it has.
+    """
+    text = FILE.replace("{name: mixture, modes: 6}", "digits").replace("tasks: 3", "tasks: 5")
+    found = sweep(tmp_path, text=text.replace("[40, 60]", "[60, 150]"))
+    assert found.compared == {"otdd": 60}
+    found = sweep(tmp_path, text=text.replace("[40, 60]", "[150, 200]"))
+    assert found.compared == {"otdd": 119}
+    assert [found.metrics_of(spec)[0].n for spec in found.lineages] == [119, 119]
+
+
 def test_tasks_of_unequal_sizes_have_each_one_n() -> None:
     """Of 80 rows of 5 classes 16 are of each, of 40 rows of the first 3 there are 13."""
     spec = stream(tasks=((0, 1, 2), (3, 4), (5,)))
