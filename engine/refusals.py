@@ -254,8 +254,8 @@ def _of(
 
 
 def _prompts(sampling: PartDict | None, records: bool) -> int | None:
-    """How many first tokens of real texts a sampling, or the one that it judges, goes on from; 0
-    where these are the prompts of records; None: from none.
+    """How many first tokens of real texts a sampling goes on from; 0 where these are the prompts of
+    records; None: from none, or it is a judge, whose draws no longer say from which.
     """
     if sampling is None:
         return None
@@ -264,7 +264,7 @@ def _prompts(sampling: PartDict | None, records: bool) -> int | None:
     own: int = known.trait("PROMPTS", params)
     if own or (records and known.constants.get("PROMPTS")):
         return own
-    return _prompts(params.get("sampling"), records)
+    return None
 
 
 def _not_accepted(kind: str, name: str, params: Mapping[str, Any], dataset: Chosen) -> str:

@@ -20,7 +20,9 @@ metrics: {metrics}
 """
 JUDGED = "{{name: verify, rule: top, reward: {{name: rouge, n: {n}}}, sampling: {inner}}}"
 ROUGE_5 = JUDGED.format(n=5, inner="{name: decode, prompt: 4}")
+JUDGE = "{name: verify, rule: top, reward: likelihood, sampling: {name: decode, prompt: 4}}"
 WRONG = [
+    ({"sampling": JUDGED.format(n=1, inner=JUDGE)}, "nothing that it judges goes on from a real"),
     ({"generator": ", order: 50"}, "ngram: order 50 over 3 tokens has more n-grams"),
     ({"generator": ", order: 1000000000"}, "has more n-grams than can be numbered"),
     ({"generator": ", gamma: 0.01"}, "ngram: gamma 0.01 is below 1 / 3, the mean probability"),
