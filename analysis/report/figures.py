@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -123,6 +124,11 @@ def _curves(findings: Findings) -> Iterator[Shown]:
         if mapped and shown.numbers["t"].max() == 1 and many:
             continue  # the gain map shows it, and two points are no curve
         yield shown
+    for key in (
+        (lacks.TOTAL, lacks.WITHIN) if findings.kept else ()
+    ):  # of which nothing is predicted
+        if (frame["key"] == key).any():
+            yield replace(curve_of(findings, key), section=DETAILS)
 
 
 def curve_of(findings: Findings, key: str) -> Shown:
