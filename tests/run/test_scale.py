@@ -19,9 +19,10 @@ from engine.console.summary import show_summary
 from engine.console.tables import failures, show_cells, show_plan, show_status
 from engine.experiment.sources import load
 from engine.lineage.history import History
-from engine.lineage.recipe import path
+from engine.lineage.recipe import Node, path
 from engine.names import Names
 from engine.outcome.summary import summarise
+from engine.parts import Pick
 from engine.planning import plan as planning
 from engine.spec import LineageSpec, Sweep, digest
 from engine.status import Status
@@ -172,12 +173,10 @@ def test_keys_are_digests_of_what_made_a_generation(file: Path) -> None:
 
 
 def check_keys(spec: LineageSpec, generations: int) -> None:
-    parent = None
+    earlier: list[str] = []  # models, of which a draw of a stream of tasks may take some
     for node in path(spec, generations):
-        recipe = [
-            [pick.how, pick.count, [node.sources[s] for s in pick.sources]] for pick in node.recipe
-        ]
-        warm = parent if spec.generator.params.get("warm_start") else None
+        recipe = [_picked(node, pick) for pick in node.recipe]
+        warm = earlier[-1] if earlier and spec.generator.continues else None
         made_of = {
             "generator": json.loads(spec.generator.fitted),
             "seed": spec.seed,
@@ -189,13 +188,21 @@ def check_keys(spec: LineageSpec, generations: int) -> None:
         drawn = {
             "model": node.model,
             "sampling": spec.sampling.canonical,
-            "n": spec.n_drawn,
+            "n": spec.n_drawn * (1 if spec.tasks is None else node.t + 1),
             "real": node.real,
         }
+        if earlier and spec.tasks and spec.sampling.has("TASKS"):
+            drawn["earlier"] = earlier
         if spec.generator.drawing:  # what only changes how the model is drawn from
             drawn["drawing"] = spec.generator.drawing
         assert node.draw == digest(drawn)
-        parent = node.model
+        earlier = [*earlier, node.model]
+
+
+def _picked(node: Node, pick: Pick) -> list[object]:
+    """A pick as it stands in a key: the rows of each class last, where it is of so many."""
+    per_class = [pick.per_class] if pick.per_class else []
+    return [pick.how, pick.count, [node.sources[s] for s in pick.sources], *per_class]
 
 
 def test_a_grid_of_lineages_is_unfolded_in_seconds(many: Sweep) -> None:
