@@ -4,6 +4,7 @@ resumed, pruned and made again to the bit.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,15 @@ def test_a_buffer_is_the_same_rows_at_every_task_and_part_of_a_larger_one(tmp_pa
             kept[m, t] = old
     assert kept[2, 1] == kept[2, 2] and kept[5, 1] == kept[5, 2]
     assert len(kept[2, 1]) == 4 and kept[2, 1] < kept[5, 1]
+
+
+def test_a_buffer_is_kept_by_class_where_the_generator_sees_no_labels(tmp_path: Path) -> None:
+    own = spec(params={"replayed": False, "real": 2})
+    blind = replace(own, generator=Part("generator", "vae", {"conditional": False}))
+    have, labelled = cache(blind, tmp_path), cache(own, tmp_path)
+    data, same = (each.training_set(each.path[1]) for each in (have, labelled))
+    assert data.y is None and same.y is not None and (data.x == same.x).all()
+    assert have.around(have.path[1]).labels is None
 
 
 # ---- a lineage of tasks --------------------------------------------------------------------------
