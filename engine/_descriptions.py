@@ -62,7 +62,7 @@ class Key:
         """Whether a key of an answer is this one; N stands for a whole number."""
         pattern = re.escape(self.name)
         if self.name.endswith("N"):
-            pattern = pattern[:-1] + r"\d+"
+            pattern = pattern[:-1] + "(0|[1-9][0-9]*)"
         return re.fullmatch(pattern, key) is not None
 
 

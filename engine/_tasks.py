@@ -14,7 +14,7 @@ from itertools import pairwise
 
 Stream = tuple[tuple[int, ...], ...]  # the classes of every task
 Tasks = int | Stream
-KEY = re.compile(r"/task_(\d+)$")
+KEY = re.compile(r"/task_(0|[1-9][0-9]*)$")
 
 
 def of_key(key: str) -> int | None:

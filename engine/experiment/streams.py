@@ -52,12 +52,18 @@ def _misjudged(name: str, params: Params, spec: LineageSpec) -> str:
     """Why a sampling's judge does not know the tasks that are to come, or ''."""
     reward, inner = params.get("reward"), params.get("sampling")
     if isinstance(reward, dict):
-        needs = describe("reward", reward["name"]).trait("NEEDS", reward)
-        words = [word.removeprefix("data.") for need in needs for word in need.split("|")]
+        asked = describe("reward", reward["name"]).trait("NEEDS", reward)
+        words = [word.removeprefix("data.") for need in asked for word in need.split("|")]
         if told := [word for word in words if word in OF_DATA]:
             return (
                 f"{name}: the reward {reward['name']} needs the {told[0]} of {spec.dataset.name}, "
                 "which knows the tasks to come; use one that learns"
+            )
+        if "data.labels" in asked and not spec.labelled:
+            return (
+                f"{name}: the reward {reward['name']} learns from labels, and in a stream of tasks "
+                "it learns what the model learns, whose draws have none; use a generator that is "
+                "conditional on them"
             )
         if not params.get("retrain"):
             return (

@@ -20,6 +20,7 @@ from engine.registry import KINDS, PartError, clash, describe, names, unknown
 from engine.spec import Part
 
 MEASURING = {"every": 1, "n": 2}  # of a metric, beside its parameters; the least that they may be
+BE = "should be "  # before what pydantic wants of a value
 _BRANCH = re.compile(
     r"(int|str|float|bool|Every)$|(literal|list|dict|function|constrained)\b|_"
 )  # pydantic's names of union branches
@@ -97,8 +98,11 @@ def distinct(error: ValidationError) -> list[Any]:
             ),
             *own,
         )
-        if place not in best or best[place]["type"].endswith("_type"):
+        so_far = best.get(place)
+        if so_far is None or so_far["type"].endswith("_type"):
             best[place] = {**e, "loc": place}
+            if so_far is not None and e["type"] == "literal_error" and BE in so_far["msg"]:
+                best[place]["msg"] += " or " + so_far["msg"].partition(BE)[2]
     return list(best.values())
 
 

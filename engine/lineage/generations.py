@@ -17,7 +17,7 @@ import numpy as np
 from engine.lineage.arrival import Arrival
 from engine.lineage.recipe import Node, of_task, rng, take
 from engine.lineage.seen import Seen
-from engine.parts import Around, Dataset, Draw, Generator, Sampling, traits_of
+from engine.parts import Around, Dataset, Draw, Finding, Generator, Sampling, traits_of
 from engine.samples import MAPPED_BYTES, Samples, Traits, concat, given, proportional_labels
 from engine.seams.seam import expecting
 from engine.spec import LineageSpec
@@ -145,7 +145,14 @@ class GenerationCache:
         if self.path[t].classes:
             labels = np.array(self.path[t].classes)  # in this order old ones keep their latents
         n = 10 if labels is None else len(labels)
-        return self.generator(t).sample(n, self.rng("strip", 0), labels).drawn_at(t)
+        try:
+            return self.generator(t).sample(n, self.rng("strip", 0), labels).drawn_at(t)
+        except Finding:  # a class that other models drew, and that this one's training set lost
+            found = self.training_set(self.path[t]).y
+            if labels is None or found is None:
+                raise
+            labels = labels[np.isin(labels, found)]
+            return self.generator(t).sample(len(labels), self.rng("strip", 0), labels).drawn_at(t)
 
     # ---- the loop's two steps ----
 

@@ -11,8 +11,8 @@ With n_real rows of each task, generation t trains on
     true      0      t n_real rows that generation t-1 drew: generative replay
     true      m      both: replay with a buffer
 
-so that replay gives every class as many rows as it had when it arrived.  Not `accumulate`, which
-keeps the draws of all generations.
+so that, where tasks have equally many classes, replay gives every class as many rows as it had when
+it arrived.  Not `accumulate`, which keeps the draws of all generations.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from engine.samples import Samples
 
 
 class Relabel:
-    """The report holds `confidence`, the mean probability of the labels that are given; of draws
-    that had labels also `changed`, the share whose label is another one now.
+    """Labels are classes that the training set has.  The report holds `confidence`, the mean
+    probability of the labels that are given; of draws that had labels also `changed`, the share
+    whose label is another one now.
 
     network   lenet, or resnet18 sized to the picture.
     steps     optimiser steps of its training, 128 samples each.
@@ -29,6 +30,7 @@ class Relabel:
     ACCEPTS = ("images",)
     NEEDS: ClassVar[Needs] = {"data.labels": {}}
     LABELS = True
+    REVISION = 2  # 1 gave labels of classes, too, of which its training set had no row
     TINY = {"steps": 5}
 
     def __init__(
@@ -54,6 +56,8 @@ class Relabel:
         samples, data = drawn.samples, around.training()
         solver = classifiers.fit(data, self._classes, rng, steps=self.steps, network=self.network)
         logits = classifiers.logits(solver, samples.x).astype(np.float64)
+        assert data.y is not None, "its draws are labelled, and so is what is trained on"
+        logits[:, np.setdiff1d(np.arange(self._classes), data.y)] = -np.inf
         labels = logits.argmax(1)
         given = np.take_along_axis(log_softmax(logits, axis=1), labels[:, None], axis=1)
         report = {**drawn.report, "confidence": float(np.exp(given).mean())}

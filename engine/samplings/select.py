@@ -72,8 +72,8 @@ class Select:
         candidates = drawn.sample(many, rng, labels=each)
         if not np.isfinite(candidates.x).all():
             raise Finding("diverged", "candidates that were to be selected from are not finite")
-        if labels is None and candidates.y is not None:
-            labels = proportional_labels(candidates.y, n)
+        if candidates.y is not None and (each is None or not np.array_equal(candidates.y, each)):
+            labels = proportional_labels(candidates.y, n)  # the sampling gives labels of its own
         groups = self._memory.of(candidates.y, many, around)
         weight = self._log_weights(candidates, groups)
         chosen = _chosen(weight, candidates.y, labels, n, rng)

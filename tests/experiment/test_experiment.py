@@ -119,6 +119,10 @@ def test_a_workflow_is_what_fractions_and_seeds_have_in_common(tmp_path: Path) -
             BASE + "generations: 1\nseeds: [-1]\n",
             "line 3: seeds.0: should be greater than or equal to 0",
         ),
+        (
+            BASE + "generations: 1\ngrid: {policy: [{name: replay, real: 2.5}]}\n",
+            "real: should be 'all' or a valid integer, got 2.5",
+        ),
         (BASE + "generations: 1\nkeep: some\n", "keep: should be 'all' or 'last', got 'some'"),
         (
             BASE + "generations: 1\ntracking: sqlite\n",

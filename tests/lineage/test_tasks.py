@@ -279,6 +279,16 @@ def test_the_strip_shows_the_classes_that_were_trained_on(tmp_path: Path) -> Non
     assert strip.y is not None and strip.y.tolist() == [3, 1, 0, 2, 9]
 
 
+def test_the_strip_leaves_out_a_class_that_the_newest_training_set_lost(tmp_path: Path) -> None:
+    """Generation 0 draws it still, for recall."""
+    (chain,) = run(sweep_of(DIGITS, tmp_path, "generations=1", "base.sampling=recall"))
+    node, real = chain.cache.path[1], chain.cache.real(1)
+    chain.cache.training_set = lambda node: real  # type: ignore[method-assign]
+    chain.cache.fit(node, real)
+    strip = chain.cache.strip(1)
+    assert strip.y is not None and strip.y.tolist() == [0, 2]
+
+
 def test_a_class_that_vanishes_from_a_stream_ends_it(tmp_path: Path) -> None:
     """Compared with the classes of the training set: replay without old classes loses none."""
     sweep = sweep_of(DIGITS, tmp_path, "base.policy={name: replay, replayed: false}")
@@ -359,6 +369,23 @@ def test_data_without_classes_have_no_tasks(dataset: str, generator: str, said: 
     own = LineageSpec(*parts, sampling, 20, 0, arrival="tasks", tasks=2)
     reason = refusal(own, 1)
     assert reason is not None and said in reason, reason
+
+
+def test_a_judge_that_learns_labels_is_not_taught_what_has_none() -> None:
+    inner = {"name": "relabel", "steps": 1}
+    judge = {"rule": "top", "reward": {"name": "classifier"}, "retrain": True, "sampling": inner}
+    sees = spec(sampling=Part("sampling", "verify", judge))
+    own = replace(sees, generator=Part("generator", "vae", {"conditional": False}))
+    assert "the reward classifier learns from labels" in (refusal(own, 2) or "")
+    assert refusal(sees, 2) is None
+
+
+@pytest.mark.parametrize("key", ["fid/task_01", "fid/task_-1", "fid/task_"])
+def test_tasks_have_one_spelling(tmp_path: Path, key: str) -> None:
+    """A rule about a key that no row ever has would never find a collapse."""
+    more = ("metrics=[fid]", f"collapse={{metric: {key}, above: 2}}")
+    with pytest.raises(SpecError, match="which fid does not return"):
+        sweep_of(DIGITS, tmp_path, *more)
 
 
 def test_what_is_a_stream_is_planned() -> None:

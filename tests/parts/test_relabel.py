@@ -99,3 +99,25 @@ def test_what_needs_labels_is_refused_where_nothing_gives_them() -> None:
     assert not refusals(
         DIGITS, UNLABELLED, Part("sampling", "verify", {**imperfect, "sampling": inner})
     )
+
+
+def test_no_class_is_given_of_which_the_training_set_has_no_row() -> None:
+    """However little the classifier has learnt."""
+    real = make("dataset", "digits").sample(600, np.random.default_rng(0))
+    few = real.take(np.flatnonzero(np.isin(real.y, (3, 7))))
+    sampling, model = make("sampling", "relabel", steps=1), Digits(real, shift=0)
+    sampling.prepare(make("dataset", "digits"), real, model, np.random.default_rng(0))
+    about = replace(around(real, 200, model), training=lambda: few)
+    draw = sampling.draw(model, 200, about, np.random.default_rng(0))
+    assert {*draw.samples.y.tolist()} <= {3, 7} and 0 < draw.report["confidence"] <= 1
+
+
+def test_labels_given_by_a_sampling_are_selected_from_in_their_proportions() -> None:
+    real = make("dataset", "digits").sample(600, np.random.default_rng(0))
+    few = real.take(np.flatnonzero(np.isin(real.y, (3, 7))))
+    inner = {"name": "relabel", "steps": 1}
+    sampling, model = make("sampling", "select", r=2, sampling=inner), Digits(real, shift=0)
+    sampling.prepare(make("dataset", "digits"), real, model, np.random.default_rng(0))
+    about = replace(around(real, 50, model), training=lambda: few)
+    draw = sampling.draw(model, 50, about, np.random.default_rng(0))
+    assert len(draw.samples) == 50 and {*draw.samples.y.tolist()} <= {3, 7}
