@@ -120,7 +120,9 @@ def real_of(spec: LineageSpec) -> Samples | None:
     """
     if not is_here(spec):
         return None
-    n = spec.n_real * max(len(spec.stream), 1)
+    n, there = spec.n_real * max(len(spec.stream), 1), spec.dataset.contents
+    if spec.stream and isinstance(there, Contents):
+        n = min(n, there.train)  # tasks that no generation learns may lack rows
     samples: Samples = spec.dataset.make().sample(n, rng(spec.seed, "real", 0))
     return samples
 
@@ -161,8 +163,8 @@ def latent(
 def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFrame, str] | None:
     """Real samples of each task and those that each lineage drew after the last one, each task in
     an embedding of its own: columns label ("" of real ones), task, set ("real", "drawn"), x, y; and
-    the name of the features.  None where nothing of an earlier task was drawn, or it is no picture
-    or text.
+    the name of the features.  Tasks of few held-out rows are left out.  None where none is left,
+    nothing of an earlier task was drawn, or it is no picture or text.
     """
     store.refresh()
     drawn = {n: _last(store, s, sweep.generations) for n, s in specs.items() if is_here(s)}
@@ -175,6 +177,8 @@ def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFra
     parts = []
     for task in generations(sweep.generations, MOST_TASKS):
         real = _of_classes(held_out, first.task(task), 2 * PER_TASK)
+        if len(real) < 2 * LEAST:
+            continue
         own = {name: _of_classes(s, first.task(task), PER_TASK) for name, s in there.items()}
         x = {name: _features(s, extractor, dataset) for name, s in own.items() if len(s)}
         finite = {name: values for name, values in x.items() if np.isfinite(values).all()}
@@ -183,6 +187,8 @@ def latent_by_task(sweep: Sweep, store: Store, specs: Specs) -> tuple[pd.DataFra
         labels = np.where(is_real, "", places["set"])
         sets = np.where(is_real, "real", "drawn")
         parts.append(places.assign(label=labels, task=task, set=sets))
+    if not parts:
+        return None
     return pd.concat(parts, ignore_index=True), features.resolve(extractor, dataset)
 
 

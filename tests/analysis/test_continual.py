@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from analysis.collapse.continual import by_task, numbers, tasks_of
 from analysis.plots import continual as plots
 from analysis.report import continual as report
-from analysis.report import page
+from analysis.report import page, samples
 from analysis.report.figures import keys_shown, undrawn
 from analysis.report.findings import KEPT, Findings
 from engine.api.experiment import Sweep as Asked
@@ -24,7 +24,9 @@ from engine.api.result import Result
 from engine.lineage.history import History
 from engine.outcome.answer import Answer
 from engine.outcome.continual import Kept, kept
-from engine.spec import Sweep
+from engine.spec import LineageSpec, Part, Sweep
+from engine.store.store import Store
+from engine.tracking import pictures
 from tests.support.sweeps import GAUSSIAN, run, sweep_of
 from tests.support.tasks import (
     BUFFER,
@@ -139,6 +141,27 @@ def test_samples_of_each_task_have_a_panel_for_every_cell() -> None:
     drawn = figure.axes[2].lines[1].get_xdata()
     own = table[(table["label"] == "plain") & (table["task"] == 0)]
     assert np.array_equal(drawn, own["x"])
+
+
+def test_tasks_of_few_held_out_rows_are_not_embedded(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "HELD_OUT", 30)
+    held_out = sweep.lineages[0].dataset.make().held_out(30)
+    monkeypatch.setattr(samples, "_last", lambda *_: held_out)
+    store = Store(str(tmp_path))
+    assert samples.latent_by_task(sweep, store, {"a": sweep.lineages[0]}) is None
+
+
+def test_real_rows_are_shown_of_a_stream_whose_last_tasks_are_never_learnt(tmp_path: Path) -> None:
+    lines = ["a,kind", *(f"{i},{name}" for name, n in (("x", 40), ("y", 4)) for i in range(n))]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    table = Part("dataset", "table", {"path": str(tmp_path / "own.csv"), "label": "kind"})
+    parts = (Part("generator", "gaussian"), Part("policy", "replay"), Part("sampling", "plain"))
+    own = LineageSpec(table, *parts, 30, seed=0, arrival="tasks", tasks=2)
+    real, beneath = samples.real_of(own), pictures._real(own)
+    assert real is not None and len(real) == 35, "all rows that can be trained on"
+    assert beneath is not None and {*np.asarray(beneath.y).tolist()} == {0}
 
 
 @pytest.mark.slow
