@@ -354,5 +354,7 @@ class GenerationCache:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether the device's memory, or the machine's, does not suffice."""
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    """Whether the device's memory does not suffice.  That of the machine is another thing: others
+    fill it, too, and another machine may have more (MemoryError, engine/running/failure.py).
+    """
+    return "OutOfMemory" in type(error).__name__
