@@ -8,8 +8,9 @@ of what tells it from the other cells of its grid.
     alone(spec)             "kde, replace 0.5"            where no grid is known
 
 Only axes that vary are said.  A name has at most LONGEST characters and belongs to one cell: where
-it would be too long, first the parameters' names are cut, then the middles of what remains, and in
-the end a digest tells the rest (`#3f2a`).
+it would be too long, first switches that stand as they do by default are left out, then the
+parameters' names are cut, then the middles of what remains, and in the end a digest tells the rest
+(`#3f2a`).
 """
 
 from __future__ import annotations
@@ -28,22 +29,29 @@ PARTS = ("dataset", "generator", "policy", "sampling")
 # as they are called in names
 SIZES = {"n_real": "n", "n_synthetic": "drawn", "arrival": "arrival", "tasks": "tasks"}
 FRACTION = "synthetic_fraction"
-Room = tuple[int, int, int]  # characters that stay of a parameter's name, its value, a part's name
-WHOLE: Room = (999, 999, 999)
-ATTEMPTS: tuple[Room, ...] = (  # one after the other
-    *(WHOLE, (6, 999, 999), (3, 999, 999), (2, 999, 999)),
+# characters that stay of a parameter's name, its value, a part's name; whether switches are said
+# that stand as they do by default
+Room = tuple[int, int, int, bool]
+WHOLE: Room = (999, 999, 999, True)
+_CUTS = (
+    *((999, 999, 999), (6, 999, 999), (3, 999, 999), (2, 999, 999)),
     *((3, 9, 999), (2, 7, 999), (2, 5, 12), (1, 4, 9), (1, 3, 7), (1, 3, 5)),
 )
+ATTEMPTS: tuple[Room, ...] = (WHOLE, *((*cut, False) for cut in _CUTS))  # one after the other
 Axis = tuple[str, ...]  # (kind,), (kind, part, parameter) or (size,)
 Texts = Mapping[Axis, Mapping[str, str]]  # of each axis: canonical text of a value -> as written
 
 
 @dataclass(frozen=True)
 class Word:
-    """A value in a name, after the parameter's name where it needs one."""
+    """A value in a name, after the parameter's name where it needs one.
+
+    off: a switch (true, false, or nothing) that stands as it does by default.
+    """
 
     value: str
     key: str = ""
+    off: bool = False
 
 
 Group = list[Word]  # what a name says of one part
@@ -240,7 +248,8 @@ class Names:
         for name, value in leaves(part).items():
             axis = (part.kind, part.name, name)
             if name != FRACTION and self._varies(*axis):
-                words.append(Word(_written(self._texts, axis, value), name))
+                off = _is_off(part, name, value)
+                words.append(Word(_written(self._texts, axis, value), name, off))
         named = self._varies(part.kind) or any(self._owners[word.key] > 1 for word in words)
         if part.kind == "policy":
             said = named or words or (fraction and self._swept)
@@ -302,6 +311,13 @@ def _nested(name: str, value: object) -> Part | None:
     return Part(name, str(value["name"]), {k: v for k, v in value.items() if k != "name"})
 
 
+def _is_off(part: Part, name: str, value: object) -> bool:
+    """Whether a value is a switch that stands as it does by default."""
+    known = describe(part.kind, part.name).parameters.get(name)
+    switch = value is None or isinstance(value, bool)
+    return switch and known is not None and not known.required and known.default is value
+
+
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
@@ -330,7 +346,7 @@ def _roomy(said: Mapping[str, list[Group]], most: int) -> Room:
     for room in ATTEMPTS:
         names = [_rendered(groups, room) for groups in said.values()]
         longest = max(map(len, names), default=0)
-        if longest <= most and len(set(names)) == len(names):
+        if longest <= most and len(set(names)) == len(names) and all(names):
             return room
     return ATTEMPTS[-1]
 
@@ -353,12 +369,14 @@ def _named(said: Mapping[str, list[Group]], room: Room) -> dict[str, str]:
 
 def _rendered(groups: list[Group], room: Room) -> str:
     """Words behind words, parts behind commas."""
+    if not room[-1]:
+        groups = [[word for word in group if not word.off] for group in groups]
     keys = {word.key for group in groups for word in group}
-    return ", ".join(_said(group, room, keys) for group in groups)
+    return ", ".join(_said(group, room, keys) for group in groups if group)
 
 
 def _said(group: Group, room: Room, keys: set[str]) -> str:
-    of_key, of_value, of_name = room
+    of_key, of_value, of_name, _ = room
     words = []
     for word in group:
         key = _abbreviated(word.key, of_key, keys)

@@ -61,6 +61,23 @@ def test_a_single_cell_and_one_without_a_grid_are_generator_and_policy() -> None
     assert alone(spec_of(policy={"name": "accumulate"})) == "gaussian, accumulate"
 
 
+def test_switches_that_stand_by_default_are_left_out_before_words_are_cut() -> None:
+    ways = ({"replayed": False, "real": "all"}, {"replayed": False, "real": 16}, {})
+    cells = [spec_of(policy={"name": "replay", **way}) for way in ways]
+    nested = {"name": "correct", "sampling": {"name": "recall"}}
+    cells += [spec_of(policy={"name": "replay"}, sampling=nested)]
+    cells += [spec_of(policy={"name": "replay"}, sampling={"name": "correct"})]
+    assert [Names(cells).cell(c) for c in cells] == [
+        "replay replayed=false real=all, plain",
+        "replay replayed=false real=16, plain",
+        "replay real=0, plain",
+        "replay real=0, correct sampling=recall",
+        "replay real=0, correct",
+    ]
+    few = Names(cells[:3])
+    assert few.cell(cells[2]) == "replay replayed=true real=0", "said where there is room"
+
+
 def test_a_parameter_that_two_parts_have_names_its_part() -> None:
     cells = [
         spec_of(dataset={"name": "gaussian", "d": d}, generator={"name": g})
