@@ -20,6 +20,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import filterfalse
+from operator import attrgetter
 
 from engine.registry import KINDS, describe
 from engine.spec import LineageSpec, Part, Refused, Sweep, digest
@@ -370,7 +372,7 @@ def _named(said: Mapping[str, list[Group]], room: Room) -> dict[str, str]:
 def _rendered(groups: list[Group], room: Room) -> str:
     """Words behind words, parts behind commas."""
     if not room[-1]:
-        groups = [[word for word in group if not word.off] for group in groups]
+        groups = [list(filterfalse(attrgetter("off"), group)) for group in groups]
     keys = {word.key for group in groups for word in group}
     return ", ".join(_said(group, room, keys) for group in groups if group)
 
