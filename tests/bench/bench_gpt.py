@@ -6,6 +6,9 @@ thread to train, and to write texts with kept keys and values.
 Both sides are the same Llama (RoPE, SwiGLU, RMS norm, tied embeddings) of size tiny on 64 tokens of
 a vocabulary of 65, 16 texts per step, Adam with clipping, 256 texts drawn.  Sides in turn, medians,
 the ratio is the median of the rounds' ratios.
+
+Measured (9 rounds, 55 CPU s): training 72,000 tokens per CPU second, 1.07 of by hand (goal 1.25);
+drawing 108,000, 1.04 (goal 1.50).
 """
 
 from __future__ import annotations
